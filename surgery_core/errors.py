@@ -1,0 +1,96 @@
+"""Every error that Model Surgery raises on purpose.
+
+    SurgeryError
+    ├── InputError (also ValueError)       something that a person typed, chose or uploaded
+    │   ├── PlanError                      an index, an order, a length
+    │   │   └── NotationError              a plan's text; points at the character
+    │   ├── TextError                      a text to score, read or continue
+    │   ├── SettingsError                  a generation or run setting
+    │   └── RecipeError                    a recipe file
+    ├── ModelError
+    │   ├── ModelLoadError                 missing, gated, too large, broken, not causal, no network
+    │   ├── AnatomyError (also ValueError) the model has no such part
+    │   └── RefusedPlanError               this plan cannot be trusted on this model (also PlanError)
+    │       └── NotYetError                understood, but not executed by this version
+    └── Stopped                            the caller asked for the work to stop
+
+Each message is a sentence or two for the person who caused it: the value, what is allowed, the next step.
+"""
+
+from __future__ import annotations
+
+
+class SurgeryError(Exception):
+    """Base of every error in this package."""
+
+
+class InputError(SurgeryError, ValueError):
+    """A value that a person gave is not usable."""
+
+
+class PlanError(InputError):
+    """An index, an order or a length does not fit the plan or the model."""
+
+
+class NotationError(PlanError):
+    """A plan's text does not parse.
+
+    Attributes:
+        text: what was parsed.
+        position: 0-based index of the offending character; `len(text)` means the end.
+        reason: what is wrong there and what is allowed.
+    """
+
+    def __init__(self, text: str, position: int, reason: str) -> None:
+        self.text = text
+        self.position = position
+        self.reason = reason
+        place = f"character {position + 1}" if position < len(text) else "the end"
+        super().__init__(f"At {place} of {_shorten(text)!r}: {reason}")
+
+    def __reduce__(self) -> tuple[type[NotationError], tuple[str, int, str]]:
+        return type(self), (self.text, self.position, self.reason)
+
+    def pointer(self) -> str:
+        """Return the text with a caret under the offending character, on two lines."""
+        return f"{self.text}\n{' ' * self.position}^"
+
+
+class TextError(InputError):
+    """A text cannot be scored, read or continued."""
+
+
+class SettingsError(InputError):
+    """A setting is out of its range."""
+
+
+class RecipeError(InputError):
+    """A recipe file cannot be read or contradicts itself."""
+
+
+class ModelError(SurgeryError):
+    """A model cannot do what was asked."""
+
+
+class ModelLoadError(ModelError):
+    """A model cannot be loaded."""
+
+
+class AnatomyError(ModelError, ValueError):
+    """A part of the model was not found."""
+
+
+class RefusedPlanError(ModelError, PlanError):
+    """The plan would not give a trustworthy result on this model."""
+
+
+class NotYetError(RefusedPlanError):
+    """The plan is valid, but this version does not execute it."""
+
+
+class Stopped(SurgeryError):
+    """The work was stopped because the caller asked for it."""
+
+
+def _shorten(text: str, limit: int = 60) -> str:
+    return text if len(text) <= limit else text[: limit - 1] + "…"

@@ -1,0 +1,170 @@
+"""Reading weights and tokenizer with transformers, and refusing what it would let pass silently.
+
+transformers fills weights that a checkpoint lacks with random numbers, and drops those that the model has no place
+for. Both would make every result about some other model, so both are refused here.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils import logging as transformers_logging
+
+from surgery_core.errors import ModelLoadError
+
+_FAILURES = (
+    OSError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,
+    RuntimeError,
+    ImportError,
+    AssertionError,
+    MemoryError,
+    RecursionError,
+    SafetensorError,
+    StrictDataclassError,
+)
+"""What transformers is known to raise for checkpoints that do not fit together."""
+
+_HARMLESS = re.compile(r"(rotary_emb\.inv_freq|attn\.(masked_)?bias|attention\.(masked_)?bias|position_ids)$")
+"""Buffers that older versions saved and newer ones compute."""
+
+_IN_A_LAYER = re.compile(r"(?:^|\.)(?:h|layers?|blocks?)\.\d+\.")
+
+
+def load_tokenizer(folder: Path, name: str) -> PreTrainedTokenizerBase:
+    """Open the tokenizer of a checkpoint folder.
+
+    Raises:
+        ModelLoadError: when its files are damaged or need code from the repository.
+    """
+    try:
+        with _quiet():
+            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+            ids = tokenizer("Once upon a time").input_ids
+    except _FAILURES as error:
+        raise ModelLoadError(
+            f"The tokenizer of {name!r} cannot be opened ({_first_line(error)}); "
+            "put a tokenizer.json that fits the model in its folder."
+        ) from error
+    if not ids:
+        raise ModelLoadError(
+            f"The tokenizer of {name!r} turns words into nothing; "
+            "put the tokenizer.json that belongs to the model in its folder."
+        )
+    return tokenizer
+
+
+def load_weights(
+    folder: Path, name: str, tokenizer: PreTrainedTokenizerBase, dtype: str
+) -> tuple[PreTrainedModel, tuple[str, ...]]:
+    """Open the model of a checkpoint folder on the CPU, in eval mode and without gradients.
+
+    Returns:
+        The model, and sentences about what its user should know.
+
+    Raises:
+        ModelLoadError: when the weights do not fit the config, or the tokenizer does not fit the weights.
+    """
+    try:
+        with _quiet():
+            model, report = _from_pretrained(folder, dtype)
+    except _FAILURES as error:
+        raise ModelLoadError(
+            f"{name!r} cannot be opened ({_first_line(error)}); copy or download the model again, or choose another."
+        ) from error
+    _require_whole(report, name)
+    _require_vocabulary(model, tokenizer, name)
+    model.eval().requires_grad_(False)
+    return model, _notes(report)
+
+
+def _from_pretrained(folder: Path, dtype: str) -> tuple[PreTrainedModel, dict[str, Collection[Any]]]:
+    loaded: Any = AutoModelForCausalLM.from_pretrained(
+        folder,
+        config=_read_config(folder),
+        dtype=getattr(torch, dtype),
+        use_safetensors=True,
+        local_files_only=True,
+        trust_remote_code=False,
+        output_loading_info=True,
+    )
+    model, report = loaded
+    return model, report
+
+
+def _read_config(folder: Path) -> Any:
+    """Read the config, with the attention that transformers prefers for the class.
+
+    That is torch's scaled dot product where the class has it, else the eager one: both compute the same function on
+    every device. A config may also name a kernel to download, which would be code from elsewhere.
+    """
+    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    config._attn_implementation = None
+    return config
+
+
+def _require_whole(report: Mapping[str, Collection[Any]], name: str) -> None:
+    """Refuse a checkpoint whose weights do not cover the model exactly."""
+    problems = (
+        (sorted(report["missing_keys"]), "has no weights for"),
+        (sorted(str(key[0]) for key in report["mismatched_keys"]), "has weights of the wrong shape for"),
+        (sorted(filter(_IN_A_LAYER.search, _unexpected(report))), "has weights for more than its config describes:"),
+    )
+    for keys, problem in problems:
+        if keys:
+            more = f" and {len(keys) - 1} more" if len(keys) > 1 else ""
+            raise ModelLoadError(
+                f"{name!r} {problem} {keys[0]}{more}, so it would not run as it was trained; "
+                "copy or download the model again, with the config.json that belongs to it."
+            )
+
+
+def _unexpected(report: Mapping[str, Collection[Any]]) -> list[str]:
+    return [key for key in report["unexpected_keys"] if not _HARMLESS.search(key)]
+
+
+def _notes(report: Mapping[str, Collection[Any]]) -> tuple[str, ...]:
+    unused = sorted(_unexpected(report))
+    return (f"{len(unused)} weights of the checkpoint are not used, such as {unused[0]}.",) if unused else ()
+
+
+def _require_vocabulary(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str) -> None:
+    rows = cast("torch.Tensor", model.get_input_embeddings().weight).shape[0]
+    if max(tokenizer.get_vocab().values(), default=0) >= rows:
+        raise ModelLoadError(
+            f"The tokenizer of {name!r} has {len(tokenizer):,} tokens and its model only {rows:,}; "
+            "put the tokenizer that belongs to the model in its folder."
+        )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep transformers from writing bars and reports to the terminal; what matters becomes an error."""
+    level, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
+    transformers_logging.set_verbosity(logging.CRITICAL)
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(level)
+        if bars:
+            transformers_logging.enable_progress_bar()
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip()
+    line = text.splitlines()[0] if text else ""
+    return (line[:117] + "...") if len(line) > 120 else line or type(error).__name__

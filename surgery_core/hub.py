@@ -6,7 +6,6 @@ never reaches this machine. A revision is resolved to a commit first; every file
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,11 +14,11 @@ from pathlib import Path
 import httpx2
 import huggingface_hub as hub
 from huggingface_hub import errors as hub_errors
+from huggingface_hub.utils import validate_repo_id
 
 from surgery_core.checkpoint import INDEX, SINGLE, Config, choose_weights, index_files, read_config, require_tokenizer
 from surgery_core.errors import ModelLoadError
 
-_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
 _TEXT_FILES = ("*.json", "*.txt", "*.jinja", "tokenizer.model", "spiece.model", "README.md")
 _TIMEOUT = 10.0
 
@@ -39,7 +38,11 @@ class Snapshot:
 
 def is_hub_id(name: str) -> bool:
     """Return whether `name` has the form `org/name` that the hub uses."""
-    return bool(_ID.fullmatch(name)) and "--" not in name and ".." not in name
+    try:
+        validate_repo_id(name)
+    except hub_errors.HFValidationError:
+        return False
+    return "/" in name
 
 
 def fetch(name: str, revision: str | None, check: Callable[[Config, int], None]) -> Snapshot:
@@ -61,7 +64,7 @@ def fetch(name: str, revision: str | None, check: Callable[[Config, int], None])
             commit = str(info.sha)
             weights = _wanted_weights(name, commit, sizes)
             check(_config(name, commit), sum(sizes.get(file, 0) for file in weights))
-            return _download(name, commit, weights)
+            return _download(name, revision, weights)
     except _Unreachable as problem:
         return _cached(name, revision, str(problem))
 
@@ -87,23 +90,24 @@ def _config(name: str, commit: str) -> Config:
     return read_config(Path(hub.hf_hub_download(name, "config.json", revision=commit)), name)
 
 
-def _download(name: str, commit: str, weights: tuple[str, ...]) -> Snapshot:
+def _download(name: str, revision: str | None, weights: tuple[str, ...]) -> Snapshot:
     folder = hub.snapshot_download(
-        name, revision=commit, allow_patterns=[*_TEXT_FILES, *weights], ignore_patterns=["*/*"]
+        name, revision=revision, allow_patterns=[*_TEXT_FILES, *weights], ignore_patterns=["*/*"]
     )
-    return Snapshot(Path(folder), commit)
+    # the cache names a snapshot's folder by its commit, and remembers which branch or tag led there
+    return Snapshot(Path(folder), Path(folder).name)
 
 
 def _cached(name: str, revision: str | None, problem: str) -> Snapshot:
     try:
         folder = Path(
             hub.snapshot_download(
-                name, revision=revision, local_files_only=True, allow_patterns=["config.json", "*.safetensors"]
+                name, revision=revision, local_files_only=True, allow_patterns=["config.json", SINGLE, INDEX]
             )
         )
     except hub_errors.LocalEntryNotFoundError:
         raise ModelLoadError(
-            f"{problem} and {name!r} has not been downloaded before; "
+            f"{problem}, and {name!r} has not been downloaded before; "
             "connect to the network, or choose a model from the list."
         ) from None
     return Snapshot(folder, folder.name)

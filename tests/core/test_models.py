@@ -299,8 +299,5 @@ def test_code_beside_a_model_is_never_run(folder: Path) -> None:
     mapping = {"AutoConfig": "modeling_mine.C", "AutoModelForCausalLM": "modeling_mine.M"}
     edit_json("config.json", auto_map=mapping, attn_implementation="someone/kernel")(folder)
     edit_json("tokenizer_config.json", auto_map={"AutoTokenizer": ["tokenization_mine.T", None]})(folder)
-    try:
-        assert load_model(str(folder)).info.architecture == "LlamaForCausalLM"
-    except ModelLoadError:
-        pass  # a refusal is as good: what matters is that nothing ran
+    assert load_model(str(folder)).info.architecture == "LlamaForCausalLM"
     assert not marker.exists()

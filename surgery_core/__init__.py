@@ -1,0 +1,159 @@
+"""Layer surgery on causal language models: plans, views, measurements.
+
+    import surgery_core as sc
+
+    loaded = sc.load_model("fable")
+    view = sc.operate(loaded.model, "0-4,6,5,7-11")
+    print(sc.compare(loaded.model, view, loaded.tokenizer, sc.bundled_texts()).frame())
+
+Names are loaded when they are first used, so that importing this package costs neither torch nor transformers.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from surgery_core.anatomy import Anatomy, inspect_model
+    from surgery_core.errors import (
+        AnatomyError,
+        InputError,
+        ModelError,
+        ModelLoadError,
+        NotationError,
+        NotYetError,
+        PlanError,
+        RecipeError,
+        RefusedPlanError,
+        SettingsError,
+        Stopped,
+        SurgeryError,
+        TextError,
+    )
+    from surgery_core.generate import Generation, GenerationSettings, complete, generate
+    from surgery_core.lens import LogitLens, Trajectory, read_lens
+    from surgery_core.measure import Comparison, Reference, ScoreTable, TextScore, compare, reference, score
+    from surgery_core.models import DEFAULT_MODEL, LoadedModel, ModelChoice, ModelInfo, list_models, load_model
+    from surgery_core.operate import ModelSurgery
+    from surgery_core.plan import MAX_SLOTS, Layer, LayerPlan, Slot
+    from surgery_core.presets import PRESETS, Preset
+    from surgery_core.recipe import Recipe
+    from surgery_core.run import Report, run_recipe
+    from surgery_core.skills import load_skills, score_skills
+    from surgery_core.text import (
+        MAX_TEXT_BYTES,
+        Prompt,
+        Text,
+        bundled_prompts,
+        bundled_texts,
+        read_text,
+        token_strings,
+        visible,
+    )
+    from surgery_core.view import operate
+
+_MODULES = {
+    "anatomy": "Anatomy inspect_model",
+    "errors": "AnatomyError InputError ModelError ModelLoadError NotYetError NotationError PlanError RecipeError "
+    "RefusedPlanError SettingsError Stopped SurgeryError TextError",
+    "generate": "Generation GenerationSettings complete generate",
+    "lens": "LogitLens Trajectory read_lens",
+    "measure": "Comparison Reference ScoreTable TextScore compare reference score",
+    "models": "DEFAULT_MODEL LoadedModel ModelChoice ModelInfo list_models load_model",
+    "operate": "ModelSurgery",
+    "plan": "MAX_SLOTS Layer LayerPlan Slot",
+    "presets": "PRESETS Preset",
+    "recipe": "Recipe",
+    "run": "Report run_recipe",
+    "skills": "load_skills score_skills",
+    "text": "MAX_TEXT_BYTES Prompt Text bundled_prompts bundled_texts read_text token_strings visible",
+    "view": "operate",
+}
+_HOME = {name: module for module, names in _MODULES.items() for name in names.split()}
+
+__version__ = "0.1.0"
+__all__ = [  # noqa: RUF022
+    "Anatomy",
+    "AnatomyError",
+    "Comparison",
+    "DEFAULT_MODEL",
+    "Generation",
+    "GenerationSettings",
+    "InputError",
+    "Layer",
+    "LayerPlan",
+    "LoadedModel",
+    "LogitLens",
+    "MAX_SLOTS",
+    "MAX_TEXT_BYTES",
+    "ModelChoice",
+    "ModelError",
+    "ModelInfo",
+    "ModelLoadError",
+    "ModelSurgery",
+    "NotYetError",
+    "NotationError",
+    "PRESETS",
+    "PlanError",
+    "Preset",
+    "Prompt",
+    "Recipe",
+    "RecipeError",
+    "Reference",
+    "RefusedPlanError",
+    "Report",
+    "ScoreTable",
+    "SettingsError",
+    "Slot",
+    "Stopped",
+    "SurgeryError",
+    "Text",
+    "TextError",
+    "TextScore",
+    "Trajectory",
+    "bundled_prompts",
+    "bundled_texts",
+    "compare",
+    "complete",
+    "generate",
+    "inspect_model",
+    "list_models",
+    "load_model",
+    "load_skills",
+    "operate",
+    "read_lens",
+    "read_text",
+    "reference",
+    "run_recipe",
+    "score",
+    "score_skills",
+    "token_strings",
+    "visible",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+class _Package(ModuleType):
+    """A package whose exported functions win over submodules of the same name (`operate`, `generate`)."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        # importing a submodule sets it as an attribute here
+        if not (name in _HOME and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

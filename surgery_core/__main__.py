@@ -1,0 +1,7 @@
+"""Run the command line: `python -m surgery_core`."""
+
+import sys
+
+from surgery_core.cli import main
+
+sys.exit(main())

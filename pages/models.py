@@ -1,0 +1,21 @@
+"""The Models page: what is open, what can be opened, and the facts of both."""
+
+import streamlit as st
+
+from surgery_ui import present, session
+from surgery_ui.model_cards import choices_table, facts_table
+
+now = session.require()
+info = now.loaded.info
+st.header(present.plain(info.title), anchor=False)
+st.caption("The open model. Every session of this server shares it, and surgery never changes it.")
+facts_table(info)
+for note in info.notes:
+    st.caption(present.plain(note))
+
+st.subheader("Ready to open", anchor=False)
+choices_table(info)
+st.caption(
+    "A folder with a Hugging Face checkpoint (config, tokenizer, safetensors) that you put into the models folder "
+    "appears here. A hub id such as org/name can be typed into the model field; it is downloaded once."
+)

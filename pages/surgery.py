@@ -1,0 +1,26 @@
+"""The Surgery page: what the plan does to the model's text and to its scores."""
+
+import streamlit as st
+
+from surgery_ui import present, session
+from surgery_ui.details import Details
+from surgery_ui.own_text import own_text_form
+from surgery_ui.scores import Scores
+from surgery_ui.writing import Writing
+
+now = session.require()
+st.header(present.title(now.loaded.info, now.plan), anchor=False)
+st.caption(present.describe(now.plan))
+headline = st.container()
+
+st.subheader("Text", anchor=False)
+writing = Writing(now)
+
+st.subheader("Perplexity", anchor=False)
+scores = Scores(now, headline, st.container())
+own_text_form()
+sections = [writing, scores]
+if not now.plan.is_identity:
+    sections.append(Details(now, scores))
+
+session.follow_sections(sections)

@@ -1,0 +1,142 @@
+"""Charts of results: pure functions from a DataFrame to an Altair chart.
+
+Colours of scales are left to the theme that draws the chart (Streamlit fills them from `.streamlit/config.toml`);
+only text inside a coloured cell has to know whether the theme is dark.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import altair as alt
+import numpy as np
+import pandas as pd
+
+INK = {False: "#1d2528", True: "#e4eaec"}
+"""Text colour on the page's background, by whether the theme is dark."""
+PAPER = {False: "#ffffff", True: "#12181b"}
+"""The page's background, by whether the theme is dark."""
+CELL = 52
+"""Width of a lens cell in pixels: room for a token of six letters."""
+
+
+def lens_map(frame: pd.DataFrame, *, dark: bool = False, pick: str | None = "cell") -> alt.LayerChart:
+    """Draw what each layer would predict next as a map of layers (last on top) by tokens.
+
+    Args:
+        frame: one line a cell: `row`, `layer`, `position`, `token`, `target`, `top`, `probability` (0 to 1), `rank`.
+        dark: whether it is drawn on a dark page.
+        pick: name of the selection that a click on a cell sets, or None for a chart that cannot be clicked.
+    """
+    rows = frame.drop_duplicates("row").sort_values("row", ascending=False)
+    base = alt.Chart(frame).encode(
+        x=alt.X("position:O", title=None, axis=_token_axis(frame)),
+        y=alt.Y("layer:N", title=None, sort=list(rows["layer"]), axis=alt.Axis(labelLimit=90, ticks=False)),
+        tooltip=_lens_tooltip(),
+    )
+    cells = base.mark_rect(cornerRadius=2, stroke=PAPER[dark], strokeWidth=1.5).encode(color=_probability())
+    if pick is not None:
+        chosen = alt.selection_point(name=pick, fields=["row", "position"], on="click", toggle=False, empty=False)
+        outline = alt.condition(chosen, alt.value(INK[dark]), alt.value(PAPER[dark]))
+        cells = cells.encode(stroke=outline).add_params(chosen)
+    words = base.mark_text(fontSize=11, limit=CELL - 6).encode(text="top:N", color=_ink_on_cell(dark))
+    size = {"width": alt.Step(CELL), "height": alt.Step(24)}
+    return alt.layer(cells, words).properties(**size).configure_view(strokeWidth=0)
+
+
+def top_tokens(frame: pd.DataFrame) -> alt.LayerChart:
+    """Draw the most probable next tokens of one cell as bars.
+
+    Args:
+        frame: `rank` (1 is the most probable), `token`, `probability` (0 to 1).
+    """
+    data = frame.assign(label=frame["probability"].map("{:.1%}".format))
+    base = alt.Chart(data).encode(
+        y=alt.Y("rank:O", title=None, axis=_labels_axis(list(data["rank"]), list(data["token"]), "Y")),
+        x=alt.X("probability:Q", title=None, scale=alt.Scale(domain=[0, 1]), axis=None),
+        tooltip=[alt.Tooltip("token:N", title="Token"), alt.Tooltip("probability:Q", title="Probability", format=".3%")],
+    )
+    bars = base.mark_bar(cornerRadiusEnd=2, height=13)
+    labels = base.mark_text(align="left", dx=5, fontSize=11).encode(text="label:N")
+    return alt.layer(bars, labels).properties(height=alt.Step(21)).configure_view(strokeWidth=0)
+
+
+def layer_loss(frame: pd.DataFrame) -> alt.Chart:
+    """Draw the loss that the lens reads off after each layer, before and after surgery.
+
+    Args:
+        frame: the output of `layer_losses`.
+    """
+    order = list(dict.fromkeys(frame["layer"]))
+    return (
+        alt.Chart(frame)
+        .mark_line(point=alt.OverlayMarkDef(size=36), strokeWidth=2)
+        .encode(
+            x=alt.X("layer:N", title=None, sort=order, axis=alt.Axis(labelAngle=0, labelOverlap=True, grid=False)),
+            y=alt.Y("loss:Q", title="Nats a token", scale=alt.Scale(zero=True)),
+            color=alt.Color("side:N", title=None, sort=["Before", "After"], legend=alt.Legend(orient="top")),
+            order="row:Q",
+            tooltip=[
+                alt.Tooltip("side:N", title="Side"),
+                alt.Tooltip("layer:N", title="After layer"),
+                alt.Tooltip("loss:Q", title="Nats a token", format=".3f"),
+            ],
+        )
+        .properties(height=240)
+    )
+
+
+def layer_losses(before: pd.DataFrame, after: pd.DataFrame | None = None) -> pd.DataFrame:
+    """Return the mean loss in nats of the right next token, as the lens reads it after each layer.
+
+    Args:
+        before: lens frame of the base model: `row`, `layer`, `target_probability` (NaN where there is no target).
+        after: the same of the operated model.
+
+    Returns:
+        `side` ("Before" or "After"), `row`, `layer`, `loss`, in running order.
+    """
+    sides = {"Before": before} if after is None else {"Before": before, "After": after}
+    return pd.concat([_mean_loss(frame).assign(side=side) for side, frame in sides.items()], ignore_index=True)
+
+
+def _mean_loss(frame: pd.DataFrame) -> pd.DataFrame:
+    # The smallest positive double stands for a probability that has run out of digits.
+    floor = float(np.finfo(np.float64).tiny)
+    loss = -np.log(frame["target_probability"].astype(float).clip(lower=floor))
+    means = frame.assign(loss=loss).dropna(subset=["loss"]).groupby("row", sort=True)
+    return means.agg(layer=("layer", "first"), loss=("loss", "mean")).reset_index()
+
+
+def _probability() -> alt.Color:
+    legend = alt.Legend(orient="top", title=None, format=".0%", gradientLength=150, gradientThickness=9, values=[0, 0.5, 1])
+    return alt.Color("probability:Q", scale=alt.Scale(domain=[0, 1]), legend=legend)
+
+
+def _ink_on_cell(dark: bool) -> Any:
+    return alt.condition("datum.probability > 0.5", alt.value(PAPER[dark]), alt.value(INK[dark]))
+
+
+def _lens_tooltip() -> list[alt.Tooltip]:
+    return [
+        alt.Tooltip("layer:N", title="After layer"),
+        alt.Tooltip("token:N", title="Token read"),
+        alt.Tooltip("top:N", title="Would say next"),
+        alt.Tooltip("probability:Q", title="Probability", format=".1%"),
+        alt.Tooltip("target:N", title="Right next token"),
+        alt.Tooltip("rank:Q", title="Rank of the right one", format=",d"),
+    ]
+
+
+def _token_axis(frame: pd.DataFrame) -> alt.Axis:
+    tokens = frame.drop_duplicates("position").sort_values("position")
+    return _labels_axis(list(tokens["position"]), list(tokens["token"]), "X")
+
+
+def _labels_axis(values: list[int], labels: list[str], channel: str) -> alt.Axis:
+    """Return an axis that shows a label for each value; two values may have the same label."""
+    lookup = json.dumps({str(value): label for value, label in zip(values, labels, strict=True)})
+    # ensure_ascii keeps the expression plain; a quote or backslash in a token stays inside its string.
+    side = {"orient": "top", "labelAngle": 0, "labelLimit": CELL - 4} if channel == "X" else {"labelLimit": 110}
+    return alt.Axis(labelExpr=f"({lookup})[datum.value]", labelOverlap=False, ticks=False, domain=False, **side)

@@ -1,0 +1,1 @@
+"""What the pages of the app share: state, jobs, caches, controls, components and wording."""

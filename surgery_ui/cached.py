@@ -1,0 +1,111 @@
+"""What is computed once and shared: models, the base side, texts, comparisons and lens readings.
+
+Everything is keyed on the model's key (name, revision, dtype, device), the plan's notation, the text and the
+settings, and everything is bounded. Results live in the pool that computed them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+from collections import OrderedDict
+
+import streamlit as st
+
+from surgery_core.errors import TextError
+from surgery_core.generate import Generation, GenerationSettings, complete
+from surgery_core.lens import LogitLens, Trajectory, read_lens
+from surgery_core.measure import Comparison, Reference, ScoreTable, compare, reference
+from surgery_core.models import LoadedModel, load_model
+from surgery_core.plan import LayerPlan
+from surgery_core.text import Text
+from surgery_core.view import operate
+from surgery_ui.jobs import Job, Pool
+
+MODELS = Pool(1, {"model": 3}, "models")
+WORK = Pool(max(1, os.cpu_count() or 1), {"text": 256, "table": 16, "comparison": 64, "lens": 24}, "work")
+MAX_OWN_TEXTS = 64
+
+_own_texts: OrderedDict[str, Text] = OrderedDict()
+_own_lock = threading.Lock()
+
+
+def model_job(owner: str, name: str, *, allow_paths: bool = False) -> Job[LoadedModel]:
+    """Open a model."""
+    key = ("model", name, allow_paths)
+    return MODELS.request(owner, "model", key, lambda job: load_model(name, allow_paths=allow_paths))
+
+
+def text_job(
+    owner: str, lane: str, loaded: LoadedModel, plan: LayerPlan, prompt: str, settings: GenerationSettings
+) -> Job[Generation]:
+    """Continue a prompt under a plan; the job's text grows while it runs."""
+
+    def work(job: Job[Generation]) -> Generation:
+        model = operate(loaded.model, plan)
+        return complete(model, loaded.tokenizer, prompt, settings, on_text=job.write, stop=job.stop)
+
+    return WORK.request(owner, lane, ("text", loaded.info.key, str(plan), prompt, settings), work)
+
+
+def table_job(owner: str, lane: str, loaded: LoadedModel, texts: tuple[Text, ...]) -> Job[ScoreTable]:
+    """Score texts under the unchanged model."""
+
+    def work(job: Job[ScoreTable]) -> ScoreTable:
+        return base_side(loaded.info.key, texts, loaded, job).table
+
+    return WORK.request(owner, lane, ("table", loaded.info.key, texts), work)
+
+
+def comparison_job(
+    owner: str, lane: str, loaded: LoadedModel, plan: LayerPlan, texts: tuple[Text, ...]
+) -> Job[Comparison]:
+    """Compare a plan with the unchanged model over texts."""
+
+    def work(job: Job[Comparison]) -> Comparison:
+        base = base_side(loaded.info.key, texts, loaded, job)
+        model = operate(loaded.model, plan)
+        return compare(base, model, loaded.tokenizer, texts, stop=job.stop, on_progress=job.report)
+
+    return WORK.request(owner, lane, ("comparison", loaded.info.key, str(plan), texts), work)
+
+
+def lens_job(owner: str, lane: str, loaded: LoadedModel, plan: LayerPlan, text: str) -> Job[Trajectory]:
+    """Read the logit lens of a plan on a text."""
+
+    def work(job: Job[Trajectory]) -> Trajectory:
+        model = operate(loaded.model, plan)
+        return read_lens(LogitLens(model), model, loaded.tokenizer, text, stop=job.stop)
+
+    return WORK.request(owner, lane, ("lens", loaded.info.key, str(plan), text), work)
+
+
+@st.cache_resource(max_entries=12, show_spinner=False)
+def base_side(key: tuple[str, ...], texts: tuple[Text, ...], _loaded: LoadedModel, _job: Job[object]) -> Reference:
+    """Score texts under the unchanged model, once for every plan that is compared with it."""
+    return reference(_loaded.model, _loaded.tokenizer, texts, stop=_job.stop)
+
+
+def keep_own_text(text: Text) -> str:
+    """Keep a person's text on the server and return the id under which a reload or a link finds it again."""
+    digest = hashlib.sha256(f"{text.title}\0{text.text}".encode()).hexdigest()[:32]
+    with _own_lock:
+        _own_texts[digest] = text
+        _own_texts.move_to_end(digest)
+        while len(_own_texts) > MAX_OWN_TEXTS:
+            _own_texts.popitem(last=False)
+    return digest
+
+
+def own_text(digest: str) -> Text:
+    """Return the text that was kept under an id.
+
+    Raises:
+        TextError: when the server no longer has it.
+    """
+    with _own_lock:
+        if digest not in _own_texts:
+            raise TextError("The text of this link is no longer on the server; paste or upload it again.")
+        _own_texts.move_to_end(digest)
+        return _own_texts[digest]

@@ -1,0 +1,138 @@
+"""The logit lens before and after as maps of layers by tokens, and the top ten of a chosen cell."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
+
+from surgery_core import charts
+from surgery_core.errors import Stopped
+from surgery_core.lens import Trajectory
+from surgery_core.text import bundled_prompts
+from surgery_ui import cached, present, session
+from surgery_ui.jobs import Job
+
+WINDOW = 16
+"""Tokens that a map shows at once; a slider moves on through longer texts."""
+TITLES = {"before": "Before", "after": "After"}
+
+
+def lens_text() -> str:
+    """Show the field with the text that the lens reads, and return the text."""
+    state = st.session_state
+    prompts = {prompt.title: prompt.text for prompt in bundled_prompts()}
+    if not state["lens"]:
+        state["lens"] = session.default_prompt()
+    state["lens-pick"] = next((title for title, text in prompts.items() if text == state["lens"]), None)
+    st.pills("Text", list(prompts), key="lens-pick", on_change=_take_text, args=(prompts,))
+    st.text_area("Text to read", key="lens", height=80, label_visibility="collapsed", persist_state="session")
+    return str(state["lens"])
+
+
+def _take_text(prompts: dict[str, str]) -> None:
+    if st.session_state["lens-pick"] is not None:
+        st.session_state["lens"] = prompts[st.session_state["lens-pick"]]
+
+
+class LensMap:
+    """Both maps and the chosen cell's top tokens, drawn when both sides are read."""
+
+    def __init__(self, now: session.Experiment, text: str) -> None:
+        sides = {"before": now.identity} if now.plan.is_identity else {"before": now.identity, "after": now.plan}
+        self._jobs = {
+            side: cached.lens_job(now.owner, f"lens-{side}", now.loaded, plan, text) for side, plan in sides.items()
+        }
+        self._place = st.container()
+        self._drawn = False
+
+    @property
+    def jobs(self) -> list[Job[Any]]:
+        """Return the jobs to look at."""
+        return list(self._jobs.values())
+
+    def show(self) -> None:
+        """Draw everything once both sides are there."""
+        if self._drawn or not all(job.done for job in self.jobs):
+            return
+        self._drawn = True
+        errors = [job.error for job in self.jobs if job.error is not None]
+        with self._place:
+            if not errors:
+                self._draw({side: job.result for side, job in self._jobs.items()})
+            elif not isinstance(errors[0], Stopped):
+                st.error(present.plain(str(errors[0])))
+
+    def _draw(self, sides: dict[str, Trajectory]) -> None:
+        first = next(iter(sides.values()))
+        if first.truncated:
+            st.info(present.plain(first.note))
+        start = _window(len(first.tokens))
+        places = {side: st.container() for side in sides}
+        for side, trajectory in sides.items():
+            _map(places[side], side, trajectory, start)
+        _cell(sides, start)
+        if "after" not in sides:
+            st.caption("Change the plan in the sidebar, and a second map shows the model after surgery.")
+
+
+def _window(n_tokens: int) -> int:
+    """Return the first position to show; a long text gets a slider."""
+    if n_tokens <= WINDOW:
+        return 0
+    last = n_tokens - WINDOW
+    st.session_state["lens-start"] = min(st.session_state.get("lens-start", 0), last)
+    return int(st.slider(f"First of {WINDOW} tokens shown, of {n_tokens}", 0, last, key="lens-start", width=420))
+
+
+def _map(place: DeltaGenerator, side: str, trajectory: Trajectory, start: int) -> None:
+    frame = trajectory.frame()
+    shown = frame[frame["position"].between(start, start + WINDOW - 1)]
+    dark = st.context.theme.type == "dark"
+    with place:
+        st.subheader(TITLES[side], anchor=False)
+        st.altair_chart(
+            charts.lens_map(shown, dark=dark),
+            width="content",
+            key=f"map-{side}",
+            on_select=_choose(side),
+            alt=f"Logit lens {side} surgery: the likeliest next token after each layer at each token",
+        )
+
+
+def _choose(side: str) -> Any:
+    """Return the callback that keeps the cell that was clicked on this side's map."""
+
+    def take() -> None:
+        chosen = st.session_state[f"map-{side}"]["selection"].get("cell") or []
+        if chosen:
+            st.session_state["cell"] = (side, int(chosen[0]["row"]), int(chosen[0]["position"]))
+
+    return take
+
+
+def _cell(sides: dict[str, Trajectory], start: int) -> None:
+    """Show the ten likeliest tokens of the chosen cell on both sides; at first the last layer at the last token."""
+    side, row, position = st.session_state.get("cell", ("before", -1, -1))
+    trajectory = sides.get(side, sides["before"])
+    if not 0 <= row < len(trajectory.labels) or not 0 <= position < len(trajectory.tokens):
+        last = min(start + WINDOW, len(trajectory.tokens)) - 1
+        row, position = len(trajectory.labels) - 1, last
+    label = trajectory.labels[row]
+    st.subheader("Ten likeliest next tokens", anchor=False)
+    token = present.plain(trajectory.tokens[position])
+    st.caption(f"After {label}, having read the text up to token {position + 1}, “{token}”. Click a cell for another.")
+    for column, (name, other) in zip(st.columns(2), sides.items(), strict=False):
+        with column:
+            _top(name, other, label, position)
+
+
+def _top(side: str, trajectory: Trajectory, label: str, position: int) -> None:
+    st.markdown(f"**{TITLES[side]}**")
+    if label not in trajectory.labels:
+        st.caption(f"{label} does not run here.")
+        return
+    frame: pd.DataFrame = trajectory.top(list(trajectory.labels).index(label), position)
+    st.altair_chart(charts.top_tokens(frame), alt=f"Ten likeliest tokens {side} surgery", key=f"top-{side}")

@@ -1,0 +1,24 @@
+"""The script that Streamlit runs for every session: sidebar, then the chosen page."""
+
+from pathlib import Path
+
+import streamlit as st
+
+from surgery_ui import controls, session
+
+ICON = Path(__file__).with_name("icon.png")
+SIDEBAR_WIDTH = 340
+
+st.set_page_config("Model Surgery", ICON, layout="wide", initial_sidebar_state=SIDEBAR_WIDTH)
+page = st.navigation(
+    [
+        st.Page("../pages/surgery.py", title="Surgery", icon=":material/content_cut:", default=True),
+        st.Page("../pages/lens.py", title="Lens", icon=":material/grid_on:"),
+        st.Page("../pages/models.py", title="Models", icon=":material/database:"),
+    ],
+    position="top",
+)
+session.begin()
+with st.sidebar:
+    controls.sidebar()
+page.run()

@@ -1,0 +1,263 @@
+"""One person's session: the model, the plan with undo and redo, the texts, and the address that restores them.
+
+The plan is held here and in the address (`?model=...&plan=...`). A run begins with `begin()`: it takes over an
+address that changed (a link, a hand edit, the browser's back button), opens the model, and writes the address back.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import streamlit as st
+
+from surgery_core.errors import SurgeryError, TextError
+from surgery_core.generate import GenerationSettings
+from surgery_core.models import DEFAULT_MODEL, LoadedModel
+from surgery_core.plan import LayerPlan
+from surgery_core.text import Text, bundled_prompts
+from surgery_core.view import operate
+from surgery_ui import cached
+from surgery_ui.address import Address
+from surgery_ui.history import History
+from surgery_ui.jobs import Job
+
+TICK = 0.04
+"""Seconds between two looks at running jobs: short enough for text to stream."""
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What a page works on in one run."""
+
+    owner: str
+    loaded: LoadedModel
+    plan: LayerPlan
+
+    @property
+    def identity(self) -> LayerPlan:
+        """Return the plan of the unchanged model."""
+        return LayerPlan.identity(self.plan.n_layers)
+
+
+class Section(Protocol):
+    """A part of a page that draws results as they come."""
+
+    @property
+    def jobs(self) -> list[Job[Any]]:
+        """Return the jobs that it waits for."""
+
+    def show(self) -> None:
+        """Draw what is new."""
+
+
+def begin() -> None:
+    """Start a run: take over the address, open the model, write the address."""
+    state = st.session_state
+    state.setdefault("owner", uuid.uuid4().hex)
+    state.setdefault("problems", {})
+    state.setdefault("settings", GenerationSettings())
+    state.setdefault("own", None)
+    parameters = st.query_params.to_dict()
+    if "address" not in state or (parameters and parameters != state["address"]):
+        _adopt(Address.read(parameters), fresh="address" not in state)
+    _open_model()
+    _take_plan()
+    state["address"] = address().parameters()
+    if st.query_params.to_dict() != state["address"]:
+        st.query_params.from_dict(state["address"])
+
+
+def experiment() -> Experiment | None:
+    """Return the model and plan of this session, or None where no model could be opened."""
+    loaded = st.session_state.get("loaded")
+    if loaded is None:
+        return None
+    return Experiment(st.session_state["owner"], loaded, st.session_state["history"].plan)
+
+
+def require() -> Experiment:
+    """Return the model and plan of this session; a run without a model ends here."""
+    found = experiment()
+    if found is None:
+        st.stop()
+    return found
+
+
+def address() -> Address:
+    """Return the address that restores this session."""
+    state = st.session_state
+    now = experiment()
+    return Address(
+        model=now.loaded.info.name if now else None,
+        plan=str(now.plan) if now else None,
+        prompt=state["prompt"] if state["prompt"] != default_prompt() else None,
+        lens=state["lens"] or None,
+        own=state["own"],
+        settings=state["settings"],
+    )
+
+
+def default_prompt() -> str:
+    """Return the prompt that a new session begins with."""
+    prompts = bundled_prompts()
+    return prompts[0].text if prompts else ""
+
+
+def own_text() -> Text | None:
+    """Return the person's own text, if there is one."""
+    if st.session_state["own"] is None:
+        return None
+    try:
+        return cached.own_text(st.session_state["own"])
+    except TextError as error:
+        st.session_state["own"] = None
+        st.session_state["problems"]["own"] = error
+        return None
+
+
+def history() -> History:
+    """Return the plans of this session."""
+    found: History = st.session_state["history"]
+    return found
+
+
+def change(control: str, edit: Callable[[LayerPlan], LayerPlan]) -> bool:
+    """Change the plan by an edit that a control asked for; an error stays beside that control.
+
+    Returns:
+        Whether the edit was possible.
+    """
+    problems = st.session_state["problems"]
+    problems.pop(control, None)
+    try:
+        plan = edit(history().plan)
+        operate(st.session_state["loaded"].model, plan)
+    except SurgeryError as error:
+        problems[control] = error
+        return False
+    _keep(history().edit(plan))
+    return True
+
+
+def undo() -> None:
+    """Go one plan back."""
+    _keep(history().undo())
+
+
+def redo() -> None:
+    """Go one undone plan forward."""
+    _keep(history().redo())
+
+
+def reset() -> None:
+    """Go back to the unchanged model; the way there can be undone."""
+    change("notation", lambda plan: LayerPlan.identity(plan.n_layers))
+
+
+def choose_model(name: str | None) -> None:
+    """Open this model from the next run on."""
+    if name and name.strip():
+        st.session_state["model"] = name.strip()
+        st.session_state["problems"].pop("model", None)
+
+
+def problem(control: str) -> SurgeryError | None:
+    """Return what is wrong beside a control."""
+    found: SurgeryError | None = st.session_state["problems"].get(control)
+    return found
+
+
+def set_problem(control: str, error: SurgeryError | None) -> None:
+    """Set or clear what is wrong beside a control."""
+    st.session_state["problems"].pop(control, None)
+    if error is not None:
+        st.session_state["problems"][control] = error
+
+
+def follow(jobs: list[Job[Any]], show: Callable[[], None]) -> None:
+    """Look at running jobs, and call `show` whenever one may have news, until all are done.
+
+    Touching the session's state gives Streamlit the chance to stop this run when the person changes something.
+    """
+    while True:
+        running = [job for job in jobs if not job.done]
+        show()
+        if not running:
+            return
+        for job in running:
+            job.look()
+        running[0].wait(TICK)
+        _ = st.session_state["owner"]
+
+
+def follow_sections(sections: Sequence[Section]) -> None:
+    """Draw the sections of a page until all of their jobs are done."""
+
+    def show() -> None:
+        for section in sections:
+            section.show()
+
+    follow([job for section in sections for job in section.jobs], show)
+
+
+def _adopt(found: Address, fresh: bool) -> None:
+    """Take over what an address says. What it does not say keeps its value, or gets its default in a new session."""
+    state = st.session_state
+    state["problems"].pop("address", None)
+    if found.problems:
+        state["problems"]["address"] = SurgeryError(" ".join(found.problems))
+    state["model"] = found.model or state.get("model", DEFAULT_MODEL)
+    state["wanted_plan"] = found.plan
+    state["settings"] = found.settings if fresh or found.settings != GenerationSettings() else state["settings"]
+    state["prompt"] = found.prompt or (default_prompt() if fresh else state["prompt"])
+    state["lens"] = found.lens or ("" if fresh else state["lens"])
+    state["own"] = found.own or (None if fresh else state["own"])
+
+
+def _open_model() -> None:
+    """Open the wanted model; where that fails, say so and go on with the one that was open, or the default."""
+    state = st.session_state
+    for name in dict.fromkeys((state["model"], state.get("loaded_name"), DEFAULT_MODEL)):
+        if name is None:
+            continue
+        job = cached.model_job(state["owner"], name)
+        if not job.done:
+            with st.spinner(f"Opening {name}"):
+                follow([job], lambda: None)
+        if job.error is None:
+            return _use(name, job.result)
+        state["problems"].setdefault("model", job.error)
+    state["loaded"] = None
+
+
+def _use(name: str, loaded: LoadedModel) -> None:
+    state = st.session_state
+    state["model"], known = name, state.get("loaded")
+    state["loaded"], state["loaded_name"] = loaded, name
+    if known is None or known.info.key != loaded.info.key:
+        _keep(History.start(loaded.info.n_layers))
+
+
+def _take_plan() -> None:
+    """Parse and adopt the plan that an address asked for, once the model is there."""
+    wanted = st.session_state.pop("wanted_plan", None)
+    if wanted is None or st.session_state["loaded"] is None:
+        return
+    if not change("notation", lambda plan: LayerPlan.parse(wanted, plan.n_layers)):
+        st.session_state["notation"] = wanted
+
+
+def _keep(new: History) -> None:
+    """Make a history the current one; the notation field follows, and jobs of the old plan are let go."""
+    state = st.session_state
+    if "history" in state and state["history"].plan != new.plan:
+        cached.WORK.leave(state["owner"], ("after", "scores", "own-scores", "layers-after", "lens-after"))
+    state["history"] = new
+    state["notation"] = str(new.plan)
+    for control in ("strip", "notation", "tools"):
+        state["problems"].pop(control, None)
+
+

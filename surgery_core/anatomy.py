@@ -1,0 +1,195 @@
+"""Find the parts of a causal language model: layers, final norm, embeddings, and the halves of a layer.
+
+Parts are found by structure, with the names that architectures share as a tie-break, never by a list of classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from surgery_core.errors import AnatomyError
+
+DEPTH_KEYS = (
+    "num_hidden_layers",
+    "n_layer",
+    "n_layers",
+    "num_layers",
+    "decoder_layers",
+    "num_decoder_layers",
+)
+"""Names under which configs keep their number of layers."""
+
+_WIDTH_KEYS = ("hidden_size", "n_embd", "d_model", "dim", "word_embed_proj_dim")
+_CONTEXT_KEYS = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "seq_length")
+_ATTENTION_NAMES = ("self_attn", "attn", "self_attention", "attention", "mixer", "linear_attn", "temporal_block")
+_MLP_NAMES = ("mlp", "feed_forward", "ffn", "block_sparse_moe", "moe", "mlp_block", "fc2")
+_ATTENTION_CLASSES = ("attention", "attn", "mixer")
+_MLP_CLASSES = ("mlp", "feedforward", "ffn", "moe", "experts")
+
+
+@dataclass(frozen=True)
+class Anatomy:
+    """Where the parts of a model are.
+
+    Attributes:
+        layers_path: dotted path of the layer list from the model.
+        layers: the layer list itself, `n_layers` modules.
+        owner: the module that holds the layer list.
+        n_layers: how many layers run.
+        d_model: width of the residual stream.
+        final_norm: the norm after the last layer, or None where the model has none.
+        final_norm_path: its dotted path, or None.
+        embed: the token embedding.
+        unembed: the module that maps the normed residual stream to logits, or None.
+        attention_path: path of the attention (or other token mixer) in a layer, or None.
+        mlp_path: path in a layer of the module whose output is the MLP's contribution, or None.
+        context_length: most tokens that the model reads at once, or None where it states none.
+        vocab_size: number of logits.
+    """
+
+    layers_path: str
+    layers: nn.ModuleList
+    owner: nn.Module
+    n_layers: int
+    d_model: int
+    final_norm: nn.Module | None
+    final_norm_path: str | None
+    embed: nn.Module
+    unembed: nn.Module | None
+    attention_path: str | None
+    mlp_path: str | None
+    context_length: int | None
+    vocab_size: int
+
+
+def inspect_model(model: nn.Module) -> Anatomy:
+    """Find the parts of a causal language model.
+
+    Raises:
+        AnatomyError: when no list of layers is found.
+    """
+    path, layers = find_layers(model)
+    owner = model.get_submodule(path.rpartition(".")[0])
+    norm = find_final_norm(model)
+    config = text_config(model)
+    attention, mlp = find_halves(layers[0]) if len(layers) else (None, None)
+    return Anatomy(
+        layers_path=path,
+        layers=layers,
+        owner=owner,
+        n_layers=len(layers),
+        d_model=width_of(model),
+        final_norm=norm[1] if norm else None,
+        final_norm_path=norm[0] if norm else None,
+        embed=model.get_input_embeddings(),  # type: ignore[operator]
+        unembed=model.get_output_embeddings(),  # type: ignore[operator]
+        attention_path=attention,
+        mlp_path=mlp,
+        context_length=context_length(model),
+        vocab_size=int(getattr(config, "vocab_size", 0)),
+    )
+
+
+def find_layers(model: nn.Module) -> tuple[str, nn.ModuleList]:
+    """Return the dotted path and the module list of the decoder's layers.
+
+    It is the outermost module list whose length is the depth in the text config; of several, the one with most
+    parameters. A view of another depth remembers the path.
+
+    Raises:
+        AnatomyError: when there is none.
+    """
+    known = model.__dict__.get("_surgery_layers_path")
+    if known is not None:
+        return known, model.get_submodule(known)  # type: ignore[return-value]
+    depths = set(depths_of(text_config(model)))
+    candidates = [
+        (path, module) for path, module in _outer_lists(model) if len(module) in depths and len(set(module)) > 0
+    ]
+    if not candidates:
+        raise AnatomyError(
+            f"No list of layers was found in {type(model).__name__}; "
+            f"a module list of {_spoken(depths)} layers was looked for. This architecture is not supported."
+        )
+    return max(candidates, key=lambda item: sum(p.numel() for p in item[1].parameters()))
+
+
+def find_final_norm(model: nn.Module) -> tuple[str, nn.Module] | None:
+    """Return the path and module of the norm between the last layer and the unembedding, or None.
+
+    It is the normalisation beside the layer list that is not the embeddings' own.
+    """
+    path = find_layers(model)[0]
+    owner_path = path.rpartition(".")[0]
+    owner = model.get_submodule(owner_path)
+    norms = [
+        (name, child)
+        for name, child in owner.named_children()
+        if "norm" in type(child).__name__.lower() and "emb" not in name.lower()
+    ]
+    if not norms:
+        return None
+    name, norm = norms[-1]
+    return f"{owner_path}.{name}" if owner_path else name, norm
+
+
+def find_halves(layer: nn.Module) -> tuple[str | None, str | None]:
+    """Return the names of the attention (or other token mixer) and the MLP inside a layer, None where not found."""
+    children = dict(layer.named_children())
+    attention = _pick(children, _ATTENTION_NAMES, _ATTENTION_CLASSES)
+    rest = {name: child for name, child in children.items() if name != attention}
+    return attention, _pick(rest, _MLP_NAMES, _MLP_CLASSES)
+
+
+def text_config(model: nn.Module) -> Any:
+    """Return the config of the language part (the model's own where it is not multimodal)."""
+    config: Any = model.config
+    return config.get_text_config(decoder=True)
+
+
+def depths_of(config: Any) -> list[int]:
+    """Return the depths that a config states under any of the usual names."""
+    return [value for key in DEPTH_KEYS if isinstance(value := config.__dict__.get(key), int)]
+
+
+def width_of(model: nn.Module) -> int:
+    """Return d_model, the width of the residual stream."""
+    config = text_config(model)
+    for key in _WIDTH_KEYS:
+        if isinstance(value := getattr(config, key, None), int):
+            return value
+    return int(model.get_input_embeddings().weight.shape[-1])  # type: ignore[operator]
+
+
+def context_length(model: nn.Module) -> int | None:
+    """Return the most tokens that the model reads at once, or None where its config states no bound."""
+    config = text_config(model)
+    values = [value for key in _CONTEXT_KEYS if isinstance(value := getattr(config, key, None), int) and value > 0]
+    return min(values) if values else None
+
+
+def _outer_lists(module: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.ModuleList]]:
+    for name, child in module.named_children():
+        path = f"{prefix}.{name}" if prefix else name
+        if isinstance(child, nn.ModuleList):
+            yield path, child
+        else:
+            yield from _outer_lists(child, path)
+
+
+def _pick(children: dict[str, nn.Module], names: tuple[str, ...], classes: tuple[str, ...]) -> str | None:
+    for name in names:
+        if isinstance(children.get(name), nn.Module):
+            return name
+    for name, child in children.items():
+        if any(word in type(child).__name__.lower() for word in classes):
+            return name
+    return None
+
+
+def _spoken(depths: set[int]) -> str:
+    return " or ".join(map(str, sorted(depths))) or "an unstated number of"

@@ -1,0 +1,208 @@
+"""What measurements return: frozen records, and the tables made of them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from surgery_core.errors import TextError
+
+
+@dataclass(frozen=True)
+class TextScore:
+    """The score of one text.
+
+    Attributes:
+        title, kind: of the text.
+        n_tokens: scored tokens; all but the first.
+        n_bytes: UTF-8 bytes that the scored tokens cover.
+        nats: summed loss.
+        context: tokens that the model read at once.
+        stride: tokens between windows, or None where one window was enough.
+    """
+
+    title: str
+    kind: str
+    n_tokens: int
+    n_bytes: int
+    nats: float
+    context: int
+    stride: int | None = None
+
+    @property
+    def nats_per_token(self) -> float:
+        """Return the mean loss a token, in nats."""
+        return self.nats / self.n_tokens
+
+    @property
+    def perplexity(self) -> float:
+        """Return exp of the mean loss a token; infinite where that overflows."""
+        return _exp(self.nats_per_token)
+
+    @property
+    def bits_per_byte(self) -> float:
+        """Return the loss in bits a byte of text."""
+        return self.nats / math.log(2) / max(1, self.n_bytes)
+
+
+@dataclass(frozen=True)
+class ScoreTable:
+    """Scores of several texts, and the pooled figures over all their tokens and bytes."""
+
+    rows: tuple[TextScore, ...]
+
+    @property
+    def n_tokens(self) -> int:
+        """Return the number of scored tokens over all texts."""
+        return sum(row.n_tokens for row in self.rows)
+
+    @property
+    def nats(self) -> float:
+        """Return the summed loss over all texts."""
+        return math.fsum(row.nats for row in self.rows)
+
+    @property
+    def perplexity(self) -> float:
+        """Return exp of the mean loss over all tokens of all texts."""
+        return _exp(self.nats / self.n_tokens)
+
+    @property
+    def bits_per_byte(self) -> float:
+        """Return the loss in bits a byte over all texts."""
+        return self.nats / math.log(2) / max(1, sum(row.n_bytes for row in self.rows))
+
+    def frame(self) -> pd.DataFrame:
+        """Return one line a text: title, kind, tokens, bytes, nats, perplexity, bits_per_byte, context, stride."""
+        return pd.DataFrame(
+            {
+                "title": row.title,
+                "kind": row.kind,
+                "tokens": row.n_tokens,
+                "bytes": row.n_bytes,
+                "nats": row.nats,
+                "perplexity": row.perplexity,
+                "bits_per_byte": row.bits_per_byte,
+                "context": row.context,
+                "stride": row.stride,
+            }
+            for row in self.rows
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class TokenLosses:
+    """Loss of every token of a text before and after surgery, in nats; the first token has none."""
+
+    strings: tuple[str, ...]
+    before: np.ndarray[Any, Any]
+    after: np.ndarray[Any, Any]
+
+    def frame(self) -> pd.DataFrame:
+        """Return one line a token: position, token, loss_before, loss_after, change."""
+        before = np.concatenate([[np.nan], self.before])
+        after = np.concatenate([[np.nan], self.after])
+        columns = {
+            "position": np.arange(len(self.strings)),
+            "token": list(self.strings),
+            "loss_before": before,
+            "loss_after": after,
+            "change": after - before,
+        }
+        return pd.DataFrame(columns)
+
+
+@dataclass(frozen=True, eq=False)
+class TextComparison:
+    """One text under the base and under the operated model; `kl` in nats a token, `top1` and `top5` 0 to 1."""
+
+    before: TextScore
+    after: TextScore
+    kl: float
+    top1: float
+    top5: float
+    tokens: TokenLosses
+
+    @property
+    def ratio(self) -> float:
+        """Return perplexity after over perplexity before."""
+        return _exp(self.after.nats_per_token - self.before.nats_per_token)
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """Texts under the base and under the model that `plan` (in notation) describes."""
+
+    rows: tuple[TextComparison, ...]
+    plan: str
+
+    @property
+    def base(self) -> ScoreTable:
+        """Return the base's scores."""
+        return ScoreTable(tuple(row.before for row in self.rows))
+
+    @property
+    def operated(self) -> ScoreTable:
+        """Return the operated model's scores."""
+        return ScoreTable(tuple(row.after for row in self.rows))
+
+    @property
+    def kl(self) -> float:
+        """Return mean KL(base || operated) over all scored tokens, in nats."""
+        return self._pooled("kl")
+
+    @property
+    def top1(self) -> float:
+        """Return the share of positions where both models predict the same token, 0 to 1."""
+        return self._pooled("top1")
+
+    @property
+    def top5(self) -> float:
+        """Return the share of positions where the base's prediction is in the operated model's top five, 0 to 1."""
+        return self._pooled("top5")
+
+    def frame(self) -> pd.DataFrame:
+        """Return one line a text: title, kind, tokens, perplexity and bits_per_byte _before and _after, ratio, ..."""
+        return pd.DataFrame(
+            {
+                "title": row.before.title,
+                "kind": row.before.kind,
+                "tokens": row.before.n_tokens,
+                "perplexity_before": row.before.perplexity,
+                "perplexity_after": row.after.perplexity,
+                "ratio": row.ratio,
+                "bits_per_byte_before": row.before.bits_per_byte,
+                "bits_per_byte_after": row.after.bits_per_byte,
+                "kl": row.kl,
+                "top1": row.top1,
+                "top5": row.top5,
+                "context": row.before.context,
+                "stride": row.before.stride,
+            }
+            for row in self.rows
+        )
+
+    def tokens(self, title: str) -> pd.DataFrame:
+        """Return one line a token of the text with this title: position, token, loss_before, loss_after, change.
+
+        Raises:
+            TextError: when no text has that title.
+        """
+        for row in self.rows:
+            if row.before.title == title:
+                return row.tokens.frame()
+        raise TextError(f"No text is called {title!r}. There are: {', '.join(r.before.title for r in self.rows)}.")
+
+    def _pooled(self, name: str) -> float:
+        weights = [row.before.n_tokens for row in self.rows]
+        return math.fsum(getattr(row, name) * weight for row, weight in zip(self.rows, weights, strict=True)) / sum(weights)
+
+
+def _exp(value: float) -> float:
+    try:
+        return math.exp(value)
+    except OverflowError:
+        return math.inf

@@ -1,0 +1,192 @@
+"""Behaviours of a slot: what makes one layer run scaled, in part, or beside others.
+
+Each is a mixin put before the layer's own class on a clone (or on the original, in place, and taken off again),
+so the layer's own `forward` does the work and only its contribution `layer(h) - h` to the residual stream changes.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import threading
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from surgery_core.anatomy import find_halves
+from surgery_core.errors import NotYetError, RefusedPlanError
+from surgery_core.plan import Layer, LayerPlan
+
+INDEX_NAMES = ("layer_idx", "layer_id", "layer_number", "layer_index", "block_idx")
+
+
+class Scaled:
+    """A layer whose contribution to the residual stream is multiplied by `_surgery_scale`."""
+
+    _surgery_scale: float
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the layer and scale what it adds to `hidden_states` `[batch, seq, d_model]`."""
+        entering = hidden_input(args, kwargs)
+        output = super().forward(*args, **kwargs)  # type: ignore[misc]
+        return with_hidden(output, entering + self._surgery_scale * (hidden_of(output) - entering))
+
+
+class Silenced:
+    """An attention or MLP that adds nothing. It still runs, so that its cache stays in step."""
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the module and replace its output by zeros, or by the residual where the module adds that itself."""
+        output = super().forward(*args, **kwargs)  # type: ignore[misc]
+        residual = _residual_argument(type(self), args, kwargs)
+        hidden = hidden_of(output)
+        return with_hidden(output, torch.zeros_like(hidden) if residual is None else residual)
+
+
+@dataclass
+class Group:
+    """The layers of one parallel slot. What they have contributed so far is kept by thread."""
+
+    size: int
+
+    def __post_init__(self) -> None:
+        self.local = threading.local()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Group:
+        return Group(self.size)
+
+
+class Grouped:
+    """One of several layers that read the same input; the last one returns the input plus their mean contribution."""
+
+    _surgery_group: Group
+    _surgery_member: int
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the layer on the group's input `[batch, seq, d_model]`; pass that input on until the last member."""
+        group = self._surgery_group
+        entering = hidden_input(args, kwargs)
+        output = super().forward(*args, **kwargs)  # type: ignore[misc]
+        contribution = hidden_of(output) - entering
+        total = contribution if self._surgery_member == 0 else group.local.total + contribution
+        if self._surgery_member < group.size - 1:
+            group.local.total = total
+            return with_hidden(output, entering)
+        group.local.total = None
+        return with_hidden(output, entering + total / group.size)
+
+
+@dataclass(frozen=True)
+class Placement:
+    """One layer at one cache position of the operated model. A parallel slot takes one position a member."""
+
+    layer: Layer
+    slot: int
+    member: int
+    group: Group | None
+
+
+def place(plan: LayerPlan) -> list[Placement]:
+    """Return what runs at each cache position, in order.
+
+    Raises:
+        NotYetError: for `mean()` and `donor:` slots.
+    """
+    placements = []
+    for number, slot in enumerate(plan):
+        group = Group(len(slot.layers)) if len(slot.layers) > 1 else None
+        for member, layer in enumerate(slot.layers):
+            _check_executable(layer)
+            placements.append(Placement(layer, number, member, group))
+    return placements
+
+
+def equip(layer: Any, placement: Placement) -> None:
+    """Give a cloned layer the behaviour that its placement asks for.
+
+    Raises:
+        RefusedPlanError: when the layer has no separate attention or MLP to keep.
+    """
+    spec = placement.layer
+    if spec.part != "both":
+        _silence(layer, spec)
+    if spec.scale != 1:
+        layer.__class__ = mixed(Scaled, type(layer))
+        layer._surgery_scale = spec.scale
+    if placement.group is not None:
+        layer.__class__ = mixed(Grouped, type(layer))
+        layer._surgery_group = placement.group
+        layer._surgery_member = placement.member
+
+
+@functools.cache
+def mixed(mixin: type, cls: type) -> type:
+    """Return the class that puts `mixin` before `cls`, the same one every time, under the name of `cls`."""
+    return type(cls.__name__, (mixin, cls), {"__module__": cls.__module__})
+
+
+def index_slots(layer: nn.Module, original: int, position: int) -> list[tuple[nn.Module, str, int]]:
+    """Return (module, attribute, value) for every cache index in a layer that has to become `position`.
+
+    Only attributes that hold the layer's own original index are cache indices.
+    """
+    return [
+        (module, name, position)
+        for module in layer.modules()
+        for name in INDEX_NAMES
+        if type(value := module.__dict__.get(name)) is int and value == original
+    ]
+
+
+def hidden_input(args: tuple[Any, ...], kwargs: dict[str, Any]) -> torch.Tensor:
+    """Return the residual stream that enters a layer: its first argument, or `hidden_states`."""
+    return args[0] if args else kwargs["hidden_states"]
+
+
+def hidden_of(output: Any) -> torch.Tensor:
+    """Return the residual stream in a layer's output, a tensor or a tuple that begins with it."""
+    return output if isinstance(output, torch.Tensor) else output[0]
+
+
+def with_hidden(output: Any, hidden: torch.Tensor) -> Any:
+    """Return `output` with its residual stream replaced by `hidden`, in the same form."""
+    return hidden if isinstance(output, torch.Tensor) else type(output)((hidden, *output[1:]))
+
+
+def _silence(layer: nn.Module, spec: Layer) -> None:
+    attention, mlp = find_halves(layer)
+    name = mlp if spec.part == "attn" else attention
+    if attention is None or mlp is None or name is None:
+        raise RefusedPlanError(
+            f"Layer {spec.index} has no separate attention and MLP, so .{spec.part} has no meaning for it; "
+            "delete the layer or keep it whole."
+        )
+    half: Any = layer.get_submodule(name)
+    half.__class__ = mixed(Silenced, type(half))
+
+
+def _residual_argument(cls: type, args: tuple[Any, ...], kwargs: dict[str, Any]) -> torch.Tensor | None:
+    """Return the `residual` argument of a module that adds it itself (BLOOM), else None."""
+    position = _residual_position(cls)
+    if position is None:
+        return None
+    return kwargs["residual"] if "residual" in kwargs else args[position]
+
+
+@functools.cache
+def _residual_position(cls: type) -> int | None:
+    own = next(base for base in cls.__mro__ if "forward" in base.__dict__ and base is not Silenced and base is not cls)
+    names = [name for name in inspect.signature(own.forward).parameters if name != "self"]
+    return names.index("residual") if "residual" in names else None
+
+
+def _check_executable(layer: Layer) -> None:
+    if layer.mean:
+        raise NotYetError(f"mean({layer.index}) is understood but cannot be run yet; delete or scale the layer instead.")
+    if layer.donor is not None:
+        raise NotYetError(
+            f"{layer.donor}:{layer.index} is understood but layers of other models cannot be run yet; "
+            "use a layer of this model."
+        )

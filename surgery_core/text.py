@@ -1,0 +1,179 @@
+"""Texts that are scored, read and continued: those that come with the package, and those of a person."""
+
+from __future__ import annotations
+
+import tomllib
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import Any
+
+from surgery_core.errors import TextError
+
+MAX_TEXT_BYTES = 1_000_000
+"""Most bytes of UTF-8 that a person's text may have."""
+
+_VISIBLE = {" ": "·", "\n": "↵", "\t": "→", "\r": "␍"}
+_REPLACEMENT = "\ufffd"
+
+
+@dataclass(frozen=True)
+class Text:
+    """A titled text. `kind` says what it is like: story, dialogue, code, own, ..."""
+
+    title: str
+    text: str
+    kind: str = "own"
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A titled beginning for a model to continue."""
+
+    title: str
+    text: str
+
+
+@cache
+def bundled_texts() -> tuple[Text, ...]:
+    """Return the evaluation texts that come with the package."""
+    return tuple(Text(row["title"], row["text"], row["kind"]) for row in _rows("texts.toml", "text"))
+
+
+@cache
+def bundled_prompts() -> tuple[Prompt, ...]:
+    """Return the prompts that come with the package, the best one first."""
+    return tuple(Prompt(row["title"], row["text"]) for row in _rows("prompts.toml", "prompt"))
+
+
+def read_text(data: bytes | str, title: str = "Your text") -> Text:
+    """Return a person's text after checking it.
+
+    Args:
+        data: the text, or the bytes of a UTF-8 file (a byte order mark is dropped).
+        title: its name, for example the file's.
+
+    Raises:
+        TextError: when it is empty, longer than `MAX_TEXT_BYTES`, not UTF-8, or contains a NUL byte.
+    """
+    size = len(data) if isinstance(data, bytes) else len(data.encode("utf-8", "surrogatepass"))
+    if size > MAX_TEXT_BYTES:
+        raise TextError(f"{title} has {size:,} bytes; at most {MAX_TEXT_BYTES:,} are read. Give a shorter part of it.")
+    text = _decoded(data, title) if isinstance(data, bytes) else data
+    if "\0" in text:
+        raise TextError(f"{title} contains a NUL byte at character {text.index(chr(0)) + 1}, so it is not plain text.")
+    if any(0xD800 <= ord(character) <= 0xDFFF for character in text):
+        raise TextError(f"{title} contains half of a surrogate pair, which is not valid text. Paste it again.")
+    if not text.strip():
+        raise TextError(f"{title} is empty. Write or upload at least a few words.")
+    return Text(title, text)
+
+
+def as_texts(texts: Iterable[Text] | Text | str) -> tuple[Text, ...]:
+    """Return texts as a tuple; a plain string is one text.
+
+    Raises:
+        TextError: when there is none, or two have the same title.
+    """
+    if isinstance(texts, str):
+        return (Text("Text", texts),)
+    found = (texts,) if isinstance(texts, Text) else tuple(texts)
+    if not found:
+        raise TextError("There is no text to score. Choose at least one.")
+    titles = [text.title for text in found]
+    twice = sorted({title for title in titles if titles.count(title) > 1})
+    if twice:
+        raise TextError(f"Two texts are called {twice[0]!r}. Give each its own title.")
+    return found
+
+
+def encode(tokenizer: Any, text: Text, *, least: int = 1) -> list[int]:
+    """Return the token ids of a text, with the special tokens that the tokenizer puts by itself.
+
+    Raises:
+        TextError: when there are fewer than `least` tokens.
+    """
+    ids: list[int] = tokenizer(text.text, verbose=False)["input_ids"]
+    if len(ids) < least:
+        count = "no token" if not ids else f"{len(ids)} token" + ("s" if len(ids) > 1 else "")
+        raise TextError(f"{text.title} has {count} here; at least {least} are needed. Add a few words.")
+    return ids
+
+
+def token_bytes(tokenizer: Any, text: Text, ids: Sequence[int]) -> list[int]:
+    """Return how many UTF-8 bytes of the text each token covers; they add up to the whole text's.
+
+    A character split over several tokens counts for the last of them. Special tokens cover none.
+    """
+    offsets = tokenizer(text.text, verbose=False, return_offsets_mapping=True)["offset_mapping"]
+    ends = [end for _, end in offsets]
+    sizes, reached = [], 0
+    for position in range(len(ids)):
+        shared = position + 1 < len(ends) and ends[position + 1] == ends[position] and offsets[position + 1][0] < ends[position]
+        end = reached if shared else max(ends[position], reached)
+        sizes.append(len(text.text[reached:end].encode()))
+        reached = end
+    if sizes:
+        sizes[-1] += len(text.text[reached:].encode())
+    return sizes
+
+
+def token_strings(tokenizer: Any, ids: Sequence[int]) -> list[str]:
+    """Return each token as text; parts of a character that no text can show become `<0xE2>`."""
+    return [_token_string(tokenizer, int(index)) for index in ids]
+
+
+def visible(token: str) -> str:
+    """Return a token with its spaces, newlines and control characters made visible."""
+    return "".join(_visible_character(character) for character in token)
+
+
+def _token_string(tokenizer: Any, index: int) -> str:
+    text: str = tokenizer.decode([index], clean_up_tokenization_spaces=False)
+    piece = tokenizer.convert_ids_to_tokens(index)
+    if _REPLACEMENT in text and piece is not None:
+        return _bytes_of_piece(str(piece))
+    if piece is not None and str(piece).startswith("\u2581") and not text.startswith(" "):
+        return " " + text
+    return text
+
+
+def _bytes_of_piece(piece: str) -> str:
+    """Return the bytes behind a byte-level BPE piece as `<0xE2><0x82>`."""
+    table = _byte_table()
+    if all(character in table for character in piece):
+        return "".join(f"<0x{table[character]:02X}>" for character in piece)
+    return piece
+
+
+@cache
+def _byte_table() -> dict[str, int]:
+    """Return GPT-2's mapping of printable characters to bytes (Radford et al. 2019, released code), reversed."""
+    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    others = [byte for byte in range(256) if byte not in printable]
+    return {chr(byte): byte for byte in printable} | {chr(256 + n): byte for n, byte in enumerate(others)}
+
+
+def _visible_character(character: str) -> str:
+    if character in _VISIBLE:
+        return _VISIBLE[character]
+    if unicodedata.category(character) in ("Cc", "Cf", "Zl", "Zp", "Co", "Cn") and character != "\u200d":
+        return f"<U+{ord(character):04X}>"
+    return character
+
+
+def _decoded(data: bytes, title: str) -> str:
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise TextError(
+            f"{title} is not UTF-8 text (byte {error.start + 1} is {data[error.start]:#04x}). Save it as UTF-8 and try again."
+        ) from None
+
+
+def _rows(file: str, table: str) -> list[dict[str, str]]:
+    source = resources.files("surgery_core").joinpath("data", file).read_text(encoding="utf-8")
+    rows: list[dict[str, str]] = tomllib.loads(source)[table]
+    return rows

@@ -32,7 +32,7 @@ def lens_map(frame: pd.DataFrame, *, dark: bool = False, pick: str | None = "cel
     rows = frame.drop_duplicates("row").sort_values("row", ascending=False)
     base = alt.Chart(frame).encode(
         x=alt.X("position:O", title=None, axis=_token_axis(frame)),
-        y=alt.Y("layer:N", title=None, sort=list(rows["layer"]), axis=alt.Axis(labelLimit=90, ticks=False)),
+        y=alt.Y("layer:N", title=None, sort=list(rows["layer"]), axis=alt.Axis(labelLimit=90, ticks=False, labelFlush=False)),
         tooltip=_lens_tooltip(),
     )
     cells = base.mark_rect(cornerRadius=2, stroke=PAPER[dark], strokeWidth=1.5).encode(color=_probability())
@@ -75,7 +75,7 @@ def layer_loss(frame: pd.DataFrame) -> alt.Chart:
         .encode(
             x=alt.X("layer:N", title=None, sort=order, axis=alt.Axis(labelAngle=0, labelOverlap=True, grid=False)),
             y=alt.Y("loss:Q", title="Nats a token", scale=alt.Scale(zero=True)),
-            color=alt.Color("side:N", title=None, sort=["Before", "After"], legend=alt.Legend(orient="top")),
+            color=alt.Color("side:N", title=None, scale=alt.Scale(domain=["After", "Before"]), legend=alt.Legend(orient="top")),
             order="row:Q",
             tooltip=[
                 alt.Tooltip("side:N", title="Side"),
@@ -90,8 +90,10 @@ def layer_loss(frame: pd.DataFrame) -> alt.Chart:
 def layer_losses(before: pd.DataFrame, after: pd.DataFrame | None = None) -> pd.DataFrame:
     """Return the mean loss in nats of the right next token, as the lens reads it after each layer.
 
+    The input row is left out: before any layer the head mostly repeats the token that was read.
+
     Args:
-        before: lens frame of the base model: `row`, `layer`, `target_probability` (NaN where there is no target).
+        before: lens frame of the base model: `row` (0 is the input), `layer`, `target_probability` (NaN where there is no target).
         after: the same of the operated model.
 
     Returns:
@@ -105,7 +107,8 @@ def _mean_loss(frame: pd.DataFrame) -> pd.DataFrame:
     # The smallest positive double stands for a probability that has run out of digits.
     floor = float(np.finfo(np.float64).tiny)
     loss = -np.log(frame["target_probability"].astype(float).clip(lower=floor))
-    means = frame.assign(loss=loss).dropna(subset=["loss"]).groupby("row", sort=True)
+    layers = frame.assign(loss=loss)[frame["row"] > 0]
+    means = layers.dropna(subset=["loss"]).groupby("row", sort=True)
     return means.agg(layer=("layer", "first"), loss=("loss", "mean")).reset_index()
 
 

@@ -12,13 +12,25 @@ from surgery_core.generate import GenerationSettings
 MAX_VALUE = 2_000
 """Longest prompt or lens text, in characters, that goes into the address; browsers and proxies cut long ones."""
 
-_SETTINGS: dict[str, tuple[str, type[int] | type[float]]] = {
-    "length": ("max_new_tokens", int),
-    "temperature": ("temperature", float),
-    "top_k": ("top_k", int),
-    "top_p": ("top_p", float),
-    "seed": ("seed", int),
+
+@dataclass(frozen=True)
+class Setting:
+    """A generation setting of the app: its attribute in the core, its type and the range that a page offers."""
+
+    attribute: str
+    kind: type[int] | type[float]
+    least: float
+    most: float
+
+
+SETTINGS = {
+    "length": Setting("max_new_tokens", int, 1, 512),
+    "temperature": Setting("temperature", float, 0.0, 2.0),
+    "top_k": Setting("top_k", int, 0, 10_000),
+    "top_p": Setting("top_p", float, 0.01, 1.0),
+    "seed": Setting("seed", int, 0, 2**31 - 1),
 }
+"""By name in the address. The ranges keep one person's text from holding a server for minutes."""
 _TEXT_ID = re.compile(r"[0-9a-f]{32}")
 
 
@@ -59,9 +71,9 @@ class Address:
         texts = {"model": self.model, "plan": self.plan, "prompt": self.prompt, "lens": self.lens, "own": self.own}
         found = {name: text for name, text in texts.items() if text is not None and len(text) <= MAX_VALUE}
         usual = GenerationSettings()
-        for name, (attribute, _) in _SETTINGS.items():
-            value = getattr(self.settings, attribute)
-            if value != getattr(usual, attribute):
+        for name, setting in SETTINGS.items():
+            value = getattr(self.settings, setting.attribute)
+            if value != getattr(usual, setting.attribute):
                 found[name] = f"{value:g}" if isinstance(value, float) else str(value)
         return found
 
@@ -71,14 +83,24 @@ def _clean(text: str | None) -> str | None:
 
 
 def _read_settings(parameters: Mapping[str, str]) -> tuple[GenerationSettings, list[str]]:
-    settings, problems = GenerationSettings(), []
-    for name, (attribute, kind) in _SETTINGS.items():
-        if name not in parameters:
-            continue
-        try:
-            settings = replace(settings, **{attribute: kind(parameters[name])})
-        except SettingsError as error:
-            problems.append(f"In the address, {name}: {error}")
-        except (ValueError, OverflowError):
-            problems.append(f"In the address, {name} is {parameters[name][:40]!r}, which is not a number.")
-    return settings, problems
+    values: dict[str, float] = {}
+    problems = []
+    for name, setting in SETTINGS.items():
+        if name in parameters:
+            try:
+                values[setting.attribute] = _number(name, parameters[name], setting)
+            except SettingsError as error:
+                problems.append(str(error))
+    return replace(GenerationSettings(), **values), problems  # type: ignore[arg-type]
+
+
+def _number(name: str, text: str, setting: Setting) -> float:
+    try:
+        value = setting.kind(text)
+    except (ValueError, OverflowError):
+        raise SettingsError(f"The address has {name}={text[:40]!r}, which is not a number; it was left out.") from None
+    if not setting.least <= value <= setting.most:
+        raise SettingsError(
+            f"The address has {name}={text[:40]}; allowed is {setting.least:g} to {setting.most:g}. It was left out."
+        )
+    return value

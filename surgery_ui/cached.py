@@ -10,15 +10,17 @@ import hashlib
 import os
 import threading
 from collections import OrderedDict
+from typing import Any
 
 import streamlit as st
 
 from surgery_core.errors import TextError
 from surgery_core.generate import Generation, GenerationSettings, complete
 from surgery_core.lens import LogitLens, Trajectory, read_lens
-from surgery_core.measure import Comparison, Reference, ScoreTable, compare, reference
+from surgery_core.measure import Progress, Reference, compare, reference
 from surgery_core.models import LoadedModel, load_model
 from surgery_core.plan import LayerPlan
+from surgery_core.results import Comparison, ScoreTable
 from surgery_core.text import Text
 from surgery_core.view import operate
 from surgery_ui.jobs import Job, Pool
@@ -53,7 +55,7 @@ def table_job(owner: str, lane: str, loaded: LoadedModel, texts: tuple[Text, ...
     """Score texts under the unchanged model."""
 
     def work(job: Job[ScoreTable]) -> ScoreTable:
-        return base_side(loaded.info.key, texts, loaded, job).table
+        return base_side(loaded.info.key, texts, loaded, job, job.report).table
 
     return WORK.request(owner, lane, ("table", loaded.info.key, texts), work)
 
@@ -64,9 +66,11 @@ def comparison_job(
     """Compare a plan with the unchanged model over texts."""
 
     def work(job: Job[Comparison]) -> Comparison:
-        base = base_side(loaded.info.key, texts, loaded, job)
+        # Half of the bar is the base side, the other half this plan's.
+        base = base_side(loaded.info.key, texts, loaded, job, lambda done, total: job.report(done, 2 * total))
         model = operate(loaded.model, plan)
-        return compare(base, model, loaded.tokenizer, texts, stop=job.stop, on_progress=job.report)
+        progress = lambda done, total: job.report(total + done, 2 * total)  # noqa: E731
+        return compare(base, model, loaded.tokenizer, texts, stop=job.stop, on_progress=progress)
 
     return WORK.request(owner, lane, ("comparison", loaded.info.key, str(plan), texts), work)
 
@@ -81,10 +85,12 @@ def lens_job(owner: str, lane: str, loaded: LoadedModel, plan: LayerPlan, text: 
     return WORK.request(owner, lane, ("lens", loaded.info.key, str(plan), text), work)
 
 
-@st.cache_resource(max_entries=12, show_spinner=False)
-def base_side(key: tuple[str, ...], texts: tuple[Text, ...], _loaded: LoadedModel, _job: Job[object]) -> Reference:
+@st.cache_resource(max_entries=6, show_spinner=False)
+def base_side(
+    key: tuple[str, ...], texts: tuple[Text, ...], _loaded: LoadedModel, _job: Job[Any], _report: Progress
+) -> Reference:
     """Score texts under the unchanged model, once for every plan that is compared with it."""
-    return reference(_loaded.model, _loaded.tokenizer, texts, stop=_job.stop)
+    return reference(_loaded.model, _loaded.tokenizer, texts, stop=_job.stop, on_progress=_report)
 
 
 def keep_own_text(text: Text) -> str:

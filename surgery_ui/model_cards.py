@@ -10,10 +10,10 @@ from surgery_ui import present, session
 
 def facts_table(info: ModelInfo) -> None:
     """Show the facts of a model in two columns."""
-    rows = present.fact_rows(info)
+    rows = list(present.fact_rows(info).items())
     half = (len(rows) + 1) // 2
     for column, part in zip(st.columns(2, gap="medium"), (rows[:half], rows[half:]), strict=True):
-        column.table(part, border="horizontal", hide_header=True)
+        column.table(dict(part), border="horizontal", hide_header=True)
 
 
 def choices_table(info: ModelInfo) -> None:

@@ -12,9 +12,9 @@ from itertools import pairwise
 from typing import Literal
 
 from surgery_core.generate import Generation
-from surgery_core.measure import Comparison, ScoreTable
 from surgery_core.models import ModelInfo
 from surgery_core.plan import LayerPlan
+from surgery_core.results import Comparison, ScoreTable
 
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#+\-.!|~$:&])")
 
@@ -27,7 +27,7 @@ class Metric:
     value: str
     change: str | None
     help: str
-    colour: Literal["normal", "inverse", "off"] = "off"
+    colour: Literal["red", "green", "gray"] = "gray"
 
 
 def plain(text: str) -> str:
@@ -138,18 +138,18 @@ def continuation(prompt: str, text: str, other: str) -> str:
     Everything is escaped; it may come from a model.
     """
     same = _common(text, other) if other else len(text)
-    line = "text-decoration:underline;text-decoration-thickness:1px;text-underline-offset:3px"
+    line = "text-decoration:underline dotted 1px;text-underline-offset:4px"
     body = (
         f'<span style="opacity:.55">{html.escape(prompt)}</span>'
         f"<span>{html.escape(text[:same])}</span>"
-        f'<span style="{line};text-decoration-color:currentColor">{html.escape(text[same:])}</span>'
+        f'<span style="{line}">{html.escape(text[same:])}</span>'
     )
     return f'<div style="white-space:pre-wrap;overflow-wrap:anywhere;line-height:1.6">{body}</div>'
 
 
-def _worse(after: float, base: float) -> Literal["normal", "inverse", "off"]:
-    """Return the colour rule of a figure whose change is written as text: worse in the theme's red."""
-    return "off" if after == base else "inverse" if after > base else "normal"
+def _worse(after: float, base: float) -> Literal["red", "green", "gray"]:
+    """Return the colour of the change of a figure that is better when it is lower."""
+    return "gray" if after == base else "red" if after > base else "green"
 
 
 def _common(text: str, other: str) -> int:

@@ -9,7 +9,7 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from surgery_core.errors import Stopped
-from surgery_core.measure import Comparison, ScoreTable
+from surgery_core.results import Comparison, ScoreTable
 from surgery_core.text import Text, bundled_texts
 from surgery_ui import cached, present, session
 from surgery_ui.jobs import Job
@@ -110,8 +110,9 @@ def _grid(place: DeltaGenerator, frame: pd.DataFrame) -> DeltaGenerator:
             "perplexity_after": number("After", format="%.2f", help="Perplexity after surgery."),
             "ratio": bar("Ratio", format="×%.2f", min_value=0, max_value=max(2.0, widest), help="After over before."),
             "kl": number("KL, nats", format="%.3f", help="Mean KL(base || operated) over the tokens."),
-            "top1": number("Top-1 kept", format="percent", help="How often both models think the same token likeliest."),
+            "top1": number("Top-1 kept", format="%.1f%%", help="How often both models think the same token likeliest."),
         }
+        frame = frame.assign(top1=100 * frame["top1"])
     shown = frame[list(columns)]
     return place.dataframe(
         shown,

@@ -15,10 +15,15 @@ from surgery_ui import present, session
 
 def tools(now: session.Experiment) -> None:
     """Show the tools and the presets as four buttons that open."""
-    with st.container(horizontal=True, gap="xsmall"):
-        for label, body in (("Delete", _delete), ("Permute", _permute), ("Replace", _replace), ("Presets", _presets)):
-            with st.popover(label, key=f"tool-{label}", on_change="rerun"):
-                body(now.plan)
+    row = st.container(horizontal=True, gap="xsmall")
+    for place, label, body in (
+        (row, "Delete", _delete),
+        (row, "Permute", _permute),
+        (row, "Replace", _replace),
+        (st, "Presets", _presets),
+    ):
+        with place.popover(label, key=f"tool-{label}", on_change="rerun", width="stretch"):
+            body(now.plan)
     error = session.problem("tools")
     if error is not None:
         st.error(present.plain(str(error)))

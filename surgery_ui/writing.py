@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import streamlit as st
@@ -11,11 +12,9 @@ from surgery_core.errors import SettingsError, Stopped
 from surgery_core.generate import Generation, GenerationSettings
 from surgery_core.text import bundled_prompts
 from surgery_ui import cached, present, session
+from surgery_ui.address import SETTINGS
 from surgery_ui.controls import show_problem
 from surgery_ui.jobs import Job
-
-MAX_LENGTH = 512
-"""Most tokens that the page writes; one person's text must not hold the server for minutes."""
 
 
 class Writing:
@@ -105,32 +104,34 @@ def _take_prompt(prompts: dict[str, str]) -> None:
 
 
 def _settings() -> None:
-    state, now = st.session_state, st.session_state["settings"]
+    state = st.session_state
     if session.problem("settings") is None:
-        state["length"], state["temperature"] = min(now.max_new_tokens, MAX_LENGTH), float(now.temperature)
-        state["top-k"], state["top-p"], state["seed"] = now.top_k, float(now.top_p), now.seed
-    st.slider("Length in tokens", 1, MAX_LENGTH, key="length", on_change=_take_settings)
-    st.slider(
-        "Temperature", 0.0, 2.0, step=0.05, key="temperature", on_change=_take_settings,
-        help="0 always takes the most probable token; the other settings then change nothing.",
-    )  # fmt: skip
+        for name, setting in SETTINGS.items():
+            state[f"set-{name}"] = setting.kind(getattr(state["settings"], setting.attribute))
+    _control(st.slider, "length", "Length in tokens", step=1)
+    _control(st.slider, "temperature", "Temperature", step=0.05, help="0 always takes the likeliest token.")
+    st.caption("The rest matters only above temperature 0.")
     left, middle, right = st.columns(3)
-    left.number_input("Top k", 0, 10_000, key="top-k", on_change=_take_settings, help="0 keeps every token.")
-    middle.number_input("Top p", 0.0, 1.0, step=0.05, key="top-p", on_change=_take_settings, help="1 keeps every token.")
-    right.number_input("Seed", 0, 2**31 - 1, key="seed", on_change=_take_settings)
+    _control(left.number_input, "top_k", "Top k", step=1, help="Choose among the k likeliest tokens; 0 for all.")
+    _control(
+        middle.number_input, "top_p", "Top p", step=0.05,
+        help="Choose among the likeliest tokens that together have this probability.",
+    )  # fmt: skip
+    _control(right.number_input, "seed", "Seed", step=1, help="The same seed writes the same text.")
     show_problem("settings")
+
+
+def _control(widget: Callable[..., Any], name: str, label: str, **options: Any) -> None:
+    setting = SETTINGS[name]
+    least, most = setting.kind(setting.least), setting.kind(setting.most)
+    widget(label, least, most, key=f"set-{name}", on_change=_take_settings, **options)
 
 
 def _take_settings() -> None:
     state = st.session_state
+    values = {setting.attribute: state[f"set-{name}"] for name, setting in SETTINGS.items()}
     try:
-        state["settings"] = GenerationSettings(
-            max_new_tokens=state["length"],
-            temperature=state["temperature"],
-            top_k=state["top-k"],
-            top_p=state["top-p"],
-            seed=state["seed"],
-        )
+        state["settings"] = GenerationSettings(**values)
     except SettingsError as error:
         return session.set_problem("settings", error)
     session.set_problem("settings", None)

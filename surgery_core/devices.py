@@ -118,3 +118,16 @@ def _place(kind: str) -> str:
 
 def _gigabytes(count: int) -> str:
     return f"{count / 1e9:,.1f} GB"
+
+
+def use_threads(count: int) -> None:
+    """Let one operation use `count` CPU threads. A server that runs several sessions wants 1 and more workers.
+
+    Raises:
+        SettingsError: when it is less than 1.
+    """
+    import torch
+
+    if count < 1:
+        raise SettingsError(f"{count} threads cannot run anything; give at least 1.")
+    torch.set_num_threads(count)

@@ -35,14 +35,15 @@ if TYPE_CHECKING:
     )
     from surgery_core.generate import Generation, GenerationSettings, complete, generate
     from surgery_core.lens import LogitLens, Trajectory, read_lens
-    from surgery_core.measure import Comparison, Reference, ScoreTable, TextScore, compare, reference, score
+    from surgery_core.measure import Reference, compare, reference, score
     from surgery_core.models import DEFAULT_MODEL, LoadedModel, ModelChoice, ModelInfo, list_models, load_model
     from surgery_core.operate import ModelSurgery
     from surgery_core.plan import MAX_SLOTS, Layer, LayerPlan, Slot
     from surgery_core.presets import PRESETS, Preset
     from surgery_core.recipe import Recipe
+    from surgery_core.results import Comparison, ScoreTable, TextScore
     from surgery_core.run import Report, run_recipe
-    from surgery_core.skills import load_skills, score_skills
+    from surgery_core.skills import Skill, SkillResult, load_skills, score_skills
     from surgery_core.text import (
         MAX_TEXT_BYTES,
         Prompt,
@@ -61,14 +62,15 @@ _MODULES = {
     "RefusedPlanError SettingsError Stopped SurgeryError TextError",
     "generate": "Generation GenerationSettings complete generate",
     "lens": "LogitLens Trajectory read_lens",
-    "measure": "Comparison Reference ScoreTable TextScore compare reference score",
+    "measure": "Reference compare reference score",
     "models": "DEFAULT_MODEL LoadedModel ModelChoice ModelInfo list_models load_model",
     "operate": "ModelSurgery",
     "plan": "MAX_SLOTS Layer LayerPlan Slot",
     "presets": "PRESETS Preset",
     "recipe": "Recipe",
+    "results": "Comparison ScoreTable TextScore",
     "run": "Report run_recipe",
-    "skills": "load_skills score_skills",
+    "skills": "Skill SkillResult load_skills score_skills",
     "text": "MAX_TEXT_BYTES Prompt Text bundled_prompts bundled_texts read_text token_strings visible",
     "view": "operate",
 }
@@ -107,6 +109,8 @@ __all__ = [  # noqa: RUF022
     "Report",
     "ScoreTable",
     "SettingsError",
+    "Skill",
+    "SkillResult",
     "Slot",
     "Stopped",
     "SurgeryError",

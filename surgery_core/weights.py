@@ -59,6 +59,11 @@ def load_tokenizer(folder: Path, name: str) -> PreTrainedTokenizerBase:
             f"The tokenizer of {name!r} cannot be opened ({_first_line(error)}); "
             "put a tokenizer.json that fits the model in its folder."
         ) from error
+    if not tokenizer.is_fast:
+        raise ModelLoadError(
+            f"The tokenizer of {name!r} is of the slow kind, which cannot say where a token lies in a text; "
+            "save it once as tokenizer.json and put that in its folder."
+        )
     if not ids:
         raise ModelLoadError(
             f"The tokenizer of {name!r} turns words into nothing; "

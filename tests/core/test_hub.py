@@ -191,8 +191,6 @@ def test_the_endpoint_of_the_environment_is_used(hub: FakeHub, repository: Path,
         ("a/b/c", False),
         ("../up", False),
         ("a--b/c", False),
-    ]
-    + [
         ("/etc", False),
         ("org/", False),
         ("o rg/name", False),

@@ -1,0 +1,215 @@
+"""What each command does: arguments -> one call into the library -> what to write.
+
+The library is imported where it is used, so that `--help` and a mistyped option answer without loading torch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from surgery_core.errors import SettingsError, TextError
+from surgery_core.terminal import Output, paragraph, progress, table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from surgery_core.models import LoadedModel
+    from surgery_core.plan import LayerPlan
+    from surgery_core.recipe import Recipe
+    from surgery_core.results import Comparison
+    from surgery_core.run import Continuation, Report
+    from surgery_core.skills import SkillResult
+    from surgery_core.text import Text
+
+_RECIPE_FIELDS = ("max_new_tokens", "temperature", "top_k", "top_p", "seed", "revision", "model", "plan")
+_SHOWN_SCORES = ("title", "tokens", "perplexity_before", "perplexity_after", "ratio", "kl", "top1")
+
+
+def info(arguments: argparse.Namespace) -> Output:
+    """Return a model's facts, or the models that lie ready."""
+    from surgery_core.models import list_models
+
+    if not arguments.list:
+        facts = asdict(_load(arguments).info)
+        return Output(_facts_text(facts), [{"fact": key, "value": value} for key, value in facts.items()], facts)
+    choices = [asdict(choice) | {"path": str(choice.path)} for choice in list_models()]
+    return Output(table(choices), choices, choices)
+
+
+def run(arguments: argparse.Namespace) -> Output:
+    """Return the text and the scores before and after surgery."""
+    from surgery_core.run import run_recipe
+
+    recipe = _recipe(arguments)
+    if arguments.save_recipe:
+        recipe.dump(arguments.save_recipe)
+    with progress("Scoring texts") as update:
+        report = run_recipe(recipe, device=arguments.device, dtype=arguments.dtype, on_progress=update)
+    return Output(_report_text(report), _rows(report.frame()), report.to_dict())
+
+
+def lens(arguments: argparse.Namespace) -> Output:
+    """Return what each layer would predict next at the last tokens of a text."""
+    from surgery_core.lens import LogitLens, read_lens
+    from surgery_core.text import visible
+
+    if arguments.positions < 1:
+        raise SettingsError(f"--positions is {arguments.positions}; it must be at least 1.")
+    text = arguments.prompt if arguments.text is None else _read_file(arguments.text).text
+    loaded = _load(arguments)
+    model, _ = _operated(loaded, arguments)
+    frame = read_lens(LogitLens(model), model, loaded.tokenizer, _first_prompt() if text is None else text).frame()
+    frame = frame[frame["position"] > frame["position"].max() - arguments.positions]
+    grid = [
+        {"layer": cells["layer"].iloc[0]}
+        | {f"{at} {visible(token)}": visible(top) for at, token, top in _columns(cells, "position", "token", "top")}
+        for _, cells in frame.groupby("row")
+    ]
+    return Output(table(grid), _rows(frame), _rows(frame))
+
+
+def skills(arguments: argparse.Namespace) -> Output:
+    """Return the accuracy on each skill before and after surgery."""
+    from surgery_core.skills import load_skills, score_skills
+
+    loaded = _load(arguments)
+    model, _ = _operated(loaded, arguments)
+    chosen = load_skills()
+    with progress("Scoring skills") as update:
+        sides = [
+            score_skills(side, loaded.tokenizer, chosen, on_progress=partial(_shifted, update, len(chosen) * number))
+            for number, side in enumerate((loaded.model, model))
+        ]
+    rows = [_skill_row(before, after) for before, after in zip(*sides, strict=True)]
+    return Output(table(rows), rows, rows)
+
+
+def export(arguments: argparse.Namespace) -> Output:
+    """Save the operated model as a checkpoint and return where it lies."""
+    from surgery_core.export import export_model
+
+    loaded = _load(arguments)
+    model, plan = _operated(loaded, arguments)
+    folder = export_model(model, loaded.tokenizer, arguments.to)
+    facts = {"folder": str(folder), "plan": str(plan), "layers": len(plan)}
+    return Output(f"Saved {facts['layers']} layers in {facts['folder']}", [facts], facts)
+
+
+def _columns(frame: pd.DataFrame, *names: str) -> Iterable[tuple[Any, ...]]:
+    return zip(*(frame[name] for name in names), strict=True)
+
+
+def _shifted(update: Callable[[int, int], None], already: int, done: int, total: int) -> None:
+    """Report the progress of one of two equal halves."""
+    update(already + done, 2 * total)
+
+
+def _skill_row(before: SkillResult, after: SkillResult) -> dict[str, object]:
+    return {
+        "skill": before.skill.title,
+        "items": len(before.items),
+        "accuracy_before": before.accuracy,
+        "accuracy_after": after.accuracy,
+        "margin_before": before.margin,
+        "margin_after": after.margin,
+    }
+
+
+def _load(arguments: argparse.Namespace) -> LoadedModel:
+    from surgery_core.models import DEFAULT_MODEL, load_model
+
+    return load_model(
+        DEFAULT_MODEL if arguments.model is None else arguments.model,
+        device=arguments.device,
+        dtype=arguments.dtype,
+        revision=arguments.revision,
+    )
+
+
+def _operated(loaded: LoadedModel, arguments: argparse.Namespace) -> tuple[Any, LayerPlan]:
+    from surgery_core.plan import LayerPlan
+    from surgery_core.view import operate
+
+    n_layers = loaded.info.n_layers
+    plan = LayerPlan.identity(n_layers) if arguments.plan is None else LayerPlan.parse(arguments.plan, n_layers)
+    return operate(loaded.model, plan), plan
+
+
+def _recipe(arguments: argparse.Namespace) -> Recipe:
+    """Return the recipe file, or the experiment that the options describe."""
+    from surgery_core.models import DEFAULT_MODEL
+    from surgery_core.recipe import Recipe
+
+    given = {name: getattr(arguments, name) for name in _RECIPE_FIELDS if getattr(arguments, name) is not None}
+    if arguments.recipe:
+        clash = [*given, *(name for name in ("prompt", "text") if getattr(arguments, name))]
+        if clash:
+            raise SettingsError(f"--recipe says everything itself; leave out --{clash[0].replace('_', '-')}.")
+        return Recipe.load(arguments.recipe)
+    if arguments.plan is None:
+        raise SettingsError("run needs --plan, such as 0-4,7-11, or --recipe; info tells how many layers there are.")
+    own = tuple(_read_file(path) for path in arguments.text or ())
+    prompts = tuple(arguments.prompt or (_first_prompt(),))
+    return Recipe(**{"model": DEFAULT_MODEL, **given}, prompts=prompts, own_texts=own, texts=() if own else None)
+
+
+def _facts_text(facts: Mapping[str, object]) -> str:
+    width = max(map(len, facts))
+    lines = (f"{key.replace('_', ' '):<{width}}  {_fact(value)}" for key, value in facts.items())
+    return "\n".join(lines)
+
+
+def _fact(value: object) -> str:
+    if isinstance(value, int):
+        return f"{value:,}"
+    return "; ".join(map(str, value)) if isinstance(value, tuple) else "" if value is None else str(value)
+
+
+def _report_text(report: Report) -> str:
+    parts = [f"{report.model.title} ({report.model.n_layers} layers), plan {str(report.plan) or '(no layers)'}"]
+    parts += [_continuation_text(continuation) for continuation in report.continuations]
+    if report.comparison:
+        rows = [{name: row[name] for name in _SHOWN_SCORES} for row in _rows(report.frame())]
+        parts += [table([*rows, _totals(report.comparison)])]
+    return "\n\n".join(parts)
+
+
+def _continuation_text(continuation: Continuation) -> str:
+    sides = (("before", continuation.before), ("after", continuation.after))
+    parts = [paragraph("prompt", continuation.prompt), *(paragraph(label, side.text) for label, side in sides)]
+    return "\n".join(parts)
+
+
+def _totals(comparison: Comparison) -> dict[str, object]:
+    before, after = comparison.base, comparison.operated
+    values = ("all", sum(row.n_tokens for row in before.rows), before.perplexity, after.perplexity)
+    return dict(
+        zip(_SHOWN_SCORES, (*values, after.perplexity / before.perplexity, comparison.kl, comparison.top1), strict=True)
+    )
+
+
+def _rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    return [{str(key): value for key, value in row.items()} for row in frame.to_dict("records")]
+
+
+def _first_prompt() -> str:
+    from surgery_core.text import bundled_prompts
+
+    return bundled_prompts()[0].text
+
+
+def _read_file(path: str) -> Text:
+    from surgery_core.text import read_text
+
+    if path == "-":
+        return read_text(sys.stdin.buffer.read(), "standard input")
+    try:
+        return read_text(Path(path).read_bytes(), Path(path).name)
+    except OSError as error:
+        raise TextError(f"The text {path!r} cannot be read: {error.strerror}.") from error

@@ -13,6 +13,8 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
+from surgery_core.text import visible
+
 INK = {False: "#1d2528", True: "#e4eaec"}
 """Text colour on the page's background, by whether the theme is dark."""
 PAPER = {False: "#ffffff", True: "#12181b"}
@@ -30,7 +32,8 @@ def lens_map(frame: pd.DataFrame, *, dark: bool = False, pick: str | None = "cel
         pick: name of the selection that a click on a cell sets, or None for a chart that cannot be clicked.
     """
     rows = frame.drop_duplicates("row").sort_values("row", ascending=False)
-    base = alt.Chart(frame).encode(
+    spelled = {name: frame[name].map(visible) for name in ("token", "target")}
+    base = alt.Chart(frame.assign(word=frame["top"].map(short), top=frame["top"].map(visible), **spelled)).encode(
         x=alt.X("position:O", title=None, axis=_token_axis(frame)),
         y=alt.Y("layer:N", title=None, sort=list(rows["layer"]), axis=alt.Axis(labelLimit=90, ticks=False, labelFlush=False)),
         tooltip=_lens_tooltip(),
@@ -40,21 +43,23 @@ def lens_map(frame: pd.DataFrame, *, dark: bool = False, pick: str | None = "cel
         chosen = alt.selection_point(name=pick, fields=["row", "position"], on="click", toggle=False, empty=False)
         outline = alt.condition(chosen, alt.value(INK[dark]), alt.value(PAPER[dark]))
         cells = cells.encode(stroke=outline).add_params(chosen)
-    words = base.mark_text(fontSize=11, limit=CELL - 6).encode(text="top:N", color=_ink_on_cell(dark))
+    words = base.mark_text(fontSize=11, limit=CELL - 6).encode(text="word:N", color=_ink_on_cell(dark))
     size = {"width": alt.Step(CELL), "height": alt.Step(24)}
     return alt.layer(cells, words).properties(**size).configure_view(strokeWidth=0)
 
 
-def top_tokens(frame: pd.DataFrame) -> alt.LayerChart:
+def top_tokens(frame: pd.DataFrame, *, most: float = 1.0) -> alt.LayerChart:
     """Draw the most probable next tokens of one cell as bars.
 
     Args:
         frame: `rank` (1 is the most probable), `token`, `probability` (0 to 1).
+        most: probability at the right end; the same for charts that stand side by side.
     """
     data = frame.assign(label=frame["probability"].map("{:.1%}".format))
     base = alt.Chart(data).encode(
-        y=alt.Y("rank:O", title=None, axis=_labels_axis(list(data["rank"]), list(data["token"]), "Y")),
-        x=alt.X("probability:Q", title=None, scale=alt.Scale(domain=[0, 1]), axis=None),
+        y=alt.Y("rank:O", title=None, axis=_labels_axis(list(data["rank"]), [visible(token) for token in data["token"]], "Y")),
+        # The bar that reaches the end needs room for its label.
+        x=alt.X("probability:Q", title=None, scale=alt.Scale(domain=[0, most * 1.15]), axis=None),
         tooltip=[alt.Tooltip("token:N", title="Token"), alt.Tooltip("probability:Q", title="Probability", format=".3%")],
     )
     bars = base.mark_bar(cornerRadiusEnd=2, height=13)
@@ -103,6 +108,11 @@ def layer_losses(before: pd.DataFrame, after: pd.DataFrame | None = None) -> pd.
     return pd.concat([_mean_loss(frame).assign(side=side) for side, frame in sides.items()], ignore_index=True)
 
 
+def short(token: str) -> str:
+    """Return a token for a narrow cell: without the space before a word, other white space made visible."""
+    return visible(token[1:] if token.startswith(" ") and token.strip() else token)
+
+
 def _mean_loss(frame: pd.DataFrame) -> pd.DataFrame:
     # The smallest positive double stands for a probability that has run out of digits.
     floor = float(np.finfo(np.float64).tiny)
@@ -134,7 +144,7 @@ def _lens_tooltip() -> list[alt.Tooltip]:
 
 def _token_axis(frame: pd.DataFrame) -> alt.Axis:
     tokens = frame.drop_duplicates("position").sort_values("position")
-    return _labels_axis(list(tokens["position"]), list(tokens["token"]), "X")
+    return _labels_axis(list(tokens["position"]), [short(token) for token in tokens["token"]], "X")
 
 
 def _labels_axis(values: list[int], labels: list[str], channel: str) -> alt.Axis:

@@ -124,15 +124,18 @@ def _cell(sides: dict[str, Trajectory], start: int) -> None:
     st.subheader("Ten likeliest next tokens", anchor=False)
     token = present.plain(trajectory.tokens[position])
     st.caption(f"After {label}, having read the text up to token {position + 1}, “{token}”. Click a cell for another.")
-    for column, (name, other) in zip(st.columns(2), sides.items(), strict=False):
-        with column:
-            _top(name, other, label, position)
+    tops = {name: _top(other, label, position) for name, other in sides.items()}
+    most = max(frame["probability"].max() for frame in tops.values() if frame is not None)
+    for column, (name, frame) in zip(st.columns(2), tops.items(), strict=False):
+        column.markdown(f"**{TITLES[name]}**")
+        if frame is None:
+            column.caption(f"{label} does not run here.")
+        else:
+            chart = charts.top_tokens(frame, most=float(most))
+            column.altair_chart(chart, alt=f"Ten likeliest tokens {name} surgery", key=f"top-{name}")
 
 
-def _top(side: str, trajectory: Trajectory, label: str, position: int) -> None:
-    st.markdown(f"**{TITLES[side]}**")
+def _top(trajectory: Trajectory, label: str, position: int) -> pd.DataFrame | None:
     if label not in trajectory.labels:
-        st.caption(f"{label} does not run here.")
-        return
-    frame: pd.DataFrame = trajectory.top(list(trajectory.labels).index(label), position)
-    st.altair_chart(charts.top_tokens(frame), alt=f"Ten likeliest tokens {side} surgery", key=f"top-{side}")
+        return None
+    return trajectory.top(trajectory.labels.index(label), position)

@@ -14,12 +14,12 @@ from typing import Any
 
 from torch import nn
 
-from surgery_core.anatomy import find_final_norm, find_layers
+from surgery_core.anatomy import find_final_norm, find_layers, text_config
 from surgery_core.errors import AnatomyError, PlanError
 from surgery_core.foreign import Adapter, adapt, check_width
 from surgery_core.plan import LayerPlan, Slot, normalise_positions
 from surgery_core.shells import CAPTURE_MARK, Cloner
-from surgery_core.slots import INDEX_NAMES, Placement, index_slots, place
+from surgery_core.slots import INDEX_NAMES, Placement, cache_positions, index_slots, place
 from surgery_core.view import checked_plan, clone_layer, config_changes, layer_configs
 
 _MISSING = object()
@@ -147,25 +147,34 @@ class ModelSurgery:
         path, layers = find_layers(self._model)
         plan = checked_plan(plan, len(layers))
         placements = place(plan)
+        order = [placement.layer.index for placement in placements]
         adapted = {at: adapt(module, self._model) for at, module in modules.items()}
-        clones = self._clones(list(layers), placements, set(adapted))
+        positions, kinds = self._cache_positions(adapted, order)
+        clones = self._clones(list(layers), placements, positions, set(adapted))
+        new = [adapted.get(at) or clones.get(at) or layers[index] for at, index in enumerate(order)]
         with ExitStack() as undo:
             journal = _Journal(undo)
             self._journal_marks(journal)
-            new = [
-                adapted.get(at) or clones.get(at) or layers[placement.layer.index]
-                for at, placement in enumerate(placements)
-            ]
-            for at, placement in enumerate(placements):
-                _set_index(journal, new[at], placement.layer.index, at)
             self._journal_list(journal, layers, new)
-            self._journal_configs(journal, path, [placement.layer.index for placement in placements], len(layers))
+            self._journal_configs(journal, path, order, len(layers))
+            if kinds:
+                journal.set(text_config(self._model).__dict__, "layer_types", kinds)
+            for layer, original, position in zip(new, order, positions, strict=True):
+                _set_index(journal, layer, original, position)
             journal.set(self._model.__dict__, "_surgery_layers_path", path)
             journal.set(self._model.__dict__, "_surgery_plan", plan)
             yield self._model
 
+    def _cache_positions(self, adapted: dict[int, Adapter], order: list[int]) -> tuple[list[int], list[str]]:
+        """Return the cache position of every layer, and the layer types, if the model has any, that go with them."""
+        types = getattr(text_config(self._model), "layer_types", None)
+        kinds = [types[index] if types else "" for index in order]
+        attends = [at not in adapted or bool(_own_indices(adapted[at])) for at in range(len(order))]
+        positions, kinds = cache_positions(kinds, attends)
+        return positions, kinds if types else []
+
     def _clones(
-        self, originals: list[nn.Module], placements: list[Placement], taken: set[int]
+        self, originals: list[nn.Module], placements: list[Placement], positions: list[int], taken: set[int]
     ) -> dict[int, nn.Module]:
         """Return a clone for every position that cannot use the original layer object itself.
 
@@ -188,7 +197,7 @@ class ModelSurgery:
             if placement.layer.is_plain and placement.group is None and id(original) not in used:
                 used.add(id(original))
                 continue
-            clones[at] = clone_layer(outside, original, placement, at, keep_hooks=True)
+            clones[at] = clone_layer(outside, original, placement, positions[at], keep_hooks=True)
         return clones
 
     def _journal_list(self, journal: _Journal, layers: nn.ModuleList, new: list[nn.Module]) -> None:
@@ -242,10 +251,14 @@ def _first(modules: list[tuple[int, nn.Module]], at: int, module: nn.Module) -> 
 
 def _set_index(journal: _Journal, layer: nn.Module, original: int, position: int) -> None:
     """Give a layer its cache position; a replacement module that keeps an index of its own gets it too."""
-    own = {value for module in layer.modules() for name in INDEX_NAMES if (value := module.__dict__.get(name)) is not None}
-    for index in own if isinstance(layer, Adapter) else {original}:
+    for index in _own_indices(layer) if isinstance(layer, Adapter) else {original}:
         for module, name, value in index_slots(layer, index, position):
             journal.set(module.__dict__, name, value)
+
+
+def _own_indices(layer: nn.Module) -> set[int]:
+    found = (module.__dict__.get(name) for module in layer.modules() for name in INDEX_NAMES)
+    return {value for value in found if type(value) is int}
 
 
 def _uncapture(model: nn.Module) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import inspect
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -101,6 +102,27 @@ def place(plan: LayerPlan) -> list[Placement]:
             _check_executable(layer)
             placements.append(Placement(layer, number, member, group))
     return placements
+
+
+def cache_positions(types: Sequence[str], attends: Sequence[bool]) -> tuple[list[int], list[str]]:
+    """Return the cache position of every layer, and the layer types that go with them.
+
+    Models take the length of the past from the first cache entry (of each layer type), so that one must belong to
+    a layer that fills it. Layers without attention of their own get the type of the first layer that has it, and,
+    within a type, the entries behind those of the layers that attend.
+
+    Args:
+        types: type of each layer in running order, all equal where the model has no types.
+        attends: whether each layer fills its cache entry.
+    """
+    first = next((kind for kind, fills in zip(types, attends, strict=True) if fills), None)
+    kinds = [kind if fills or first is None else first for kind, fills in zip(types, attends, strict=True)]
+    positions = [0] * len(kinds)
+    for kind in set(kinds):
+        places = [at for at, other in enumerate(kinds) if other == kind]
+        for entry, at in zip(places, sorted(places, key=lambda at: not attends[at]), strict=True):
+            positions[at] = entry
+    return positions, kinds
 
 
 def equip(layer: Any, placement: Placement) -> None:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         SurgeryError,
         TextError,
     )
+    from surgery_core.export import export_model
     from surgery_core.generate import Generation, GenerationSettings, complete, generate
     from surgery_core.lens import LogitLens, Trajectory, read_lens
     from surgery_core.measure import Reference, compare, reference, score
@@ -60,6 +61,7 @@ _MODULES = {
     "anatomy": "Anatomy inspect_model",
     "errors": "AnatomyError InputError ModelError ModelLoadError NotYetError NotationError PlanError RecipeError "
     "RefusedPlanError SettingsError Stopped SurgeryError TextError",
+    "export": "export_model",
     "generate": "Generation GenerationSettings complete generate",
     "lens": "LogitLens Trajectory read_lens",
     "measure": "Reference compare reference score",
@@ -122,6 +124,7 @@ __all__ = [  # noqa: RUF022
     "bundled_texts",
     "compare",
     "complete",
+    "export_model",
     "generate",
     "inspect_model",
     "list_models",

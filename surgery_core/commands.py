@@ -63,7 +63,7 @@ def lens(arguments: argparse.Namespace) -> Output:
         raise SettingsError(f"--positions is {arguments.positions}; it must be at least 1.")
     text = arguments.prompt if arguments.text is None else _read_file(arguments.text).text
     loaded = _load(arguments)
-    model, _ = _operated(loaded, arguments)
+    model = _operated(loaded, arguments)
     frame = read_lens(LogitLens(model), model, loaded.tokenizer, _first_prompt() if text is None else text).frame()
     frame = frame[frame["position"] > frame["position"].max() - arguments.positions]
     grid = [
@@ -79,7 +79,7 @@ def skills(arguments: argparse.Namespace) -> Output:
     from surgery_core.skills import load_skills, score_skills
 
     loaded = _load(arguments)
-    model, _ = _operated(loaded, arguments)
+    model = _operated(loaded, arguments)
     chosen = load_skills()
     with progress("Scoring skills") as update:
         sides = [
@@ -95,8 +95,8 @@ def export(arguments: argparse.Namespace) -> Output:
     from surgery_core.export import export_model
 
     loaded = _load(arguments)
-    model, plan = _operated(loaded, arguments)
-    folder = export_model(model, loaded.tokenizer, arguments.to)
+    plan = _plan(loaded, arguments)
+    folder = export_model(loaded, plan, arguments.to)
     facts = {"folder": str(folder), "plan": str(plan), "layers": len(plan)}
     return Output(f"Saved {facts['layers']} layers in {facts['folder']}", [facts], facts)
 
@@ -132,13 +132,17 @@ def _load(arguments: argparse.Namespace) -> LoadedModel:
     )
 
 
-def _operated(loaded: LoadedModel, arguments: argparse.Namespace) -> tuple[Any, LayerPlan]:
+def _plan(loaded: LoadedModel, arguments: argparse.Namespace) -> LayerPlan:
     from surgery_core.plan import LayerPlan
-    from surgery_core.view import operate
 
     n_layers = loaded.info.n_layers
-    plan = LayerPlan.identity(n_layers) if arguments.plan is None else LayerPlan.parse(arguments.plan, n_layers)
-    return operate(loaded.model, plan), plan
+    return LayerPlan.identity(n_layers) if arguments.plan is None else LayerPlan.parse(arguments.plan, n_layers)
+
+
+def _operated(loaded: LoadedModel, arguments: argparse.Namespace) -> Any:
+    from surgery_core.view import operate
+
+    return operate(loaded.model, _plan(loaded, arguments))
 
 
 def _recipe(arguments: argparse.Namespace) -> Recipe:

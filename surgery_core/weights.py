@@ -51,7 +51,7 @@ def load_tokenizer(folder: Path, name: str) -> PreTrainedTokenizerBase:
         ModelLoadError: when its files are damaged or need code from the repository.
     """
     try:
-        with _quiet():
+        with quiet():
             tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
             ids = tokenizer("Once upon a time").input_ids
     except _FAILURES as error:
@@ -84,7 +84,7 @@ def load_weights(
         ModelLoadError: when the weights do not fit the config, or the tokenizer does not fit the weights.
     """
     try:
-        with _quiet():
+        with quiet():
             model, report = _from_pretrained(folder, dtype)
     except _FAILURES as error:
         raise ModelLoadError(
@@ -156,7 +156,7 @@ def _require_vocabulary(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBa
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keep transformers from writing bars and reports to the terminal; what matters becomes an error."""
     level, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
     transformers_logging.set_verbosity(logging.CRITICAL)

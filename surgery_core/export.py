@@ -1,0 +1,117 @@
+"""Save an operated model as an ordinary checkpoint that plain transformers opens."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AutoModelForCausalLM
+
+from surgery_core.anatomy import find_layers
+from surgery_core.errors import InputError, RefusedPlanError
+from surgery_core.models import LoadedModel
+from surgery_core.plan import LayerPlan
+from surgery_core.view import checked_plan, operate
+from surgery_core.weights import quiet
+
+_PROBE_TOKENS = 16
+
+
+def export_model(loaded: LoadedModel, plan: LayerPlan | str, folder: str | Path) -> Path:
+    """Save the model that `plan` describes, with its tokenizer and a card, and check that it opens as the same model.
+
+    A repeated layer is stored once for each time that it runs; tied embeddings stay tied. Weights are stored in the
+    number format that the model is loaded in.
+
+    Args:
+        loaded: the base model.
+        plan: whole layers in any order; a checkpoint cannot hold scaled, partial, parallel or mean layers.
+        folder: a new or empty folder.
+
+    Returns:
+        The folder.
+
+    Raises:
+        InputError: when the folder holds something already, or cannot be written.
+        RefusedPlanError: when a checkpoint cannot hold the plan, or the saved model would compute something else.
+    """
+    plan = checked_plan(plan, loaded.info.n_layers)
+    target = Path(folder)
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise InputError(f"{str(folder)!r} holds something already; name a new or an empty folder.")
+    _refuse_unsaveable(plan)
+    view = operate(loaded.model, plan)
+    unshare_layers(view)
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+        _save(view, loaded, plan, target)
+    except OSError as error:
+        raise InputError(f"{str(folder)!r} cannot be written: {error.strerror or error}.") from error
+    return target
+
+
+def _save(view: Any, loaded: LoadedModel, plan: LayerPlan, target: Path) -> None:
+    """Fill an empty folder, or leave none."""
+    try:
+        with quiet():
+            view.save_pretrained(target)
+            loaded.tokenizer.save_pretrained(target)
+            (target / "README.md").write_text(_card(loaded, plan), encoding="utf-8")
+            _require_same(view, target)
+    except BaseException:
+        shutil.rmtree(target, ignore_errors=True)
+        raise
+
+
+def unshare_layers(model: nn.Module) -> None:
+    """Give every repeated layer of a view tensors of its own; safetensors refuses to store one tensor twice."""
+    seen: set[int] = set()
+    for layer in find_layers(model)[1]:
+        copies: dict[int, torch.Tensor] = {}
+        for module in layer.modules():
+            for store in (module._parameters, module._buffers):
+                _unshare(store, seen, copies)
+        seen |= {id(tensor) for tensor in (*layer.parameters(), *layer.buffers())}
+
+
+def _unshare(store: Any, seen: set[int], copies: dict[int, torch.Tensor]) -> None:
+    for name, tensor in store.items():
+        if tensor is not None and id(tensor) in seen:
+            copy = tensor.detach().clone()
+            copies.setdefault(id(tensor), nn.Parameter(copy, False) if isinstance(tensor, nn.Parameter) else copy)
+            store[name] = copies[id(tensor)]
+
+
+def _refuse_unsaveable(plan: LayerPlan) -> None:
+    if not len(plan):
+        raise RefusedPlanError("A checkpoint needs at least one layer; put one into the plan.")
+    special = [str(slot) for slot in plan if not slot.is_plain]
+    if special:
+        raise RefusedPlanError(
+            f"A checkpoint cannot hold {special[0]}; it holds whole layers, in any order and as often as you like."
+        )
+
+
+def _require_same(view: Any, folder: Path) -> None:
+    """Refuse a saved model whose logits are not those of the view."""
+    saved = AutoModelForCausalLM.from_pretrained(folder, dtype=view.dtype, local_files_only=True).to(view.device)
+    ids = torch.arange(_PROBE_TOKENS, device=view.device)[None] % view.get_input_embeddings().weight.shape[0]
+    with torch.inference_mode():
+        same = torch.allclose(view(ids).logits, saved(ids).logits, rtol=1e-3, atol=1e-4)
+    if not same:
+        raise RefusedPlanError(
+            f"A {type(view).__name__} cannot be saved with this plan: opened again, it would compute something else."
+        )
+
+
+def _card(loaded: LoadedModel, plan: LayerPlan) -> str:
+    info = loaded.info
+    licence = f"---\nlicense: {info.licence}\n---\n\n" if info.licence else ""
+    return (
+        f"{licence}# {info.title}, operated\n\n"
+        f"Made with Model Surgery from `{info.name}` (revision `{info.revision}`, {info.n_layers} layers) "
+        f"by the layer plan `{plan}`. Nothing was trained.\n"
+    )

@@ -11,10 +11,14 @@ import io
 import os
 import sys
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from surgery_core import __version__, commands
 from surgery_core.errors import SurgeryError
 from surgery_core.terminal import Output, emit
+
+if TYPE_CHECKING:
+    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 
 Command = Callable[[argparse.Namespace], Output]
 
@@ -52,20 +56,17 @@ def _parser() -> argparse.ArgumentParser:
         epilog='A plan is written like "0-4,6,5,(7-9)x2,10.mlp"; docs/glossary.md explains the notation.',
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
-    commands_ = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    _add_info(commands_)
-    _add_run(commands_)
-    _add_lens(commands_)
-    _add_skills(commands_)
-    _add_export(commands_)
+    menu = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    _add_info(menu)
+    _add_run(menu)
+    _add_lens(menu)
+    _add_skills(menu)
+    _add_export(menu)
     return parser
 
 
-_Commands = "argparse._SubParsersAction[argparse.ArgumentParser]"
-
-
-def _add(commands_: _Commands, name: str, command: Command, text: str) -> argparse.ArgumentParser:
-    parser = commands_.add_parser(name, help=text, description=text)
+def _add(menu: Commands, name: str, command: Command, text: str) -> argparse.ArgumentParser:
+    parser = menu.add_parser(name, help=text, description=text)
     parser.set_defaults(command=command)
     where = parser.add_argument_group("model")
     where.add_argument("--model", metavar="NAME", help="bundled name, folder, or hub id org/name (default: fable)")
@@ -83,13 +84,13 @@ def _add_plan(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--plan", metavar="PLAN", help='the operated model, such as "0-4,7-11" (default: unchanged)')
 
 
-def _add_info(commands_: _Commands) -> None:
-    parser = _add(commands_, "info", commands.info, "Show a model's facts, or the models that lie ready.")
+def _add_info(menu: Commands) -> None:
+    parser = _add(menu, "info", commands.info, "Show a model's facts, or the models that lie ready.")
     parser.add_argument("--list", action="store_true", help="list the models that can be opened by name")
 
 
-def _add_run(commands_: _Commands) -> None:
-    parser = _add(commands_, "run", commands.run, "Operate a model; show its text and its scores before and after.")
+def _add_run(menu: Commands) -> None:
+    parser = _add(menu, "run", commands.run, "Operate a model; show its text and its scores before and after.")
     _add_plan(parser)
     what = parser.add_argument_group("what to measure")
     what.add_argument("--prompt", action="append", metavar="TEXT", help="a beginning to continue (repeatable)")
@@ -106,8 +107,8 @@ def _add_run(commands_: _Commands) -> None:
     how.add_argument("--seed", type=int, metavar="N", help="of the choice (default: 0)")
 
 
-def _add_lens(commands_: _Commands) -> None:
-    parser = _add(commands_, "lens", commands.lens, "Show what each layer would predict next, by the logit lens.")
+def _add_lens(menu: Commands) -> None:
+    parser = _add(menu, "lens", commands.lens, "Show what each layer would predict next, by the logit lens.")
     _add_plan(parser)
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--prompt", metavar="TEXT", help="the text to read")
@@ -115,12 +116,12 @@ def _add_lens(commands_: _Commands) -> None:
     parser.add_argument("--positions", type=int, default=8, metavar="N", help="show the last N tokens (default: 8)")
 
 
-def _add_skills(commands_: _Commands) -> None:
-    parser = _add(commands_, "skills", commands.skills, "Show which skills survive: accuracy before and after.")
+def _add_skills(menu: Commands) -> None:
+    parser = _add(menu, "skills", commands.skills, "Show which skills survive: accuracy before and after.")
     _add_plan(parser)
 
 
-def _add_export(commands_: _Commands) -> None:
-    parser = _add(commands_, "export", commands.export, "Save the operated model as a checkpoint of its own.")
+def _add_export(menu: Commands) -> None:
+    parser = _add(menu, "export", commands.export, "Save the operated model as a checkpoint of its own.")
     _add_plan(parser)
     parser.add_argument("--to", required=True, metavar="FOLDER", help="a new or empty folder")

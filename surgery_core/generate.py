@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import queue
 import threading
 import time
@@ -100,10 +101,9 @@ def complete(
     criteria = StoppingCriteriaList([_Stop(stop)])
     inputs = torch.tensor([ids], device=next(model.parameters()).device)
     with torch.inference_mode():
-        output = model.generate(
+        output = _configured(model, tokenizer, settings).generate(
             inputs,
             attention_mask=torch.ones_like(inputs),
-            generation_config=_configured(model, tokenizer, settings),
             logits_processor=_sampler(settings),
             stopping_criteria=criteria,
             streamer=writer,
@@ -180,11 +180,16 @@ def _drain(pieces: queue.SimpleQueue[str | BaseException | None], stop: threadin
         stop.set()
 
 
-def _configured(model: Any, tokenizer: Any, settings: GenerationSettings) -> GenerationConfig:
-    """Return a fresh greedy config: a checkpoint's own sampling defaults must not change what was asked for."""
+def _configured(model: Any, tokenizer: Any, settings: GenerationSettings) -> Any:
+    """Return a shallow copy of the model with a greedy generation config of its own.
+
+    transformers fills what a config leaves open from the model's, and a checkpoint's own sampling defaults (beams,
+    repetition penalty) must not change what was asked for.
+    """
     own = model.generation_config
+    private = copy.copy(model)
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
-    return GenerationConfig(
+    private.generation_config = GenerationConfig(
         do_sample=False,
         max_new_tokens=settings.max_new_tokens,
         eos_token_id=own.eos_token_id if own.eos_token_id is not None else tokenizer.eos_token_id,
@@ -192,6 +197,7 @@ def _configured(model: Any, tokenizer: Any, settings: GenerationSettings) -> Gen
         pad_token_id=pad if pad is not None else 0,
         use_cache=True,
     )
+    return private
 
 
 def _end_tokens(model: Any, tokenizer: Any) -> list[int]:

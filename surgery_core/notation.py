@@ -21,8 +21,9 @@ from typing import NoReturn
 from surgery_core.errors import NotationError, PlanError
 from surgery_core.plan import MAX_SLOTS, Layer, Slot, _check_layer
 
-_NUMBER = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)([eE][-+]?\d+)?")
+_NUMBER = re.compile(r"[-+]?(\d+(\.\d+)?|\.\d+)([eE][-+]?\d+)?")
 _INTEGER = re.compile(r"\d+")
+_MEAN = re.compile(r"mean\s*\(")
 _DONOR = re.compile(r"[A-Za-z][A-Za-z0-9_./-]*:")
 MAX_TEXT = 20_000
 MAX_DEPTH = 20
@@ -120,7 +121,8 @@ class _Parser:
     def _atom(self) -> tuple[tuple[Slot, ...], str]:
         """Return the atom's slots and, for a bare range, its text."""
         start = self._skip()
-        if self._accept("mean("):
+        if (mean := _MEAN.match(self.text, self.at)) is not None:
+            self.at = mean.end()
             return self._mean(), ""
         if self._accept("("):
             return self._group(), ""

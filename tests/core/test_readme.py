@@ -1,0 +1,86 @@
+"""What the README promises can be typed as it stands."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from surgery_core.cli import main
+from tests.core.test_boundary import imported
+
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    found = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+    return [text for name, text in found if name == language]
+
+
+def test_the_library_in_ten_lines_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    (code,) = blocks("python")
+    assert len([line for line in code.splitlines() if line.strip()]) <= 10
+    exec(compile(code, "README.md", "exec"), {})
+    out = capsys.readouterr().out
+    assert out.startswith("0-4,6,5,7,9-11\n")
+    assert "perplexity_after" in out
+    assert re.search(r"top-1 agreement \d+%, KL \d+\.\d+ nats a token", out)
+
+
+def commands() -> list[str]:
+    lines = [line for block in blocks("") for line in block.splitlines()]
+    return [line for line in lines if line.startswith("python -m surgery_core ")]
+
+
+def test_the_readme_shows_every_command() -> None:
+    assert {shlex.split(line)[3] for line in commands()} == {"info", "run", "lens", "skills", "export"}
+
+
+@pytest.mark.parametrize("line", commands())
+def test_its_command_lines_are_accepted(
+    line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "story.txt").write_text("There was once a fox who wanted to be a king.", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    assert main(shlex.split(line)[3:]) == 0
+    assert capsys.readouterr().out.strip()
+
+
+def test_the_two_commands_name_files_that_are_there() -> None:
+    start, tests = (block for block in blocks("") if "pip install" in block)
+    assert start == "python -m pip install -r requirements.txt && streamlit run app.py\n"
+    assert tests == "python -m pip install -r requirements-dev.txt && pytest\n"
+    assert all((ROOT / file).is_file() for file in ("requirements.txt", "app.py", "requirements-dev.txt"))
+
+
+@pytest.mark.parametrize(
+    "file", sorted(ROOT.glob("*.md")) + sorted((ROOT / "docs").rglob("*.md")), ids=lambda p: p.name
+)
+def test_links_between_pages_lead_somewhere(file: Path) -> None:
+    targets = re.findall(r"\]\(([^)#]+)[^)]*\)", file.read_text(encoding="utf-8"))
+    missing = [t for t in targets if not t.startswith("http") and not (file.parent / t).exists()]
+    assert missing == []
+
+
+def test_requirements_are_pinned_and_cover_what_the_sources_import() -> None:
+    pins = re.findall(r"^([\w-]+)(==\S+)?$", (ROOT / "requirements.txt").read_text(), re.MULTILINE)
+    assert all(version for _, version in pins)
+    names = {name.lower().replace("-", "_") for name, _ in pins}
+    files = [
+        *(ROOT / "surgery_core").rglob("*.py"),
+        *(ROOT / "surgery_ui").rglob("*.py"),
+        *(ROOT / "pages").glob("*.py"),
+    ]
+    needed = {name for file in files for name in imported(file)} - set(sys.stdlib_module_names)
+    assert needed - {"surgery_core", "surgery_ui"} <= names
+
+
+def test_the_package_says_which_version_it_is() -> None:
+    command = [sys.executable, "-m", "surgery_core", "--version"]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert result.stdout.split()[-1] in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")

@@ -35,7 +35,9 @@ def lens_map(frame: pd.DataFrame, *, dark: bool = False, pick: str | None = "cel
     spelled = {name: frame[name].map(visible) for name in ("token", "target")}
     base = alt.Chart(frame.assign(word=frame["top"].map(short), top=frame["top"].map(visible), **spelled)).encode(
         x=alt.X("position:O", title=None, axis=_token_axis(frame)),
-        y=alt.Y("layer:N", title=None, sort=list(rows["layer"]), axis=alt.Axis(labelLimit=90, ticks=False, labelFlush=False)),
+        y=alt.Y(
+            "layer:N", title=None, sort=list(rows["layer"]), axis=alt.Axis(labelLimit=90, ticks=False, labelFlush=False)
+        ),
         tooltip=_lens_tooltip(),
     )
     cells = base.mark_rect(cornerRadius=2, stroke=PAPER[dark], strokeWidth=1.5).encode(color=_probability())
@@ -57,10 +59,17 @@ def top_tokens(frame: pd.DataFrame, *, most: float = 1.0) -> alt.LayerChart:
     """
     data = frame.assign(label=frame["probability"].map("{:.1%}".format))
     base = alt.Chart(data).encode(
-        y=alt.Y("rank:O", title=None, axis=_labels_axis(list(data["rank"]), [visible(token) for token in data["token"]], "Y")),
+        y=alt.Y(
+            "rank:O",
+            title=None,
+            axis=_labels_axis(list(data["rank"]), [visible(token) for token in data["token"]], "Y"),
+        ),
         # The bar that reaches the end needs room for its label.
         x=alt.X("probability:Q", title=None, scale=alt.Scale(domain=[0, most * 1.15]), axis=None),
-        tooltip=[alt.Tooltip("token:N", title="Token"), alt.Tooltip("probability:Q", title="Probability", format=".3%")],
+        tooltip=[
+            alt.Tooltip("token:N", title="Token"),
+            alt.Tooltip("probability:Q", title="Probability", format=".3%"),
+        ],
     )
     bars = base.mark_bar(cornerRadiusEnd=2, height=13)
     labels = base.mark_text(align="left", dx=5, fontSize=11).encode(text="label:N")
@@ -80,7 +89,9 @@ def layer_loss(frame: pd.DataFrame) -> alt.Chart:
         .encode(
             x=alt.X("layer:N", title=None, sort=order, axis=alt.Axis(labelAngle=0, labelOverlap=True, grid=False)),
             y=alt.Y("loss:Q", title="Nats a token", scale=alt.Scale(zero=True)),
-            color=alt.Color("side:N", title=None, scale=alt.Scale(domain=["After", "Before"]), legend=alt.Legend(orient="top")),
+            color=alt.Color(
+                "side:N", title=None, scale=alt.Scale(domain=["After", "Before"]), legend=alt.Legend(orient="top")
+            ),
             order="row:Q",
             tooltip=[
                 alt.Tooltip("side:N", title="Side"),
@@ -123,7 +134,9 @@ def _mean_loss(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _probability() -> alt.Color:
-    legend = alt.Legend(orient="top", title=None, format=".0%", gradientLength=150, gradientThickness=9, values=[0, 0.5, 1])
+    legend = alt.Legend(
+        orient="top", title=None, format=".0%", gradientLength=150, gradientThickness=9, values=[0, 0.5, 1]
+    )
     return alt.Color("probability:Q", scale=alt.Scale(domain=[0, 1]), legend=legend)
 
 

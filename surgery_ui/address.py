@@ -63,8 +63,9 @@ class Address:
         own = parameters.get("own")
         if own is not None and not _TEXT_ID.fullmatch(own):
             own, problems = None, [*problems, "The address names an own text that cannot exist; it was left out."]
-        texts = {name: _clean(parameters.get(name)) for name in ("model", "prompt", "lens")}
-        return cls(**texts, plan=parameters.get("plan"), own=own, settings=settings, problems=tuple(problems))
+        model = parameters.get("model", "").strip()[:MAX_VALUE] or None
+        texts = {name: parameters.get(name) for name in ("plan", "prompt", "lens")}
+        return cls(model=model, **texts, own=own, settings=settings, problems=tuple(problems))
 
     def parameters(self) -> dict[str, str]:
         """Return the address's parameters; what is left at its default is left out."""
@@ -76,10 +77,6 @@ class Address:
             if value != getattr(usual, setting.attribute):
                 found[name] = f"{value:g}" if isinstance(value, float) else str(value)
         return found
-
-
-def _clean(text: str | None) -> str | None:
-    return text.replace("\0", "")[:MAX_VALUE] if text and text.strip() else None
 
 
 def _read_settings(parameters: Mapping[str, str]) -> tuple[GenerationSettings, list[str]]:

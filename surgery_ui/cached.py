@@ -21,7 +21,7 @@ from surgery_core.measure import Progress, Reference, compare, reference
 from surgery_core.models import LoadedModel, load_model
 from surgery_core.plan import LayerPlan
 from surgery_core.results import Comparison, ScoreTable
-from surgery_core.text import Text
+from surgery_core.text import Text, read_text
 from surgery_core.view import operate
 from surgery_ui.jobs import Job, Pool
 
@@ -80,7 +80,8 @@ def lens_job(owner: str, lane: str, loaded: LoadedModel, plan: LayerPlan, text: 
 
     def work(job: Job[Trajectory]) -> Trajectory:
         model = operate(loaded.model, plan)
-        return read_lens(LogitLens(model), model, loaded.tokenizer, text, stop=job.stop)
+        checked = read_text(text, title="The text")
+        return read_lens(LogitLens(model), model, loaded.tokenizer, checked, stop=job.stop)
 
     return WORK.request(owner, lane, ("lens", loaded.info.key, str(plan), text), work)
 

@@ -43,9 +43,11 @@ class Details:
             self._drawn.add("tokens")
             if self._scores.error is None:
                 self._show_tokens()
-        if all(job.done for job in self._lenses) and "layers" not in self._drawn:
+        if all(job.done for job in self.jobs) and "layers" not in self._drawn:
             self._drawn.add("layers")
-            self._show_layers()
+            # What is wrong with the text is said once, beside the scores.
+            if self._scores.error is None:
+                self._show_layers()
 
     def _show_tokens(self) -> None:
         frame = self._scores.result.tokens(self._text.title)

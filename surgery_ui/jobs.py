@@ -95,7 +95,7 @@ class Job(Generic[Result]):
             self._result = self._work(self)
         except SurgeryError as error:
             self._error = error
-        except Exception:
+        except Exception:  # noqa: BLE001 - a worker thread must outlive whatever a job does
             _log.exception("A job failed: %s", self.key[0])
             self._error = Unexpected("Something went wrong on the server; its log has the details. Try again.")
         finally:

@@ -11,7 +11,7 @@ from streamlit.delta_generator import DeltaGenerator
 from surgery_core import charts
 from surgery_core.errors import Stopped
 from surgery_core.lens import Trajectory
-from surgery_core.text import bundled_prompts
+from surgery_core.text import bundled_prompts, visible
 from surgery_ui import cached, present, session
 from surgery_ui.jobs import Job
 
@@ -24,8 +24,6 @@ def lens_text() -> str:
     """Show the field with the text that the lens reads, and return the text."""
     state = st.session_state
     prompts = {prompt.title: prompt.text for prompt in bundled_prompts()}
-    if not state["lens"]:
-        state["lens"] = session.default_prompt()
     state["lens-pick"] = next((title for title, text in prompts.items() if text == state["lens"]), None)
     st.pills("Text", list(prompts), key="lens-pick", on_change=_take_text, args=(prompts,))
     st.text_area("Text to read", key="lens", height=80, label_visibility="collapsed", persist_state="session")
@@ -118,24 +116,27 @@ def _cell(sides: dict[str, Trajectory], start: int) -> None:
     side, row, position = st.session_state.get("cell", ("before", -1, -1))
     trajectory = sides.get(side, sides["before"])
     if not 0 <= row < len(trajectory.labels) or not 0 <= position < len(trajectory.tokens):
-        last = min(start + WINDOW, len(trajectory.tokens)) - 1
-        row, position = len(trajectory.labels) - 1, last
-    label = trajectory.labels[row]
+        row, position = len(trajectory.labels) - 1, min(start + WINDOW, len(trajectory.tokens)) - 1
     st.subheader("Ten likeliest next tokens", anchor=False)
-    token = present.plain(trajectory.tokens[position])
-    st.caption(f"After {label}, having read the text up to token {position + 1}, “{token}”. Click a cell for another.")
-    tops = {name: _top(other, label, position) for name, other in sides.items()}
+    token = present.plain(visible(trajectory.tokens[position]))
+    st.caption(
+        f"After {trajectory.labels[row]}, having read the text up to token {position + 1}, “{token}”. "
+        "Click a cell for another."
+    )
+    tops = {name: _top(other, trajectory, row, position) for name, other in sides.items()}
     most = max(frame["probability"].max() for frame in tops.values() if frame is not None)
     for column, (name, frame) in zip(st.columns(2), tops.items(), strict=False):
         column.markdown(f"**{TITLES[name]}**")
         if frame is None:
-            column.caption(f"{label} does not run here.")
+            column.caption(f"{trajectory.labels[row]} does not run here.")
         else:
             chart = charts.top_tokens(frame, most=float(most))
             column.altair_chart(chart, alt=f"Ten likeliest tokens {name} surgery", key=f"top-{name}")
 
 
-def _top(trajectory: Trajectory, label: str, position: int) -> pd.DataFrame | None:
-    if label not in trajectory.labels:
-        return None
-    return trajectory.top(trajectory.labels.index(label), position)
+def _top(side: Trajectory, chosen: Trajectory, row: int, position: int) -> pd.DataFrame | None:
+    """Return a side's top tokens where the chosen one's row is; last rows, the models' outputs, go together."""
+    label = chosen.labels[row]
+    if row == len(chosen.labels) - 1:
+        return side.top(len(side.labels) - 1, position)
+    return side.top(side.labels.index(label), position) if label in side.labels else None

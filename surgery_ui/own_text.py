@@ -26,9 +26,7 @@ def own_text_form() -> None:
             st.button("Score this text", key="own-score", on_click=_take_typed)
             if text is not None:
                 st.button("Take it out", key="own-remove", type="tertiary", on_click=_remove)
-        st.file_uploader(
-            "Or upload a file", ["txt", "md"], key="own-file", max_upload_size=1, on_change=_take_file
-        )
+        st.file_uploader("Or upload a file", ["txt", "md"], key="own-file", max_upload_size=1, on_change=_take_file)
     show_problem("own")
 
 

@@ -16,6 +16,8 @@ from surgery_core.models import ModelInfo
 from surgery_core.plan import LayerPlan
 from surgery_core.results import Comparison, ScoreTable
 
+_CONTROLS = {code: chr(0x2400 + code) for code in range(32) if chr(code) not in "\n\t"}
+"""A picture for each control character; a model may write any of them."""
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#+\-.!|~$:&])")
 
 
@@ -93,10 +95,14 @@ def headline(result: Comparison | ScoreTable) -> tuple[Metric, ...]:
     after = result if isinstance(result, ScoreTable) else result.operated
     compared = None if isinstance(result, ScoreTable) else result
     ratio = None if compared is None else f"{times(after.perplexity / base.perplexity)}, from {amount(base.perplexity)}"
-    bits = None if compared is None else f"{after.bits_per_byte - base.bits_per_byte:+.3f}, from {base.bits_per_byte:.3f}"
+    bits = (
+        None if compared is None else f"{after.bits_per_byte - base.bits_per_byte:+.3f}, from {base.bits_per_byte:.3f}"
+    )
     return (
         Metric("Perplexity", amount(after.perplexity), ratio, PERPLEXITY, _worse(after.perplexity, base.perplexity)),
-        Metric("Bits per byte", f"{after.bits_per_byte:.3f}", bits, BITS, _worse(after.bits_per_byte, base.bits_per_byte)),
+        Metric(
+            "Bits per byte", f"{after.bits_per_byte:.3f}", bits, BITS, _worse(after.bits_per_byte, base.bits_per_byte)
+        ),
         Metric("Top-1 agreement", share(compared.top1 if compared else 1.0), None, TOP1),
         Metric("Mean KL", f"{compared.kl if compared else 0.0:.3f} nats", None, KL),
     )
@@ -139,6 +145,7 @@ def continuation(prompt: str, text: str, other: str) -> str:
     """
     same = _common(text, other) if other else len(text)
     line = "text-decoration:underline dotted 1px;text-underline-offset:4px"
+    prompt, text = prompt.translate(_CONTROLS), text.translate(_CONTROLS)
     body = (
         f'<span style="opacity:.55">{html.escape(prompt)}</span>'
         f"<span>{html.escape(text[:same])}</span>"

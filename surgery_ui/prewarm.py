@@ -19,8 +19,7 @@ def start() -> threading.Thread:
 def _run() -> None:
     try:
         warm()
-    except Exception:
-        # The server must come up without it: the first session then does the work and shows what is wrong.
+    except Exception:  # noqa: BLE001 - the server must come up; the first session shows what is wrong
         _log.exception("The default model could not be opened in advance.")
 
 

@@ -40,6 +40,8 @@ class Scores:
         new = {lane for lane, job in self.by_lane.items() if job.done} - self._drawn
         if BUNDLED in new:
             self._show_headline(self.by_lane[BUNDLED])
+        if OWN in new:
+            _fail(self._table, self.by_lane[OWN])
         if new:
             self._drawn |= new
             self._show_table()
@@ -48,8 +50,8 @@ class Scores:
     def _show_headline(self, job: Job[Any]) -> None:
         if job.error is None:
             _metrics(self._headline, job.result)
-        elif not isinstance(job.error, Stopped):
-            self._headline.error(present.plain(str(job.error)))
+        else:
+            _fail(self._headline, job)
 
     def _show_table(self) -> None:
         done = [self.by_lane[lane] for lane in (OWN, BUNDLED) if lane in self._drawn]
@@ -58,9 +60,6 @@ class Scores:
             frame = pd.concat([result.frame() for result in results], ignore_index=True)
             target = self._table if self._grid is None else self._grid
             self._grid = _grid(target, frame)
-        own = self.by_lane.get(OWN)
-        if own is not None and own.done and own.error is not None and not isinstance(own.error, Stopped):
-            self._table.error(present.plain(str(own.error)))
 
     def _show_progress(self) -> None:
         waiting = [job for job in self.jobs if not job.done]
@@ -75,6 +74,12 @@ def _request(now: session.Experiment, lane: str, texts: tuple[Text, ...]) -> Job
     if now.plan.is_identity:
         return cached.table_job(now.owner, lane, now.loaded, texts)
     return cached.comparison_job(now.owner, lane, now.loaded, now.plan, texts)
+
+
+def _fail(place: DeltaGenerator, job: Job[Any]) -> None:
+    """Say what went wrong with a job, if anything did."""
+    if job.error is not None and not isinstance(job.error, Stopped):
+        place.error(present.plain(str(job.error)))
 
 
 def _metrics(place: DeltaGenerator, result: Comparison | ScoreTable) -> None:

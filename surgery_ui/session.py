@@ -94,7 +94,7 @@ def address() -> Address:
         model=now.loaded.info.name if now else None,
         plan=str(now.plan) if now else None,
         prompt=state["prompt"] if state["prompt"] != default_prompt() else None,
-        lens=state["lens"] or None,
+        lens=state["lens"] if state["lens"] != default_prompt() else None,
         own=state["own"],
         settings=state["settings"],
     )
@@ -212,8 +212,8 @@ def _adopt(found: Address, fresh: bool) -> None:
     state["model"] = found.model or state.get("model", DEFAULT_MODEL)
     state["wanted_plan"] = found.plan
     state["settings"] = found.settings if fresh or found.settings != GenerationSettings() else state["settings"]
-    state["prompt"] = found.prompt or (default_prompt() if fresh else state["prompt"])
-    state["lens"] = found.lens or ("" if fresh else state["lens"])
+    for name, said in (("prompt", found.prompt), ("lens", found.lens)):
+        state[name] = said if said is not None else default_prompt() if fresh else state[name]
     state["own"] = found.own or (None if fresh else state["own"])
 
 
@@ -259,5 +259,3 @@ def _keep(new: History) -> None:
     state["notation"] = str(new.plan)
     for control in ("strip", "notation", "tools"):
         state["problems"].pop(control, None)
-
-

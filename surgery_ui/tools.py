@@ -10,6 +10,7 @@ import streamlit as st
 from surgery_core.errors import PlanError
 from surgery_core.plan import LayerPlan
 from surgery_core.presets import PRESETS, Preset
+from surgery_core.presets import preset as find_preset
 from surgery_ui import present, session
 
 
@@ -98,7 +99,9 @@ def _replacement(plan: LayerPlan) -> LayerPlan:
 
 
 def _presets(plan: LayerPlan) -> None:
-    preset = st.selectbox("Preset", PRESETS, format_func=lambda preset: preset.title, key="preset")
+    titles = {preset.key: preset.title for preset in PRESETS}
+    key = st.selectbox("Preset", list(titles), format_func=lambda key: titles.get(key, key), key="preset")
+    preset = find_preset(key)
     st.caption(preset.help)
     if "layer" in preset.needs:
         last = plan.n_layers - (2 if preset.key == "swap-neighbours" else 1)
@@ -124,9 +127,7 @@ def _apply(tool: str, edit: Callable[[LayerPlan], LayerPlan]) -> None:
 def _labels(plan: LayerPlan) -> list[str]:
     """Return a name for each position; the position is added where a layer runs more than once."""
     names = [slot.label for slot in plan]
-    return [
-        f"{name} (position {at})" if names.count(name) > 1 else name for at, name in enumerate(names)
-    ]
+    return [f"{name} (position {at})" if names.count(name) > 1 else name for at, name in enumerate(names)]
 
 
 def _example(length: int) -> str:

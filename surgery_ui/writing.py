@@ -91,9 +91,7 @@ def _controls() -> tuple[str, GenerationSettings]:
         st.pills("Prompt", list(prompts), key="prompt-pick", on_change=_take_prompt, args=(prompts,))
         with st.popover("Settings", icon=":material/tune:"):
             _settings()
-    st.text_area(
-        "Text to continue", key="prompt", height=80, label_visibility="collapsed", persist_state="session"
-    )
+    st.text_area("Text to continue", key="prompt", height=80, label_visibility="collapsed", persist_state="session")
     return state["prompt"], state["settings"]
 
 

@@ -22,11 +22,15 @@ export default function (component) {
   return () => strip.detach();
 }
 
-// What a slot's text says, or only its text where it is not one plain layer.
+// What a slot's text says. A slot that is not one layer of this model, such as (4|5), has only its text as a name.
 function read(text) {
   const match = SLOT.exec(text);
-  if (!match) return { text, layer: null, name: text, part: "", scale: "" };
-  return { text, layer: Number(match[1]), name: "L" + match[1], part: match[2] || "", scale: match[3] || "" };
+  if (match) {
+    return { text, layer: Number(match[1]), name: "L" + match[1], part: match[2] || "", scale: match[3] || "" };
+  }
+  const inner = text.replace(/^\(|\)$/g, "").split("|");
+  const layers = inner.map((part) => /^(?:mean\()?(\d+)/.exec(part)).filter(Boolean);
+  return { text, layer: null, layers: layers.map((one) => Number(one[1])), name: inner.join("|"), part: "", scale: "" };
 }
 
 function write(layer, part, scale) {
@@ -140,11 +144,7 @@ class Strip {
   }
 
   deleted() {
-    const used = new Set(this.slots.flatMap((slot) => (slot.text.match(/\d+(?=\D|$)/g) || []).map(Number)));
-    if (this.slots.every((slot) => slot.layer !== null)) {
-      used.clear();
-      this.slots.forEach((slot) => used.add(slot.layer));
-    }
+    const used = new Set(this.slots.flatMap((slot) => (slot.layer === null ? slot.layers : [slot.layer])));
     return Array.from({ length: this.depth }, (_, layer) => layer).filter((layer) => !used.has(layer));
   }
 
@@ -235,8 +235,9 @@ class Strip {
       "aria-keyshortcuts": "Enter Delete Space Shift+ArrowLeft Shift+ArrowRight",
     });
     chip.append(slot.name);
+    chip.title = slot.layer === null ? `${slot.name}: they read the same input` : "";
     if (note) chip.append(element("small", {}, note));
-    chip.classList.toggle("changed", moved || copy || note !== "");
+    chip.classList.toggle("changed", moved || copy || note !== "" || slot.layer === null);
     chip.classList.toggle("moved", moved);
     chip.classList.toggle("copy", copy);
     chip.classList.toggle("lifted", this.lifted?.id === slot.id);

@@ -1,0 +1,131 @@
+"""Every chart is drawn from a frame, serialised, and checked for what it says."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import altair as alt
+import numpy as np
+import pandas as pd
+import pytest
+
+from surgery_core import charts
+
+TOKENS = ["Once", " upon", ' "a\\', "\n"]
+
+
+def lens_frame(layers: tuple[str, ...] = ("input", "L0", "L2")) -> pd.DataFrame:
+    rows = [
+        {
+            "row": row,
+            "layer": layer,
+            "position": position,
+            "token": token,
+            "target": TOKENS[position + 1] if position + 1 < len(TOKENS) else "",
+            "top": TOKENS[(position + row) % len(TOKENS)],
+            "probability": (1 + position + row) / 10,
+            "rank": 1.0,
+            "target_probability": np.nan if position + 1 == len(TOKENS) else 0.5 ** (row + position),
+        }
+        for row, layer in enumerate(layers)
+        for position, token in enumerate(TOKENS)
+    ]
+    return pd.DataFrame(rows)
+
+
+def spec(chart: Any) -> dict[str, Any]:
+    """Return the chart's specification after a round trip through JSON, which Altair validates."""
+    found: dict[str, Any] = json.loads(chart.to_json())
+    return found
+
+
+def rows_of(found: dict[str, Any]) -> list[dict[str, Any]]:
+    return next(iter(found["datasets"].values()))
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_the_lens_map_has_a_cell_for_each_layer_and_token(dark: bool) -> None:
+    found = spec(charts.lens_map(lens_frame(), dark=dark))
+    cells, words = found["layer"]
+    assert cells["mark"]["type"] == "rect"
+    assert cells["encoding"]["color"]["field"] == "probability"
+    assert cells["encoding"]["color"]["scale"]["domain"] == [0, 1]
+    assert cells["encoding"]["y"]["sort"] == ["L2", "L0", "input"]
+    assert words["encoding"]["text"]["field"] == "word"
+    assert len(rows_of(found)) == 12
+    assert [row["word"] for row in rows_of(found)[:4]] == ["Once", "upon", '"a\\', "↵"]
+
+
+def test_the_text_in_a_cell_stands_out_from_its_colour() -> None:
+    light, dark = (
+        spec(charts.lens_map(lens_frame(), dark=dark))["layer"][1]["encoding"]["color"] for dark in (False, True)
+    )
+    assert light["condition"]["test"] == "datum.probability > 0.5"
+    assert (light["condition"]["value"], dark["condition"]["value"]) == (charts.PAPER[False], charts.PAPER[True])
+    assert (light["value"], dark["value"]) == (charts.INK[False], charts.INK[True])
+
+
+def test_a_click_on_a_cell_names_its_row_and_position() -> None:
+    found = spec(charts.lens_map(lens_frame(), pick="cell"))
+    (parameter,) = found["params"]
+    assert parameter["name"] == "cell"
+    assert parameter["select"]["fields"] == ["row", "position"]
+    assert "params" not in spec(charts.lens_map(lens_frame(), pick=None))
+
+
+def test_tokens_with_quotes_stay_inside_the_axis_expression() -> None:
+    found = spec(charts.lens_map(lens_frame()))
+    expression = found["layer"][0]["encoding"]["x"]["axis"]["labelExpr"]
+    lookup, rest = expression.rsplit(")", 1)
+    assert rest == "[datum.value]"
+    assert json.loads(lookup.removeprefix("(")) == {"0": "Once", "1": "upon", "2": '"a\\', "3": "↵"}
+
+
+def test_repeated_layers_keep_their_own_rows() -> None:
+    found = spec(charts.lens_map(lens_frame(("input", "L0", "L0 (2)"))))
+    assert found["layer"][0]["encoding"]["y"]["sort"] == ["L0 (2)", "L0", "input"]
+
+
+def test_top_tokens_are_bars_with_their_percentages() -> None:
+    frame = pd.DataFrame({"rank": [1, 2], "token": [" king", " king"], "probability": [0.5, 0.125]})
+    found = spec(charts.top_tokens(frame, most=0.5))
+    assert [row["label"] for row in rows_of(found)] == ["50.0%", "12.5%"]
+    low, high = found["layer"][0]["encoding"]["x"]["scale"]["domain"]
+    assert low == 0
+    assert high > 0.5
+
+
+def test_layer_losses_are_means_of_minus_log_probability() -> None:
+    frame = charts.layer_losses(lens_frame(), lens_frame(("input", "L0")))
+    assert list(frame["layer"]) == ["L0", "L2", "L0"]
+    assert list(frame["side"]) == ["Before", "Before", "After"]
+    # row 1: probabilities 1/2, 1/4, 1/8; the last token has no target
+    assert frame["loss"].iloc[0] == pytest.approx(2 * np.log(2))
+    assert frame["loss"].iloc[1] == pytest.approx(3 * np.log(2))
+
+
+def test_layer_losses_of_a_vanished_probability_are_finite() -> None:
+    frame = lens_frame()
+    frame["target_probability"] = frame["target_probability"].where(frame["target_probability"].isna(), 0.0)
+    assert np.isfinite(charts.layer_losses(frame)["loss"]).all()
+
+
+def test_the_layer_loss_chart_follows_running_order() -> None:
+    found = spec(charts.layer_loss(charts.layer_losses(lens_frame(), lens_frame(("input", "L2", "L0")))))
+    assert found["encoding"]["x"]["sort"] == ["L0", "L2"]
+    assert found["encoding"]["order"]["field"] == "row"
+    assert found["encoding"]["color"]["field"] == "side"
+
+
+@pytest.mark.parametrize(
+    ("token", "label"), [(" king", "king"), ("king", "king"), (" ", "·"), ("\n", "↵"), ("a b", "a·b"), ("  x", "·x")]
+)
+def test_short_tokens(token: str, label: str) -> None:
+    assert charts.short(token) == label
+
+
+def test_every_chart_is_an_altair_chart() -> None:
+    frame = lens_frame()
+    drawn = [charts.lens_map(frame), charts.layer_loss(charts.layer_losses(frame))]
+    assert all(isinstance(chart, (alt.Chart, alt.LayerChart)) for chart in drawn)

@@ -1,0 +1,470 @@
+"""The app without a browser: every page, every control, bad input, two people at once."""
+
+from __future__ import annotations
+
+import html
+import math
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from surgery_core.presets import PRESETS
+from surgery_core.text import bundled_prompts, bundled_texts
+
+Open = Callable[..., AppTest]
+ByHand = Callable[[list[int]], Any]
+PAGES = ("surgery", "lens", "models")
+
+
+def plan(app: AppTest) -> str:
+    return str(app.query_params["plan"])
+
+
+def errors(app: AppTest) -> str:
+    return " ".join(re.sub(r"\\(.)", r"\1", error.value) for error in app.error)
+
+
+def metrics(app: AppTest) -> dict[str, str]:
+    return {metric.label: metric.value for metric in app.metric}
+
+
+def table(app: AppTest) -> Any:
+    return app.dataframe[0].value
+
+
+def written(app: AppTest) -> list[str]:
+    """Return the new text of each side, without its prompt."""
+    bodies = [element.body for element in app.get("html")]
+    return [html.unescape("".join(re.findall(r"<span[^>]*>(.*?)</span>", body, re.S)[1:])) for body in bodies]
+
+
+def type_notation(app: AppTest, text: str) -> AppTest:
+    return app.text_input(key="notation").set_value(text).run()
+
+
+def perplexity_by_hand(model: Any, tokenizer: Any, text: str) -> float:
+    """Score every token after the first with one forward pass over all of the text."""
+    import torch
+
+    ids = torch.tensor([tokenizer(text, add_special_tokens=False)["input_ids"]])
+    with torch.no_grad():
+        logits = model(ids).logits.double()
+    losses = torch.nn.functional.cross_entropy(logits[0, :-1], ids[0, 1:], reduction="mean")
+    return math.exp(losses)
+
+
+def greedy_by_hand(model: Any, tokenizer: Any, prompt: str, length: int) -> list[int]:
+    """Continue with the likeliest token each time, without a cache."""
+    import torch
+
+    ids = tokenizer(prompt, add_special_tokens=False)["input_ids"]
+    for _ in range(length):
+        with torch.no_grad():
+            token = int(model(torch.tensor([ids])).logits[0, -1].argmax())
+        ids.append(token)
+        if token == tokenizer.eos_token_id:
+            break
+    return ids
+
+
+@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("notation", ["0-3", "0,2,1,3", "", "1.attn*0.5,2x3"])
+def test_every_page_opens_under_every_kind_of_plan(open_app: Open, page: str, notation: str) -> None:
+    app = open_app(page, plan=notation)
+    assert not app.exception
+    assert not app.error
+    assert plan(app) == notation
+
+
+def test_the_unchanged_model_says_what_to_do_next(open_app: Open) -> None:
+    app = open_app()
+    assert "unchanged" in app.header[0].value
+    assert any("Drag a layer" in caption.value for caption in app.caption)
+    assert len(table(app)) == len(bundled_texts())
+    assert metrics(app)["Top-1 agreement"] == "100.0%"
+
+
+def test_scores_are_those_of_a_model_built_by_hand(open_app: Open, by_hand: ByHand, tiny_tokenizer: Any) -> None:
+    app = open_app(plan="0,2,1,3")
+    text = "A short text of my own, for one window."
+    app.text_area(key="own-typed").set_value(text).run()
+    app.button(key="own-score").click().run()
+    row = table(app).iloc[0]
+    assert row["title"] == "Your text"
+    assert row["perplexity_before"] == pytest.approx(
+        perplexity_by_hand(by_hand([0, 1, 2, 3]), tiny_tokenizer, text), rel=1e-5
+    )
+    assert row["perplexity_after"] == pytest.approx(
+        perplexity_by_hand(by_hand([0, 2, 1, 3]), tiny_tokenizer, text), rel=1e-5
+    )
+    assert row["ratio"] == pytest.approx(row["perplexity_after"] / row["perplexity_before"])
+
+
+def test_text_is_that_of_a_model_built_by_hand(open_app: Open, by_hand: ByHand, tiny_tokenizer: Any) -> None:
+    app = open_app(plan="0,1,3", length="12", prompt="Once upon a time")
+    ids = greedy_by_hand(by_hand([0, 1, 3]), tiny_tokenizer, "Once upon a time", 12)
+    start = len(tiny_tokenizer("Once upon a time", add_special_tokens=False)["input_ids"])
+    expected = tiny_tokenizer.decode(ids[start:], skip_special_tokens=True)
+    shown = written(app)[1]
+    # control characters are shown as pictures
+    assert "".join(chr(ord(c) - 0x2400) if 0x2400 <= ord(c) < 0x2420 else c for c in shown) == expected
+
+
+def test_notation_changes_the_plan_the_strip_and_the_address(open_app: Open) -> None:
+    app = type_notation(open_app(), "0,1,2,3,3")
+    assert plan(app) == "0-3,3"
+    assert app.text_input(key="notation").value == "0-3,3"
+    assert any("L3 2 times" in c.value for c in app.caption)
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ("0-3,9", "no layer 9"),
+        ("0,,1", ""),
+        ("0 1", ""),
+        ("hello", ""),
+        ("5x99999999", ""),
+        ("0-3\0", ""),
+        ("0,🙂", ""),
+        ("mean(1)", "cannot be run yet"),
+        ("other:1", "cannot be run yet"),
+        ("0" + ",0" * 30_000, "characters long"),
+    ],
+)
+def test_bad_notation_is_explained_beside_the_field_and_loses_nothing(open_app: Open, typed: str, said: str) -> None:
+    app = open_app(plan="0,2,1,3")
+    before = metrics(app), written(app), table(app)
+    type_notation(app, typed)
+    assert not app.exception
+    assert len(app.error) == 1
+    assert said in errors(app)
+    assert app.text_input(key="notation").value == typed
+    assert plan(app) == "0,2,1,3"
+    assert (metrics(app), written(app)) == before[:2]
+    assert table(app).equals(before[2])
+
+
+def test_the_error_points_at_the_character(open_app: Open) -> None:
+    app = type_notation(open_app(), "0-2,?")
+    assert app.code[0].value == "0-2,?\n    ^"
+    type_notation(app, "0-2")
+    assert not app.error
+    assert not app.code
+
+
+def test_undo_redo_and_reset(open_app: Open) -> None:
+    app = open_app()
+    for notation in ("0-2", "0,2,1"):
+        type_notation(app, notation)
+    seen = []
+    for key in ("undo", "undo", "redo", "redo", "reset", "undo"):
+        app.button(key=key).click().run()
+        seen.append(plan(app))
+    assert seen == ["0-2", "0-3", "0-2", "0,2,1", "0-3", "0,2,1"]
+    assert app.button(key="redo").disabled is False
+
+
+def test_undo_is_off_where_there_is_nothing_to_undo(open_app: Open) -> None:
+    app = open_app()
+    assert [app.button(key=key).disabled for key in ("undo", "redo", "reset")] == [True, True, True]
+
+
+def test_an_address_restores_model_plan_prompt_and_settings(open_app: Open) -> None:
+    app = open_app(model="other", plan="3-0", prompt="A wolf", length="5", temperature="0.5", seed="3")
+    assert not app.error
+    assert app.selectbox(key="picker").value == "other"
+    assert app.text_input(key="notation").value == "3-0"
+    assert app.text_area(key="prompt").value == "A wolf"
+    assert app.slider(key="set-length").value == 5
+    again = open_app(**app.query_params)
+    assert written(again) == written(app)
+    assert metrics(again) == metrics(app)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "said"),
+    [
+        ({"plan": "0-99"}, "no layer 99"),
+        ({"plan": "<script>alert(1)</script>"}, ""),
+        ({"plan": "0-3", "length": "many"}, "length"),
+        ({"plan": "0-3", "temperature": "nan"}, "temperature"),
+        ({"plan": "0-3", "top_p": "7"}, "top_p"),
+        ({"plan": "0-3", "seed": "1e99"}, "seed"),
+        ({"plan": "0-3", "length": "100000"}, "length"),
+        ({"plan": "0-3", "own": "../../etc/passwd"}, "own text"),
+        ({"plan": "0-3", "own": "0" * 32}, "no longer on the server"),
+        ({"plan": "0-3", "model": "no-such-model"}, "no-such-model"),
+        ({"plan": "0-3", "model": "/etc"}, "/etc"),
+    ],
+)
+def test_a_hand_edited_address_is_explained_and_the_page_works(
+    open_app: Open, parameters: dict[str, str], said: str
+) -> None:
+    app = open_app(**parameters)
+    assert not app.exception
+    assert said in errors(app)
+    assert app.error
+    assert plan(app) == "0-3"
+    assert app.selectbox(key="picker").value == "fable"
+    assert len(table(app)) == len(bundled_texts())
+
+
+def test_a_plan_that_an_address_gets_wrong_can_be_mended(open_app: Open) -> None:
+    app = open_app(plan="0-3,oops")
+    assert app.text_input(key="notation").value == "0-3,oops"
+    type_notation(app, "0-2")
+    assert not app.error
+    assert plan(app) == "0-2"
+
+
+def test_a_link_followed_in_an_open_session_is_one_step_that_can_be_undone(open_app: Open) -> None:
+    app = open_app(plan="0-2")
+    app.query_params["plan"] = "3,0-2"
+    app.run()
+    assert app.text_input(key="notation").value == "3,0-2"
+    app.button(key="undo").click().run()
+    assert plan(app) == "0-2"
+
+
+def test_a_page_switch_keeps_plan_prompt_and_results(open_app: Open) -> None:
+    app = open_app(plan="0,2-3")
+    app.text_area(key="prompt").set_value("The fox said").run()
+    before = metrics(app), written(app)
+    app.switch_page("../pages/lens.py").run()
+    assert plan(app) == "0,2-3"
+    app.switch_page("../pages/surgery.py").run()
+    assert app.text_area(key="prompt").value == "The fox said"
+    assert (metrics(app), written(app)) == before
+
+
+def test_two_people_never_see_each_others_results(open_app: Open) -> None:
+    alone = {notation: open_app(plan=notation) for notation in ("0-2", "3-0")}
+    expected = {notation: (metrics(app), written(app)) for notation, app in alone.items()}
+    first, second = open_app(), open_app()
+    for one, other in (("0-2", "3-0"), ("3-0", "0-2")):
+        type_notation(first, one)
+        type_notation(second, other)
+        assert (metrics(first), written(first)) == expected[one]
+        assert (metrics(second), written(second)) == expected[other]
+
+
+def test_another_model_starts_unchanged_and_can_be_chosen_back(open_app: Open) -> None:
+    app = open_app(plan="0-2")
+    app.selectbox(key="picker").set_value("other").run()
+    assert not app.error
+    assert (plan(app), app.query_params["model"]) == ("0-3", "other")
+    app.selectbox(key="picker").set_value("fable").run()
+    assert plan(app) == "0-3"
+
+
+@pytest.mark.parametrize("name", ["nobody/nothing", "no-such", "<b>x</b>", "a\0b", "🙂", "../secret"])
+def test_a_model_that_cannot_be_opened_leaves_the_one_that_is(open_app: Open, name: str) -> None:
+    app = open_app(plan="0-2")
+    before = metrics(app), written(app)
+    picker = app.selectbox(key="picker")
+    picker.options.append(name)  # what a person types is a new option
+    picker.set_value(name).run()
+    assert not app.exception
+    assert len(app.error) == 1
+    assert plan(app) == "0-2"
+    assert (metrics(app), written(app)) == before
+
+
+def test_delete_tool(open_app: Open) -> None:
+    app = open_app()
+    app.multiselect(key="delete-which").set_value([1, 2])
+    submit(app, "Delete them")
+    assert plan(app) == "0,3"
+    submit(app, "Delete them")
+    assert "at least one layer" in errors(app)
+    assert plan(app) == "0,3"
+
+
+@pytest.mark.parametrize(
+    ("order", "result"), [("3,2,1,0", "3-0"), ("0-1 3", "0-1,3"), ("-1,0,0", "3,0x2"), ("3-1", "3-1")]
+)
+def test_permute_tool(open_app: Open, order: str, result: str) -> None:
+    app = open_app()
+    app.text_input(key="permute-order").set_value(order)
+    submit(app, "Permute")
+    assert not app.error
+    assert plan(app) == result
+
+
+@pytest.mark.parametrize("order", ["", "0,9", "a", "0-999999", "0;1", "🙂"])
+def test_permute_tool_explains_a_bad_order(open_app: Open, order: str) -> None:
+    app = open_app(plan="0-2")
+    app.text_input(key="permute-order").set_value(order)
+    submit(app, "Permute")
+    assert len(app.error) == 1
+    assert plan(app) == "0-2"
+
+
+def test_replace_tool(open_app: Open) -> None:
+    app = open_app()
+    app.selectbox(key="replace-which").set_value(1)
+    app.selectbox(key="replace-by").set_value(3)
+    submit(app, "Replace it")
+    assert plan(app) == "0,3,2-3"
+
+
+def test_tools_work_without_layers(open_app: Open) -> None:
+    app = open_app(plan="")
+    assert not app.exception
+    submit(app, "Replace it")
+    assert "no layer left" in errors(app)
+
+
+def test_presets(open_app: Open) -> None:
+    app = open_app()
+    found = {}
+    for preset in PRESETS:
+        app.selectbox(key="preset").select(preset.key).run()
+        app.button(key="preset-apply").click().run()
+        assert not app.error
+        found[preset.key] = plan(app)
+    assert found.pop("shuffle-middle") != "0-3"
+    assert found == {
+        "drop-one": "0-1,3",
+        "drop-last-quarter": "0-1,3",
+        "reverse-middle": "0,2,1,3",
+        "swap-neighbours": "0-1,3,2",
+        "repeat-middle": "0-2,1-3",
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [("", "empty"), ("   \n", "empty"), ("a", "at least 2"), ("a\0b", "NUL"), ("x" * 1_000_001, "1,000,000")],
+)
+def test_an_unusable_own_text_is_explained_and_the_table_stays(open_app: Open, text: str, said: str) -> None:
+    app = open_app(plan="0-2")
+    before = table(app)
+    app.text_area(key="own-typed").set_value(text)
+    app.button(key="own-score").click().run()
+    assert not app.exception
+    assert len(app.error) == 1
+    assert said in errors(app)
+    assert table(app).equals(before)
+
+
+@pytest.mark.parametrize("text", ["A dragon 🐉 and a fox", "Zwölf Boxkämpfer jagen Viktor", "x" * 3_000])
+def test_unusual_own_texts_are_scored(open_app: Open, text: str) -> None:
+    app = open_app(plan="0-2")
+    app.text_area(key="own-typed").set_value(text)
+    app.button(key="own-score").click().run()
+    assert not app.error
+    assert table(app).iloc[0]["title"] == "Your text"
+    assert table(app).iloc[0]["tokens"] == len(text.encode()) - 1
+
+
+def test_an_uploaded_file_is_scored_survives_a_reload_and_can_be_taken_out(open_app: Open) -> None:
+    app = open_app(plan="0-2")
+    app.file_uploader(key="own-file").set_value(("tale.txt", "Es war einmal ein König.".encode(), "text/plain")).run()
+    assert not app.error
+    row = table(app).iloc[0]
+    assert row["title"] == "tale.txt"
+    again = open_app(**app.query_params)
+    assert table(again).iloc[0].equals(row)
+    again.button(key="own-remove").click().run()
+    assert len(table(again)) == len(bundled_texts())
+    assert "own" not in again.query_params
+
+
+def test_an_upload_that_is_not_utf8_is_explained(open_app: Open) -> None:
+    app = open_app()
+    app.file_uploader(key="own-file").set_value(("tale.txt", b"caf\xe9 \xff", "text/plain")).run()
+    assert "UTF-8" in errors(app)
+    assert len(table(app)) == len(bundled_texts())
+
+
+@pytest.mark.parametrize(("prompt", "said"), [("word " * 200, "at most 128"), ("a\0b", "NUL")])
+def test_an_unusable_prompt_is_explained_and_the_scores_stay(open_app: Open, prompt: str, said: str) -> None:
+    app = open_app(plan="0-2")
+    before = metrics(app), table(app)
+    app.text_area(key="prompt").set_value(prompt).run()
+    assert not app.exception
+    assert len(app.error) == 1
+    assert said in errors(app)
+    assert metrics(app) == before[0]
+    assert table(app).equals(before[1])
+
+
+@pytest.mark.parametrize("prompt", ["A dragon 🐉", ""])
+def test_unusual_prompts_work_and_survive_a_reload(open_app: Open, prompt: str) -> None:
+    app = open_app(plan="0-2", length="4")
+    app.text_area(key="prompt").set_value(prompt).run()
+    assert not app.error
+    assert len(written(app)) == 2
+    again = open_app(**app.query_params)
+    assert again.text_area(key="prompt").value == prompt
+    assert written(again) == written(app)
+
+
+def test_a_prompt_is_picked_by_its_title(open_app: Open) -> None:
+    app = open_app()
+    last = bundled_prompts()[-1]
+    app.pills(key="prompt-pick").select(last.title).run()
+    assert app.text_area(key="prompt").value == last.text
+
+
+def test_settings_change_the_text_and_the_address(open_app: Open) -> None:
+    app = open_app(plan="0-2")
+    app.slider(key="set-length").set_value(7).run()
+    assert any(caption.value.startswith("7 tokens") for caption in app.caption)
+    greedy = written(app)
+    app.slider(key="set-temperature").set_value(1.5).run()
+    app.number_input(key="set-seed").set_value(11).run()
+    assert written(app) != greedy
+    linked = {name: app.query_params[name] for name in ("length", "temperature", "seed")}
+    assert linked == {"length": "7", "temperature": "1.5", "seed": "11"}
+
+
+def test_the_lens_shows_one_map_or_two(open_app: Open) -> None:
+    assert len(charts(open_app("lens"))) == 2
+    assert len(charts(open_app("lens", plan="0-2"))) == 4
+
+
+@pytest.mark.parametrize("text", ["a\0b", " ", ""])
+def test_an_unusable_lens_text_is_explained(open_app: Open, text: str) -> None:
+    app = open_app("lens", plan="0-2")
+    app.text_area(key="lens").set_value(text).run()
+    assert not app.exception
+    assert len(app.error) == 1
+    assert plan(app) == "0-2"
+
+
+def test_a_long_lens_text_is_read_in_part_and_says_so(open_app: Open) -> None:
+    app = open_app("lens")
+    app.text_area(key="lens").set_value("word " * 100).run()
+    assert not app.error
+    assert "first 128 of 500" in app.info[0].value.replace("\\", "")
+    app.slider(key="lens-start").set_value(100).run()
+    assert not app.exception
+
+
+def test_the_models_page_lists_what_can_be_opened(open_app: Open) -> None:
+    app = open_app("models")
+    assert app.button(key="open-fable").disabled
+    app.button(key="open-other").click().run()
+    assert not app.error
+    assert app.selectbox(key="picker").value == "other"
+
+
+def test_text_that_looks_like_html_is_shown_as_text(open_app: Open) -> None:
+    app = open_app(prompt="<img src=x onerror=alert(1)>", length="2")
+    body = app.get("html")[0].body
+    assert "<img" not in body
+    assert "&lt;img src=x onerror=alert(1)&gt;" in body
+
+
+def submit(app: AppTest, label: str) -> None:
+    next(button for button in app.button if button.label == label).click().run()
+
+
+def charts(app: AppTest) -> list[Any]:
+    return [*app.get("vega_lite_chart"), *app.get("arrow_vega_lite_chart")]

@@ -16,6 +16,7 @@ from typing import Any, cast
 import torch
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
+from tokenizers import Tokenizer
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
@@ -50,15 +51,13 @@ def load_tokenizer(folder: Path, name: str) -> PreTrainedTokenizerBase:
     Raises:
         ModelLoadError: when its files are damaged or need code from the repository.
     """
+    _require_readable(folder / "tokenizer.json", name)
     try:
         with quiet():
             tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
             ids = tokenizer("Once upon a time").input_ids
     except _FAILURES as error:
-        raise ModelLoadError(
-            f"The tokenizer of {name!r} cannot be opened ({_first_line(error)}); "
-            "put a tokenizer.json that fits the model in its folder."
-        ) from error
+        raise _unreadable(name, error) from error
     if not tokenizer.is_fast:
         raise ModelLoadError(
             f"The tokenizer of {name!r} is of the slow kind, which cannot say where a token lies in a text; "
@@ -70,6 +69,24 @@ def load_tokenizer(folder: Path, name: str) -> PreTrainedTokenizerBase:
             "put the tokenizer.json that belongs to the model in its folder."
         )
     return tokenizer
+
+
+def _require_readable(path: Path, name: str) -> None:
+    """Refuse a damaged `tokenizer.json`, for which the tokenizers library raises a bare `Exception`."""
+    try:
+        if path.is_file():
+            Tokenizer.from_file(str(path))
+    except Exception as error:  # noqa: BLE001  it has nothing narrower
+        if type(error) is not Exception:
+            raise
+        raise _unreadable(name, error) from error
+
+
+def _unreadable(name: str, error: BaseException) -> ModelLoadError:
+    return ModelLoadError(
+        f"The tokenizer of {name!r} cannot be opened ({_first_line(error)}); "
+        "put a tokenizer.json that fits the model in its folder."
+    )
 
 
 def load_weights(

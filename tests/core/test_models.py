@@ -132,6 +132,7 @@ BROKEN: dict[str, tuple[Edit, str]] = {
     "config makes no sense": (edit_json("config.json", num_attention_heads="many"), "cannot be opened"),
     "no tokenizer": (remove("tokenizer.json", "tokenizer_config.json"), "no tokenizer"),
     "tokenizer not JSON": (write("tokenizer.json", b"{"), "tokenizer of"),
+    "tokenizer of nonsense": (edit_json("tokenizer.json", truncation="x"), "cannot be opened .*Truncation"),
     "tokenizer of another model": (huge_tokenizer, r"tokens and its model only 260"),
 }
 

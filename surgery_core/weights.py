@@ -76,7 +76,7 @@ def _require_readable(path: Path, name: str) -> None:
     try:
         if path.is_file():
             Tokenizer.from_file(str(path))
-    except Exception as error:  # noqa: BLE001  it has nothing narrower
+    except Exception as error:
         if type(error) is not Exception:
             raise
         raise _unreadable(name, error) from error

@@ -153,7 +153,7 @@ def text_config(model: nn.Module) -> Any:
 
 def depths_of(config: Any) -> list[int]:
     """Return the depths that a config states under any of the usual names."""
-    return [value for key in DEPTH_KEYS if isinstance(value := config.__dict__.get(key), int)]
+    return [value for key in DEPTH_KEYS if isinstance(value := getattr(config, key, None), int)]
 
 
 def width_of(model: nn.Module) -> int:

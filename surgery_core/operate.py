@@ -17,10 +17,11 @@ from torch import nn
 from surgery_core.anatomy import find_final_norm, find_layers, text_config
 from surgery_core.errors import AnatomyError, PlanError
 from surgery_core.foreign import Adapter, adapt, check_width
+from surgery_core.per_layer import config_changes, fixed_properties, layer_configs
 from surgery_core.plan import LayerPlan, Slot, normalise_positions
 from surgery_core.shells import CAPTURE_MARK, Cloner
-from surgery_core.slots import INDEX_NAMES, Placement, cache_positions, index_slots, place
-from surgery_core.view import checked_plan, clone_layer, config_changes, layer_configs
+from surgery_core.slots import Placement, cache_positions, cache_stride, check_groups, index_slots, own_indices, place
+from surgery_core.view import checked_plan, clone_layer
 
 _MISSING = object()
 
@@ -148,10 +149,12 @@ class ModelSurgery:
         plan = checked_plan(plan, len(layers))
         placements = place(plan)
         order = [placement.layer.index for placement in placements]
+        check_groups(layers, order)
         adapted = {at: adapt(module, self._model) for at, module in modules.items()}
         positions, kinds = self._cache_positions(adapted, order)
         clones = self._clones(list(layers), placements, positions, set(adapted))
         new = [adapted.get(at) or clones.get(at) or layers[index] for at, index in enumerate(order)]
+        stride = cache_stride(layers)
         with ExitStack() as undo:
             journal = _Journal(undo)
             self._journal_marks(journal)
@@ -160,7 +163,7 @@ class ModelSurgery:
             if kinds:
                 journal.set(text_config(self._model).__dict__, "layer_types", kinds)
             for layer, original, position in zip(new, order, positions, strict=True):
-                _set_index(journal, layer, original, position)
+                _set_index(journal, layer, original, position, stride)
             journal.set(self._model.__dict__, "_surgery_layers_path", path)
             journal.set(self._model.__dict__, "_surgery_plan", plan)
             yield self._model
@@ -169,7 +172,7 @@ class ModelSurgery:
         """Return the cache position of every layer, and the layer types, if the model has any, that go with them."""
         types = getattr(text_config(self._model), "layer_types", None)
         kinds = [types[index] if types else "" for index in order]
-        attends = [at not in adapted or bool(_own_indices(adapted[at])) for at in range(len(order))]
+        attends = [at not in adapted or bool(own_indices(adapted[at])) for at in range(len(order))]
         positions, kinds = cache_positions(kinds, attends)
         return positions, kinds if types else []
 
@@ -181,6 +184,7 @@ class ModelSurgery:
         The original runs at its first plain use, with the hooks that a person put on it; further uses and modified
         ones are clones, which carry the same hooks. Clones refer to everything outside of the layer as it is.
         """
+        stride = cache_stride(originals)
         outside = Cloner()
         inside = {id(module) for layer in originals for module in layer.modules()}
         for module in self._model.modules():
@@ -197,7 +201,7 @@ class ModelSurgery:
             if placement.layer.is_plain and placement.group is None and id(original) not in used:
                 used.add(id(original))
                 continue
-            clones[at] = clone_layer(outside, original, placement, positions[at], keep_hooks=True)
+            clones[at] = clone_layer(outside, original, placement, positions[at], stride, keep_hooks=True)
         return clones
 
     def _journal_list(self, journal: _Journal, layers: nn.ModuleList, new: list[nn.Module]) -> None:
@@ -211,6 +215,8 @@ class ModelSurgery:
 
     def _journal_configs(self, journal: _Journal, path: str, order: list[int], n_layers: int) -> None:
         for config in layer_configs(self._model, path):
+            journal.on_exit(setattr, config, "__class__", type(config))
+            config.__class__ = fixed_properties(config, order, n_layers)
             for key, value in config_changes(config, order, n_layers).items():
                 journal.set(config.__dict__, key, value)
 
@@ -249,16 +255,11 @@ def _first(modules: list[tuple[int, nn.Module]], at: int, module: nn.Module) -> 
     return next(position for position, other in modules if other is module) == at
 
 
-def _set_index(journal: _Journal, layer: nn.Module, original: int, position: int) -> None:
+def _set_index(journal: _Journal, layer: nn.Module, original: int, position: int, stride: int) -> None:
     """Give a layer its cache position; a replacement module that keeps an index of its own gets it too."""
-    for index in _own_indices(layer) if isinstance(layer, Adapter) else {original}:
-        for module, name, value in index_slots(layer, index, position):
+    for index in own_indices(layer) if isinstance(layer, Adapter) else {original}:
+        for module, name, value in index_slots(layer, index, position, stride):
             journal.set(module.__dict__, name, value)
-
-
-def _own_indices(layer: nn.Module) -> set[int]:
-    found = (module.__dict__.get(name) for module in layer.modules() for name in INDEX_NAMES)
-    return {value for value in found if type(value) is int}
 
 
 def _uncapture(model: nn.Module) -> None:

@@ -12,7 +12,7 @@ from surgery_core.anatomy import find_layers
 from surgery_core.plan import LayerPlan
 from surgery_core.slots import hidden_input, hidden_of
 from surgery_core.tail import with_layers
-from surgery_core.view import operate, plan_of
+from surgery_core.view import operate, operate_part, plan_of
 
 INPUT = "input"
 """Label of the row that shows the residual stream before any layer."""
@@ -84,8 +84,8 @@ def _rows(plan: LayerPlan) -> list[int]:
 def _entering(model: nn.Module, input_ids: torch.Tensor) -> torch.Tensor:
     """Return what would enter the first layer, `[seq, d_model]`, of a view that has none."""
     base = with_layers(model)
-    path, layers = find_layers(base)
-    view = operate(base, LayerPlan.identity(len(layers)).permute([0]))
+    path = find_layers(base)[0]
+    view = operate_part(base, 0)
     seen: list[torch.Tensor] = []
     _record(view.get_submodule(path), seen)
     with torch.inference_mode():

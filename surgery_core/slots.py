@@ -41,7 +41,12 @@ class Silenced:
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Run the module and replace its output by zeros, or by the residual where the module adds that itself."""
         output = super().forward(*args, **kwargs)  # type: ignore[misc]
-        residual = _residual_argument(type(self), args, kwargs)
+        return self.silence(type(self), args, kwargs, output)
+
+    @staticmethod
+    def silence(cls: type, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
+        """Return `output` of a module of class `cls` without its contribution."""
+        residual = _residual_argument(cls, args, kwargs)
         hidden = hidden_of(output)
         return with_hidden(output, torch.zeros_like(hidden) if residual is None else residual)
 
@@ -135,8 +140,9 @@ def equip(layer: Any, placement: Placement) -> None:
     if spec.part != "both":
         _silence(layer, spec)
     if spec.scale != 1:
+        factor = layer.__dict__.get("_surgery_scale", 1.0)
         layer.__class__ = mixed(Scaled, type(layer))
-        layer._surgery_scale = spec.scale
+        layer._surgery_scale = factor * spec.scale
     if placement.group is not None:
         layer.__class__ = mixed(Grouped, type(layer))
         layer._surgery_group = placement.group
@@ -145,21 +151,60 @@ def equip(layer: Any, placement: Placement) -> None:
 
 @functools.cache
 def mixed(mixin: type, cls: type) -> type:
-    """Return the class that puts `mixin` before `cls`, the same one every time, under the name of `cls`."""
-    return type(cls.__name__, (mixin, cls), {"__module__": cls.__module__})
+    """Return the class that puts `mixin` before `cls`, the same one every time, under the name of `cls`.
+
+    A class that has the mixin already (a view of a view) stays as it is.
+    """
+    return cls if issubclass(cls, mixin) else type(cls.__name__, (mixin, cls), {"__module__": cls.__module__})
 
 
-def index_slots(layer: nn.Module, original: int, position: int) -> list[tuple[nn.Module, str, int]]:
-    """Return (module, attribute, value) for every cache index in a layer that has to become `position`.
+def index_slots(layer: nn.Module, original: int, position: int, stride: int = 1) -> list[tuple[nn.Module, str, int]]:
+    """Return (module, attribute, value) for every cache index in a layer that has to follow it to `position`.
 
-    Only attributes that hold the layer's own original index are cache indices.
+    Only attributes that hold the layer's own original index are cache indices. A layer with several caches
+    (`stride` of them) has the indices `stride * original` and on.
     """
     return [
-        (module, name, position)
+        (module, name, value + stride * (position - original))
         for module in layer.modules()
         for name in INDEX_NAMES
-        if type(value := module.__dict__.get(name)) is int and value == original
+        if type(value := module.__dict__.get(name)) is int
+        and stride * original <= value < stride * (original + 1)
+        and not (stride > 1 and module is layer)
     ]
+
+
+def cache_stride(layers: Sequence[nn.Module]) -> int:
+    """Return how many cache entries each layer has: 1, or 2 where a layer holds two attentions."""
+    highest = [max(found, default=0) for found in (own_indices(layer) for layer in layers[-1:])]
+    return max(1, (highest[0] + 1) // len(layers)) if highest else 1
+
+
+def own_indices(layer: nn.Module) -> set[int]:
+    """Return every index that a layer or a module in it keeps."""
+    found = (module.__dict__.get(name) for module in layer.modules() for name in INDEX_NAMES)
+    return {value for value in found if type(value) is int}
+
+
+def check_groups(layers: Sequence[nn.Module], order: Sequence[int]) -> None:
+    """Refuse to tear apart the parallel layers of a view that is operated once more.
+
+    Raises:
+        RefusedPlanError: when a member runs without the others of its group, or in another order.
+    """
+    expected = 0
+    for index in order:
+        layer: Any = layers[index]
+        member = layer._surgery_member if isinstance(layer, Grouped) else 0
+        if member != expected:
+            break
+        expected = member + 1 if isinstance(layer, Grouped) and member + 1 < layer._surgery_group.size else 0
+    else:
+        if expected == 0:
+            return
+    raise RefusedPlanError(
+        "The model that is operated has parallel layers, which would be torn apart; make one plan for its base."
+    )
 
 
 def hidden_input(args: tuple[Any, ...], kwargs: dict[str, Any]) -> torch.Tensor:
@@ -199,7 +244,7 @@ def _residual_argument(cls: type, args: tuple[Any, ...], kwargs: dict[str, Any])
 
 @functools.cache
 def _residual_position(cls: type) -> int | None:
-    own = next(base for base in cls.__mro__ if "forward" in base.__dict__ and base is not Silenced and base is not cls)
+    own = next(base for base in cls.__mro__ if "forward" in base.__dict__ and base is not Silenced)
     names = [name for name in inspect.signature(own.forward).parameters if name != "self"]
     return names.index("residual") if "residual" in names else None
 

@@ -14,9 +14,8 @@ from torch import nn
 
 from surgery_core.anatomy import find_layers, width_of
 from surgery_core.errors import RefusedPlanError
-from surgery_core.plan import LayerPlan
 from surgery_core.slots import mixed
-from surgery_core.view import base_of, operate
+from surgery_core.view import base_of, operate_part
 
 CHUNK_ELEMENTS = 2**24
 """Most logits that are held at once where only statistics of them are wanted (64 MB in float32)."""
@@ -48,7 +47,7 @@ class Tail:
     def __init__(self, model: nn.Module) -> None:
         model = with_layers(model)
         path, layers = find_layers(model)
-        self.model = operate(model, LayerPlan.identity(len(layers)).permute([0]))
+        self.model = operate_part(model, 0)
         self.hidden = threading.local()
         self.d_model = width_of(model)
         layer: Any = self.model.get_submodule(path)[0]
@@ -91,7 +90,7 @@ def layer_extras(model: nn.Module) -> int | None:
     """
     model = with_layers(model)
     path, layers = find_layers(model)
-    view = operate(model, LayerPlan.identity(len(layers)).permute([0]))
+    view = operate_part(model, 0)
     seen: list[Any] = []
     view.get_submodule(path)[0].register_forward_hook(lambda module, args, output: seen.append(output))
     device = next(model.parameters()).device

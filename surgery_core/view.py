@@ -13,14 +13,12 @@ from typing import Any
 
 from torch import nn
 
-from surgery_core.anatomy import DEPTH_KEYS, find_layers, text_config
+from surgery_core.anatomy import find_layers
 from surgery_core.errors import PlanError
+from surgery_core.per_layer import check_attention, config_changes, fixed_properties, keep_per_layer_inputs, layer_configs
 from surgery_core.plan import LayerPlan
 from surgery_core.shells import Cloner
-from surgery_core.slots import Placement, equip, index_slots, place
-
-_NOT_PER_LAYER = ("token_id", "architectures", "keys_to_ignore", "label", "languages", "skip_modules")
-"""Parts of names of config lists that are never one entry a layer, whatever their length."""
+from surgery_core.slots import Placement, cache_stride, check_groups, equip, index_slots, place
 
 
 def operate(model: nn.Module, plan: LayerPlan | str) -> Any:
@@ -42,14 +40,33 @@ def operate(model: nn.Module, plan: LayerPlan | str) -> Any:
     path, layers = find_layers(model)
     plan = checked_plan(plan, len(layers))
     placements = place(plan)
+    order = [placement.layer.index for placement in placements]
+    check_groups(layers, order)
+    check_attention(model, order)
+    return _built(model, plan, path, layers, placements)
+
+
+def operate_part(model: nn.Module, position: int) -> Any:
+    """Return a view with one single layer of `model`, for running what stands around the layers."""
+    path, layers = find_layers(model)
+    plan = LayerPlan.identity(len(layers)).permute([position])
+    return _built(model, plan, path, layers, place(plan))
+
+
+def _built(
+    model: nn.Module, plan: LayerPlan, path: str, layers: nn.ModuleList, placements: Sequence[Placement]
+) -> Any:
+    order = [placement.layer.index for placement in placements]
+    stride = cache_stride(layers)
     cloner = Cloner()
     operated_list = _empty_list(layers)
     cloner.adopt(layers, operated_list)
     view = cloner.module(model)
     for position, placement in enumerate(placements):
-        clone = clone_layer(cloner, layers[placement.layer.index], placement, position)
+        clone = clone_layer(cloner, layers[placement.layer.index], placement, position, stride)
         operated_list._modules[str(position)] = clone
-    adjust_config(view, path, [placement.layer.index for placement in placements], len(layers))
+    keep_per_layer_inputs(view, model, path, order)
+    adjust_config(view, path, order, len(layers))
     view.__dict__["_surgery_layers_path"] = path
     view.__dict__["_surgery_plan"] = plan
     view.__dict__["_surgery_base"] = _Base(model)
@@ -91,10 +108,12 @@ def checked_plan(plan: LayerPlan | str, n_layers: int) -> LayerPlan:
     return plan
 
 
-def clone_layer(outer: Cloner, layer: nn.Module, placement: Placement, position: int, *, keep_hooks: bool = False) -> Any:
+def clone_layer(
+    outer: Cloner, layer: nn.Module, placement: Placement, position: int, stride: int, *, keep_hooks: bool = False
+) -> Any:
     """Return a clone of `layer` for one cache position, with the behaviour that its placement asks for."""
     clone = Cloner(outer, keep_hooks=keep_hooks).module(layer)
-    for module, name, value in index_slots(clone, placement.layer.index, position):
+    for module, name, value in index_slots(clone, placement.layer.index, position, stride):
         module.__dict__[name] = value
     equip(clone, placement)
     return clone
@@ -103,32 +122,8 @@ def clone_layer(outer: Cloner, layer: nn.Module, placement: Placement, position:
 def adjust_config(view: nn.Module, path: str, order: Sequence[int], n_layers: int) -> None:
     """Bring the depth and the per-layer lists of the view's own configs in line with `order`."""
     for config in layer_configs(view, path):
+        config.__class__ = fixed_properties(config, order, n_layers)
         config.__dict__.update(config_changes(config, order, n_layers))
-
-
-def config_changes(config: Any, order: Sequence[int], n_layers: int) -> dict[str, Any]:
-    """Return the attributes of a config that change when the layers become `order`.
-
-    Depth attributes that held `n_layers` become `len(order)`; lists with one entry a layer follow the layers.
-    """
-    changes: dict[str, Any] = {
-        key: len(order) for key in DEPTH_KEYS if config.__dict__.get(key) == n_layers
-    }
-    for key, value in config.__dict__.items():
-        if _is_per_layer(key, value, n_layers):
-            changes[key] = type(value)(value[index] for index in order)
-    return changes
-
-
-def layer_configs(model: nn.Module, path: str) -> list[Any]:
-    """Return the configs that describe the layers at `path`: the text config, and that of the list's owner."""
-    owner = model.get_submodule(path.rpartition(".")[0])
-    found = [text_config(model), getattr(owner, "config", None)]
-    return list({id(config): config for config in found if config is not None}.values())
-
-
-def _is_per_layer(key: str, value: object, n_layers: int) -> bool:
-    return type(value) in (list, tuple) and len(value) == n_layers and not any(word in key for word in _NOT_PER_LAYER)  # type: ignore[arg-type]
 
 
 def _empty_list(layers: nn.ModuleList) -> Any:

@@ -1,0 +1,132 @@
+"""What a model keeps by layer outside of its layers, and how it follows them.
+
+Depth and per-layer lists in configs, lists that a config class computes, and embeddings with a part for each layer
+(Gemma 3n, Gemma 4).
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from surgery_core.anatomy import DEPTH_KEYS, text_config
+from surgery_core.errors import RefusedPlanError
+from surgery_core.slots import mixed
+
+_DEPRECATED = frozenset({"torch_dtype", "use_return_dict"})
+"""Config properties that warn when they are read."""
+
+_NOT_PER_LAYER = ("token_id", "architectures", "keys_to_ignore", "label", "languages", "skip_modules")
+"""Parts of names of config lists that are never one entry a layer, whatever their length."""
+
+
+def layer_configs(model: nn.Module, path: str) -> list[Any]:
+    """Return the configs that describe the layers at `path`: the text config, and that of the list's owner."""
+    owner = model.get_submodule(path.rpartition(".")[0])
+    found = [text_config(model), getattr(owner, "config", None)]
+    return list({id(config): config for config in found if config is not None}.values())
+
+
+def config_changes(config: Any, order: Sequence[int], n_layers: int) -> dict[str, Any]:
+    """Return the attributes of a config that change when the layers become `order`.
+
+    Depth attributes that held `n_layers` become `len(order)`; lists with one entry a layer follow the layers.
+    """
+    changes: dict[str, Any] = {key: len(order) for key in DEPTH_KEYS if config.__dict__.get(key) == n_layers}
+    for key, value in config.__dict__.items():
+        if _is_per_layer(key, value, n_layers):
+            changes[key] = _following(value, order)
+    return changes
+
+
+def fixed_properties(config: Any, order: Sequence[int], n_layers: int) -> type:
+    """Return a class for the config whose computed per-layer lists follow the layers.
+
+    Some config classes compute such a list from a period or from indices, which cannot express every order; the
+    computed values are taken as they were and put into the new order. Without such lists it is the config's class.
+    """
+    cls = type(config)
+    fixed: dict[str, Any] = {}
+    for name in dir(cls):
+        if isinstance(getattr(cls, name, None), property) and not name.startswith("_") and name not in _DEPRECATED:
+            value = _property_value(config, name)
+            if _is_per_layer(name, value, n_layers):
+                fixed[name] = _constant(_following(value, order))
+    return type(cls.__name__, (cls,), fixed | {"__module__": cls.__module__}) if fixed else cls
+
+
+def check_attention(model: nn.Module, order: Sequence[int]) -> None:
+    """Refuse a plan that leaves a hybrid model without attention, where its cache counts the tokens.
+
+    Raises:
+        RefusedPlanError: naming the attention layers of the base.
+    """
+    types = getattr(text_config(model), "layer_types", None) or []
+    attention = [index for index, kind in enumerate(types) if _is_attention(kind)]
+    if not order or not attention or len(attention) == len(types) or set(order) & set(attention):
+        return
+    names = ", ".join(f"L{index}" for index in attention)
+    raise RefusedPlanError(
+        "No attention layer is left, and this architecture counts its tokens in the cache of one; "
+        f"keep at least one of {names}."
+    )
+
+
+def _is_attention(kind: str) -> bool:
+    return "attention" in kind and not kind.startswith("linear")
+
+
+class PerLayerInputs:
+    """A decoder that feeds each layer an input of its own: computed for all layers, then picked by the plan."""
+
+    _surgery_whole: Any
+    _surgery_order: list[int]
+
+    def get_per_layer_inputs(self, *args: Any, **kwargs: Any) -> Any:
+        """Return the inputs `[batch, seq, n_layers, d]` for every layer of the base."""
+        return self._surgery_whole.get_per_layer_inputs(*args, **kwargs)
+
+    def project_per_layer_inputs(self, *args: Any, **kwargs: Any) -> Any:
+        """Return the projected inputs `[batch, seq, slots, d]`, one for each slot: that of its layer."""
+        whole = self._surgery_whole.project_per_layer_inputs(*args, **kwargs)
+        return whole.index_select(2, torch.tensor(self._surgery_order, device=whole.device))
+
+
+def keep_per_layer_inputs(view: nn.Module, base: nn.Module, path: str, order: Sequence[int]) -> None:
+    """Let a view of a model with per-layer inputs compute them with the base's config, then pick those it runs."""
+    owner_path = path.rpartition(".")[0]
+    owner: Any = view.get_submodule(owner_path)
+    original: Any = base.get_submodule(owner_path)
+    if not hasattr(owner, "project_per_layer_inputs"):
+        return
+    whole = copy.copy(owner)
+    whole.__dict__["config"] = original.config
+    owner.__class__ = mixed(PerLayerInputs, type(owner))
+    owner.__dict__["_surgery_whole"] = whole
+    owner.__dict__["_surgery_order"] = list(order)
+
+
+def _is_per_layer(key: str, value: object, n_layers: int) -> bool:
+    if type(value) not in (list, tuple):
+        return False
+    return len(value) == n_layers and not any(word in key for word in _NOT_PER_LAYER)  # type: ignore[arg-type]
+
+
+def _following(value: Any, order: Sequence[int]) -> Any:
+    return type(value)(value[index] for index in order)
+
+
+def _property_value(config: Any, name: str) -> Any:
+    """Return a property's value, or None where this config does not define what it is computed from."""
+    try:
+        return getattr(config, name)
+    except (AttributeError, TypeError, ValueError, KeyError, NotImplementedError):
+        return None
+
+
+def _constant(value: Any) -> property:
+    return property(lambda self: value, lambda self, new: None)

@@ -41,13 +41,15 @@ def lens_map(frame: pd.DataFrame, *, dark: bool = False, pick: str | None = "cel
         tooltip=_lens_tooltip(),
     )
     cells = base.mark_rect(cornerRadius=2, stroke=PAPER[dark], strokeWidth=1.5).encode(color=_probability())
+    words = base.mark_text(fontSize=11, limit=CELL - 6).encode(text="word:N", color=_ink_on_cell(dark))
+    layers = [cells, words]
     if pick is not None:
         chosen = alt.selection_point(name=pick, fields=["row", "position"], on="click", toggle=False, empty=False)
-        outline = alt.condition(chosen, alt.value(INK[dark]), alt.value(PAPER[dark]))
-        cells = cells.encode(stroke=outline).add_params(chosen)
-    words = base.mark_text(fontSize=11, limit=CELL - 6).encode(text="word:N", color=_ink_on_cell(dark))
+        outline = base.mark_rect(fill=None, stroke=INK[dark], strokeWidth=2, cornerRadius=2).transform_filter(chosen)
+        layers = [cells.add_params(chosen), words, outline]
     size = {"width": alt.Step(CELL), "height": alt.Step(24)}
-    return alt.layer(cells, words).properties(**size).configure_view(strokeWidth=0)
+    chart: alt.LayerChart = alt.layer(*layers).properties(**size).configure_view(strokeWidth=0)
+    return chart
 
 
 def top_tokens(frame: pd.DataFrame, *, most: float = 1.0) -> alt.LayerChart:
@@ -73,7 +75,8 @@ def top_tokens(frame: pd.DataFrame, *, most: float = 1.0) -> alt.LayerChart:
     )
     bars = base.mark_bar(cornerRadiusEnd=2, height=13)
     labels = base.mark_text(align="left", dx=5, fontSize=11).encode(text="label:N")
-    return alt.layer(bars, labels).properties(height=alt.Step(21)).configure_view(strokeWidth=0)
+    chart: alt.LayerChart = alt.layer(bars, labels).properties(height=alt.Step(21)).configure_view(strokeWidth=0)
+    return chart
 
 
 def layer_loss(frame: pd.DataFrame) -> alt.Chart:
@@ -83,7 +86,7 @@ def layer_loss(frame: pd.DataFrame) -> alt.Chart:
         frame: the output of `layer_losses`.
     """
     order = list(dict.fromkeys(frame["layer"]))
-    return (
+    chart: alt.Chart = (
         alt.Chart(frame)
         .mark_line(point=alt.OverlayMarkDef(size=36), strokeWidth=2)
         .encode(
@@ -101,6 +104,7 @@ def layer_loss(frame: pd.DataFrame) -> alt.Chart:
         )
         .properties(height=240)
     )
+    return chart
 
 
 def layer_losses(before: pd.DataFrame, after: pd.DataFrame | None = None) -> pd.DataFrame:
@@ -164,5 +168,9 @@ def _labels_axis(values: list[int], labels: list[str], channel: str) -> alt.Axis
     """Return an axis that shows a label for each value; two values may have the same label."""
     lookup = json.dumps({str(value): label for value, label in zip(values, labels, strict=True)})
     # ensure_ascii keeps the expression plain; a quote or backslash in a token stays inside its string.
-    side = {"orient": "top", "labelAngle": 0, "labelLimit": CELL - 4} if channel == "X" else {"labelLimit": 110}
+    side = (
+        {"orient": "top", "labelAngle": 0, "labelLimit": CELL - 4, "labelFlush": False}
+        if channel == "X"
+        else {"labelLimit": 110}
+    )
     return alt.Axis(labelExpr=f"({lookup})[datum.value]", labelOverlap=False, ticks=False, domain=False, **side)

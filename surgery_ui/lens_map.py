@@ -68,9 +68,10 @@ class LensMap:
         if first.truncated:
             st.info(present.plain(first.note))
         start = _window(len(first.tokens))
-        places = {side: st.container() for side in sides}
+        # Short texts have both maps side by side; where they do not fit, one goes below the other.
+        row = st.container(horizontal=True, gap="large")
         for side, trajectory in sides.items():
-            _map(places[side], side, trajectory, start)
+            _map(row.container(width="content"), side, trajectory, start)
         _cell(sides, start)
         if "after" not in sides:
             st.caption("Change the plan in the sidebar, and a second map shows the model after surgery.")

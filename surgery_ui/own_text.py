@@ -13,8 +13,7 @@ from surgery_ui.controls import show_problem
 def own_text_form() -> None:
     """Show the form that adds a text to the table, or that takes it out again."""
     text = session.own_text()
-    label = "Add your own text" if text is None else "Your own text"
-    with st.expander(label, icon=":material/add_notes:"):
+    with st.expander("Your own text", icon=":material/add_notes:"):
         st.text_area(
             "Paste a text",
             key="own-typed",

@@ -6,6 +6,7 @@ address that changed (a link, a hand edit, the browser's back button), opens the
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -26,6 +27,9 @@ from surgery_ui.jobs import Job
 
 TICK = 0.04
 """Seconds between two looks at running jobs: short enough for text to stream."""
+
+ADDRESS_DELAY = 1.0
+"""Seconds within which a browser that was told a new address may still send the old one."""
 
 
 @dataclass(frozen=True)
@@ -61,13 +65,12 @@ def begin() -> None:
     state.setdefault("settings", GenerationSettings())
     state.setdefault("own", None)
     parameters = st.query_params.to_dict()
-    if "address" not in state or (parameters and parameters != state["address"]):
+    if "address" not in state or _is_news(parameters):
         _adopt(Address.read(parameters), fresh="address" not in state)
     _open_model()
     _take_plan()
-    state["address"] = address().parameters()
-    if st.query_params.to_dict() != state["address"]:
-        st.query_params.from_dict(state["address"])
+    _write_address()
+    state["edited"] = False
 
 
 def experiment() -> Experiment | None:
@@ -139,17 +142,20 @@ def change(control: str, edit: Callable[[LayerPlan], LayerPlan]) -> bool:
         problems[control] = error
         return False
     _keep(history().edit(plan))
+    st.session_state["edited"] = True
     return True
 
 
 def undo() -> None:
     """Go one plan back."""
     _keep(history().undo())
+    st.session_state["edited"] = True
 
 
 def redo() -> None:
     """Go one undone plan forward."""
     _keep(history().redo())
+    st.session_state["edited"] = True
 
 
 def reset() -> None:
@@ -161,6 +167,7 @@ def choose_model(name: str | None) -> None:
     """Open this model from the next run on."""
     if name and name.strip():
         st.session_state["model"] = name.strip()
+        st.session_state["edited"] = True
         st.session_state["problems"].pop("model", None)
 
 
@@ -201,6 +208,27 @@ def follow_sections(sections: Sequence[Section]) -> None:
             section.show()
 
     follow([job for section in sections for job in section.jobs], show)
+
+
+def _is_news(parameters: dict[str, str]) -> bool:
+    """Return whether an address was written by somebody else than this session.
+
+    A navigation click empties it. A quick edit may arrive with the address of before the last one, because the
+    browser had not heard of the newer one yet; an edit is therefore always newer than the address it came with.
+    """
+    state = st.session_state
+    fresh = time.monotonic() - state["written"] < ADDRESS_DELAY
+    return bool(parameters) and parameters != state["address"] and not state["edited"] and not fresh
+
+
+def _write_address() -> None:
+    state = st.session_state
+    now = address().parameters()
+    if now != state.get("address"):
+        state["written"] = time.monotonic()
+    state["address"] = now
+    if st.query_params.to_dict() != now:
+        st.query_params.from_dict(now)
 
 
 def _adopt(found: Address, fresh: bool) -> None:

@@ -92,8 +92,6 @@ class Strip {
     this.root.addEventListener("pointerup", (event) => this.onUp(event));
     this.root.addEventListener("pointercancel", () => this.endDrag(false));
     this.root.addEventListener("contextmenu", (event) => this.drag && event.preventDefault());
-    // A drag in progress must not scroll the sidebar; only a listener that is not passive can say so.
-    this.root.addEventListener("touchmove", (event) => this.drag?.on && event.preventDefault(), { passive: false });
     this.panel.addEventListener("keydown", (event) => event.key === "Escape" && this.closeMenu(true));
     this.outside = (event) => {
       if (this.menuId !== null && !event.composedPath().includes(this.panel)) this.closeMenu(false);
@@ -331,7 +329,11 @@ class Strip {
     const layer = chip.dataset.layer === undefined ? null : Number(chip.dataset.layer);
     this.drag = { chip, layer, id: Number(chip.dataset.id), x: event.clientX, y: event.clientY, on: false };
     this.drag.pointer = event.pointerId;
-    if (event.pointerType === "touch") this.drag.timer = setTimeout(() => this.beginDrag(), LONG_PRESS);
+    if (event.pointerType !== "touch") return;
+    this.drag.timer = setTimeout(() => this.beginDrag(), LONG_PRESS);
+    // A drag in progress must not scroll the sidebar; only a listener that is not passive can say so. It sits on
+    // the chip, which keeps getting the finger's events after the list was redrawn without it.
+    chip.addEventListener("touchmove", (move) => this.drag?.on && move.preventDefault(), { passive: false });
   }
 
   onMove(event) {

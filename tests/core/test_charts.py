@@ -47,7 +47,7 @@ def rows_of(found: dict[str, Any]) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("dark", [False, True])
 def test_the_lens_map_has_a_cell_for_each_layer_and_token(dark: bool) -> None:
     found = spec(charts.lens_map(lens_frame(), dark=dark))
-    cells, words = found["layer"]
+    cells, words, _ = found["layer"]
     assert cells["mark"]["type"] == "rect"
     assert cells["encoding"]["color"]["field"] == "probability"
     assert cells["encoding"]["color"]["scale"]["domain"] == [0, 1]

@@ -221,13 +221,26 @@ def test_a_plan_that_an_address_gets_wrong_can_be_mended(open_app: Open) -> None
     assert plan(app) == "0-2"
 
 
-def test_a_link_followed_in_an_open_session_is_one_step_that_can_be_undone(open_app: Open) -> None:
+def test_a_link_followed_in_an_open_session_is_one_step_that_can_be_undone(
+    open_app: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("surgery_ui.session.ADDRESS_DELAY", 0.0)
     app = open_app(plan="0-2")
     app.query_params["plan"] = "3,0-2"
     app.run()
     assert app.text_input(key="notation").value == "3,0-2"
     app.button(key="undo").click().run()
     assert plan(app) == "0-2"
+
+
+def test_an_edit_that_arrives_with_the_address_of_before_the_last_one_counts(open_app: Open) -> None:
+    app = type_notation(open_app(plan="0-2"), "0-1")
+    app.query_params["plan"] = "0-2"
+    type_notation(app, "3,0")
+    assert plan(app) == "3,0"
+    app.query_params["plan"] = "0-1"
+    app.text_area(key="prompt").set_value("A wolf").run()
+    assert plan(app) == "3,0"
 
 
 def test_a_page_switch_keeps_plan_prompt_and_results(open_app: Open) -> None:

@@ -1,0 +1,65 @@
+"""What the browser tests do to a page, and what they read off it."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+
+def settle(page: Any) -> None:
+    """Wait until the script has run to its end and stays there."""
+    idle = page.locator('[data-testid="stApp"][data-test-script-state="notRunning"]')
+    idle.wait_for(timeout=60_000)
+    page.get_by_test_id("stMainBlockContainer").get_by_role("heading").first.wait_for()
+    page.wait_for_timeout(150)
+    idle.wait_for(timeout=60_000)
+
+
+def chip(page: Any, layer: int) -> Any:
+    return page.get_by_role("button", name=re.compile(rf"^L{layer}, position"))
+
+
+def order(page: Any) -> list[str]:
+    """Return the names on the chips, in order."""
+    labels = page.get_by_role("list", name="Layers in running order").locator(".chip")
+    return [label.split(",")[0] for label in labels.evaluate_all("all => all.map(one => one.ariaLabel)")]
+
+
+def plan(page: Any) -> str:
+    return parse_qs(urlsplit(page.url).query, keep_blank_values=True)["plan"][0]
+
+
+def await_plan(page: Any, notation: str) -> None:
+    page.wait_for_function("text => new URLSearchParams(location.search).get('plan') === text", arg=notation)
+    settle(page)
+
+
+def figures(page: Any) -> tuple[str, ...]:
+    """Return perplexity, agreement and KL as shown."""
+    shown = page.get_by_test_id("stMetricValue")
+    shown.nth(3).wait_for()
+    values = shown.all_inner_texts()
+    return values[0], values[2], values[3]
+
+
+def texts(page: Any) -> list[str]:
+    """Return what is written before and after."""
+    shown = page.locator('[data-testid="stHtml"]')
+    shown.nth(1).wait_for()
+    return shown.all_inner_texts()
+
+
+def type_notation(page: Any, text: str) -> None:
+    field = page.get_by_label("Notation", exact=True)
+    field.fill(text)
+    field.press("Enter")
+
+
+def drag(page: Any, start: Any, end: Any) -> None:
+    """Drag with the mouse from the middle of one element to the middle of another."""
+    (a, b) = (element.bounding_box() for element in (start, end))
+    page.mouse.move(a["x"] + a["width"] / 2, a["y"] + a["height"] / 2)
+    page.mouse.down()
+    page.mouse.move(b["x"] + b["width"] / 2, b["y"] + b["height"] / 2, steps=12)
+    page.mouse.up()

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from surgery_core.models import DEFAULT_MODEL, LoadedModel, ModelChoice, ModelInfo, list_models, load_model
     from surgery_core.operate import ModelSurgery
     from surgery_core.plan import MAX_SLOTS, Layer, LayerPlan, Slot
+    from surgery_core.preflight import Check, PreflightReport, preflight
     from surgery_core.presets import PRESETS, Preset
     from surgery_core.recipe import Recipe
     from surgery_core.results import Comparison, ScoreTable, TextScore
@@ -68,6 +69,7 @@ _MODULES = {
     "models": "DEFAULT_MODEL LoadedModel ModelChoice ModelInfo list_models load_model",
     "operate": "ModelSurgery",
     "plan": "MAX_SLOTS Layer LayerPlan Slot",
+    "preflight": "Check PreflightReport preflight",
     "presets": "PRESETS Preset",
     "recipe": "Recipe",
     "results": "Comparison ScoreTable TextScore",
@@ -82,6 +84,7 @@ __version__ = "0.1.0"
 __all__ = [  # noqa: RUF022
     "Anatomy",
     "AnatomyError",
+    "Check",
     "Comparison",
     "DEFAULT_MODEL",
     "Generation",
@@ -102,6 +105,7 @@ __all__ = [  # noqa: RUF022
     "NotationError",
     "PRESETS",
     "PlanError",
+    "PreflightReport",
     "Preset",
     "Prompt",
     "Recipe",
@@ -131,6 +135,7 @@ __all__ = [  # noqa: RUF022
     "load_model",
     "load_skills",
     "operate",
+    "preflight",
     "read_lens",
     "read_text",
     "reference",
@@ -155,7 +160,7 @@ def __dir__() -> list[str]:
 
 
 class _Package(ModuleType):
-    """A package whose exported functions win over submodules of the same name (`operate`, `generate`)."""
+    """A package whose exported functions win over submodules of the same name (`operate`, `generate`, ...)."""
 
     def __setattr__(self, name: str, value: Any) -> None:
         # importing a submodule sets it as an attribute here

@@ -1,7 +1,7 @@
-"""The command line: `python -m surgery_core {info,run,lens,skills,export}`.
+"""The command line: `python -m surgery_core {info,run,lens,skills,preflight,export}`.
 
 A command reads its arguments, makes one call into the library and returns what to write; `main` writes it as text,
-JSON or CSV. An error is one sentence on standard error, and the exit code is 2.
+JSON or CSV. An error is one sentence on standard error, and the exit code is 2; a preflight that fails has code 1.
 """
 
 from __future__ import annotations
@@ -24,13 +24,15 @@ Command = Callable[[argparse.Namespace], Output]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line and return the exit code: 0, 2 for an error, 130 when interrupted."""
+    """Run the command line and return the exit code: 0, 1 for a no, 2 for an error, 130 when interrupted."""
     _accept_any_character()
     arguments = _parser().parse_args(argv)
     command: Command = arguments.command
     try:
-        emit(command(arguments), arguments.format)
+        output = command(arguments)
+        emit(output, arguments.format)
         sys.stdout.flush()
+        return output.code
     except SurgeryError as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
@@ -61,6 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_run(menu)
     _add_lens(menu)
     _add_skills(menu)
+    _add_preflight(menu)
     _add_export(menu)
     return parser
 
@@ -118,6 +121,11 @@ def _add_lens(menu: Commands) -> None:
 
 def _add_skills(menu: Commands) -> None:
     parser = _add(menu, "skills", commands.skills, "Show which skills survive: accuracy before and after.")
+    _add_plan(parser)
+
+
+def _add_preflight(menu: Commands) -> None:
+    parser = _add(menu, "preflight", commands.preflight, "Find out whether surgery on a model can be trusted.")
     _add_plan(parser)
 
 

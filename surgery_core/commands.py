@@ -90,6 +90,20 @@ def skills(arguments: argparse.Namespace) -> Output:
     return Output(table(rows), rows, rows)
 
 
+def preflight(arguments: argparse.Namespace) -> Output:
+    """Return which checks of surgery on this model hold."""
+    from surgery_core.preflight import preflight as check
+
+    loaded = _load(arguments)
+    report = check(loaded.model, loaded.tokenizer, None if arguments.plan is None else _plan(loaded, arguments))
+    rows = [
+        {"holds": "yes" if check.passed else "NO", "claim": check.title, "detail": check.detail}
+        for check in report.checks
+    ]
+    content = {"passed": report.passed, "plan": report.plan, "seconds": report.seconds, "checks": _rows(report.frame())}
+    return Output(table(rows), _rows(report.frame()), content, code=0 if report.passed else 1)
+
+
 def export(arguments: argparse.Namespace) -> Output:
     """Save the operated model as a checkpoint and return where it lies."""
     from surgery_core.export import export_model

@@ -24,11 +24,13 @@ class Output:
         text: for a person.
         rows: for CSV; all with the same keys.
         content: for JSON.
+        code: the exit code; not 0 where the answer is a no.
     """
 
     text: str
     rows: Sequence[Mapping[str, Any]]
     content: object
+    code: int = 0
 
 
 def emit(output: Output, form: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib
 import io
 import json
 import subprocess
@@ -16,7 +17,7 @@ from surgery_core.recipe import Recipe
 from surgery_core.terminal import table, write_json
 
 ROOT = Path(__file__).resolve().parents[2]
-COMMANDS = ("info", "run", "lens", "skills", "export")
+COMMANDS = ("info", "run", "lens", "skills", "preflight", "export")
 
 
 @pytest.fixture(autouse=True)
@@ -137,6 +138,20 @@ def test_skills_shows_both_sides_of_every_skill(capsys: pytest.CaptureFixture[st
     changed = rows(output(capsys, "skills", "--model", "tiny", "--plan", "3", "--csv"))
     assert [row["skill"] for row in changed] == [skill["skill"] for skill in found]
     assert any(row["margin_before"] != row["margin_after"] for row in changed)
+
+
+def test_preflight_says_what_holds_and_fails_when_something_does_not(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = output(capsys, "preflight", "--model", "tiny")
+    assert "NO" not in shown.split()
+    assert "untouched" in output(capsys, "preflight", "--model", "tiny", "--plan", "0,3", "--csv")
+    marks = iter(("before", "after"))
+    monkeypatch.setattr(importlib.import_module("surgery_core.preflight"), "fingerprint", lambda model: next(marks))
+    assert main(["preflight", "--model", "tiny", "--json"]) == 1
+    content = json.loads(capsys.readouterr().out)
+    assert not content["passed"]
+    assert [check["key"] for check in content["checks"] if not check["passed"]] == ["untouched"]
 
 
 def test_standard_input_is_a_text(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -38,7 +38,7 @@ def commands() -> list[str]:
 
 
 def test_the_readme_shows_every_command() -> None:
-    assert {shlex.split(line)[3] for line in commands()} == {"info", "run", "lens", "skills", "export"}
+    assert {shlex.split(line)[3] for line in commands()} == {"info", "run", "lens", "skills", "preflight", "export"}
 
 
 @pytest.mark.parametrize("line", commands())

@@ -21,6 +21,8 @@ from surgery_core.errors import ModelLoadError
 
 _TEXT_FILES = ("*.json", "*.txt", "*.jinja", "tokenizer.model", "spiece.model", "README.md")
 _TIMEOUT = 10.0
+# the hub's storage client, which is compiled, raises RuntimeError
+_BROKEN_CONNECTION = (httpx2.HTTPError, hub_errors.LocalEntryNotFoundError, hub_errors.XetDownloadError, RuntimeError)
 
 
 @dataclass(frozen=True)
@@ -138,10 +140,10 @@ def _explained(name: str, revision: str | None) -> Iterator[None]:
         ) from error
     except hub_errors.OfflineModeIsEnabled as error:
         raise _Unreachable("The hub is switched off (HF_HUB_OFFLINE)") from error
-    except (httpx2.TransportError, hub_errors.LocalEntryNotFoundError) as error:
-        raise _Unreachable("The hub cannot be reached") from error
     except hub_errors.HfHubHTTPError as error:
         raise _refusal(name, error) from error
+    except _BROKEN_CONNECTION as error:
+        raise _Unreachable("The hub cannot be reached") from error
     except OSError as error:
         raise ModelLoadError(
             f"{name!r} could not be stored: {error.strerror or error}; free some disk space, then try again."

@@ -25,6 +25,7 @@ class FakeHub:
     repositories: dict[str, Path] = field(default_factory=dict)
     gated: set[str] = field(default_factory=set)
     broken: int = 0
+    cut: bool = False
     asked: list[str] = field(default_factory=list)
     endpoint: str = ""
 
@@ -80,7 +81,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header(key, value)
         self.end_headers()
         if self.command == "GET":
-            self.wfile.write(body)
+            self.wfile.write(body[: len(body) // 2] if self.hub.cut and "safetensors" in self.path else body)
+            self.close_connection = self.hub.cut
 
     def log_message(self, format: str, *args: object) -> None:
         """Stay silent."""

@@ -122,6 +122,13 @@ def test_no_network(hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "connect to the network" in message
 
 
+def test_a_connection_that_breaks_off(hub: FakeHub, repository: Path) -> None:
+    hub.cut = True
+    assert "cannot be reached" in refused()
+    hub.cut = False
+    assert load_model("someone/tiny").info.revision == COMMIT
+
+
 def test_a_hub_that_is_switched_off(hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     assert "HF_HUB_OFFLINE" in refused()

@@ -122,7 +122,8 @@ def test_no_network(hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "connect to the network" in message
 
 
-def test_a_connection_that_breaks_off(hub: FakeHub, repository: Path) -> None:
+def test_a_connection_that_breaks_off(hub: FakeHub, repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("time.sleep", lambda seconds: None)  # between the client's own attempts
     hub.cut = True
     assert "cannot be reached" in refused()
     hub.cut = False

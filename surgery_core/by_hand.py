@@ -10,12 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import nn
 
 from surgery_core.anatomy import find_halves, find_layers
+from surgery_core.material import Material
 from surgery_core.plan import Layer, LayerPlan
 from surgery_core.slots import Silenced, hidden_input, hidden_of, with_hidden
 from surgery_core.view import operate
@@ -27,9 +29,13 @@ class ByHand:
     Args:
         model: the base.
         inputs: `input_ids` and `attention_mask`, both `[batch, seq]`.
+        material: donors and means that the plan names. A donor's layers are called with the arguments of the
+            donor's own run on the same inputs.
     """
 
-    def __init__(self, model: nn.Module, inputs: dict[str, torch.Tensor]) -> None:
+    def __init__(self, model: nn.Module, inputs: dict[str, torch.Tensor], material: Material | None = None) -> None:
+        self.material = material or Material()
+        self.donors: dict[str, ByHand] = {}
         path, layers = find_layers(model)
         self.model = operate(model, LayerPlan.identity(len(layers)))
         self.layers = self.model.get_submodule(path)
@@ -53,14 +59,23 @@ class ByHand:
     def _record(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self.calls.append((args, dict(kwargs)))
 
+    def _donor(self, name: str) -> ByHand:
+        if name not in self.donors:
+            donor = self.material.donors[name]
+            vocab = donor.get_input_embeddings().weight.shape[0]  # type: ignore[operator]
+            inputs = {**self.inputs, "input_ids": self.inputs["input_ids"] % vocab}
+            self.donors[name] = ByHand(donor, inputs)
+        return self.donors[name]
+
     def _contribution(self, spec: Layer, hidden: torch.Tensor) -> torch.Tensor:
+        if spec.mean and self.material.means is not None:
+            return spec.scale * self.material.means.vectors[spec.index].expand_as(hidden)
+        if spec.donor is not None:
+            return self._donor(spec.donor)._contribution(replace(spec, donor=None), hidden)
         layer = self.layers[spec.index]
         args, kwargs = self.calls[spec.index]
         with _without(layer, spec):
-            if args:
-                output = layer(hidden, *args[1:], **kwargs)
-            else:
-                output = layer(**{**kwargs, "hidden_states": hidden})
+            output = layer(hidden, *args[1:], **kwargs) if args else layer(**{**kwargs, "hidden_states": hidden})
         return spec.scale * (hidden_of(output) - hidden)
 
     def _tail(self, hidden: torch.Tensor) -> torch.Tensor:

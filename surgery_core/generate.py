@@ -210,7 +210,7 @@ def _sampler(settings: GenerationSettings) -> LogitsProcessorList:
     return LogitsProcessorList([_SeededSampler(settings)] if settings.temperature > 0 else [])
 
 
-class _SeededSampler(LogitsProcessor):  # type: ignore[misc]
+class _SeededSampler(LogitsProcessor):
     """Samples with a generator of its own, then leaves only the sampled token for the greedy search to take.
 
     transformers samples from torch's global generator, which concurrent sessions would share.
@@ -225,12 +225,13 @@ class _SeededSampler(LogitsProcessor):  # type: ignore[misc]
         self.generator = torch.Generator().manual_seed(settings.seed)
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        probabilities = self.warpers(input_ids, scores).float().softmax(-1).cpu()
+        warped: Any = self.warpers
+        probabilities = warped(input_ids, scores).float().softmax(-1).cpu()
         chosen = torch.multinomial(probabilities, 1, generator=self.generator).to(scores.device)
         return torch.full_like(scores, -torch.inf).scatter_(-1, chosen, 0.0)
 
 
-class _Stop(StoppingCriteria):  # type: ignore[misc]
+class _Stop(StoppingCriteria):
     def __init__(self, event: threading.Event) -> None:
         self.event = event
 
@@ -238,7 +239,7 @@ class _Stop(StoppingCriteria):  # type: ignore[misc]
         return torch.full((input_ids.shape[0],), self.event.is_set(), dtype=torch.bool, device=input_ids.device)
 
 
-class _Writer(BaseStreamer):  # type: ignore[misc]
+class _Writer(BaseStreamer):
     """Decodes token by token; a character that is not finished yet waits for its other bytes."""
 
     def __init__(self, tokenizer: Any, on_text: Callable[[str], None], began: float) -> None:

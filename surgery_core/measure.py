@@ -247,9 +247,7 @@ class _Divergence:
         self.sums.index_add_(0, texts, columns.double().cpu())
 
 
-def _walk(
-    encoded: Encoded, stop: threading.Event | None, on_progress: Progress | None
-) -> Iterable[tuple[int, Batch]]:
+def _walk(encoded: Encoded, stop: threading.Event | None, on_progress: Progress | None) -> Iterable[tuple[int, Batch]]:
     done, total = 0, sum(len(batch.targets) for batch in encoded.batches)
     for number, batch in enumerate(encoded.batches):
         if stop is not None and stop.is_set():

@@ -19,7 +19,7 @@ from dataclasses import replace
 from typing import NoReturn
 
 from surgery_core.errors import NotationError, PlanError
-from surgery_core.plan import MAX_SLOTS, Layer, Slot, _check_layer
+from surgery_core.plan import MAX_SLOTS, Layer, Part, Slot, _check_layer
 
 _NUMBER = re.compile(r"[-+]?(\d+(\.\d+)?|\.\d+)([eE][-+]?\d+)?")
 _INTEGER = re.compile(r"\d+")
@@ -107,13 +107,15 @@ class _Parser:
         return scaled
 
     def _part(self, start: int) -> Callable[[Layer], Layer]:
-        part = "attn" if self._accept("attn") else "mlp" if self._accept("mlp") else None
+        part: Part | None = "attn" if self._accept("attn") else "mlp" if self._accept("mlp") else None
         if part is None:
             self._fail("write .attn or .mlp to keep only that half of a layer.")
 
         def kept(layer: Layer) -> Layer:
             if layer.part not in ("both", part):
-                raise NotationError(self.text, start, "a layer keeps either .attn or .mlp; both halves: leave both out.")
+                raise NotationError(
+                    self.text, start, "a layer keeps either .attn or .mlp; both halves: leave both out."
+                )
             return replace(layer, part=part)
 
         return kept

@@ -15,12 +15,21 @@ from typing import Any
 from torch import nn
 
 from surgery_core.anatomy import find_final_norm, find_layers, text_config
-from surgery_core.errors import AnatomyError, PlanError
+from surgery_core.errors import AnatomyError, PlanError, RefusedPlanError
 from surgery_core.foreign import Adapter, adapt, check_width
 from surgery_core.per_layer import config_changes, fixed_properties, layer_configs
 from surgery_core.plan import LayerPlan, Slot, normalise_positions
 from surgery_core.shells import CAPTURE_MARK, Cloner
-from surgery_core.slots import Placement, cache_positions, cache_stride, check_groups, index_slots, own_indices, place
+from surgery_core.slots import (
+    Placement,
+    cache_positions,
+    cache_stride,
+    check_groups,
+    equip,
+    index_slots,
+    own_indices,
+    place,
+)
 from surgery_core.view import checked_plan, clone_layer
 
 _MISSING = object()
@@ -139,7 +148,10 @@ class ModelSurgery:
         modules = [(at, item) for at, item in zip(positions, new, strict=True) if isinstance(item, nn.Module)]
         for _, module in modules:
             check_width(module, self._model)
-        modules = [(at, module if _first(modules, at, module) else Cloner(keep_hooks=True).module(module)) for at, module in modules]
+        modules = [
+            (at, module if _first(modules, at, module) else Cloner(keep_hooks=True).module(module))
+            for at, module in modules
+        ]
         numbers = [at if isinstance(item, nn.Module) else item for at, item in zip(positions, new, strict=True)]
         return positions, modules, numbers
 
@@ -147,6 +159,7 @@ class ModelSurgery:
     def _operated(self, plan: LayerPlan | str, modules: dict[int, nn.Module]) -> Iterator[Any]:
         path, layers = find_layers(self._model)
         plan = checked_plan(plan, len(layers))
+        _check_in_place(plan)
         placements = place(plan)
         order = [placement.layer.index for placement in placements]
         check_groups(layers, order)
@@ -202,6 +215,7 @@ class ModelSurgery:
                 used.add(id(original))
                 continue
             clones[at] = clone_layer(outside, original, placement, positions[at], stride, keep_hooks=True)
+            equip(clones[at], placement)
         return clones
 
     def _journal_list(self, journal: _Journal, layers: nn.ModuleList, new: list[nn.Module]) -> None:
@@ -248,6 +262,15 @@ def _restore(target: dict[str, Any], key: str, value: Any) -> None:
         target.pop(key, None)
     else:
         target[key] = value
+
+
+def _check_in_place(plan: LayerPlan) -> None:
+    """Refuse slots that need more than the model itself."""
+    special = [layer for slot in plan for layer in slot.layers if layer.mean or layer.donor]
+    if special:
+        raise RefusedPlanError(
+            f"{special[0]} needs more than this model itself; make a view with operate(model, plan, donors=..., means=...)."
+        )
 
 
 def _first(modules: list[tuple[int, nn.Module]], at: int, module: nn.Module) -> bool:

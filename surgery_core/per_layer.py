@@ -31,7 +31,11 @@ def layer_configs(model: nn.Module, path: str) -> list[Any]:
     return list({id(config): config for config in found if config is not None}.values())
 
 
-def config_changes(config: Any, order: Sequence[int], n_layers: int) -> dict[str, Any]:
+Order = Sequence["int | tuple[Any, int]"]
+"""What runs, by original index; a layer of another model is its config and its index there."""
+
+
+def config_changes(config: Any, order: Order, n_layers: int) -> dict[str, Any]:
     """Return the attributes of a config that change when the layers become `order`.
 
     Depth attributes that held `n_layers` become `len(order)`; lists with one entry a layer follow the layers.
@@ -39,11 +43,11 @@ def config_changes(config: Any, order: Sequence[int], n_layers: int) -> dict[str
     changes: dict[str, Any] = {key: len(order) for key in DEPTH_KEYS if config.__dict__.get(key) == n_layers}
     for key, value in config.__dict__.items():
         if _is_per_layer(key, value, n_layers):
-            changes[key] = _following(value, order)
+            changes[key] = _following(key, value, order)
     return changes
 
 
-def fixed_properties(config: Any, order: Sequence[int], n_layers: int) -> type:
+def fixed_properties(config: Any, order: Order, n_layers: int) -> type:
     """Return a class for the config whose computed per-layer lists follow the layers.
 
     Some config classes compute such a list from a period or from indices, which cannot express every order; the
@@ -55,7 +59,7 @@ def fixed_properties(config: Any, order: Sequence[int], n_layers: int) -> type:
         if isinstance(getattr(cls, name, None), property) and not name.startswith("_") and name not in _DEPRECATED:
             value = _property_value(config, name)
             if _is_per_layer(name, value, n_layers):
-                fixed[name] = _constant(_following(value, order))
+                fixed[name] = _constant(_following(name, value, order))
     return type(cls.__name__, (cls,), fixed | {"__module__": cls.__module__}) if fixed else cls
 
 
@@ -116,8 +120,19 @@ def _is_per_layer(key: str, value: object, n_layers: int) -> bool:
     return len(value) == n_layers and not any(word in key for word in _NOT_PER_LAYER)  # type: ignore[arg-type]
 
 
-def _following(value: Any, order: Sequence[int]) -> Any:
-    return type(value)(value[index] for index in order)
+def _following(key: str, value: Any, order: Order) -> Any:
+    return type(value)(value[entry] if isinstance(entry, int) else _donated(key, *entry) for entry in order)
+
+
+def _donated(key: str, config: Any, index: int) -> Any:
+    """Return a donated layer's entry, from its own model's list of the same name."""
+    found = getattr(config, key, None)
+    if not isinstance(found, (list, tuple)) or index >= len(found):
+        raise RefusedPlanError(
+            f"The other model's config has no {key} for its layer {index}, which this model needs; "
+            "take a layer of a model of the same architecture."
+        )
+    return found[index]
 
 
 def _property_value(config: Any, name: str) -> Any:

@@ -180,9 +180,7 @@ class LayerPlan:
         """Return the plan whose slots are this one's at `order`; shorter drops, longer repeats."""
         return self._with(self.slots[self._position(position)] for position in _integers(order))
 
-    def replace(
-        self, positions: Iterable[int] | int, replacements: Iterable[int | Slot] | int | Slot
-    ) -> LayerPlan:
+    def replace(self, positions: Iterable[int] | int, replacements: Iterable[int | Slot] | int | Slot) -> LayerPlan:
         """Return the plan with each position replaced by a layer of the base (an int) or by a slot.
 
         Raises:
@@ -285,7 +283,7 @@ def normalise_positions(positions: Iterable[int] | int, length: int) -> list[int
     Raises:
         PlanError: for anything that is not an integer, is out of range, or is named twice.
     """
-    given: Iterable[int] = [positions] if hasattr(positions, "__index__") else positions  # type: ignore[list-item, assignment]
+    given: Iterable[int] = [positions] if hasattr(positions, "__index__") else positions  # type: ignore[list-item]
     found = [_normalise(position, length, "position") for position in _integers(given)]
     repeated = sorted({position for position in found if found.count(position) > 1})
     if repeated:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,7 @@ from torch import nn
 from surgery_core.anatomy import find_layers
 from surgery_core.by_hand import ByHand
 from surgery_core.errors import RefusedPlanError
+from surgery_core.material import Material, Means
 from surgery_core.plan import LayerPlan
 from surgery_core.slots import place
 from surgery_core.view import checked_plan, operate
@@ -91,11 +92,20 @@ def preflight(model: nn.Module, tokenizer: Any = None, plan: LayerPlan | str | N
     before = fingerprint(model)
     checks = [trial.identity(identity), *trial.generation(identity, "base"), *trial.plan_checks(chosen)]
     same = fingerprint(model) == before
-    checks.append(Check("untouched", "The base model is left as it was", same, "Its weights have the same fingerprint."))
+    checks.append(
+        Check("untouched", "The base model is left as it was", same, "Its weights have the same fingerprint.")
+    )
     return PreflightReport(str(chosen), tuple(checks), time.perf_counter() - began)
 
 
-def prove(model: nn.Module, tokenizer: Any, plan: LayerPlan | str) -> PreflightReport:
+def prove(
+    model: nn.Module,
+    tokenizer: Any,
+    plan: LayerPlan | str,
+    *,
+    donors: Mapping[str, nn.Module] | None = None,
+    means: Means | None = None,
+) -> PreflightReport:
     """Return the checks of one plan, all passed.
 
     Raises:
@@ -103,7 +113,10 @@ def prove(model: nn.Module, tokenizer: Any, plan: LayerPlan | str) -> PreflightR
     """
     began = time.perf_counter()
     plan = checked_plan(plan, len(find_layers(model)[1]))
-    report = PreflightReport(str(plan), tuple(_Trial(model, tokenizer).plan_checks(plan)), time.perf_counter() - began)
+    material = Material(donors or {}, means)
+    report = PreflightReport(
+        str(plan), tuple(_Trial(model, tokenizer, material).plan_checks(plan)), time.perf_counter() - began
+    )
     if not report.passed:
         raise RefusedPlanError(f"This plan cannot be trusted on a {type(model).__name__}. {report.reason}")
     return report
@@ -125,13 +138,17 @@ def fingerprint(model: nn.Module) -> str:
 class _Trial:
     """The test prompts for one model, and the checks on them."""
 
-    def __init__(self, model: nn.Module, tokenizer: Any) -> None:
+    def __init__(self, model: nn.Module, tokenizer: Any, material: Material | None = None) -> None:
         self.model = model
+        self.material = material or Material()
         self.device = next(model.parameters()).device
         self.tolerance = 1e-3 if model.dtype == torch.float32 else 0.1
         self.batch = self._padded(tokenizer)
         row = {name: tensor[1:2] for name, tensor in self.batch.items()}
         self.single = row
+
+    def _view(self, plan: LayerPlan) -> Any:
+        return operate(self.model, plan, donors=self.material.donors, means=self.material.means)
 
     def identity(self, plan: LayerPlan) -> Check:
         title = "Surgery that changes nothing gives the same logits"
@@ -150,7 +167,7 @@ class _Trial:
         expected, ran = len(place(plan)), []
 
         def run() -> tuple[bool, str]:
-            view = operate(self.model, plan)
+            view = self._view(plan)
             for layer in find_layers(view)[1]:
                 layer.register_forward_hook(lambda module, args, output: ran.append(module))
             with torch.inference_mode():
@@ -164,9 +181,9 @@ class _Trial:
         for name, inputs in (("one prompt", self.single), ("a left-padded batch", self.batch)):
 
             def run(inputs: dict[str, torch.Tensor] = inputs) -> tuple[bool, str]:
-                expected = ByHand(self.model, inputs).logits(plan)
+                expected = ByHand(self.model, inputs, self.material).logits(plan)
                 with torch.inference_mode():
-                    logits = operate(self.model, plan)(**inputs, use_cache=False).logits
+                    logits = self._view(plan)(**inputs, use_cache=False).logits
                 return self._close(logits, expected, inputs["attention_mask"].bool())
 
             key = "by-hand" if inputs is self.single else "by-hand-padded"
@@ -179,7 +196,7 @@ class _Trial:
         for name, inputs in (("one prompt", self.single), ("a left-padded batch", self.batch)):
 
             def run(inputs: dict[str, torch.Tensor] = inputs) -> tuple[bool, str]:
-                model = self.model if what == "base" else operate(self.model, plan)
+                model = self.model if what == "base" else self._view(plan)
                 return self._same_text(model, inputs)
 
             key = f"{what}-cache" + ("" if inputs is self.single else "-padded")

@@ -198,7 +198,9 @@ class Comparison:
 
     def _pooled(self, name: str) -> float:
         weights = [row.before.n_tokens for row in self.rows]
-        return math.fsum(getattr(row, name) * weight for row, weight in zip(self.rows, weights, strict=True)) / sum(weights)
+        return math.fsum(getattr(row, name) * weight for row, weight in zip(self.rows, weights, strict=True)) / sum(
+            weights
+        )
 
 
 def _exp(value: float) -> float:

@@ -9,15 +9,15 @@ from __future__ import annotations
 import functools
 import inspect
 import threading
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
 
 from surgery_core.anatomy import find_halves
-from surgery_core.errors import NotYetError, RefusedPlanError
+from surgery_core.errors import RefusedPlanError
 from surgery_core.plan import Layer, LayerPlan
 
 INDEX_NAMES = ("layer_idx", "layer_id", "layer_number", "layer_index", "block_idx")
@@ -49,6 +49,30 @@ class Silenced:
         residual = _residual_argument(cls, args, kwargs)
         hidden = hidden_of(output)
         return with_hidden(output, torch.zeros_like(hidden) if residual is None else residual)
+
+
+class Averaged:
+    """A layer replaced by its mean contribution `_surgery_mean` `[d_model]`; nothing of it runs."""
+
+    _surgery_mean: torch.Tensor
+    _surgery_extras: int | None
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Return `hidden_states` `[batch, seq, d_model]` plus the mean, in the form of the layer's own output."""
+        hidden = hidden_input(args, kwargs) + self._surgery_mean
+        return hidden if self._surgery_extras is None else (hidden, *[None] * self._surgery_extras)
+
+
+class Donated:
+    """A layer of another model, whose rotary angles are its own model's."""
+
+    _surgery_rotary: Any
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the layer with position embeddings of its own model for the same positions."""
+        rotary, hidden = self._surgery_rotary, hidden_input(args, kwargs)
+        kwargs["position_embeddings"] = rotary(hidden, kwargs["position_ids"])
+        return super().forward(*args, **kwargs)  # type: ignore[misc]
 
 
 @dataclass
@@ -86,7 +110,7 @@ class Grouped:
 
 @dataclass(frozen=True)
 class Placement:
-    """One layer at one cache position of the operated model. A parallel slot takes one position a member."""
+    """One layer at one place of the operated model. A parallel slot takes one place a member."""
 
     layer: Layer
     slot: int
@@ -95,16 +119,11 @@ class Placement:
 
 
 def place(plan: LayerPlan) -> list[Placement]:
-    """Return what runs at each cache position, in order.
-
-    Raises:
-        NotYetError: for `mean()` and `donor:` slots.
-    """
+    """Return what runs in order; a parallel slot takes one place a member."""
     placements = []
     for number, slot in enumerate(plan):
         group = Group(len(slot.layers)) if len(slot.layers) > 1 else None
         for member, layer in enumerate(slot.layers):
-            _check_executable(layer)
             placements.append(Placement(layer, number, member, group))
     return placements
 
@@ -149,13 +168,18 @@ def equip(layer: Any, placement: Placement) -> None:
         layer._surgery_member = placement.member
 
 
-@functools.cache
+_MIXED: dict[tuple[type, type], type] = {}
+
+
 def mixed(mixin: type, cls: type) -> type:
     """Return the class that puts `mixin` before `cls`, the same one every time, under the name of `cls`.
 
     A class that has the mixin already (a view of a view) stays as it is.
     """
-    return cls if issubclass(cls, mixin) else type(cls.__name__, (mixin, cls), {"__module__": cls.__module__})
+    if issubclass(cls, mixin):
+        return cls
+    made = type(cls.__name__, (mixin, cls), {"__module__": cls.__module__})
+    return _MIXED.setdefault((mixin, cls), made)
 
 
 def index_slots(layer: nn.Module, original: int, position: int, stride: int = 1) -> list[tuple[nn.Module, str, int]]:
@@ -174,10 +198,12 @@ def index_slots(layer: nn.Module, original: int, position: int, stride: int = 1)
     ]
 
 
-def cache_stride(layers: Sequence[nn.Module]) -> int:
+def cache_stride(layers: nn.ModuleList | Sequence[nn.Module]) -> int:
     """Return how many cache entries each layer has: 1, or 2 where a layer holds two attentions."""
-    highest = [max(found, default=0) for found in (own_indices(layer) for layer in layers[-1:])]
-    return max(1, (highest[0] + 1) // len(layers)) if highest else 1
+    if not len(layers):
+        return 1
+    highest = max(own_indices(layers[len(layers) - 1]), default=0)
+    return max(1, (highest + 1) // len(layers))
 
 
 def own_indices(layer: nn.Module) -> set[int]:
@@ -186,7 +212,7 @@ def own_indices(layer: nn.Module) -> set[int]:
     return {value for value in found if type(value) is int}
 
 
-def check_groups(layers: Sequence[nn.Module], order: Sequence[int]) -> None:
+def check_groups(layers: nn.ModuleList | Sequence[nn.Module], order: Sequence[int]) -> None:
     """Refuse to tear apart the parallel layers of a view that is operated once more.
 
     Raises:
@@ -209,7 +235,8 @@ def check_groups(layers: Sequence[nn.Module], order: Sequence[int]) -> None:
 
 def hidden_input(args: tuple[Any, ...], kwargs: dict[str, Any]) -> torch.Tensor:
     """Return the residual stream that enters a layer: its first argument, or `hidden_states`."""
-    return args[0] if args else kwargs["hidden_states"]
+    hidden: torch.Tensor = args[0] if args else kwargs["hidden_states"]
+    return hidden
 
 
 def hidden_of(output: Any) -> torch.Tensor:
@@ -236,24 +263,15 @@ def _silence(layer: nn.Module, spec: Layer) -> None:
 
 def _residual_argument(cls: type, args: tuple[Any, ...], kwargs: dict[str, Any]) -> torch.Tensor | None:
     """Return the `residual` argument of a module that adds it itself (BLOOM), else None."""
-    position = _residual_position(cls)
+    position = _residual_position(cast("Hashable", cls))
     if position is None:
         return None
-    return kwargs["residual"] if "residual" in kwargs else args[position]
+    residual: torch.Tensor = kwargs["residual"] if "residual" in kwargs else args[position]
+    return residual
 
 
 @functools.cache
-def _residual_position(cls: type) -> int | None:
-    own = next(base for base in cls.__mro__ if "forward" in base.__dict__ and base is not Silenced)
+def _residual_position(cls: Any) -> int | None:
+    own: Any = next(base for base in cls.__mro__ if "forward" in base.__dict__ and base is not Silenced)
     names = [name for name in inspect.signature(own.forward).parameters if name != "self"]
     return names.index("residual") if "residual" in names else None
-
-
-def _check_executable(layer: Layer) -> None:
-    if layer.mean:
-        raise NotYetError(f"mean({layer.index}) is understood but cannot be run yet; delete or scale the layer instead.")
-    if layer.donor is not None:
-        raise NotYetError(
-            f"{layer.donor}:{layer.index} is understood but layers of other models cannot be run yet; "
-            "use a layer of this model."
-        )

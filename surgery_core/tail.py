@@ -46,7 +46,7 @@ class Tail:
 
     def __init__(self, model: nn.Module) -> None:
         model = with_layers(model)
-        path, layers = find_layers(model)
+        path = find_layers(model)[0]
         self.model = operate_part(model, 0)
         self.hidden = threading.local()
         self.d_model = width_of(model)
@@ -89,7 +89,7 @@ def layer_extras(model: nn.Module) -> int | None:
     `hidden, *rest = layer(...)` takes a lone tensor's first batch row.
     """
     model = with_layers(model)
-    path, layers = find_layers(model)
+    path = find_layers(model)[0]
     view = operate_part(model, 0)
     seen: list[Any] = []
     view.get_submodule(path)[0].register_forward_hook(lambda module, args, output: seen.append(output))
@@ -97,5 +97,3 @@ def layer_extras(model: nn.Module) -> int | None:
     with torch.inference_mode():
         view(input_ids=torch.zeros((1, 1), dtype=torch.long, device=device), use_cache=False)
     return None if isinstance(seen[0], torch.Tensor) else len(seen[0]) - 1
-
-

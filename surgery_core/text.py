@@ -111,7 +111,11 @@ def token_bytes(tokenizer: Any, text: Text, ids: Sequence[int]) -> list[int]:
     ends = [end for _, end in offsets]
     sizes, reached = [], 0
     for position in range(len(ids)):
-        shared = position + 1 < len(ends) and ends[position + 1] == ends[position] and offsets[position + 1][0] < ends[position]
+        shared = (
+            position + 1 < len(ends)
+            and ends[position + 1] == ends[position]
+            and offsets[position + 1][0] < ends[position]
+        )
         end = reached if shared else max(ends[position], reached)
         sizes.append(len(text.text[reached:end].encode()))
         reached = end

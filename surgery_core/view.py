@@ -7,21 +7,47 @@ any number of views can live at once, in any number of threads.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from torch import nn
 
-from surgery_core.anatomy import find_layers
+from surgery_core.anatomy import find_layers, text_config
 from surgery_core.errors import PlanError
-from surgery_core.per_layer import check_attention, config_changes, fixed_properties, keep_per_layer_inputs, layer_configs
+from surgery_core.material import Material, Means
+from surgery_core.per_layer import (
+    Order,
+    check_attention,
+    config_changes,
+    fixed_properties,
+    keep_per_layer_inputs,
+    layer_configs,
+)
 from surgery_core.plan import LayerPlan
 from surgery_core.shells import Cloner
-from surgery_core.slots import Placement, cache_stride, check_groups, equip, index_slots, place
+from surgery_core.slots import (
+    Averaged,
+    Donated,
+    Placement,
+    cache_positions,
+    cache_stride,
+    check_groups,
+    equip,
+    index_slots,
+    mixed,
+    place,
+)
 
 
-def operate(model: nn.Module, plan: LayerPlan | str) -> Any:
+def operate(
+    model: nn.Module,
+    plan: LayerPlan | str,
+    *,
+    donors: Mapping[str, nn.Module] | None = None,
+    means: Means | None = None,
+) -> Any:
     """Return the model that `plan` describes, as a view of `model`.
 
     The view is an ordinary model of the same class, with its own config and generation config: it runs, generates
@@ -31,46 +57,91 @@ def operate(model: nn.Module, plan: LayerPlan | str) -> Any:
     Args:
         model: a transformers causal language model.
         plan: a plan for its layers, or the notation of one.
+        donors: other models by name, for slots such as `donor:7`.
+        means: mean contributions of this model's layers (`mean_contributions`), for slots such as `mean(7)`.
 
     Raises:
-        PlanError: when the plan is for another number of layers or does not parse.
+        PlanError: when the plan is for another number of layers, does not parse, or names what is not there.
         RefusedPlanError: when the plan cannot be trusted on this model.
         AnatomyError: when the model's layers cannot be found.
     """
-    path, layers = find_layers(model)
+    layers = find_layers(model)[1]
     plan = checked_plan(plan, len(layers))
+    material = Material(donors or {}, means)
+    material.check(plan, model)
     placements = place(plan)
-    order = [placement.layer.index for placement in placements]
-    check_groups(layers, order)
-    check_attention(model, order)
-    return _built(model, plan, path, layers, placements)
+    check_groups(layers, [placement.layer.index for placement in placements if placement.layer.donor is None])
+    check_attention(model, [placement.layer.index for placement in placements if not placement.layer.mean])
+    return _View(model, plan, material).build(placements)
 
 
 def operate_part(model: nn.Module, position: int) -> Any:
     """Return a view with one single layer of `model`, for running what stands around the layers."""
-    path, layers = find_layers(model)
-    plan = LayerPlan.identity(len(layers)).permute([position])
-    return _built(model, plan, path, layers, place(plan))
+    plan = LayerPlan.identity(len(find_layers(model)[1])).permute([position])
+    return _View(model, plan, Material()).build(place(plan))
 
 
-def _built(
-    model: nn.Module, plan: LayerPlan, path: str, layers: nn.ModuleList, placements: Sequence[Placement]
-) -> Any:
-    order = [placement.layer.index for placement in placements]
-    stride = cache_stride(layers)
-    cloner = Cloner()
-    operated_list = _empty_list(layers)
-    cloner.adopt(layers, operated_list)
-    view = cloner.module(model)
-    for position, placement in enumerate(placements):
-        clone = clone_layer(cloner, layers[placement.layer.index], placement, position, stride)
-        operated_list._modules[str(position)] = clone
-    keep_per_layer_inputs(view, model, path, order)
-    adjust_config(view, path, order, len(layers))
-    view.__dict__["_surgery_layers_path"] = path
-    view.__dict__["_surgery_plan"] = plan
-    view.__dict__["_surgery_base"] = _Base(model)
-    return view
+class _View:
+    """Puts a view together: clones around the layers, then the layers of the plan, then the config."""
+
+    def __init__(self, model: nn.Module, plan: LayerPlan, material: Material) -> None:
+        self.model, self.plan, self.material = model, plan, material
+        self.path, self.layers = find_layers(model)
+        self.cloner = Cloner()
+
+    def build(self, placements: Sequence[Placement]) -> Any:
+        operated = _empty_list(self.layers)
+        self.cloner.adopt(self.layers, operated)
+        view = self.cloner.module(self.model)
+        stride = cache_stride(self.layers)
+        positions, kinds = self._cache(placements)
+        for at, (placement, position) in enumerate(zip(placements, positions, strict=True)):
+            operated._modules[str(at)] = self._layer(placement, position, stride)
+        self._configure(view, placements, kinds)
+        state = {"_surgery_layers_path": self.path, "_surgery_plan": self.plan, "_surgery_base": _Base(self.model)}
+        view.__dict__.update(state)
+        return view
+
+    def _layer(self, placement: Placement, position: int, stride: int) -> Any:
+        spec = placement.layer
+        clone = clone_layer(self.cloner, self.material.layer(spec, self.layers), placement, position, stride)
+        if spec.mean:
+            clone.__class__ = mixed(Averaged, type(clone))
+            clone._surgery_mean = self.material.means.vectors[spec.index]  # type: ignore[union-attr]
+            clone._surgery_extras = self.extras
+        if (rotary := self.material.rotary(spec, self.model)) is not None:
+            clone.__class__ = mixed(Donated, type(clone))
+            clone.__dict__["_surgery_rotary"] = rotary
+        equip(clone, placement)
+        return clone
+
+    @cached_property
+    def extras(self) -> int | None:
+        """What layers return besides the residual stream; found by running one, and only where it is needed."""
+        from surgery_core.tail import layer_extras
+
+        return layer_extras(self.model)
+
+    def _order(self, placements: Sequence[Placement]) -> list[Any]:
+        specs = [placement.layer for placement in placements]
+        return [spec.index if spec.donor is None else (self.material.config(spec), spec.index) for spec in specs]
+
+    def _cache(self, placements: Sequence[Placement]) -> tuple[list[int], list[str]]:
+        """Return the cache positions, and the layer types that go with them where a layer does not attend."""
+        attends = [not placement.layer.mean for placement in placements]
+        if all(attends):
+            return list(range(len(placements))), []
+        types = getattr(text_config(self.model), "layer_types", None)
+        kinds = [types[placement.layer.index] if types else "" for placement in placements]
+        positions, kinds = cache_positions(kinds, attends)
+        return positions, kinds if types else []
+
+    def _configure(self, view: nn.Module, placements: Sequence[Placement], kinds: list[str]) -> None:
+        order = self._order(placements)
+        keep_per_layer_inputs(view, self.model, self.path, [placement.layer.index for placement in placements])
+        adjust_config(view, self.path, order, len(self.layers))
+        if kinds:
+            text_config(view).__dict__["layer_types"] = kinds
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,15 +182,14 @@ def checked_plan(plan: LayerPlan | str, n_layers: int) -> LayerPlan:
 def clone_layer(
     outer: Cloner, layer: nn.Module, placement: Placement, position: int, stride: int, *, keep_hooks: bool = False
 ) -> Any:
-    """Return a clone of `layer` for one cache position, with the behaviour that its placement asks for."""
+    """Return a clone of `layer` with its cache indices set to `position`."""
     clone = Cloner(outer, keep_hooks=keep_hooks).module(layer)
     for module, name, value in index_slots(clone, placement.layer.index, position, stride):
         module.__dict__[name] = value
-    equip(clone, placement)
     return clone
 
 
-def adjust_config(view: nn.Module, path: str, order: Sequence[int], n_layers: int) -> None:
+def adjust_config(view: nn.Module, path: str, order: Order, n_layers: int) -> None:
     """Bring the depth and the per-layer lists of the view's own configs in line with `order`."""
     for config in layer_configs(view, path):
         config.__class__ = fixed_properties(config, order, n_layers)

@@ -97,4 +97,6 @@ def _batch(windows: Sequence[Window], device: torch.device) -> Batch:
         constant = torch.ones_like(positions)
         places.append(torch.stack([constant * row, columns, targets, constant * window.text, positions]))
     rows, columns, targets, texts, positions = torch.cat(places, dim=1)
-    return Batch(ids.to(device), mask.to(device), rows.to(device), columns.to(device), targets.to(device), texts, positions)
+    return Batch(
+        ids.to(device), mask.to(device), rows.to(device), columns.to(device), targets.to(device), texts, positions
+    )

@@ -47,15 +47,24 @@ def configs() -> dict[str, Any]:
         "llama": hf.llama.LlamaConfig(**_LLAMA_LIKE),
         "mistral": hf.mistral.MistralConfig(**_LLAMA_LIKE, sliding_window=4),
         "qwen2": hf.qwen2.Qwen2Config(
-            **{**_LLAMA_LIKE, **_MIXED, "layer_types": ["full_attention", "full_attention", "sliding_attention", "sliding_attention"]},
+            **{
+                **_LLAMA_LIKE,
+                **_MIXED,
+                "layer_types": ["full_attention", "full_attention", "sliding_attention", "sliding_attention"],
+            },
             use_sliding_window=True,
         ),
         "qwen3": hf.qwen3.Qwen3Config(**_LLAMA_LIKE),
         "gemma2": hf.gemma2.Gemma2Config(**_LLAMA_LIKE, **_MIXED),
         "gemma3": hf.gemma3.Gemma3TextConfig(**_LLAMA_LIKE, **_MIXED),
         "opt": hf.opt.OPTConfig(
-            num_hidden_layers=N_LAYERS, hidden_size=32, ffn_dim=48, num_attention_heads=4, max_position_embeddings=64,
-            word_embed_proj_dim=32, **_SPECIAL,
+            num_hidden_layers=N_LAYERS,
+            hidden_size=32,
+            ffn_dim=48,
+            num_attention_heads=4,
+            max_position_embeddings=64,
+            word_embed_proj_dim=32,
+            **_SPECIAL,
         ),
         "bloom": hf.bloom.BloomConfig(n_layer=N_LAYERS, hidden_size=32, n_head=4, **_SPECIAL),
         "phi": hf.phi.PhiConfig(**{**_LLAMA_LIKE, "partial_rotary_factor": 0.5}),
@@ -101,7 +110,11 @@ def reference(model: Any, order: Sequence[int]) -> Any:
     new = {name: tensor for name, tensor in old.items() if not name.startswith(prefix)}
     for position, index in enumerate(order):
         source = f"{prefix}{index}."
-        new |= {f"{prefix}{position}.{name.removeprefix(source)}": tensor for name, tensor in old.items() if name.startswith(source)}
+        new |= {
+            f"{prefix}{position}.{name.removeprefix(source)}": tensor
+            for name, tensor in old.items()
+            if name.startswith(source)
+        }
     built.load_state_dict({name: tensor.clone() for name, tensor in new.items()}, strict=True)
     if getattr(config, "scale_attn_by_inverse_layer_idx", False):
         for position, index in enumerate(order):
@@ -137,7 +150,9 @@ def left_padded(lengths: Sequence[int] = (3, 9, 6), seed: int = 2) -> dict[str, 
     return {"input_ids": ids * mask, "attention_mask": mask}
 
 
-def greedy(model: Any, inputs: dict[str, torch.Tensor], new_tokens: int = 20, *, use_cache: bool = True) -> torch.Tensor:
+def greedy(
+    model: Any, inputs: dict[str, torch.Tensor], new_tokens: int = 20, *, use_cache: bool = True
+) -> torch.Tensor:
     """Return the generated ids `[batch, new_tokens]`, greedily."""
     settings = {"do_sample": False, "max_new_tokens": new_tokens, "min_new_tokens": new_tokens, "use_cache": use_cache}
     output = model.generate(**inputs, **settings, pad_token_id=0)

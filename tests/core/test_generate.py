@@ -85,7 +85,10 @@ def test_the_first_sampled_token_follows_the_models_distribution() -> None:
 def test_top_k_of_one_and_a_tiny_top_p_are_greedy() -> None:
     model, tokenizer = model_of("gpt2"), byte_tokenizer()
     greedy = complete(model, tokenizer, PROMPT, GenerationSettings(16)).text
-    for settings in (GenerationSettings(16, temperature=2.0, top_k=1), GenerationSettings(16, temperature=2.0, top_p=1e-6)):
+    for settings in (
+        GenerationSettings(16, temperature=2.0, top_k=1),
+        GenerationSettings(16, temperature=2.0, top_p=1e-6),
+    ):
         assert complete(model, tokenizer, PROMPT, settings).text == greedy
 
 
@@ -147,7 +150,9 @@ def test_bad_settings_are_named(values: dict[str, float], message: str) -> None:
 
 def test_bad_prompts_are_refused_before_the_model_runs() -> None:
     model, tokenizer = model_of("llama"), byte_tokenizer()
-    with pytest.raises(TextError, match="100 tokens and 24 new ones .* reads at most 64: shorten the prompt to 40 tokens"):
+    with pytest.raises(
+        TextError, match="100 tokens and 24 new ones .* reads at most 64: shorten the prompt to 40 tokens"
+    ):
         complete(model, tokenizer, "a" * 100, GenerationSettings(24))
     with pytest.raises(TextError, match="ask for fewer new tokens"):
         generate(model, tokenizer, "a", GenerationSettings(64))

@@ -96,7 +96,13 @@ def test_soft_caps_and_scales_behind_the_layers_are_applied() -> None:
 
 
 def test_labels_name_the_original_layers() -> None:
-    assert read(operate(model_of("llama"), "3,1x2,(0|2).attn")).labels == ("input", "L3", "L1", "L1 (2)", "L0.attn|L2.attn")
+    assert read(operate(model_of("llama"), "3,1x2,(0|2).attn")).labels == (
+        "input",
+        "L3",
+        "L1",
+        "L1 (2)",
+        "L0.attn|L2.attn",
+    )
     assert read(operate(model_of("llama"), "")).labels == ("input",)
 
 

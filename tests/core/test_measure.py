@@ -133,8 +133,12 @@ def test_token_losses_add_up_and_the_first_token_has_none() -> None:
     frame = comparison.tokens("Long")
     assert "".join(frame["token"]) == LONG
     assert math.isnan(frame["loss_before"][0])
-    np.testing.assert_allclose(frame["loss_before"][1:], plain_losses(base, tokenizer(LONG)["input_ids"]), rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(frame["loss_after"][1:], plain_losses(operated, tokenizer(LONG)["input_ids"]), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        frame["loss_before"][1:], plain_losses(base, tokenizer(LONG)["input_ids"]), rtol=1e-4, atol=1e-5
+    )
+    np.testing.assert_allclose(
+        frame["loss_after"][1:], plain_losses(operated, tokenizer(LONG)["input_ids"]), rtol=1e-4, atol=1e-5
+    )
     np.testing.assert_allclose(frame["change"][1:], (frame["loss_after"] - frame["loss_before"])[1:], atol=1e-6)
     with pytest.raises(TextError, match="'Other'.*Short, Long, Two"):
         comparison.tokens("Other")
@@ -213,7 +217,9 @@ def test_overflowing_perplexity_is_infinite_not_an_error() -> None:
 def test_bytes_of_a_real_tokenizer_add_up_with_characters_of_many_bytes() -> None:
     from surgery_core.text import token_bytes
 
-    tokenizer = Tokenizer(models.BPE(vocab={c: i for i, c in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}, merges=[]))
+    tokenizer = Tokenizer(
+        models.BPE(vocab={c: i for i, c in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}, merges=[])
+    )
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer)

@@ -25,7 +25,9 @@ def snapshot(model: Any) -> list[Any]:
     for name, module in model.named_modules():
         plain = {k: v for k, v in module.__dict__.items() if isinstance(v, (int, float, str, bool, type(None)))}
         children = [(key, id(child)) for key, child in module._modules.items()]
-        state.append((name, id(module), type(module), plain, children, sorted(module.__dict__), len(module._forward_hooks)))
+        state.append(
+            (name, id(module), type(module), plain, children, sorted(module.__dict__), len(module._forward_hooks))
+        )
     state.append(copy.deepcopy(model.config.to_dict()))
     state.append([(name, id(tensor), tensor.sum().item()) for name, tensor in model.state_dict(keep_vars=True).items()])
     return state
@@ -203,7 +205,9 @@ def test_a_module_of_the_wrong_width_is_refused_before_anything_runs(module: nn.
 def test_a_layer_of_a_wider_model_is_refused() -> None:
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    config = LlamaConfig(num_hidden_layers=1, hidden_size=64, intermediate_size=32, num_attention_heads=2, vocab_size=16)
+    config = LlamaConfig(
+        num_hidden_layers=1, hidden_size=64, intermediate_size=32, num_attention_heads=2, vocab_size=16
+    )
     wide = LlamaForCausalLM(config).model.layers[0]
     with pytest.raises(PlanError, match=r"64 .*32"), ModelSurgery(build("llama")).replace_layers([1], [wide]):
         pass
@@ -215,7 +219,10 @@ def test_a_module_that_answers_in_another_shape_is_named_when_it_runs() -> None:
             return hidden_states[..., :7]
 
     model = build("llama")
-    with pytest.raises(PlanError, match=r"\[1, 9, 7\].*\[1, 9, 32\]"), ModelSurgery(model).replace_layers([1], [Narrow()]):
+    with (
+        pytest.raises(PlanError, match=r"\[1, 9, 7\].*\[1, 9, 32\]"),
+        ModelSurgery(model).replace_layers([1], [Narrow()]),
+    ):
         model(tokens())
 
 
@@ -273,7 +280,12 @@ def test_a_model_without_final_norm_or_layers_says_so() -> None:
     from transformers import OPTConfig, OPTForCausalLM
 
     config = OPTConfig(
-        num_hidden_layers=2, hidden_size=16, word_embed_proj_dim=16, ffn_dim=16, num_attention_heads=2, vocab_size=32,
+        num_hidden_layers=2,
+        hidden_size=16,
+        word_embed_proj_dim=16,
+        ffn_dim=16,
+        num_attention_heads=2,
+        vocab_size=32,
         do_layer_norm_before=False,
     )
     with pytest.raises(ValueError, match="no norm after its last layer"):

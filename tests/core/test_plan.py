@@ -25,7 +25,9 @@ layers = st.builds(
 )
 slots = st.lists(layers, min_size=1, max_size=3).map(lambda found: Slot(tuple(found)))
 plain = st.integers(0, N - 1).map(Slot.of)
-plans = st.one_of(st.lists(slots, max_size=8), st.lists(plain, max_size=16)).map(lambda found: LayerPlan(tuple(found), N))
+plans = st.one_of(st.lists(slots, max_size=8), st.lists(plain, max_size=16)).map(
+    lambda found: LayerPlan(tuple(found), N)
+)
 
 
 def order(plan: LayerPlan) -> list[int]:

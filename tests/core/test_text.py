@@ -8,7 +8,16 @@ from hypothesis import strategies as st
 from test_measure import byte_tokenizer
 
 from surgery_core.errors import TextError
-from surgery_core.text import MAX_TEXT_BYTES, Text, as_texts, bundled_prompts, bundled_texts, read_text, token_strings, visible
+from surgery_core.text import (
+    MAX_TEXT_BYTES,
+    Text,
+    as_texts,
+    bundled_prompts,
+    bundled_texts,
+    read_text,
+    token_strings,
+    visible,
+)
 
 
 def test_plain_text_is_read_with_and_without_a_byte_order_mark() -> None:

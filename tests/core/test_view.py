@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from transformers import LlamaConfig
 from transformers import models as hf
 
-from surgery_core.errors import NotYetError, PlanError
+from surgery_core.errors import PlanError
 from surgery_core.plan import LayerPlan, Slot
 from surgery_core.view import operate, plan_of
 
@@ -231,7 +231,9 @@ def test_any_order_equals_the_reference(order: list[int], family: str) -> None:
 def test_a_view_of_a_view_composes() -> None:
     base = model_of("llama")
     twice = operate(operate(base, "3-0"), "1-3")
-    torch.testing.assert_close(twice(tokens()).logits, reference(base, (2, 1, 0))(tokens()).logits, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(
+        twice(tokens()).logits, reference(base, (2, 1, 0))(tokens()).logits, atol=1e-5, rtol=1e-5
+    )
     scaled = operate(operate(base, "0*0.5,1-3"), "3,0")
     torch.testing.assert_close(scaled(tokens()).logits, operate(base, "3,0*0.5")(tokens()).logits)
 
@@ -240,9 +242,7 @@ def test_views_in_many_threads_equal_views_alone() -> None:
     base = model_of("gemma3")
     before = fingerprint(base)
     generator = torch.Generator().manual_seed(5)
-    plans = [
-        plan_for(tuple(torch.randint(0, N_LAYERS, (n % 7,), generator=generator).tolist())) for n in range(200)
-    ]
+    plans = [plan_for(tuple(torch.randint(0, N_LAYERS, (n % 7,), generator=generator).tolist())) for n in range(200)]
     alone = [operate(base, plan)(tokens()).logits for plan in plans]
     with ThreadPoolExecutor(8) as pool:
         together = list(pool.map(lambda plan: operate(base, plan)(tokens()).logits, plans))
@@ -280,12 +280,6 @@ def test_plan_of_another_depth_is_refused_with_both_numbers() -> None:
         operate(model_of("llama"), LayerPlan.identity(12))
 
 
-@pytest.mark.parametrize("notation", ["mean(1)", "other:1"])
-def test_slots_that_are_not_executed_yet_say_so(notation: str) -> None:
-    with pytest.raises(NotYetError, match="cannot be run yet"):
-        operate(model_of("llama"), notation)
-
-
 def test_plan_of_a_view() -> None:
     assert str(plan_of(operate(model_of("llama"), "2,0"))) == "2,0"
     assert plan_of(model_of("llama")).is_identity
@@ -294,8 +288,13 @@ def test_plan_of_a_view() -> None:
 def test_short_lists_that_are_not_per_layer_stay() -> None:
     """A one-layer model has `architectures` and token id lists of length one, too."""
     config = LlamaConfig(
-        num_hidden_layers=1, hidden_size=16, intermediate_size=16, num_attention_heads=2, vocab_size=32,
-        eos_token_id=[7], architectures=["LlamaForCausalLM"],
+        num_hidden_layers=1,
+        hidden_size=16,
+        intermediate_size=16,
+        num_attention_heads=2,
+        vocab_size=32,
+        eos_token_id=[7],
+        architectures=["LlamaForCausalLM"],
     )
     view = operate(from_config(config), "0x3")
     assert view.config.eos_token_id == [7]

@@ -21,18 +21,67 @@ VOCAB = 96
 SMALL: dict[str, Any] = {
     **dict.fromkeys(("num_hidden_layers", "n_layer", "n_layers", "num_layers", "decoder_layers"), N_LAYERS),
     **dict.fromkeys(("encoder_layers", "num_nextn_predict_layers", "num_mtp_layers"), 0),
-    **dict.fromkeys(("hidden_size", "n_embd", "d_model", "dim", "embedding_size", "word_embed_proj_dim", "embed_dim"), 32),
-    **dict.fromkeys(("intermediate_size", "n_inner", "ffn_dim", "decoder_ffn_dim", "encoder_ffn_dim", "d_inner", "hidden_dim"), 48),
-    **dict.fromkeys(("moe_intermediate_size", "shared_expert_intermediate_size", "moe_shared_expert_intermediate_size"), 24),
-    **dict.fromkeys(("num_attention_heads", "n_head", "n_heads", "num_heads", "decoder_attention_heads", "encoder_attention_heads"), 4),
+    **dict.fromkeys(
+        ("hidden_size", "n_embd", "d_model", "dim", "embedding_size", "word_embed_proj_dim", "embed_dim"), 32
+    ),
+    **dict.fromkeys(
+        ("intermediate_size", "n_inner", "ffn_dim", "decoder_ffn_dim", "encoder_ffn_dim", "d_inner", "hidden_dim"), 48
+    ),
+    **dict.fromkeys(
+        ("moe_intermediate_size", "shared_expert_intermediate_size", "moe_shared_expert_intermediate_size"), 24
+    ),
+    **dict.fromkeys(
+        ("num_attention_heads", "n_head", "n_heads", "num_heads", "decoder_attention_heads", "encoder_attention_heads"),
+        4,
+    ),
     **dict.fromkeys(("num_key_value_heads", "multi_query_group_num"), 2),
-    **dict.fromkeys(("head_dim", "attention_head_size", "v_head_dim", "qk_rope_head_dim", "qk_nope_head_dim", "rotary_dim", "d_kv", "d_head", "swa_head_dim"), 8),
+    **dict.fromkeys(
+        (
+            "head_dim",
+            "attention_head_size",
+            "v_head_dim",
+            "qk_rope_head_dim",
+            "qk_nope_head_dim",
+            "rotary_dim",
+            "d_kv",
+            "d_head",
+            "swa_head_dim",
+        ),
+        8,
+    ),
     **dict.fromkeys(("kv_lora_rank", "q_lora_rank", "o_lora_rank"), 16),
-    **dict.fromkeys(("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "seq_length", "max_target_positions"), 64),
-    **dict.fromkeys(("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts", "num_dense_experts"), 4),
-    **dict.fromkeys(("num_experts_per_tok", "num_selected_experts", "moe_topk", "moe_k", "top_k_experts", "experts_per_token", "moe_num_experts_per_tok"), 2),
-    **dict.fromkeys(("n_group", "topk_group", "n_shared_experts", "first_k_dense_replace", "num_shared_experts", "moe_num_shared_experts"), 1),
-    **dict.fromkeys(("mamba_d_state", "state_size", "ssm_state_size", "mamba_dt_rank", "time_step_rank", "ssm_d_state"), 8),
+    **dict.fromkeys(
+        ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "seq_length", "max_target_positions"), 64
+    ),
+    **dict.fromkeys(
+        ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts", "num_dense_experts"), 4
+    ),
+    **dict.fromkeys(
+        (
+            "num_experts_per_tok",
+            "num_selected_experts",
+            "moe_topk",
+            "moe_k",
+            "top_k_experts",
+            "experts_per_token",
+            "moe_num_experts_per_tok",
+        ),
+        2,
+    ),
+    **dict.fromkeys(
+        (
+            "n_group",
+            "topk_group",
+            "n_shared_experts",
+            "first_k_dense_replace",
+            "num_shared_experts",
+            "moe_num_shared_experts",
+        ),
+        1,
+    ),
+    **dict.fromkeys(
+        ("mamba_d_state", "state_size", "ssm_state_size", "mamba_dt_rank", "time_step_rank", "ssm_d_state"), 8
+    ),
     **dict.fromkeys(("mamba_n_heads", "mamba_num_heads"), 8),
     **dict.fromkeys(("mamba_head_dim", "mamba_d_head", "mamba_headdim"), 8),
     **dict.fromkeys(("linear_key_head_dim", "linear_value_head_dim", "linear_head_dim"), 8),
@@ -57,15 +106,28 @@ SMALL: dict[str, Any] = {
 _LOCAL_AND_FULL = ["sliding_attention", "full_attention"] * 2
 _MLA = {"num_key_value_heads": 4}
 _VISION = {
-    "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2,
-    "image_size": 16, "patch_size": 8, "num_channels": 3,
+    "hidden_size": 16,
+    "intermediate_size": 16,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "image_size": 16,
+    "patch_size": 8,
+    "num_channels": 3,
 }
 
 OVERRIDES: dict[str, dict[str, Any]] = {
     **dict.fromkeys(
         (
-            "axk1", "axk2", "deepseek_v2", "deepseek_v3", "deepseek_v32", "glm4_moe_lite", "glm_moe_dsa", "minicpm3",
-            "youtu", "dots3_note",
+            "axk1",
+            "axk2",
+            "deepseek_v2",
+            "deepseek_v3",
+            "deepseek_v32",
+            "glm4_moe_lite",
+            "glm_moe_dsa",
+            "minicpm3",
+            "youtu",
+            "dots3_note",
         ),
         _MLA,
     ),
@@ -77,14 +139,23 @@ OVERRIDES: dict[str, dict[str, Any]] = {
     "falcon_h1": {"mamba_d_ssm": 64, "mamba_n_groups": 1},
     "gemma3": {"vision_config": {**_VISION, "model_type": "siglip_vision_model"}, "mm_tokens_per_image": 4},
     "gemma3n_text": {
-        "layer_types": ["sliding_attention", "full_attention"] * 2, "num_kv_shared_layers": 0, "laurel_rank": 4,
+        "layer_types": ["sliding_attention", "full_attention"] * 2,
+        "num_kv_shared_layers": 0,
+        "laurel_rank": 4,
         "activation_sparsity_pattern": [0.0] * 4,
     },
     "git": {"vision_config": {**_VISION, "model_type": "git_vision_model"}},
     "got_ocr2": {
         "vision_config": {
-            "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "image_size": 32, "patch_size": 8,
-            "mlp_dim": 16, "output_channels": 8, "window_size": 2, "global_attn_indexes": [0],
+            "hidden_size": 16,
+            "num_hidden_layers": 1,
+            "num_attention_heads": 2,
+            "image_size": 32,
+            "patch_size": 8,
+            "mlp_dim": 16,
+            "output_channels": 8,
+            "window_size": 2,
+            "global_attn_indexes": [0],
         }
     },
     "gpt_neo": {"attention_types": [[["global", "local"], 2]], "window_size": 4},
@@ -93,23 +164,49 @@ OVERRIDES: dict[str, dict[str, Any]] = {
     "kimi_linear": {**_MLA, "linear_num_heads": 4, "layer_types": ["linear_attention", "full_attention"] * 2},
     "lfm2_moe": {"layer_types": ["conv", "full_attention"] * 2, "num_dense_layers": 1},
     "longcat_flash": {
-        "num_layers": 4, "ffn_hidden_size": 48, "zero_expert_num": 2, "expert_ffn_hidden_size": 24,
-        "num_key_value_heads": 4, "qk_head_dim": 16,
+        "num_layers": 4,
+        "ffn_hidden_size": 48,
+        "zero_expert_num": 2,
+        "expert_ffn_hidden_size": 24,
+        "num_key_value_heads": 4,
+        "qk_head_dim": 16,
     },
     "mamba2": {"num_heads": 8, "head_dim": 8, "n_groups": 1},
     "reformer": {
-        "attn_layers": ["local", "lsh", "local", "lsh"], "axial_pos_shape": (8, 8), "axial_pos_embds_dim": (16, 16),
-        "local_attn_chunk_length": 8, "lsh_attn_chunk_length": 8, "feed_forward_size": 48, "num_buckets": 4,
-        "attention_head_size": 8, "hash_seed": 0, "local_attention_probs_dropout_prob": 0.0,
+        "attn_layers": ["local", "lsh", "local", "lsh"],
+        "axial_pos_shape": (8, 8),
+        "axial_pos_embds_dim": (16, 16),
+        "local_attn_chunk_length": 8,
+        "lsh_attn_chunk_length": 8,
+        "feed_forward_size": 48,
+        "num_buckets": 4,
+        "attention_head_size": 8,
+        "hash_seed": 0,
+        "local_attention_probs_dropout_prob": 0.0,
     },
-    "roc_bert": {"shape_embed_dim": 8, "shape_vocab_size": VOCAB, "pronunciation_embed_dim": 8, "pronunciation_vocab_size": VOCAB},
+    "roc_bert": {
+        "shape_embed_dim": 8,
+        "shape_vocab_size": VOCAB,
+        "pronunciation_embed_dim": 8,
+        "pronunciation_vocab_size": VOCAB,
+    },
     "xlm": {"emb_dim": 32, "n_heads": 4, "causal": True},
     "xlstm": {"num_heads": 4, "hidden_size": 64, "num_blocks": 4, "embedding_dim": 64},
     "xmod": {"languages": ["en_XX"], "default_language": "en_XX"},
-    "zamba": {"attn_layer_period": 2, "attn_layer_offset": 1, "use_mamba_kernels": False, "num_key_value_heads": 4, "n_mamba_heads": 2},
+    "zamba": {
+        "attn_layer_period": 2,
+        "attn_layer_offset": 1,
+        "use_mamba_kernels": False,
+        "num_key_value_heads": 4,
+        "n_mamba_heads": 2,
+    },
     "zamba2": {
-        "layers_block_type": ["mamba", "hybrid"] * 2, "n_mamba_heads": 8, "num_key_value_heads": 4,
-        "use_mamba_kernels": False, "adapter_rank": 8, "mamba_headdim": 8,
+        "layers_block_type": ["mamba", "hybrid"] * 2,
+        "n_mamba_heads": 8,
+        "num_key_value_heads": 4,
+        "use_mamba_kernels": False,
+        "adapter_rank": 8,
+        "mamba_headdim": 8,
     },
     "zaya": {"num_experts_per_tok": 1, "router_hidden_size": 16},
 }
@@ -130,7 +227,11 @@ def shrunk(config_class: type, overrides: dict[str, Any]) -> Any:
     values = {name: value for name, value in SMALL.items() if name in names}
     for field in dataclasses.fields(config_class):
         default = field.default if field.default is not dataclasses.MISSING else None
-        if field.name in values and isinstance(default, (list, tuple)) and not isinstance(values[field.name], (list, tuple)):
+        if (
+            field.name in values
+            and isinstance(default, (list, tuple))
+            and not isinstance(values[field.name], (list, tuple))
+        ):
             values[field.name] = type(default)([values[field.name]] * N_LAYERS)
     return config_class(**{**values, **overrides})
 

@@ -1,0 +1,146 @@
+"""What a plan needs besides the base: other models to take layers from, and mean contributions of layers."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+
+from surgery_core.anatomy import find_layers, text_config, width_of
+from surgery_core.errors import PlanError, RefusedPlanError
+from surgery_core.plan import Layer, LayerPlan
+
+
+@dataclass(frozen=True, eq=False)
+class Means:
+    """Mean contribution of every layer to the residual stream over calibration texts.
+
+    Attributes:
+        vectors: `[n_layers, d_model]`; row `i` is the mean over all tokens of layer `i`'s output minus its input.
+        titles: of the texts.
+        n_tokens: how many tokens the means are over.
+    """
+
+    vectors: torch.Tensor
+    titles: tuple[str, ...]
+    n_tokens: int
+
+    @property
+    def note(self) -> str:
+        """Return what the means are over, for a result that uses them."""
+        return f"Means over {self.n_tokens:,} tokens of: {', '.join(self.titles)}."
+
+
+@dataclass(frozen=True, eq=False)
+class Material:
+    """Other models by the name they are loaded under, and the base's mean contributions."""
+
+    donors: Mapping[str, nn.Module] = field(default_factory=dict)
+    means: Means | None = None
+
+    def check(self, plan: LayerPlan, base: nn.Module) -> None:
+        """Refuse a plan that names a donor or a mean that is not there or does not fit.
+
+        Raises:
+            PlanError: for an unknown donor or layer, another width (both are named), or missing means.
+            RefusedPlanError: for a donor whose layers are called in another way.
+        """
+        for slot in plan:
+            for layer in slot.layers:
+                self._check(layer, base)
+
+    def layer(self, spec: Layer, layers: nn.ModuleList) -> nn.Module:
+        """Return the layer object that a plan's layer names, of the base or of a donor."""
+        return layers[spec.index] if spec.donor is None else find_layers(self.donors[spec.donor])[1][spec.index]
+
+    def config(self, spec: Layer) -> Any:
+        """Return the config that describes a donated layer, or None for one of the base."""
+        return None if spec.donor is None else text_config(self.donors[spec.donor])
+
+    def rotary(self, spec: Layer, base: nn.Module) -> nn.Module | None:
+        """Return the donor's rotary embedding where its layers need other angles than the base's, else None."""
+        if spec.donor is None:
+            return None
+        own, other = _rotary(base), _rotary(self.donors[spec.donor])
+        if own is None or other is None or _same_buffers(own, other):
+            return None
+        return other
+
+    def _check(self, spec: Layer, base: nn.Module) -> None:
+        if spec.mean:
+            self._check_mean(spec)
+        if spec.donor is not None:
+            self._check_donor(spec, spec.donor, base)
+
+    def _check_mean(self, spec: Layer) -> None:
+        if spec.donor is not None or spec.part != "both":
+            raise RefusedPlanError(f"{spec} is not supported: a mean is that of a whole layer of this model.")
+        if self.means is None:
+            raise PlanError(f"{spec} needs the layers' mean contributions; compute them with mean_contributions first.")
+
+    def _check_donor(self, spec: Layer, name: str, base: nn.Module) -> None:
+        if name not in self.donors:
+            known = ", ".join(sorted(self.donors)) or "none"
+            raise PlanError(f"No other model is loaded as {name!r}; loaded: {known}. Load it first.")
+        donor = self.donors[name]
+        layers = find_layers(donor)[1]
+        if spec.index >= len(layers):
+            raise PlanError(f"{name} has no layer {spec.index}; allowed: 0 to {len(layers) - 1}.")
+        if width_of(donor) != width_of(base):
+            raise PlanError(
+                f"{name} is {width_of(donor)} wide and this model {width_of(base)}; "
+                "layers can only come from a model of the same width."
+            )
+        _check_called_alike(spec, layers[spec.index], find_layers(base)[1])
+
+
+def mean_contributions(model: nn.Module, tokenizer: Any, texts: Iterable[Any]) -> Means:
+    """Return the mean contribution of every layer over texts.
+
+    Args:
+        model: a causal language model.
+        tokenizer: its tokenizer.
+        texts: `Text` records; of one longer than the context only the beginning is read.
+
+    Raises:
+        TextError: when a text has no token.
+    """
+    from surgery_core.anatomy import context_length
+    from surgery_core.residual import residuals
+    from surgery_core.text import as_texts, encode
+
+    found = as_texts(texts)
+    total = torch.zeros((), dtype=torch.float64)
+    count = 0
+    for text in found:
+        ids = encode(tokenizer, text)[: context_length(model)]
+        states = residuals(model, torch.tensor([ids], device=next(model.parameters()).device)).states.double()
+        total = total.to(states.device) + (states[1:] - states[:-1]).sum(1)
+        count += len(ids)
+    dtype = next(model.parameters()).dtype
+    return Means((total / count).to(dtype), tuple(text.title for text in found), count)
+
+
+def _check_called_alike(spec: Layer, donated: nn.Module, layers: nn.ModuleList) -> None:
+    if type(donated).__name__ == type(layers[0]).__name__:
+        return
+    ours, theirs = (list(inspect.signature(layer.forward).parameters) for layer in (layers[0], donated))
+    if ours != theirs:
+        raise RefusedPlanError(
+            f"A {type(donated).__name__} of {spec.donor} is called in another way than a {type(layers[0]).__name__}; "
+            "take a layer of a model of the same architecture."
+        )
+
+
+def _rotary(model: nn.Module) -> nn.Module | None:
+    owner = model.get_submodule(find_layers(model)[0].rpartition(".")[0])
+    return getattr(owner, "rotary_emb", None)
+
+
+def _same_buffers(left: nn.Module, right: nn.Module) -> bool:
+    ours, theirs = dict(left.named_buffers()), dict(right.named_buffers())
+    return ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)

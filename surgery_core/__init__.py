@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from surgery_core.export import export_model
     from surgery_core.generate import Generation, GenerationSettings, complete, generate
     from surgery_core.lens import LogitLens, Trajectory, read_lens
+    from surgery_core.material import Means, mean_contributions
     from surgery_core.measure import Reference, compare, reference, score
     from surgery_core.models import DEFAULT_MODEL, LoadedModel, ModelChoice, ModelInfo, list_models, load_model
     from surgery_core.operate import ModelSurgery
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
     from surgery_core.presets import PRESETS, Preset
     from surgery_core.recipe import Recipe
     from surgery_core.results import Comparison, ScoreTable, TextScore
-    from surgery_core.run import Report, run_recipe
+    from surgery_core.run import Report, operated_model, run_recipe
     from surgery_core.skills import Skill, SkillResult, load_skills, score_skills
     from surgery_core.text import (
         MAX_TEXT_BYTES,
@@ -65,6 +66,7 @@ _MODULES = {
     "export": "export_model",
     "generate": "Generation GenerationSettings complete generate",
     "lens": "LogitLens Trajectory read_lens",
+    "material": "Means mean_contributions",
     "measure": "Reference compare reference score",
     "models": "DEFAULT_MODEL LoadedModel ModelChoice ModelInfo list_models load_model",
     "operate": "ModelSurgery",
@@ -73,7 +75,7 @@ _MODULES = {
     "presets": "PRESETS Preset",
     "recipe": "Recipe",
     "results": "Comparison ScoreTable TextScore",
-    "run": "Report run_recipe",
+    "run": "Report operated_model run_recipe",
     "skills": "Skill SkillResult load_skills score_skills",
     "text": "MAX_TEXT_BYTES Prompt Text bundled_prompts bundled_texts read_text token_strings visible",
     "view": "operate",
@@ -96,6 +98,7 @@ __all__ = [  # noqa: RUF022
     "LogitLens",
     "MAX_SLOTS",
     "MAX_TEXT_BYTES",
+    "Means",
     "ModelChoice",
     "ModelError",
     "ModelInfo",
@@ -134,7 +137,9 @@ __all__ = [  # noqa: RUF022
     "list_models",
     "load_model",
     "load_skills",
+    "mean_contributions",
     "operate",
+    "operated_model",
     "preflight",
     "read_lens",
     "read_text",

@@ -154,9 +154,9 @@ def _plan(loaded: LoadedModel, arguments: argparse.Namespace) -> LayerPlan:
 
 
 def _operated(loaded: LoadedModel, arguments: argparse.Namespace) -> Any:
-    from surgery_core.view import operate
+    from surgery_core.run import operated_model
 
-    return operate(loaded.model, _plan(loaded, arguments))
+    return operated_model(loaded, _plan(loaded, arguments))
 
 
 def _recipe(arguments: argparse.Namespace) -> Recipe:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import pandas as pd
 
 from surgery_core.errors import RecipeError
 from surgery_core.generate import Generation, complete
+from surgery_core.material import mean_contributions
 from surgery_core.measure import compare
 from surgery_core.models import LoadedModel, ModelInfo, load_model
 from surgery_core.plan import LayerPlan
@@ -88,12 +90,12 @@ def run_recipe(
     Raises:
         RecipeError: when the recipe names a text that is not bundled.
         ModelLoadError: when its model cannot be opened.
-        PlanError: when its plan does not fit the model.
+        PlanError: when its plan does not fit the model, or needs another that does not.
     """
     texts = texts_of(recipe)
     base = loaded or load_model(recipe.model, device=device, dtype=dtype, revision=recipe.revision)
     plan = LayerPlan.parse(recipe.plan, base.info.n_layers)
-    view = operate(base.model, plan)
+    view = operated_model(base, plan)
 
     def continued(prompt: str) -> Continuation:
         before, after = (complete(m, base.tokenizer, prompt, recipe.settings, stop=stop) for m in (base.model, view))
@@ -102,6 +104,25 @@ def run_recipe(
     continuations = tuple(continued(prompt) for prompt in recipe.prompts)
     measured = compare(base.model, view, base.tokenizer, texts, stop=stop, on_progress=on_progress) if texts else None
     return Report(recipe, base.info, plan, measured, continuations)
+
+
+def operated_model(loaded: LoadedModel, plan: LayerPlan) -> Any:
+    """Return the view of a loaded model, after getting ready what its plan needs.
+
+    Models that it takes layers from are opened by name, on the same device; mean contributions are taken over the
+    bundled texts.
+
+    Raises:
+        ModelLoadError: when a donor cannot be opened.
+        PlanError: when the plan does not fit the model, or a donor does not.
+    """
+    layers = [layer for slot in plan for layer in slot.layers]
+    names = {layer.donor for layer in layers if layer.donor is not None}
+    where = {"device": loaded.info.device, "dtype": loaded.info.dtype}
+    donors = {name: load_model(name, **where).model for name in sorted(names)}
+    averaged = any(layer.mean for layer in layers)
+    means = mean_contributions(loaded.model, loaded.tokenizer, bundled_texts()) if averaged else None
+    return operate(loaded.model, plan, donors=donors, means=means)
 
 
 def texts_of(recipe: Recipe) -> tuple[Text, ...]:

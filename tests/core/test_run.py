@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from surgery_core.errors import PlanError, RecipeError, Stopped
+from surgery_core.errors import ModelLoadError, PlanError, RecipeError, Stopped
 from surgery_core.models import LoadedModel, load_model
+from surgery_core.plan import LayerPlan
 from surgery_core.recipe import Recipe
-from surgery_core.run import run_recipe, texts_of
+from surgery_core.run import operated_model, run_recipe, texts_of
 from surgery_core.text import Text, bundled_texts
 from tests.conftest import build_model, build_tokenizer
 
@@ -86,6 +87,40 @@ def test_a_recipe_opens_its_own_model(tiny_folder: Path, monkeypatch: pytest.Mon
 def test_a_plan_that_does_not_fit_the_model_is_refused(loaded: LoadedModel) -> None:
     with pytest.raises(PlanError, match="no layer 4"):
         run_recipe(recipe("0-4"), loaded=loaded)
+
+
+def test_donors_are_opened_by_name(loaded: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    donor = build_model("llama", seed=1)
+    donor.save_pretrained(tmp_path / "other")
+    build_tokenizer().save_pretrained(tmp_path / "other")
+    monkeypatch.setenv("MODEL_SURGERY_MODELS", str(tmp_path))
+    ids = torch.tensor([loaded.tokenizer(STORY.text).input_ids])
+
+    donated = operated_model(loaded, LayerPlan.parse("0,other:1,2-3", 4))
+    by_hand = build_model("llama")
+    by_hand.model.layers[1].load_state_dict(donor.model.layers[1].state_dict())
+    assert torch.allclose(donated(ids).logits, by_hand(ids).logits, atol=1e-5)
+
+
+def test_a_mean_is_taken_over_the_bundled_texts(loaded: LoadedModel) -> None:
+    model, tokenizer = loaded.model, loaded.tokenizer
+    seen: list[tuple[torch.Tensor, torch.Tensor]] = []
+    handle = model.model.layers[3].register_forward_hook(lambda module, args, output: seen.append((args[0], output)))
+    for text in (STORY, *bundled_texts()):
+        model(torch.tensor([tokenizer(text.text).input_ids[: loaded.info.context_length]]))
+    handle.remove()
+    (entering, _), *rest = seen
+    mean = torch.cat([(after - before)[0] for before, after in rest]).mean(0)
+    expected = model.lm_head(model.model.norm(entering + mean))
+
+    averaged = operated_model(loaded, LayerPlan.parse("0-2,mean(3)", 4))
+    ids = torch.tensor([tokenizer(STORY.text).input_ids])
+    torch.testing.assert_close(averaged(ids).logits, expected, rtol=1e-3, atol=1e-4)
+
+
+def test_a_donor_that_is_not_there_is_named(loaded: LoadedModel) -> None:
+    with pytest.raises(ModelLoadError, match="'nobody'"):
+        run_recipe(recipe("0,nobody:1"), loaded=loaded)
 
 
 def test_progress_ends_complete_and_stop_stops(loaded: LoadedModel) -> None:

@@ -118,8 +118,8 @@ def operated_model(loaded: LoadedModel, plan: LayerPlan) -> Any:
     """
     layers = [layer for slot in plan for layer in slot.layers]
     names = {layer.donor for layer in layers if layer.donor is not None}
-    where = {"device": loaded.info.device, "dtype": loaded.info.dtype}
-    donors = {name: load_model(name, **where).model for name in sorted(names)}
+    device, dtype = loaded.info.device, loaded.info.dtype
+    donors = {name: load_model(name, device=device, dtype=dtype).model for name in sorted(names)}
     averaged = any(layer.mean for layer in layers)
     means = mean_contributions(loaded.model, loaded.tokenizer, bundled_texts()) if averaged else None
     return operate(loaded.model, plan, donors=donors, means=means)

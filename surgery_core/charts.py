@@ -38,14 +38,15 @@ def lens_map(frame: pd.DataFrame, *, dark: bool = False, pick: str | None = "cel
         y=alt.Y(
             "layer:N", title=None, sort=list(rows["layer"]), axis=alt.Axis(labelLimit=90, ticks=False, labelFlush=False)
         ),
-        tooltip=_lens_tooltip(),
     )
-    cells = base.mark_rect(cornerRadius=2, stroke=PAPER[dark], strokeWidth=1.5).encode(color=_probability())
+    # Only the cells have a tooltip: what has one catches the click, and a click is for the cell below the word.
+    cells = base.mark_rect(cornerRadius=2, stroke=PAPER[dark], strokeWidth=1.5)
+    cells = cells.encode(color=_probability(), tooltip=_lens_tooltip())
     words = base.mark_text(fontSize=11, limit=CELL - 6).encode(text="word:N", color=_ink_on_cell(dark))
     layers = [cells, words]
     if pick is not None:
         chosen = alt.selection_point(name=pick, fields=["row", "position"], on="click", toggle=False, empty=False)
-        outline = base.mark_rect(fill=None, stroke=INK[dark], strokeWidth=2, cornerRadius=2).transform_filter(chosen)
+        outline = base.mark_rect(filled=False, stroke=INK[dark], strokeWidth=2, cornerRadius=2).transform_filter(chosen)
         layers = [cells.add_params(chosen), words, outline]
     size = {"width": alt.Step(CELL), "height": alt.Step(24)}
     chart: alt.LayerChart = alt.layer(*layers).properties(**size).configure_view(strokeWidth=0)

@@ -22,7 +22,14 @@ class Details:
         st.subheader("Token by token", anchor=False)
         choices = [(lane, text) for lane in (OWN, BUNDLED) for text in scores.texts.get(lane, ())]
         titles = [text.title for _, text in choices]
-        at = st.selectbox("Text", range(len(choices)), format_func=titles.__getitem__, key="detail", width=320)
+        at = st.selectbox(
+            "Text",
+            range(len(choices)),
+            format_func=titles.__getitem__,
+            key="detail",
+            width=320,
+            on_change=session.touch,
+        )
         lane, self._text = choices[at or 0]
         self._scores = scores.by_lane[lane]
         self._tokens_place = st.container()

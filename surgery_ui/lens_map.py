@@ -26,11 +26,19 @@ def lens_text() -> str:
     prompts = {prompt.title: prompt.text for prompt in bundled_prompts()}
     state["lens-pick"] = next((title for title, text in prompts.items() if text == state["lens"]), None)
     st.pills("Text", list(prompts), key="lens-pick", on_change=_take_text, args=(prompts,))
-    st.text_area("Text to read", key="lens", height=80, label_visibility="collapsed", persist_state="session")
+    st.text_area(
+        "Text to read",
+        key="lens",
+        height=80,
+        label_visibility="collapsed",
+        persist_state="session",
+        on_change=session.touch,
+    )
     return str(state["lens"])
 
 
 def _take_text(prompts: dict[str, str]) -> None:
+    session.touch()
     if st.session_state["lens-pick"] is not None:
         st.session_state["lens"] = prompts[st.session_state["lens-pick"]]
 
@@ -83,7 +91,16 @@ def _window(n_tokens: int) -> int:
         return 0
     last = n_tokens - WINDOW
     st.session_state["lens-start"] = min(st.session_state.get("lens-start", 0), last)
-    return int(st.slider(f"First of {WINDOW} tokens shown, of {n_tokens}", 0, last, key="lens-start", width=420))
+    return int(
+        st.slider(
+            f"First of {WINDOW} tokens shown, of {n_tokens}",
+            0,
+            last,
+            key="lens-start",
+            width=420,
+            on_change=session.touch,
+        )
+    )
 
 
 def _map(place: DeltaGenerator, side: str, trajectory: Trajectory, start: int) -> None:
@@ -105,6 +122,7 @@ def _choose(side: str) -> Any:
     """Return the callback that keeps the cell that was clicked on this side's map."""
 
     def take() -> None:
+        session.touch()
         chosen = st.session_state[f"map-{side}"]["selection"].get("cell") or []
         if chosen:
             st.session_state["cell"] = (side, int(chosen[0]["row"]), int(chosen[0]["position"]))

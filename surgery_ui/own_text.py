@@ -19,6 +19,7 @@ def own_text_form() -> None:
             key="own-typed",
             height=120,
             persist_state="session",
+            on_change=session.touch,
             placeholder="A few sentences of any kind, up to 1 MB",
         )
         with st.container(horizontal=True):

@@ -28,8 +28,8 @@ from surgery_ui.jobs import Job
 TICK = 0.04
 """Seconds between two looks at running jobs: short enough for text to stream."""
 
-ADDRESS_DELAY = 1.0
-"""Seconds within which a browser that was told a new address may still send the old one."""
+ADDRESS_DELAY = 0.3
+"""Seconds within which a browser that was told a new address may still send the old one by itself."""
 
 
 @dataclass(frozen=True)
@@ -133,6 +133,7 @@ def change(control: str, edit: Callable[[LayerPlan], LayerPlan]) -> bool:
     Returns:
         Whether the edit was possible.
     """
+    touch()
     problems = st.session_state["problems"]
     problems.pop(control, None)
     try:
@@ -142,20 +143,19 @@ def change(control: str, edit: Callable[[LayerPlan], LayerPlan]) -> bool:
         problems[control] = error
         return False
     _keep(history().edit(plan))
-    st.session_state["edited"] = True
     return True
 
 
 def undo() -> None:
     """Go one plan back."""
     _keep(history().undo())
-    st.session_state["edited"] = True
+    touch()
 
 
 def redo() -> None:
     """Go one undone plan forward."""
     _keep(history().redo())
-    st.session_state["edited"] = True
+    touch()
 
 
 def reset() -> None:
@@ -167,8 +167,13 @@ def choose_model(name: str | None) -> None:
     """Open this model from the next run on."""
     if name and name.strip():
         st.session_state["model"] = name.strip()
-        st.session_state["edited"] = True
         st.session_state["problems"].pop("model", None)
+        touch()
+
+
+def touch() -> None:
+    """Say that this run was asked for by a control; the callback of every control that has no other."""
+    st.session_state["edited"] = True
 
 
 def problem(control: str) -> SurgeryError | None:
@@ -179,6 +184,7 @@ def problem(control: str) -> SurgeryError | None:
 
 def set_problem(control: str, error: SurgeryError | None) -> None:
     """Set or clear what is wrong beside a control."""
+    touch()
     st.session_state["problems"].pop(control, None)
     if error is not None:
         st.session_state["problems"][control] = error
@@ -214,7 +220,7 @@ def _is_news(parameters: dict[str, str]) -> bool:
     """Return whether an address was written by somebody else than this session.
 
     A navigation click empties it. A quick edit may arrive with the address of before the last one, because the
-    browser had not heard of the newer one yet; an edit is therefore always newer than the address it came with.
+    browser had not heard of the newer one yet: what a control sends is therefore newer than the address with it.
     """
     state = st.session_state
     fresh = time.monotonic() - state["written"] < ADDRESS_DELAY

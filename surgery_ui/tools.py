@@ -23,7 +23,7 @@ def tools(now: session.Experiment) -> None:
         (row, "Replace", _replace),
         (st, "Presets", _presets),
     ):
-        with place.popover(label, key=f"tool-{label}", on_change="rerun", width="stretch"):
+        with place.popover(label, key=f"tool-{label}", on_change=session.touch, width="stretch"):
             body(now.plan)
     error = session.problem("tools")
     if error is not None:
@@ -100,14 +100,18 @@ def _replacement(plan: LayerPlan) -> LayerPlan:
 
 def _presets(plan: LayerPlan) -> None:
     titles = {preset.key: preset.title for preset in PRESETS}
-    key = st.selectbox("Preset", list(titles), format_func=lambda key: titles.get(key, key), key="preset")
+    key = st.selectbox(
+        "Preset", list(titles), format_func=lambda key: titles.get(key, key), key="preset", on_change=session.touch
+    )
     preset = find_preset(key)
     st.caption(preset.help)
     if "layer" in preset.needs:
         last = plan.n_layers - (2 if preset.key == "swap-neighbours" else 1)
-        st.number_input("Layer", 0, max(last, 0), min(plan.n_layers // 2, max(last, 0)), key="preset-layer")
+        st.number_input(
+            "Layer", 0, max(last, 0), min(plan.n_layers // 2, max(last, 0)), key="preset-layer", on_change="ignore"
+        )
     if "seed" in preset.needs:
-        st.number_input("Seed", 0, 2**31 - 1, 0, key="preset-seed")
+        st.number_input("Seed", 0, 2**31 - 1, 0, key="preset-seed", on_change="ignore")
     st.button("Apply", key="preset-apply", on_click=_apply, args=("Presets", lambda plan: _preset(preset, plan)))
 
 

@@ -91,11 +91,19 @@ def _controls() -> tuple[str, GenerationSettings]:
         st.pills("Prompt", list(prompts), key="prompt-pick", on_change=_take_prompt, args=(prompts,))
         with st.popover("Settings", icon=":material/tune:"):
             _settings()
-    st.text_area("Text to continue", key="prompt", height=80, label_visibility="collapsed", persist_state="session")
+    st.text_area(
+        "Text to continue",
+        key="prompt",
+        height=80,
+        label_visibility="collapsed",
+        persist_state="session",
+        on_change=session.touch,
+    )
     return state["prompt"], state["settings"]
 
 
 def _take_prompt(prompts: dict[str, str]) -> None:
+    session.touch()
     picked = st.session_state["prompt-pick"]
     if picked is not None:
         st.session_state["prompt"] = prompts[picked]

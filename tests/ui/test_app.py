@@ -233,6 +233,14 @@ def test_a_link_followed_in_an_open_session_is_one_step_that_can_be_undone(
     assert plan(app) == "0-2"
 
 
+def test_an_address_that_arrives_late_is_no_news(open_app: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("surgery_ui.session.ADDRESS_DELAY", 60.0)
+    app = type_notation(open_app(plan="0-2"), "0-1")
+    app.query_params["plan"] = "0-2"
+    app.run()
+    assert plan(app) == "0-1"
+
+
 def test_an_edit_that_arrives_with_the_address_of_before_the_last_one_counts(open_app: Open) -> None:
     app = type_notation(open_app(plan="0-2"), "0-1")
     app.query_params["plan"] = "0-2"

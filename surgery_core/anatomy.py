@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import nn
 
 from surgery_core.errors import AnatomyError
@@ -170,6 +171,16 @@ def context_length(model: nn.Module) -> int | None:
     config = text_config(model)
     values = [value for key in _CONTEXT_KEYS if isinstance(value := getattr(config, key, None), int) and value > 0]
     return min(values) if values else None
+
+
+def device_of(model: nn.Module) -> torch.device:
+    """Return the device that inputs go to: where accelerate runs an offloaded model, else that of its weights."""
+    for module in model.modules():
+        place = getattr(module.__dict__.get("_hf_hook"), "execution_device", None)
+        if place is not None:
+            return torch.device(place)
+    devices = (parameter.device for parameter in model.parameters() if parameter.device.type != "meta")
+    return next(devices, torch.device("cpu"))
 
 
 def _outer_lists(module: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.ModuleList]]:

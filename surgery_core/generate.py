@@ -23,7 +23,7 @@ from transformers.generation import (
 )
 from transformers.generation.streamers import BaseStreamer
 
-from surgery_core.anatomy import context_length
+from surgery_core.anatomy import context_length, device_of
 from surgery_core.errors import SettingsError, TextError
 from surgery_core.text import Text, encode
 
@@ -99,7 +99,7 @@ def complete(
     began = time.perf_counter()
     writer = _Writer(tokenizer, on_text or (lambda piece: None), began)
     criteria = StoppingCriteriaList([_Stop(stop)])
-    inputs = torch.tensor([ids], device=next(model.parameters()).device)
+    inputs = torch.tensor([ids], device=device_of(model))
     with torch.inference_mode():
         output = _configured(model, tokenizer, settings).generate(
             inputs,

@@ -16,7 +16,7 @@ import pandas as pd
 import torch
 from torch import nn
 
-from surgery_core.anatomy import context_length
+from surgery_core.anatomy import context_length, device_of
 from surgery_core.errors import Stopped, TextError
 from surgery_core.residual import residuals
 from surgery_core.tail import CHUNK_ELEMENTS, Tail
@@ -139,7 +139,7 @@ def read_lens(
     limit = min(value for value in (context_length(model), max_tokens, len(ids)) if value is not None)
     note = "" if limit == len(ids) else f"Only the first {limit:,} of {len(ids):,} tokens are read."
     ids = ids[:limit]
-    stream = residuals(model, torch.tensor([ids], device=next(model.parameters()).device))
+    stream = residuals(model, torch.tensor([ids], device=device_of(model)))
     reader = _Reader(lens, stream.states, stream.logits, torch.tensor(ids), top_k)
     reader.read(stop)
     return Trajectory(

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from surgery_core.anatomy import find_layers, text_config, width_of
+from surgery_core.anatomy import device_of, find_layers, text_config, width_of
 from surgery_core.errors import PlanError, RefusedPlanError
 from surgery_core.plan import Layer, LayerPlan
 
@@ -118,7 +118,7 @@ def mean_contributions(model: nn.Module, tokenizer: Any, texts: Iterable[Any]) -
     count = 0
     for text in found:
         ids = encode(tokenizer, text)[: context_length(model)]
-        states = residuals(model, torch.tensor([ids], device=next(model.parameters()).device)).states.double()
+        states = residuals(model, torch.tensor([ids], device=device_of(model))).states.double()
         total = total.to(states.device) + (states[1:] - states[:-1]).sum(1)
         count += len(ids)
     dtype = next(model.parameters()).dtype

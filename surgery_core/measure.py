@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from surgery_core.anatomy import context_length, find_layers
+from surgery_core.anatomy import context_length, device_of, find_layers
 from surgery_core.errors import Stopped
 from surgery_core.results import Comparison, ScoreTable, TextComparison, TextScore, TokenLosses
 from surgery_core.tail import CHUNK_ELEMENTS, Tail
@@ -182,7 +182,7 @@ def encode_texts(
     stride = check_stride(stride, context)
     ids = tuple(tuple(encode(tokenizer, text, least=2)) for text in found)
     windows: list[Window] = [w for n, tokens in enumerate(ids) for w in windows_of(n, tokens, context, stride)]
-    device = next(model.parameters()).device
+    device = device_of(model)
     return Encoded(
         texts=found,
         ids=ids,

@@ -16,7 +16,7 @@ import pandas as pd
 import torch
 from torch import nn
 
-from surgery_core.anatomy import find_layers
+from surgery_core.anatomy import device_of, find_layers
 from surgery_core.by_hand import ByHand
 from surgery_core.errors import RefusedPlanError
 from surgery_core.material import Material, Means
@@ -125,7 +125,7 @@ def prove(
 def fingerprint(model: nn.Module) -> str:
     """Return a hash of the model's weights: of all of them up to 256 MB, else of an even sample of each tensor."""
     digest = hashlib.sha256()
-    tensors = list(model.state_dict().items())
+    tensors = [(name, tensor) for name, tensor in model.state_dict().items() if tensor.device.type != "meta"]
     total = sum(tensor.numel() * tensor.element_size() for _, tensor in tensors)
     step = max(1, -(-total // _FINGERPRINT_BYTES))
     for name, tensor in tensors:
@@ -141,7 +141,7 @@ class _Trial:
     def __init__(self, model: nn.Module, tokenizer: Any, material: Material | None = None) -> None:
         self.model = model
         self.material = material or Material()
-        self.device = next(model.parameters()).device
+        self.device = device_of(model)
         self.tolerance = 1e-3 if model.dtype == torch.float32 else 0.1
         self.batch = self._padded(tokenizer)
         row = {name: tensor[1:2] for name, tensor in self.batch.items()}

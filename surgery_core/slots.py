@@ -160,12 +160,28 @@ def equip(layer: Any, placement: Placement) -> None:
         _silence(layer, spec)
     if spec.scale != 1:
         factor = layer.__dict__.get("_surgery_scale", 1.0)
-        layer.__class__ = mixed(Scaled, type(layer))
+        become(layer, Scaled)
         layer._surgery_scale = factor * spec.scale
     if placement.group is not None:
-        layer.__class__ = mixed(Grouped, type(layer))
+        become(layer, Grouped)
         layer._surgery_group = placement.group
         layer._surgery_member = placement.member
+
+
+class Instanced:
+    """A module whose `forward` was set on the object (accelerate does so), now reachable through its class."""
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the forward that the object had."""
+        return self.__dict__["_surgery_forward"](*args, **kwargs)
+
+
+def become(module: Any, mixin: type) -> None:
+    """Put a mixin before the class of a cloned module; a `forward` on the object itself would hide the mixin's."""
+    if "forward" in module.__dict__:
+        module.__dict__["_surgery_forward"] = module.__dict__.pop("forward")
+        module.__class__ = mixed(Instanced, type(module))
+    module.__class__ = mixed(mixin, type(module))
 
 
 _MIXED: dict[tuple[type, type], type] = {}
@@ -258,7 +274,7 @@ def _silence(layer: nn.Module, spec: Layer) -> None:
             "delete the layer or keep it whole."
         )
     half: Any = layer.get_submodule(name)
-    half.__class__ = mixed(Silenced, type(half))
+    become(half, Silenced)
 
 
 def _residual_argument(cls: type, args: tuple[Any, ...], kwargs: dict[str, Any]) -> torch.Tensor | None:
@@ -272,6 +288,6 @@ def _residual_argument(cls: type, args: tuple[Any, ...], kwargs: dict[str, Any])
 
 @functools.cache
 def _residual_position(cls: Any) -> int | None:
-    own: Any = next(base for base in cls.__mro__ if "forward" in base.__dict__ and base is not Silenced)
+    own: Any = next(base for base in cls.__mro__ if "forward" in base.__dict__ and base not in (Silenced, Instanced))
     names = [name for name in inspect.signature(own.forward).parameters if name != "self"]
     return names.index("residual") if "residual" in names else None

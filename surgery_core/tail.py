@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from surgery_core.anatomy import find_layers, width_of
+from surgery_core.anatomy import device_of, find_layers, width_of
 from surgery_core.errors import RefusedPlanError
-from surgery_core.slots import mixed
+from surgery_core.slots import become
 from surgery_core.view import base_of, operate_part
 
 CHUNK_ELEMENTS = 2**24
@@ -51,7 +51,7 @@ class Tail:
         self.hidden = threading.local()
         self.d_model = width_of(model)
         layer: Any = self.model.get_submodule(path)[0]
-        layer.__class__ = mixed(Injected, type(layer))
+        become(layer, Injected)
         layer._surgery_hidden = self.hidden
         layer._surgery_extras = layer_extras(model)
 
@@ -93,7 +93,7 @@ def layer_extras(model: nn.Module) -> int | None:
     view = operate_part(model, 0)
     seen: list[Any] = []
     view.get_submodule(path)[0].register_forward_hook(lambda module, args, output: seen.append(output))
-    device = next(model.parameters()).device
+    device = device_of(model)
     with torch.inference_mode():
         view(input_ids=torch.zeros((1, 1), dtype=torch.long, device=device), use_cache=False)
     return None if isinstance(seen[0], torch.Tensor) else len(seen[0]) - 1

@@ -31,12 +31,12 @@ from surgery_core.slots import (
     Averaged,
     Donated,
     Placement,
+    become,
     cache_positions,
     cache_stride,
     check_groups,
     equip,
     index_slots,
-    mixed,
     place,
 )
 
@@ -106,11 +106,11 @@ class _View:
         spec = placement.layer
         clone = clone_layer(self.cloner, self.material.layer(spec, self.layers), placement, position, stride)
         if spec.mean:
-            clone.__class__ = mixed(Averaged, type(clone))
+            become(clone, Averaged)
             clone._surgery_mean = self.material.means.vectors[spec.index]  # type: ignore[union-attr]
             clone._surgery_extras = self.extras
         if (rotary := self.material.rotary(spec, self.model)) is not None:
-            clone.__class__ = mixed(Donated, type(clone))
+            become(clone, Donated)
             clone.__dict__["_surgery_rotary"] = rotary
         equip(clone, placement)
         return clone

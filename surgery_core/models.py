@@ -157,8 +157,12 @@ def load_model(
     """
     target = choose_device(device)
     check = partial(_check_remote, name, target, dtype, check_memory)
-    place = _locate(name.strip(), revision, allow_paths, check)
-    checkpoint = read_checkpoint(place.folder, name)
+    try:
+        place = _locate(name.strip(), revision, allow_paths, check)
+        checkpoint = read_checkpoint(place.folder, name)
+    except OSError as error:
+        reason = error.strerror or error
+        raise ModelLoadError(f"{name!r} cannot be read ({reason}); check its files and who may read them.") from error
     require_causal(checkpoint.config, name)
     number_format = choose_dtype(dtype, target, checkpoint.dtype)
     if check_memory:
@@ -210,13 +214,21 @@ def _locate(name: str, revision: str | None, allow_paths: bool, check: partial[N
     if name in offered:
         folder, kind = offered[name]
         return _Place(kind, folder, _short(folder), _digest(folder))
-    path = Path(name).expanduser()
-    if allow_paths and "\0" not in name and name and path.is_dir():
+    if allow_paths and (path := _folder(name)) is not None:
         return _Place("folder", path, str(path), _digest(path))
     if is_hub_id(name):
         snapshot = fetch(name, revision, check)
         return _Place("hub", snapshot.folder, name, snapshot.revision)
     raise _unknown(name, allow_paths, offered)
+
+
+def _folder(name: str) -> Path | None:
+    """Return the folder that a typed path leads to, or None where it leads to none."""
+    try:
+        path = Path(name).expanduser()
+        return path if name and path.is_dir() else None
+    except (OSError, ValueError, RuntimeError):  # too long, a NUL byte, an unknown ~person
+        return None
 
 
 def _unknown(name: str, allow_paths: bool, offered: dict[str, tuple[Path, Kind]]) -> ModelLoadError:
@@ -244,17 +256,20 @@ def _offered() -> dict[str, tuple[Path, Kind]]:
 
 
 def _checkpoints(folder: Path) -> Iterator[Path]:
-    """Yield `folder` itself when it is a checkpoint, else the checkpoints directly in it."""
-    if (folder / "config.json").is_file():
-        yield folder.resolve()
-    elif folder.is_dir():
-        yield from sorted(path.resolve() for path in folder.iterdir() if (path / "config.json").is_file())
+    """Yield `folder` itself when it is a checkpoint, else the checkpoints directly in it; nothing if unreadable."""
+    try:
+        if (folder / "config.json").is_file():
+            yield folder.resolve()
+        elif folder.is_dir():
+            yield from sorted(path.resolve() for path in folder.iterdir() if (path / "config.json").is_file())
+    except OSError:
+        return
 
 
 def _choice(name: str, path: Path, kind: Kind) -> ModelChoice:
     try:
         checkpoint = read_checkpoint(path, name)
-    except ModelLoadError:
+    except (ModelLoadError, OSError):
         return ModelChoice(name, name, kind, path, None, None)
     return ModelChoice(name, checkpoint.title, kind, path, depth(checkpoint.config), checkpoint.n_parameters)
 

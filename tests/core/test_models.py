@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -131,6 +131,10 @@ BROKEN: dict[str, tuple[Edit, str]] = {
     "config says another width": (edit_json("config.json", intermediate_size=96), "size|shape"),
     "config makes no sense": (edit_json("config.json", num_attention_heads="many"), "cannot be opened"),
     "no tokenizer": (remove("tokenizer.json", "tokenizer_config.json"), "no tokenizer"),
+    "weights that lead nowhere": (
+        lambda folder: remove("model.safetensors")(folder) or (folder / "model.safetensors").symlink_to("gone"),
+        "cannot be read .No such file",
+    ),
     "tokenizer not JSON": (write("tokenizer.json", b"{"), "tokenizer of"),
     "tokenizer of nonsense": (edit_json("tokenizer.json", truncation="x"), "cannot be opened .*Truncation"),
     "tokenizer of another model": (huge_tokenizer, r"tokens and its model only 260"),
@@ -268,6 +272,19 @@ def test_offered_models_come_from_the_environments_folders(folder: Path, monkeyp
     assert load_model("tiny").info.name == "tiny"
 
 
+def test_a_folder_that_cannot_be_looked_into_offers_nothing(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def forbidden(self: Path) -> Iterator[Path]:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "iterdir", forbidden)
+    assert list_models(folder.parent) == ()
+    assert [choice.n_layers for choice in list_models(folder)] == [None]
+    with pytest.raises(ModelLoadError, match="cannot be read .Permission denied"):
+        load_model(str(folder))
+
+
 def test_the_default_model_is_listed_first(folder: Path) -> None:
     for name in ("aaa", "fable", "zzz"):
         shutil.copytree(folder, folder.parent / name)
@@ -279,7 +296,10 @@ def test_a_folder_can_be_listed_as_a_model_itself(folder: Path, monkeypatch: pyt
     assert "tiny" in {choice.name for choice in list_models()}
 
 
-@pytest.mark.parametrize("name", ["", "  ", "no such model", "a/b/c", "/nowhere/at/all", "nul\0byte", "x--y/z", "😀"])
+@pytest.mark.parametrize(
+    "name",
+    ["", "  ", "no such model", "a/b/c", "/nowhere/at/all", "nul\0byte", "x--y/z", "😀", "a" * 5000, "~nobody/x"],
+)
 def test_a_name_that_leads_nowhere_says_what_can_be_given(name: str) -> None:
     with pytest.raises(ModelLoadError, match=r"There is no model .*hub id"):
         load_model(name)

@@ -19,6 +19,8 @@ INK = {False: "#1d2528", True: "#e4eaec"}
 """Text colour on the page's background, by whether the theme is dark."""
 PAPER = {False: "#ffffff", True: "#12181b"}
 """The page's background, by whether the theme is dark."""
+TURN = {False: 0.62, True: 0.5}
+"""Probability at which the page's background reads better on a cell than its text colour, for the app's palette."""
 CELL = 52
 """Width of a lens cell in pixels: room for a token of six letters."""
 
@@ -53,12 +55,13 @@ def lens_map(frame: pd.DataFrame, *, dark: bool = False, pick: str | None = "cel
     return chart
 
 
-def top_tokens(frame: pd.DataFrame, *, most: float = 1.0) -> alt.LayerChart:
+def top_tokens(frame: pd.DataFrame, *, most: float = 1.0, dark: bool = False) -> alt.LayerChart:
     """Draw the most probable next tokens of one cell as bars.
 
     Args:
         frame: `rank` (1 is the most probable), `token`, `probability` (0 to 1).
         most: probability at the right end; the same for charts that stand side by side.
+        dark: whether it is drawn on a dark page.
     """
     data = frame.assign(label=frame["probability"].map("{:.1%}".format))
     base = alt.Chart(data).encode(
@@ -75,7 +78,7 @@ def top_tokens(frame: pd.DataFrame, *, most: float = 1.0) -> alt.LayerChart:
         ],
     )
     bars = base.mark_bar(cornerRadiusEnd=2, height=13)
-    labels = base.mark_text(align="left", dx=5, fontSize=11).encode(text="label:N")
+    labels = base.mark_text(align="left", dx=5, fontSize=11, color=INK[dark]).encode(text="label:N")
     chart: alt.LayerChart = alt.layer(bars, labels).properties(height=alt.Step(21)).configure_view(strokeWidth=0)
     return chart
 
@@ -146,7 +149,7 @@ def _probability() -> alt.Color:
 
 
 def _ink_on_cell(dark: bool) -> Any:
-    return alt.condition("datum.probability > 0.5", alt.value(PAPER[dark]), alt.value(INK[dark]))
+    return alt.condition(f"datum.probability > {TURN[dark]}", alt.value(PAPER[dark]), alt.value(INK[dark]))
 
 
 def _lens_tooltip() -> list[alt.Tooltip]:

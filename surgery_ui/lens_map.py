@@ -17,6 +17,8 @@ from surgery_ui.jobs import Job
 
 WINDOW = 16
 """Tokens that a map shows at once; a slider moves on through longer texts."""
+LABELS = 80
+"""Room in pixels for the names of the layers beside a map."""
 TITLES = {"before": "Before", "after": "After"}
 
 
@@ -77,9 +79,13 @@ class LensMap:
             st.info(present.plain(first.note))
         start = _window(len(first.tokens))
         # Short texts have both maps side by side; where they do not fit, one goes below the other.
-        row = st.container(horizontal=True, gap="large")
+        row = st.container(horizontal=True, gap="medium")
+        width = LABELS + charts.CELL * min(WINDOW, len(first.tokens))
         for side, trajectory in sides.items():
-            _map(row.container(width="content"), side, trajectory, start)
+            place = row.container(width=width)
+            place.subheader(TITLES[side], anchor=False)
+            # On a narrow screen the map scrolls sideways in its grid, not the page.
+            _map(place.grid(1, min_column_width=width, wrap=False), side, trajectory, start)
         _cell(sides, start)
         if "after" not in sides:
             st.caption("Change the plan in the sidebar, and a second map shows the model after surgery.")
@@ -106,16 +112,17 @@ def _window(n_tokens: int) -> int:
 def _map(place: DeltaGenerator, side: str, trajectory: Trajectory, start: int) -> None:
     frame = trajectory.frame()
     shown = frame[frame["position"].between(start, start + WINDOW - 1)]
-    dark = st.context.theme.type == "dark"
-    with place:
-        st.subheader(TITLES[side], anchor=False)
-        st.altair_chart(
-            charts.lens_map(shown, dark=dark),
-            width="content",
-            key=f"map-{side}",
-            on_select=_choose(side),
-            alt=f"Logit lens {side} surgery: the likeliest next token after each layer at each token",
-        )
+    place.altair_chart(
+        charts.lens_map(shown, dark=_dark()),
+        width="content",
+        key=f"map-{side}",
+        on_select=_choose(side),
+        alt=f"Logit lens {side} surgery: the likeliest next token after each layer at each token",
+    )
+
+
+def _dark() -> bool:
+    return bool(st.context.theme.type == "dark")
 
 
 def _choose(side: str) -> Any:
@@ -149,7 +156,7 @@ def _cell(sides: dict[str, Trajectory], start: int) -> None:
         if frame is None:
             column.caption(f"{trajectory.labels[row]} does not run here.")
         else:
-            chart = charts.top_tokens(frame, most=float(most))
+            chart = charts.top_tokens(frame, most=float(most), dark=_dark())
             column.altair_chart(chart, alt=f"Ten likeliest tokens {name} surgery", key=f"top-{name}")
 
 

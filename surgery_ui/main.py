@@ -7,9 +7,11 @@ import streamlit as st
 from surgery_ui import controls, session
 
 ICON = Path(__file__).with_name("icon.png")
+LOGO = Path(__file__).with_name("logo.svg")
 SIDEBAR_WIDTH = 340
 
 st.set_page_config("Model Surgery", ICON, layout="wide", initial_sidebar_state=SIDEBAR_WIDTH)
+st.logo(LOGO, size="medium", icon_image=ICON)
 page = st.navigation(
     [
         st.Page("../pages/surgery.py", title="Surgery", icon=":material/content_cut:", default=True),

@@ -144,7 +144,7 @@ def continuation(prompt: str, text: str, other: str) -> str:
     Everything is escaped; it may come from a model.
     """
     same = _common(text, other) if other else len(text)
-    line = "text-decoration:underline dotted 1px;text-underline-offset:4px"
+    line = "text-decoration:underline dotted 1px rgb(128 128 128/.8);text-underline-offset:4px"
     prompt, text = prompt.translate(_CONTROLS), text.translate(_CONTROLS)
     body = (
         f'<span style="opacity:.55">{html.escape(prompt)}</span>'

@@ -83,8 +83,9 @@ def _fail(place: DeltaGenerator, job: Job[Any]) -> None:
 
 
 def _metrics(place: DeltaGenerator, result: Comparison | ScoreTable) -> None:
-    for metric, column in zip(present.headline(result), place.columns(4, gap="small"), strict=True):
-        column.metric(
+    row = place.grid(4, min_column_width=155)
+    for metric in present.headline(result):
+        row.metric(
             metric.label,
             metric.value,
             metric.change,

@@ -72,7 +72,10 @@ def _text(job: Job[Generation]) -> str:
 
 def _columns(identity: bool) -> dict[str, DeltaGenerator]:
     left, right = st.columns(2, gap="small")
-    places = {"before": left.container(border=True), "after": right.container(border=True)}
+    places = {
+        "before": left.container(border=True, height="stretch"),
+        "after": right.container(border=True, height="stretch"),
+    }
     places["before"].markdown("**Before**")
     places["after"].markdown("**After**")
     if identity:

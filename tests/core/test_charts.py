@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import tomllib
+from pathlib import Path
 from typing import Any
 
 import altair as alt
@@ -12,6 +14,7 @@ import pytest
 
 from surgery_core import charts
 
+ROOT = Path(__file__).resolve().parents[2]
 TOKENS = ["Once", " upon", ' "a\\', "\n"]
 
 
@@ -61,7 +64,7 @@ def test_the_text_in_a_cell_stands_out_from_its_colour() -> None:
     light, dark = (
         spec(charts.lens_map(lens_frame(), dark=dark))["layer"][1]["encoding"]["color"] for dark in (False, True)
     )
-    assert light["condition"]["test"] == "datum.probability > 0.5"
+    assert "datum.probability" in light["condition"]["test"]
     assert (light["condition"]["value"], dark["condition"]["value"]) == (charts.PAPER[False], charts.PAPER[True])
     assert (light["value"], dark["value"]) == (charts.INK[False], charts.INK[True])
 
@@ -129,3 +132,33 @@ def test_every_chart_is_an_altair_chart() -> None:
     frame = lens_frame()
     drawn = [charts.lens_map(frame), charts.layer_loss(charts.layer_losses(frame))]
     assert all(isinstance(chart, (alt.Chart, alt.LayerChart)) for chart in drawn)
+
+
+def test_words_in_the_cells_of_the_apps_palette_have_contrast() -> None:
+    """Checked against the colours that the app gives the scale, by the contrast ratio of WCAG 2."""
+    config = tomllib.loads((ROOT / ".streamlit" / "config.toml").read_text(encoding="utf-8"))["theme"]
+    for dark, name in ((False, "light"), (True, "dark")):
+        ramp = [luminance(colour) for colour in config[name]["chartSequentialColors"]]
+        worst = min(
+            contrast(
+                shade(ramp, p / 100), luminance((charts.PAPER if p / 100 > charts.TURN[dark] else charts.INK)[dark])
+            )
+            for p in range(101)
+        )
+        assert worst >= 3.5
+        assert config[name]["textColor"] == charts.INK[dark]
+        assert config[name]["backgroundColor"] == charts.PAPER[dark]
+
+
+def luminance(colour: str) -> float:
+    channels = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def shade(ramp: list[float], share: float) -> float:
+    return float(np.interp(share * (len(ramp) - 1), range(len(ramp)), ramp))
+
+
+def contrast(one: float, other: float) -> float:
+    return (max(one, other) + 0.05) / (min(one, other) + 0.05)

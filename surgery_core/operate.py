@@ -17,7 +17,14 @@ from torch import nn
 from surgery_core.anatomy import find_final_norm, find_layers, text_config
 from surgery_core.errors import AnatomyError, PlanError, RefusedPlanError
 from surgery_core.foreign import Adapter, adapt, check_width
-from surgery_core.per_layer import config_changes, fixed_properties, layer_configs
+from surgery_core.per_layer import (
+    check_attention,
+    check_single_list,
+    config_changes,
+    fixed_properties,
+    layer_configs,
+    owner_changes,
+)
 from surgery_core.plan import LayerPlan, Slot, normalise_positions
 from surgery_core.shells import CAPTURE_MARK, Cloner
 from surgery_core.slots import (
@@ -163,6 +170,8 @@ class ModelSurgery:
         placements = place(plan)
         order = [placement.layer.index for placement in placements]
         check_groups(layers, order)
+        check_single_list(self._model, path, len(layers))
+        check_attention(self._model, order)
         adapted = {at: adapt(module, self._model) for at, module in modules.items()}
         positions, kinds = self._cache_positions(adapted, order)
         clones = self._clones(list(layers), placements, positions, set(adapted))
@@ -173,6 +182,9 @@ class ModelSurgery:
             self._journal_marks(journal)
             self._journal_list(journal, layers, new)
             self._journal_configs(journal, path, order, len(layers))
+            owner = self._model.get_submodule(path.rpartition(".")[0])
+            for key, value in owner_changes(owner, len(order), len(layers)).items():
+                journal.set(owner.__dict__, key, value)
             if kinds:
                 journal.set(text_config(self._model).__dict__, "layer_types", kinds)
             for layer, original, position in zip(new, order, positions, strict=True):

@@ -47,6 +47,34 @@ def config_changes(config: Any, order: Order, n_layers: int) -> dict[str, Any]:
     return changes
 
 
+def owner_changes(owner: nn.Module, depth: int, n_layers: int) -> dict[str, int]:
+    """Return the attributes in which the layer list's owner keeps its depth, as they have to become."""
+    return {
+        key: depth
+        for key, value in owner.__dict__.items()
+        if "layer" in key and not key.startswith("_") and type(value) is int and value == n_layers
+    }
+
+
+def check_single_list(model: nn.Module, path: str, n_layers: int) -> None:
+    """Refuse models that keep the parts of a layer in several lists side by side (XLM and its kin).
+
+    Raises:
+        RefusedPlanError: naming the lists.
+    """
+    owner = model.get_submodule(path.rpartition(".")[0])
+    lists = [
+        name
+        for name, child in owner.named_children()
+        if isinstance(child, nn.ModuleList) and len(child) == n_layers and sum(p.numel() for p in child.parameters())
+    ]
+    if len(lists) > 1 and n_layers > 1:
+        raise RefusedPlanError(
+            f"A {type(model).__name__} keeps the parts of its layers in {len(lists)} lists ({', '.join(lists)}), "
+            "so its layers cannot be rearranged; choose another architecture."
+        )
+
+
 def fixed_properties(config: Any, order: Order, n_layers: int) -> type:
     """Return a class for the config whose computed per-layer lists follow the layers.
 

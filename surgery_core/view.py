@@ -20,10 +20,12 @@ from surgery_core.material import Material, Means
 from surgery_core.per_layer import (
     Order,
     check_attention,
+    check_single_list,
     config_changes,
     fixed_properties,
     keep_per_layer_inputs,
     layer_configs,
+    owner_changes,
 )
 from surgery_core.plan import LayerPlan
 from surgery_core.shells import Cloner
@@ -65,12 +67,13 @@ def operate(
         RefusedPlanError: when the plan cannot be trusted on this model.
         AnatomyError: when the model's layers cannot be found.
     """
-    layers = find_layers(model)[1]
+    path, layers = find_layers(model)
     plan = checked_plan(plan, len(layers))
     material = Material(donors or {}, means)
     material.check(plan, model)
     placements = place(plan)
     check_groups(layers, [placement.layer.index for placement in placements if placement.layer.donor is None])
+    check_single_list(model, path, len(layers))
     check_attention(model, [placement.layer.index for placement in placements if not placement.layer.mean])
     return _View(model, plan, material).build(placements)
 
@@ -139,6 +142,8 @@ class _View:
     def _configure(self, view: nn.Module, placements: Sequence[Placement], kinds: list[str]) -> None:
         order = self._order(placements)
         keep_per_layer_inputs(view, self.model, self.path, [placement.layer.index for placement in placements])
+        owner = view.get_submodule(self.path.rpartition(".")[0])
+        owner.__dict__.update(owner_changes(owner, len(order), len(self.layers)))
         adjust_config(view, self.path, order, len(self.layers))
         if kinds:
             text_config(view).__dict__["layer_types"] = kinds

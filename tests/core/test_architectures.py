@@ -26,6 +26,7 @@ from surgery_core.by_hand import ByHand
 from surgery_core.errors import ModelError
 from surgery_core.plan import LayerPlan, Slot
 from surgery_core.preflight import prove
+from surgery_core.slots import INDEX_NAMES
 from surgery_core.view import operate
 
 SURGERIES = {
@@ -82,7 +83,24 @@ def rebuilt(model: Any, order: Sequence[int]) -> Any | None:
     if shapes != {name: tensor.shape for name, tensor in new.items()}:
         return None
     built.load_state_dict({name: tensor.clone() for name, tensor in new.items()})
+    if not same_constants(layers, find_layers(built)[1], order):
+        return None
     return built.float().eval().requires_grad_(False)
+
+
+def same_constants(layers: Any, rebuilt_layers: Any, order: Sequence[int]) -> bool:
+    """Whether every number that a layer computed from its index when it was built is the one it had in the base."""
+    for position, index in enumerate(order):
+        ours, theirs = layers[index].named_modules(), rebuilt_layers[position].named_modules()
+        for (_, left), (_, right) in zip(ours, theirs, strict=True):
+            if numbers(left) != numbers(right):
+                return False
+    return True
+
+
+def numbers(module: Any) -> dict[str, Any]:
+    plain = {name: value for name, value in module.__dict__.items() if isinstance(value, (int, float, str))}
+    return {name: value for name, value in plain.items() if name not in INDEX_NAMES}
 
 
 def expected_logits(model: Any, order: Sequence[int], batch: dict[str, torch.Tensor], plan: LayerPlan) -> torch.Tensor:

@@ -6,7 +6,8 @@
     │   │   └── NotationError              a plan's text; points at the character
     │   ├── TextError                      a text to score, read or continue
     │   ├── SettingsError                  a generation or run setting
-    │   └── RecipeError                    a recipe file
+    │   ├── RecipeError                    a recipe file
+    │   └── LensError                      a lens file, or a lens of another model
     ├── ModelError
     │   ├── ModelLoadError                 missing, gated, too large, broken, not causal, no network
     │   ├── AnatomyError (also ValueError) the model has no such part
@@ -66,6 +67,10 @@ class SettingsError(InputError):
 
 class RecipeError(InputError):
     """A recipe file cannot be read or contradicts itself."""
+
+
+class LensError(InputError):
+    """A lens cannot be read, or is not for this model."""
 
 
 class ModelError(SurgeryError):

@@ -8,8 +8,9 @@ from Transformers with the Tuned Lens" (arXiv 2303.08112), and are in nats.
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import pandas as pd
@@ -18,9 +19,11 @@ from torch import nn
 
 from surgery_core.anatomy import context_length, device_of
 from surgery_core.errors import Stopped, TextError
-from surgery_core.residual import residuals
+from surgery_core.plan import LayerPlan
+from surgery_core.residual import Residuals, residuals
 from surgery_core.tail import CHUNK_ELEMENTS, Tail
 from surgery_core.text import Text, encode, token_strings
+from surgery_core.view import plan_of
 
 Array = np.ndarray[Any, Any]
 
@@ -45,6 +48,37 @@ class LogitLens:
         Everything that the model does behind its layers is applied: norm, unembedding, scales, soft caps.
         """
         return self.tail.logits(hidden)
+
+    def decode(self, states: torch.Tensor, translators: Sequence[int | None]) -> torch.Tensor:
+        """Return logits `[rows, seq, vocab]` of states `[rows, seq, d_model]`; there is nothing to translate."""
+        return self.tail.logits(states)
+
+
+class Lens(Protocol):
+    """What turns rows of the residual stream into logits, each with a translator or none."""
+
+    name: str
+
+    def decode(self, states: torch.Tensor, translators: Sequence[int | None]) -> torch.Tensor:
+        """Return logits `[rows, seq, vocab]` of states `[rows, seq, d_model]`."""
+
+
+Follow = Literal["layer", "position"]
+
+
+def translators_of(plan: LayerPlan, follow: Follow = "layer") -> list[int | None]:
+    """Return the translator of each row of a trajectory: of `"input"`, then of each slot.
+
+    A translator belongs to what enters a layer of the base. After surgery it follows its layer (what leaves layer
+    5, wherever it runs, is read by translator 6) or its position (the third row is read by translator 2, whatever
+    ran before). The last row is the model's own output and has none, nor has what leaves the base's last layer.
+    """
+    if follow == "position":
+        rows: list[int | None] = [*range(len(plan) + 1)]
+    else:
+        rows = [0, *(max(layer.index for layer in slot.layers) + 1 for slot in plan)]
+    rows = [row if row is not None and row < plan.n_layers else None for row in rows]
+    return [*rows[:-1], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,11 +145,12 @@ class Trajectory:
 
 
 def read_lens(
-    lens: LogitLens,
+    lens: Lens,
     model: nn.Module,
     tokenizer: Any,
     text: Text | str,
     *,
+    follow: Follow = "layer",
     top_k: int = 10,
     max_tokens: int | None = None,
     stop: threading.Event | None = None,
@@ -126,6 +161,7 @@ def read_lens(
         lens: what turns residual stream states into logits.
         model: the model (or view) whose residual stream is read.
         tokenizer: its tokenizer.
+        follow: whether a tuned lens's translators follow their layer or their position; see `translators_of`.
         text: the text; what is beyond the model's context, or `max_tokens`, is left out, and `note` says so.
         top_k: how many of the likeliest tokens are kept a cell.
         stop: when set, the work ends with `Stopped`.
@@ -140,7 +176,7 @@ def read_lens(
     note = "" if limit == len(ids) else f"Only the first {limit:,} of {len(ids):,} tokens are read."
     ids = ids[:limit]
     stream = residuals(model, torch.tensor([ids], device=device_of(model)))
-    reader = _Reader(lens, stream.states, stream.logits, torch.tensor(ids), top_k)
+    reader = _Reader(lens, translators_of(plan_of(model), follow), stream, torch.tensor(ids), top_k)
     reader.read(stop)
     return Trajectory(
         tokens=tuple(token_strings(tokenizer, ids)),
@@ -157,9 +193,10 @@ class _Reader:
     """Fills arrays `[rows, seq]` with statistics, a chunk of cells at a time."""
 
     def __init__(
-        self, lens: LogitLens, states: torch.Tensor, final: torch.Tensor, ids: torch.Tensor, top_k: int
+        self, lens: Lens, translators: list[int | None], stream: Residuals, ids: torch.Tensor, top_k: int
     ) -> None:
-        self.lens, self.states, self.final = lens, states, final
+        self.lens, self.translators = lens, translators
+        self.states, self.final = states, final = stream.states, stream.logits
         self.targets = torch.cat([ids[1:], ids[-1:]]).to(states.device)
         rows, seq = states.shape[:2]
         self.statistics = {name: np.full((rows, seq), np.nan, dtype=np.float32) for name in STATISTICS}
@@ -181,7 +218,7 @@ class _Reader:
         self.statistics["target_probability"][:, -1] = np.nan
 
     def _chunk(self, rows: slice, columns: slice, final: torch.Tensor) -> None:
-        logp = self.lens.logits(self.states[rows, columns]).float().log_softmax(-1)
+        logp = self.lens.decode(self.states[rows, columns], self.translators[rows]).float().log_softmax(-1)
         probabilities = logp.exp()
         targets = self.targets[columns].expand(logp.shape[:2])[..., None]
         target_logp = logp.gather(-1, targets)

@@ -66,7 +66,7 @@ def check_single_list(model: nn.Module, path: str, n_layers: int) -> None:
     lists = [
         name
         for name, child in owner.named_children()
-        if isinstance(child, nn.ModuleList) and len(child) == n_layers and sum(p.numel() for p in child.parameters())
+        if isinstance(child, nn.ModuleList) and len(child) == n_layers and next(child.parameters(), None) is not None
     ]
     if len(lists) > 1 and n_layers > 1:
         raise RefusedPlanError(

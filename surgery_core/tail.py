@@ -7,6 +7,7 @@ model's own code, whatever the architecture does there.
 from __future__ import annotations
 
 import threading
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -55,13 +56,16 @@ class Tail:
         layer._surgery_hidden = self.hidden
         layer._surgery_extras = layer_extras(model)
 
-    def logits(self, hidden: torch.Tensor) -> torch.Tensor:
-        """Return the logits `[..., seq, vocab]` of hidden states `[..., seq, d_model]` as they leave a layer."""
+    def logits(self, hidden: torch.Tensor, *, grad: bool = False) -> torch.Tensor:
+        """Return the logits `[..., seq, vocab]` of hidden states `[..., seq, d_model]` as they leave a layer.
+
+        With `grad`, gradients flow back to the hidden states.
+        """
         flat = hidden.reshape(-1, hidden.shape[-2], self.d_model)
         ids = torch.zeros(flat.shape[:2], dtype=torch.long, device=flat.device)
         self.hidden.value = flat
         try:
-            with torch.inference_mode():
+            with nullcontext() if grad else torch.inference_mode():
                 output = self.model(input_ids=ids, use_cache=False).logits
         finally:
             self.hidden.value = None

@@ -1,4 +1,4 @@
-"""Model Surgery's server: `streamlit run app.py`.
+"""Model Surgery's server: `streamlit run app.py`, or `streamlit run app.py -- FOLDER` with a checkpoint of yours.
 
 The script that runs for each session is `surgery_ui/main.py`. It lies beside no `pages` folder, because Streamlit
 would start in its older multipage mode there.
@@ -6,19 +6,23 @@ would start in its older multipage mode there.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import streamlit as st
 
-from surgery_ui import prewarm
+from surgery_ui import startup
 
 
 @asynccontextmanager
 async def lifespan(_: st.App) -> AsyncIterator[None]:
-    """Open the default model in the background while the server starts."""
-    prewarm.start()
+    """Open the first model in the background while the server starts."""
+    startup.prewarm()
     yield
 
 
+if Path(sys.argv[0]).name == Path(__file__).name:  # another server's arguments are not ours
+    startup.offer(sys.argv[1:])
 app = st.App("surgery_ui/main.py", lifespan=lifespan)

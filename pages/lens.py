@@ -12,5 +12,5 @@ st.caption(
     "with the model's own head: the logit lens. Colour is the probability of the word in the cell."
 )
 text = lens_text()
-st.caption(present.describe(now.plan))
+st.caption(present.plain(present.describe(now.plan)))
 session.follow_sections([LensMap(now, text)])

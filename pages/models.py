@@ -17,5 +17,6 @@ st.subheader("Ready to open", anchor=False)
 choices_table(info)
 st.caption(
     "A folder with a Hugging Face checkpoint (config, tokenizer, safetensors) that you put into the models folder "
-    "appears here. A hub id such as org/name can be typed into the model field; it is downloaded once."
+    "appears here; streamlit run app.py \\-- FOLDER offers one that lies elsewhere. A hub id such as org/name can be "
+    "typed into the model field; it is downloaded once."
 )

@@ -10,7 +10,7 @@ from surgery_ui.writing import Writing
 
 now = session.require()
 st.header(present.title(now.loaded.info, now.plan), anchor=False)
-st.caption(present.describe(now.plan))
+st.caption(present.plain(present.describe(now.plan)))
 headline = st.container()
 
 st.subheader("Text", anchor=False)

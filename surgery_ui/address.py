@@ -10,7 +10,9 @@ from surgery_core.errors import SettingsError
 from surgery_core.generate import GenerationSettings
 
 MAX_VALUE = 2_000
-"""Longest prompt or lens text, in characters, that goes into the address; browsers and proxies cut long ones."""
+"""Longest text, in characters, that goes into the address; browsers and proxies cut long ones."""
+MAX_PLAN = 8_000
+"""Longest plan that goes into the address: one with the most slots that are allowed fits."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,9 @@ class Address:
     def parameters(self) -> dict[str, str]:
         """Return the address's parameters; what is left at its default is left out."""
         texts = {"model": self.model, "plan": self.plan, "prompt": self.prompt, "lens": self.lens, "own": self.own}
-        found = {name: text for name, text in texts.items() if text is not None and len(text) <= MAX_VALUE}
+        limits = {"plan": MAX_PLAN}
+        found = {name: text for name, text in texts.items() if text is not None}
+        found = {name: text for name, text in found.items() if len(text) <= limits.get(name, MAX_VALUE)}
         usual = GenerationSettings()
         for name, setting in SETTINGS.items():
             value = getattr(self.settings, setting.attribute)

@@ -10,6 +10,7 @@ import hashlib
 import os
 import threading
 from collections import OrderedDict
+from collections.abc import Hashable
 from typing import Any
 
 import streamlit as st
@@ -17,11 +18,12 @@ import streamlit as st
 from surgery_core.errors import TextError
 from surgery_core.generate import Generation, GenerationSettings, complete
 from surgery_core.lens import LogitLens, Trajectory, read_lens
+from surgery_core.material import Means, mean_contributions
 from surgery_core.measure import Progress, Reference, compare, reference
 from surgery_core.models import LoadedModel, load_model
 from surgery_core.plan import LayerPlan
 from surgery_core.results import Comparison, ScoreTable
-from surgery_core.text import Text, read_text
+from surgery_core.text import Text, bundled_texts, read_text
 from surgery_core.view import operate
 from surgery_ui.jobs import Job, Pool
 
@@ -39,16 +41,43 @@ def model_job(owner: str, name: str, *, allow_paths: bool = False) -> Job[Loaded
     return MODELS.request(owner, "model", key, lambda job: load_model(name, allow_paths=allow_paths))
 
 
+def open_models() -> list[LoadedModel]:
+    """Return the models that are in memory."""
+    return [job.result for job in MODELS.finished("model")]
+
+
+def donors(plan: LayerPlan) -> dict[str, LoadedModel]:
+    """Return the open models that a plan takes layers from; one that is not open is left out."""
+    wanted = {layer.donor for slot in plan for layer in slot.layers if layer.donor is not None}
+    return {one.info.name: one for one in open_models() if one.info.name in wanted} if wanted else {}
+
+
+def plan_key(plan: LayerPlan) -> tuple[Hashable, ...]:
+    """Return what a cache must key a plan on: its notation, and which models its donors are."""
+    return str(plan), *sorted(donor.info.key for donor in donors(plan).values())
+
+
+def view(loaded: LoadedModel, plan: LayerPlan) -> Any:
+    """Return the model that a plan describes, with the means and donors that it asks for.
+
+    Raises:
+        PlanError: when the plan cannot run on this model, or names a model that is not open.
+    """
+    averaged = any(layer.mean for slot in plan for layer in slot.layers)
+    means = mean_side(loaded.info.key, loaded) if averaged else None
+    return operate(loaded.model, plan, donors={name: one.model for name, one in donors(plan).items()}, means=means)
+
+
 def text_job(
     owner: str, lane: str, loaded: LoadedModel, plan: LayerPlan, prompt: str, settings: GenerationSettings
 ) -> Job[Generation]:
     """Continue a prompt under a plan; the job's text grows while it runs."""
 
     def work(job: Job[Generation]) -> Generation:
-        model = operate(loaded.model, plan)
+        model = view(loaded, plan)
         return complete(model, loaded.tokenizer, prompt, settings, on_text=job.write, stop=job.stop)
 
-    return WORK.request(owner, lane, ("text", loaded.info.key, str(plan), prompt, settings), work)
+    return WORK.request(owner, lane, ("text", loaded.info.key, plan_key(plan), prompt, settings), work)
 
 
 def table_job(owner: str, lane: str, loaded: LoadedModel, texts: tuple[Text, ...]) -> Job[ScoreTable]:
@@ -68,22 +97,28 @@ def comparison_job(
     def work(job: Job[Comparison]) -> Comparison:
         # Half of the bar is the base side, the other half this plan's.
         base = base_side(loaded.info.key, texts, loaded, job, lambda done, total: job.report(done, 2 * total))
-        model = operate(loaded.model, plan)
+        model = view(loaded, plan)
         progress = lambda done, total: job.report(total + done, 2 * total)  # noqa: E731
         return compare(base, model, loaded.tokenizer, texts, stop=job.stop, on_progress=progress)
 
-    return WORK.request(owner, lane, ("comparison", loaded.info.key, str(plan), texts), work)
+    return WORK.request(owner, lane, ("comparison", loaded.info.key, plan_key(plan), texts), work)
 
 
 def lens_job(owner: str, lane: str, loaded: LoadedModel, plan: LayerPlan, text: str) -> Job[Trajectory]:
     """Read the logit lens of a plan on a text."""
 
     def work(job: Job[Trajectory]) -> Trajectory:
-        model = operate(loaded.model, plan)
+        model = view(loaded, plan)
         checked = read_text(text, title="The text")
         return read_lens(LogitLens(model), model, loaded.tokenizer, checked, stop=job.stop)
 
-    return WORK.request(owner, lane, ("lens", loaded.info.key, str(plan), text), work)
+    return WORK.request(owner, lane, ("lens", loaded.info.key, plan_key(plan), text), work)
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def mean_side(key: tuple[str, ...], _loaded: LoadedModel) -> Means:
+    """Return the mean contributions of the unchanged model's layers over the bundled texts."""
+    return mean_contributions(_loaded.model, _loaded.tokenizer, bundled_texts())
 
 
 @st.cache_resource(max_entries=6, show_spinner=False)

@@ -89,9 +89,7 @@ def _notation() -> None:
         "Notation",
         key="notation",
         on_change=_take_notation,
-        help="0-4,6,5,7-11 runs the layers in that order; a layer that is not named is deleted. "
-        "5x3 repeats, (4-6)x2 repeats a block, 7-3 runs backwards, 7.attn and 7.mlp keep one half, "
-        "7*0.5 scales.",
+        help=NOTATION_HELP,
     )
     error = session.problem("notation")
     if isinstance(error, NotationError):
@@ -113,3 +111,17 @@ def _take_notation() -> None:
 
 
 MAX_NOTATION = 20_000
+NOTATION_HELP = """
+The layers in the order in which they run. A layer that is not named is deleted.
+
+| written | means |
+| --- | --- |
+| `0-4,6,5,7-11` | a new order |
+| `7-3` | layers 7 to 3, backwards |
+| `5x3`, `(4-6)x2` | repeated |
+| `7.attn`, `7.mlp` | only one half of layer 7 |
+| `7*0.5` | its contribution scaled |
+| `(4\\|5)` | both read the same input |
+| `mean(7)` | replaced by its mean contribution |
+| `other:7` | layer 7 of another open model |
+"""

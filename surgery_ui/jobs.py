@@ -143,6 +143,11 @@ class Pool:
             self._lock.notify()
         return job
 
+    def finished(self, kind: str) -> list[Job[Any]]:
+        """Return the jobs of a kind that have a result, the least recently wanted first."""
+        with self._lock:
+            return [job for key, job in self._jobs.items() if key[0] == kind and job.done and job.error is None]
+
     def leave(self, owner: str, lanes: Iterable[str] | None = None) -> None:
         """Let go of the owner's jobs, in these lanes or in all of them."""
         with self._lock:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from surgery_core.models import ModelChoice, ModelInfo, list_models
-from surgery_ui import present, session
+from surgery_ui import cached, present, session
 
 
 def facts_table(info: ModelInfo) -> None:
@@ -17,20 +17,28 @@ def facts_table(info: ModelInfo) -> None:
 
 
 def choices_table(info: ModelInfo) -> None:
-    """Show every model that lies ready, with a button that opens it."""
-    for choice in list_models():
-        with st.container(border=True, horizontal=True, vertical_alignment="center"):
-            with st.container(gap=None):
-                st.markdown(f"**{present.plain(choice.title)}**")
-                st.caption(_line(choice))
-            is_open = choice.name == info.name
-            st.button(
-                "Open" if not is_open else "In use",
-                key=f"open-{choice.name}",
-                disabled=is_open or choice.n_layers is None,
-                on_click=session.choose_model,
-                args=(choice.name,),
-            )
+    """Show every model that lies ready or is open on this server, with a button that opens it."""
+    in_memory = {one.info.name: one.info for one in cached.open_models()}
+    choices = list_models()
+    for choice in choices:
+        note = ", in memory" if choice.name in in_memory else ""
+        _card(choice.name, choice.title, _line(choice) + note, choice.name == info.name, choice.n_layers is not None)
+    for name in in_memory.keys() - {choice.name for choice in choices}:
+        _card(name, in_memory[name].title, f"{present.facts(in_memory[name])}, in memory", name == info.name, True)
+
+
+def _card(name: str, title: str, line: str, in_use: bool, usable: bool) -> None:
+    with st.container(border=True, horizontal=True, vertical_alignment="center"):
+        with st.container(gap=None):
+            st.markdown(f"**{present.plain(title)}**")
+            st.caption(line)
+        st.button(
+            "In use" if in_use else "Open",
+            key=f"open-{name}",
+            disabled=in_use or not usable,
+            on_click=session.choose_model,
+            args=(name,),
+        )
 
 
 def _line(choice: ModelChoice) -> str:

@@ -27,6 +27,7 @@ def own_text_form() -> None:
             if text is not None:
                 st.button("Take it out", key="own-remove", type="tertiary", on_click=_remove)
         st.file_uploader("Or upload a file", ["txt", "md"], key="own-file", max_upload_size=1, on_change=_take_file)
+        st.caption("It stays in the server's memory for a while, so that a reload or a copied link finds it.")
     show_problem("own")
 
 

@@ -60,6 +60,16 @@ class Scores:
             frame = pd.concat([result.frame() for result in results], ignore_index=True)
             target = self._table if self._grid is None else self._grid
             self._grid = _grid(target, frame)
+            self._say_stride(frame)
+
+    def _say_stride(self, frame: pd.DataFrame) -> None:
+        long = frame[frame["stride"].notna()]
+        if len(long) and "stride" not in self._drawn:
+            self._drawn.add("stride")
+            self._table.caption(
+                f"Texts longer than the model's context are read in windows of {long['context'].iloc[0]:,} tokens, "
+                f"{int(long['stride'].iloc[0]):,} apart; every token is scored once."
+            )
 
     def _show_progress(self) -> None:
         waiting = [job for job in self.jobs if not job.done]

@@ -16,14 +16,14 @@ import streamlit as st
 
 from surgery_core.errors import SurgeryError, TextError
 from surgery_core.generate import GenerationSettings
-from surgery_core.models import DEFAULT_MODEL, LoadedModel
+from surgery_core.models import LoadedModel
 from surgery_core.plan import LayerPlan
 from surgery_core.text import Text, bundled_prompts
-from surgery_core.view import operate
-from surgery_ui import cached
+from surgery_ui import cached, present
 from surgery_ui.address import Address
 from surgery_ui.history import History
 from surgery_ui.jobs import Job
+from surgery_ui.startup import first_model
 
 TICK = 0.04
 """Seconds between two looks at running jobs: short enough for text to stream."""
@@ -138,7 +138,7 @@ def change(control: str, edit: Callable[[LayerPlan], LayerPlan]) -> bool:
     problems.pop(control, None)
     try:
         plan = edit(history().plan)
-        operate(st.session_state["loaded"].model, plan)
+        cached.view(st.session_state["loaded"], plan)
     except SurgeryError as error:
         problems[control] = error
         return False
@@ -243,7 +243,7 @@ def _adopt(found: Address, fresh: bool) -> None:
     state["problems"].pop("address", None)
     if found.problems:
         state["problems"]["address"] = SurgeryError(" ".join(found.problems))
-    state["model"] = found.model or state.get("model", DEFAULT_MODEL)
+    state["model"] = found.model or state.get("model", first_model())
     state["wanted_plan"] = found.plan
     state["settings"] = found.settings if fresh or found.settings != GenerationSettings() else state["settings"]
     for name, said in (("prompt", found.prompt), ("lens", found.lens)):
@@ -254,12 +254,12 @@ def _adopt(found: Address, fresh: bool) -> None:
 def _open_model() -> None:
     """Open the wanted model; where that fails, say so and go on with the one that was open, or the default."""
     state = st.session_state
-    for name in dict.fromkeys((state["model"], state.get("loaded_name"), DEFAULT_MODEL)):
+    for name in dict.fromkeys((state["model"], state.get("loaded_name"), first_model())):
         if name is None:
             continue
         job = cached.model_job(state["owner"], name)
         if not job.done:
-            with st.spinner(f"Opening {name}"):
+            with st.spinner(f"Opening {present.plain(name)}"):
                 follow([job], lambda: None)
         if job.error is None:
             return _use(name, job.result)

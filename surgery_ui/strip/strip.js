@@ -233,7 +233,7 @@ class Strip {
       "aria-keyshortcuts": "Enter Delete Space Shift+ArrowLeft Shift+ArrowRight",
     });
     chip.append(slot.name);
-    chip.title = slot.layer === null ? `${slot.name}: they read the same input` : "";
+    chip.title = slot.layers?.length > 1 ? `${slot.name}: they read the same input` : "";
     if (note) chip.append(element("small", {}, note));
     chip.classList.toggle("changed", moved || copy || note !== "" || slot.layer === null);
     chip.classList.toggle("moved", moved);

@@ -12,7 +12,8 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,35 @@ def chromium() -> Iterator[Any]:
 
 
 @pytest.fixture(scope="session")
-def server(chromium: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with a copy of the bundled model, which nothing changes while the tests run."""
+    folder = tmp_path_factory.mktemp("models")
+    shutil.copytree(ROOT / "models" / "fable", folder / "fable")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def expected(models: Path) -> Callable[[str], tuple[str, ...]]:
+    """Return the function from a plan to perplexity, agreement and KL over the bundled texts, as the page writes them."""
+    from surgery_core.measure import compare
+    from surgery_core.models import load_model
+    from surgery_core.text import bundled_texts
+    from surgery_core.view import operate
+
+    loaded = load_model(str(models / "fable"))
+
+    def measure(notation: str) -> tuple[str, ...]:
+        operated = operate(loaded.model, notation)
+        result = compare(loaded.model, operated, loaded.tokenizer, bundled_texts())
+        perplexity = result.operated.perplexity
+        digits = 2 if perplexity < 10 else 1 if perplexity < 100 else 0
+        return f"{perplexity:,.{digits}f}", f"{result.top1:.1%}", f"{result.kl:.3f} nats"
+
+    return cache(measure)
+
+
+@pytest.fixture(scope="session")
+def server(chromium: Any, models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Return the address of the app, started as a person starts it."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -71,7 +100,8 @@ def server(chromium: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     command += [f"--server.port={port}", "--server.address=127.0.0.1"]
     log = tmp_path_factory.mktemp("server") / "log.txt"
     with log.open("wb") as output:
-        process = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT)
+        environment = os.environ | {"MODEL_SURGERY_MODELS": str(models)}
+        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT)
     try:
         _wait_until_healthy(f"http://127.0.0.1:{port}", process, log)
         yield f"http://127.0.0.1:{port}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from functools import cache
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -14,30 +13,10 @@ from playwright.sync_api import expect
 from tests.browser.driver import await_plan, chip, drag, figures, order, plan, settle, texts, type_notation
 
 Visit = Callable[..., Any]
+Expected = Callable[[str], tuple[str, ...]]
 
 
-@cache
-def expected(notation: str) -> tuple[str, str, str]:
-    """Return perplexity, agreement and KL of a plan over the bundled texts, from the core, as the page writes them."""
-    from surgery_core.measure import compare
-    from surgery_core.models import load_model
-    from surgery_core.text import bundled_texts
-    from surgery_core.view import operate
-
-    loaded = _loaded(load_model)
-    operated = operate(loaded.model, notation)
-    result = compare(loaded.model, operated, loaded.tokenizer, bundled_texts())
-    perplexity = result.operated.perplexity
-    digits = 2 if perplexity < 10 else 1 if perplexity < 100 else 0
-    return f"{perplexity:,.{digits}f}", f"{result.top1:.1%}", f"{result.kl:.3f} nats"
-
-
-@cache
-def _loaded(load: Callable[[str], Any]) -> Any:
-    return load("fable")
-
-
-def test_a_dragged_chip_moves_its_layer_and_the_numbers_are_the_cores(visit: Visit) -> None:
+def test_a_dragged_chip_moves_its_layer_and_the_numbers_are_the_cores(visit: Visit, expected: Expected) -> None:
     page = visit()
     drag(page, chip(page, 9), chip(page, 1))
     await_plan(page, "0,9,1-8,10-11")
@@ -60,7 +39,7 @@ def test_a_chip_is_dragged_to_the_tray_and_back(visit: Visit) -> None:
     await_plan(page, "0-11")
 
 
-def test_the_keyboard_moves_deletes_and_keeps_its_place(visit: Visit) -> None:
+def test_the_keyboard_moves_deletes_and_keeps_its_place(visit: Visit, expected: Expected) -> None:
     page = visit()
     chip(page, 5).focus()
     page.keyboard.press("Shift+ArrowRight")
@@ -105,7 +84,7 @@ def test_the_chips_menu_repeats_halves_scales_and_replaces(visit: Visit) -> None
     assert menu.is_hidden()
 
 
-def test_quick_edits_end_at_the_last_one(visit: Visit) -> None:
+def test_quick_edits_end_at_the_last_one(visit: Visit, expected: Expected) -> None:
     page = visit()
     chip(page, 1).focus()
     for _ in range(6):
@@ -115,7 +94,7 @@ def test_quick_edits_end_at_the_last_one(visit: Visit) -> None:
     assert figures(page) == expected("0,2-7,1,8-11")
 
 
-def test_notation_undo_redo_reset_and_the_back_button(visit: Visit) -> None:
+def test_notation_undo_redo_reset_and_the_back_button(visit: Visit, expected: Expected) -> None:
     page = visit()
     type_notation(page, "0-4, 6, 5, 7-11")
     await_plan(page, "0-4,6,5,7-11")
@@ -132,7 +111,7 @@ def test_notation_undo_redo_reset_and_the_back_button(visit: Visit) -> None:
     assert order(page)[5:7] == ["L6", "L5"]
 
 
-def test_pages_and_a_reload_keep_the_plan_and_its_results(visit: Visit) -> None:
+def test_pages_and_a_reload_keep_the_plan_and_its_results(visit: Visit, expected: Expected) -> None:
     page = visit("/?plan=0-6,8-11")
     before = figures(page), texts(page)
     page.get_by_role("link", name="Lens").click()
@@ -162,7 +141,7 @@ def test_a_copied_link_shows_the_same_to_somebody_else(visit: Visit) -> None:
     assert texts(other)[0].startswith("The old woman")
 
 
-def test_two_people_see_their_own_results(visit: Visit) -> None:
+def test_two_people_see_their_own_results(visit: Visit, expected: Expected) -> None:
     first, second = visit("/?plan=0-5,7-11"), visit("/?plan=11-0")
     type_notation(second, "0-9,11")
     type_notation(first, "0,2-11")
@@ -246,8 +225,15 @@ def test_a_finger_drags_after_a_long_press_and_taps_open_the_menu(visit: Visit) 
     await_plan(page, "0-1,8,2-3,5-7,9-11")
 
 
-@pytest.mark.parametrize("address", ["/?plan=0,2,1,3-11", "/lens?plan=0,2,1,3-11", "/models"])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(
+    ("address", "scheme"),
+    [
+        ("/?plan=0,2,1,3-11", "light"),
+        ("/?plan=0,2,1,3-11", "dark"),
+        ("/lens?plan=0,2-11", "dark"),
+        ("/models", "light"),
+    ],
+)
 def test_a_phone_has_nothing_cut_off_and_no_request_leaves(
     visit: Visit, address: str, scheme: str, server: str
 ) -> None:
@@ -262,3 +248,23 @@ def test_a_phone_has_nothing_cut_off_and_no_request_leaves(
     assert main.evaluate("main => Math.max(main.scrollWidth, document.documentElement.scrollWidth)") <= 390
     assert not failed
     assert {urlsplit(url).netloc for url in asked if url.startswith("http")} == {urlsplit(server).netloc}
+
+
+def test_text_streams_in_while_it_is_written(visit: Visit) -> None:
+    page = visit("/?length=256")
+    chip(page, 6).focus()
+    lengths = page.evaluate(
+        """async () => {
+            const after = () => [...document.querySelectorAll('[data-testid="stHtml"]')][1]?.innerText.length ?? 0;
+            const seen = new Set();
+            document.activeElement.shadowRoot.activeElement.dispatchEvent(
+                new KeyboardEvent('keydown', {key: 'Delete', bubbles: true, composed: true}));
+            for (const start = performance.now(); performance.now() - start < 8000 && seen.size < 8; ) {
+                seen.add(after());
+                await new Promise((done) => setTimeout(done, 20));
+            }
+            return [...seen];
+        }"""
+    )
+    assert len(lengths) >= 5
+    assert lengths == sorted(lengths)

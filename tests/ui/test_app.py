@@ -130,8 +130,7 @@ def test_notation_changes_the_plan_the_strip_and_the_address(open_app: Open) -> 
         ("5x99999999", ""),
         ("0-3\0", ""),
         ("0,🙂", ""),
-        ("mean(1)", "cannot be run yet"),
-        ("other:1", "cannot be run yet"),
+        ("nobody:1", "nobody"),
         ("0" + ",0" * 30_000, "characters long"),
     ],
 )
@@ -146,6 +145,15 @@ def test_bad_notation_is_explained_beside_the_field_and_loses_nothing(open_app: 
     assert plan(app) == "0,2,1,3"
     assert (metrics(app), written(app)) == before[:2]
     assert table(app).equals(before[2])
+
+
+@pytest.mark.parametrize("notation", ["0,mean(1),2-3", "0,(1|2),3", "0-2,other:3"])
+def test_means_parallel_layers_and_layers_of_an_open_model_run(open_app: Open, notation: str) -> None:
+    open_app(model="other")
+    app = type_notation(open_app(), notation)
+    assert not app.error
+    assert plan(app) == notation
+    assert len(written(app)) == 2
 
 
 def test_the_error_points_at_the_character(open_app: Open) -> None:

@@ -1,0 +1,91 @@
+"""What happens once, when the server starts: models given on the command line, and the first one opened ahead."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from surgery_core.models import DEFAULT_MODEL, FOLDERS_VARIABLE
+
+if TYPE_CHECKING:
+    from surgery_core.models import LoadedModel
+    from surgery_ui.jobs import Job
+
+FIRST_VARIABLE = "MODEL_SURGERY_FIRST"
+"""Environment variable with the name of the model that a new session opens."""
+
+_log = logging.getLogger(__name__)
+
+
+def first_model() -> str:
+    """Return the name of the model that a new session opens."""
+    return os.environ.get(FIRST_VARIABLE) or DEFAULT_MODEL
+
+
+def offer(paths: Sequence[str]) -> None:
+    """Offer the checkpoints in these folders, and open the first one at first: `streamlit run app.py -- FOLDER`.
+
+    Raises:
+        SystemExit: where there is no such folder; the server does not start.
+    """
+    folders = [Path(path).expanduser().resolve() for path in paths]
+    missing = [str(folder) for folder in folders if not folder.is_dir()]
+    if missing:
+        raise SystemExit(
+            f"There is no folder {', '.join(missing)}. Give the folder of a checkpoint, or one with several."
+        )
+    if folders:
+        listed = filter(None, os.environ.get(FOLDERS_VARIABLE, "").split(os.pathsep))
+        os.environ[FOLDERS_VARIABLE] = os.pathsep.join([*map(str, folders), *listed])
+        if (folders[0] / "config.json").is_file():
+            os.environ[FIRST_VARIABLE] = folders[0].name
+
+
+def prewarm() -> threading.Thread:
+    """Import the heavy libraries, open the first model and compute its base side, in a thread of their own."""
+    thread = threading.Thread(target=_run, name="prewarm", daemon=True)
+    thread.start()
+    return thread
+
+
+def _run() -> None:
+    try:
+        warm()
+    except Exception:  # noqa: BLE001 - the server must come up; the first session shows what is wrong
+        _log.exception("The first model could not be opened in advance.")
+
+
+def warm() -> None:
+    """Do the work of `prewarm` and wait for it."""
+    from surgery_core.devices import use_threads
+    from surgery_ui import cached
+
+    use_threads(1)
+    opening = cached.model_job("prewarm", first_model())
+    opening.wait()
+    # What is there now lives as long as the process; the garbage collector need not look at it again.
+    gc.freeze()
+    for job in _first_page(opening.result):
+        while not job.wait(1.0):
+            job.look()
+
+
+def _first_page(loaded: LoadedModel) -> list[Job[Any]]:
+    """Request what the first page shows, and the first preset, so that the first edit finds everything warm."""
+    from surgery_core.generate import GenerationSettings
+    from surgery_core.plan import LayerPlan
+    from surgery_core.presets import PRESETS
+    from surgery_core.text import bundled_texts
+    from surgery_ui import cached, session
+
+    texts, prompt, settings = bundled_texts(), session.default_prompt(), GenerationSettings()
+    plans = (LayerPlan.identity(loaded.info.n_layers), PRESETS[0].apply(loaded.info.n_layers))
+    jobs: list[Job[Any]] = [cached.table_job("prewarm", "table", loaded, texts)]
+    for number, plan in enumerate(plans):
+        jobs.append(cached.text_job("prewarm", f"text-{number}", loaded, plan, prompt, settings))
+    return [*jobs, cached.comparison_job("prewarm", "scores", loaded, plans[1], texts)]

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from surgery_core.errors import (
         AnatomyError,
         InputError,
+        LensError,
         ModelError,
         ModelLoadError,
         NotationError,
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
     from surgery_core.export import export_model
     from surgery_core.generate import Generation, GenerationSettings, complete, generate
     from surgery_core.lens import LogitLens, Trajectory, read_lens
+    from surgery_core.lens_files import load_lens, save_lens
+    from surgery_core.lens_training import LensTraining, lens_quality, train_lens
     from surgery_core.material import Means, mean_contributions
     from surgery_core.measure import Reference, compare, reference, score
     from surgery_core.models import DEFAULT_MODEL, LoadedModel, ModelChoice, ModelInfo, list_models, load_model
@@ -57,15 +60,18 @@ if TYPE_CHECKING:
         token_strings,
         visible,
     )
+    from surgery_core.tuned_lens import Translators, TunedLens
     from surgery_core.view import operate
 
 _MODULES = {
     "anatomy": "Anatomy inspect_model",
-    "errors": "AnatomyError InputError ModelError ModelLoadError NotYetError NotationError PlanError RecipeError "
+    "errors": "AnatomyError InputError LensError ModelError ModelLoadError NotYetError NotationError PlanError RecipeError "
     "RefusedPlanError SettingsError Stopped SurgeryError TextError",
     "export": "export_model",
     "generate": "Generation GenerationSettings complete generate",
     "lens": "LogitLens Trajectory read_lens",
+    "lens_files": "load_lens save_lens",
+    "lens_training": "LensTraining lens_quality train_lens",
     "material": "Means mean_contributions",
     "measure": "Reference compare reference score",
     "models": "DEFAULT_MODEL LoadedModel ModelChoice ModelInfo list_models load_model",
@@ -78,6 +84,7 @@ _MODULES = {
     "run": "Report operated_model run_recipe",
     "skills": "Skill SkillResult load_skills score_skills",
     "text": "MAX_TEXT_BYTES Prompt Text bundled_prompts bundled_texts read_text token_strings visible",
+    "tuned_lens": "Translators TunedLens",
     "view": "operate",
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names.split()}
@@ -94,6 +101,8 @@ __all__ = [  # noqa: RUF022
     "InputError",
     "Layer",
     "LayerPlan",
+    "LensError",
+    "LensTraining",
     "LoadedModel",
     "LogitLens",
     "MAX_SLOTS",
@@ -127,6 +136,8 @@ __all__ = [  # noqa: RUF022
     "TextError",
     "TextScore",
     "Trajectory",
+    "Translators",
+    "TunedLens",
     "bundled_prompts",
     "bundled_texts",
     "compare",
@@ -134,7 +145,9 @@ __all__ = [  # noqa: RUF022
     "export_model",
     "generate",
     "inspect_model",
+    "lens_quality",
     "list_models",
+    "load_lens",
     "load_model",
     "load_skills",
     "mean_contributions",
@@ -145,9 +158,11 @@ __all__ = [  # noqa: RUF022
     "read_text",
     "reference",
     "run_recipe",
+    "save_lens",
     "score",
     "score_skills",
     "token_strings",
+    "train_lens",
     "visible",
 ]
 

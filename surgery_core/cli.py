@@ -1,4 +1,4 @@
-"""The command line: `python -m surgery_core {info,run,lens,skills,preflight,export}`.
+"""The command line: `python -m surgery_core {info,run,lens,train-lens,skills,preflight,export}`.
 
 A command reads its arguments, makes one call into the library and returns what to write; `main` writes it as text,
 JSON or CSV. An error is one sentence on standard error, and the exit code is 2; a preflight that fails has code 1.
@@ -62,6 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_info(menu)
     _add_run(menu)
     _add_lens(menu)
+    _add_train_lens(menu)
     _add_skills(menu)
     _add_preflight(menu)
     _add_export(menu)
@@ -111,12 +112,21 @@ def _add_run(menu: Commands) -> None:
 
 
 def _add_lens(menu: Commands) -> None:
-    parser = _add(menu, "lens", commands.lens, "Show what each layer would predict next, by the logit lens.")
+    parser = _add(menu, "lens", commands.lens, "Show what each layer would predict next.")
     _add_plan(parser)
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--prompt", metavar="TEXT", help="the text to read")
     what.add_argument("--text", metavar="FILE", help="a file to read, - for standard input")
+    parser.add_argument("--tuned", metavar="FOLDER", help="read through this tuned lens (default: the logit lens)")
     parser.add_argument("--positions", type=int, default=8, metavar="N", help="show the last N tokens (default: 8)")
+
+
+def _add_train_lens(menu: Commands) -> None:
+    parser = _add(menu, "train-lens", commands.train_lens, "Train a tuned lens for a model and save it.")
+    parser.add_argument("--to", required=True, metavar="FOLDER", help="where the lens is written")
+    parser.add_argument("--text", action="append", metavar="FILE", help="what to train on (default: the bundled texts)")
+    parser.add_argument("--steps", type=int, metavar="N", help="steps of training (default: 150)")
+    parser.add_argument("--seed", type=int, metavar="N", help="of the order of the texts (default: 0)")
 
 
 def _add_skills(menu: Commands) -> None:

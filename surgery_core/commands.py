@@ -19,6 +19,7 @@ from surgery_core.terminal import Output, paragraph, progress, table
 if TYPE_CHECKING:
     import pandas as pd
 
+    from surgery_core.lens import Lens
     from surgery_core.models import LoadedModel
     from surgery_core.plan import LayerPlan
     from surgery_core.recipe import Recipe
@@ -56,7 +57,7 @@ def run(arguments: argparse.Namespace) -> Output:
 
 def lens(arguments: argparse.Namespace) -> Output:
     """Return what each layer would predict next at the last tokens of a text."""
-    from surgery_core.lens import LogitLens, read_lens
+    from surgery_core.lens import read_lens
     from surgery_core.text import visible
 
     if arguments.positions < 1:
@@ -64,7 +65,9 @@ def lens(arguments: argparse.Namespace) -> Output:
     text = arguments.prompt if arguments.text is None else _read_file(arguments.text).text
     loaded = _load(arguments)
     model = _operated(loaded, arguments)
-    frame = read_lens(LogitLens(model), model, loaded.tokenizer, _first_prompt() if text is None else text).frame()
+    frame = read_lens(
+        _lens(model, arguments.tuned), model, loaded.tokenizer, _first_prompt() if text is None else text
+    ).frame()
     frame = frame[frame["position"] > frame["position"].max() - arguments.positions]
     grid = [
         {"layer": cells["layer"].iloc[0]}
@@ -72,6 +75,31 @@ def lens(arguments: argparse.Namespace) -> Output:
         for _, cells in frame.groupby("row")
     ]
     return Output(table(grid), _rows(frame), _rows(frame))
+
+
+def train_lens(arguments: argparse.Namespace) -> Output:
+    """Train a tuned lens, save it, and return how well both lenses read each layer."""
+    from surgery_core.lens_files import save_lens
+    from surgery_core.lens_training import LensTraining, lens_quality
+    from surgery_core.lens_training import train_lens as train
+    from surgery_core.text import bundled_texts
+
+    given = {name: getattr(arguments, name) for name in ("steps", "seed") if getattr(arguments, name) is not None}
+    settings = LensTraining(**given)
+    texts = tuple(_read_file(path) for path in arguments.text or ()) or bundled_texts()
+    loaded = _load(arguments)
+    with progress("Training") as update:
+        trained = train(
+            loaded.model,
+            loaded.tokenizer,
+            texts,
+            settings,
+            name=loaded.info.name,
+            on_progress=lambda state: update(state.step, state.steps),
+        )
+    save_lens(trained, arguments.to)
+    rows = _rows(lens_quality(loaded.model, loaded.tokenizer, trained, bundled_texts()))
+    return Output(f"Saved in {arguments.to}. KL to the output, in nats:\n\n{table(rows)}", rows, rows)
 
 
 def skills(arguments: argparse.Namespace) -> Output:
@@ -113,6 +141,14 @@ def export(arguments: argparse.Namespace) -> Output:
     folder = export_model(loaded, plan, arguments.to)
     facts = {"folder": str(folder), "plan": str(plan), "layers": len(plan)}
     return Output(f"Saved {facts['layers']} layers in {facts['folder']}", [facts], facts)
+
+
+def _lens(model: Any, folder: str | None) -> Lens:
+    from surgery_core.lens import LogitLens
+    from surgery_core.lens_files import load_lens
+    from surgery_core.tuned_lens import TunedLens
+
+    return LogitLens(model) if folder is None else TunedLens(model, load_lens(folder))
 
 
 def _columns(frame: pd.DataFrame, *names: str) -> Iterable[tuple[Any, ...]]:

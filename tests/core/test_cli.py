@@ -17,7 +17,7 @@ from surgery_core.recipe import Recipe
 from surgery_core.terminal import table, write_json
 
 ROOT = Path(__file__).resolve().parents[2]
-COMMANDS = ("info", "run", "lens", "skills", "preflight", "export")
+COMMANDS = ("info", "run", "lens", "train-lens", "skills", "preflight", "export")
 
 
 @pytest.fixture(autouse=True)
@@ -131,6 +131,24 @@ def test_lens_shows_a_line_a_layer_of_the_plan(capsys: pytest.CaptureFixture[str
     assert json.loads(output(capsys, *arguments, "--json"))[0]["token"] == "c"
 
 
+def test_a_lens_is_trained_saved_and_read_through(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, story: str
+) -> None:
+    folder = str(tmp_path / "lens")
+    (tmp_path / "long.txt").write_text("The old woman had a cat and a dog. " * 20, encoding="utf-8")
+    texts = ("--text", story, "--text", str(tmp_path / "long.txt"))
+    quality = json.loads(
+        output(capsys, "train-lens", "--model", "tiny", "--to", folder, *texts, "--steps", "3", "--json")
+    )
+    assert [row["layer"] for row in quality] == [0, 1, 2, 3]
+    assert any(row["tuned_lens"] != row["logit_lens"] for row in quality)
+    read = ("lens", "--model", "tiny", "--plan", "0,3", "--prompt", "A cat.", "--csv")
+    tuned, logit = rows(output(capsys, *read, "--tuned", folder)), rows(output(capsys, *read))
+    assert [cell["kl"] for cell in tuned] != [cell["kl"] for cell in logit]
+    # the last row is the model's own output, which no translator touches
+    assert [cell["top"] for cell in tuned[-6:]] == [cell["top"] for cell in logit[-6:]]
+
+
 def test_skills_shows_both_sides_of_every_skill(capsys: pytest.CaptureFixture[str]) -> None:
     found = json.loads(output(capsys, "skills", "--model", "tiny", "--plan", "0-3", "--json"))
     assert len(found) >= 6
@@ -192,6 +210,8 @@ def test_standard_input_is_a_text(capsys: pytest.CaptureFixture[str], monkeypatc
         (("run", "--recipe", "/nowhere/x.toml"), "cannot be read"),
         (("lens", "--model", "tiny", "--prompt", ""), "at least 1"),
         (("lens", "--model", "tiny", "--prompt", "a", "--positions", "0"), "--positions is 0"),
+        (("lens", "--model", "tiny", "--prompt", "a", "--tuned", "/nowhere"), "/nowhere"),
+        (("train-lens", "--model", "tiny", "--to", "x", "--steps", "0"), "0 steps"),
         (("skills", "--model", "tiny", "--plan", "4"), "no layer 4"),
     ],
 )

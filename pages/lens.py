@@ -4,6 +4,7 @@ import streamlit as st
 
 from surgery_ui import present, session
 from surgery_ui.lens_map import LensMap, lens_text
+from surgery_ui.sections import follow_sections
 
 now = session.require()
 st.header("What each layer would say next", anchor=False)
@@ -13,4 +14,4 @@ st.caption(
 )
 text = lens_text()
 st.caption(present.plain(present.describe(now.plan)))
-session.follow_sections([LensMap(now, text)])
+follow_sections([LensMap(now, text)])

@@ -6,6 +6,7 @@ from surgery_ui import present, session
 from surgery_ui.details import Details
 from surgery_ui.own_text import own_text_form
 from surgery_ui.scores import Scores
+from surgery_ui.sections import follow_sections
 from surgery_ui.writing import Writing
 
 now = session.require()
@@ -23,4 +24,4 @@ sections = [writing, scores]
 if not now.plan.is_identity:
     sections.append(Details(now, scores))
 
-session.follow_sections(sections)
+follow_sections(sections)

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
 
 import streamlit as st
 
@@ -22,11 +21,8 @@ from surgery_core.text import Text, bundled_prompts
 from surgery_ui import cached, present
 from surgery_ui.address import Address
 from surgery_ui.history import History
-from surgery_ui.jobs import Job
+from surgery_ui.sections import follow
 from surgery_ui.startup import first_model
-
-TICK = 0.04
-"""Seconds between two looks at running jobs: short enough for text to stream."""
 
 ADDRESS_DELAY = 0.3
 """Seconds within which a browser that was told a new address may still send the old one by itself."""
@@ -44,17 +40,6 @@ class Experiment:
     def identity(self) -> LayerPlan:
         """Return the plan of the unchanged model."""
         return LayerPlan.identity(self.plan.n_layers)
-
-
-class Section(Protocol):
-    """A part of a page that draws results as they come."""
-
-    @property
-    def jobs(self) -> list[Job[Any]]:
-        """Return the jobs that it waits for."""
-
-    def show(self) -> None:
-        """Draw what is new."""
 
 
 def begin() -> None:
@@ -188,32 +173,6 @@ def set_problem(control: str, error: SurgeryError | None) -> None:
     st.session_state["problems"].pop(control, None)
     if error is not None:
         st.session_state["problems"][control] = error
-
-
-def follow(jobs: list[Job[Any]], show: Callable[[], None]) -> None:
-    """Look at running jobs, and call `show` whenever one may have news, until all are done.
-
-    Touching the session's state gives Streamlit the chance to stop this run when the person changes something.
-    """
-    while True:
-        running = [job for job in jobs if not job.done]
-        show()
-        if not running:
-            return
-        for job in running:
-            job.look()
-        running[0].wait(TICK)
-        _ = st.session_state["owner"]
-
-
-def follow_sections(sections: Sequence[Section]) -> None:
-    """Draw the sections of a page until all of their jobs are done."""
-
-    def show() -> None:
-        for section in sections:
-            section.show()
-
-    follow([job for section in sections for job in section.jobs], show)
 
 
 def _is_news(parameters: dict[str, str]) -> bool:

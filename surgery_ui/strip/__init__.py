@@ -13,11 +13,13 @@ from surgery_core.plan import MAX_SLOTS, LayerPlan
 
 KEY = "strip"
 _HERE = Path(__file__).parent
+_SCRIPTS = ("strip.js", "drag.js", "menu.js", "slots.js")
+"""One module for the browser, in files by subject; the first has the class that the next two add to."""
 _mount = st.components.v2.component(
     "model_surgery_strip",
     html=(_HERE / "strip.html").read_text(encoding="utf-8"),
     css=(_HERE / "strip.css").read_text(encoding="utf-8"),
-    js=(_HERE / "strip.js").read_text(encoding="utf-8"),
+    js="\n".join((_HERE / name).read_text(encoding="utf-8") for name in _SCRIPTS),
 )
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from surgery_core.errors import SettingsError, Stopped
+from surgery_core.errors import SettingsError, Stopped, SurgeryError
 from surgery_core.generate import Generation, GenerationSettings
 from surgery_core.text import bundled_prompts
 from surgery_ui import cached, present, session
@@ -31,7 +32,7 @@ class Writing:
         self._trouble = st.container()
         self._places = _columns(bool(now.plan.is_identity))
         self._elements: dict[str, DeltaGenerator] = {}
-        self._shown: dict[str, tuple[str, bool]] = {}
+        self._shown: dict[str, tuple[_Seen, str]] = {}
 
     @property
     def jobs(self) -> list[Job[Any]]:
@@ -40,34 +41,44 @@ class Writing:
 
     def show(self) -> None:
         """Draw what is new."""
-        texts = {side: _text(job) for side, job in self._jobs.items()}
-        for side, job in self._jobs.items():
-            other = texts.get("before" if side == "after" else "after", "")
-            state = (texts[side] + "\0" + other, job.done)
-            if self._shown.get(side) == state:
+        seen = {side: _look(job) for side, job in self._jobs.items()}
+        for side, now in seen.items():
+            other = seen.get("before" if side == "after" else "after", _Seen("")).text
+            if self._shown.get(side) == (now, other):
                 continue
-            self._shown[side] = state
-            if job.done and job.error is not None:
-                self._fail(side, job)
+            self._shown[side] = (now, other)
+            if now.error is not None:
+                self._fail(now.error)
             else:
-                self._draw(side, present.continuation(self._prompt, texts[side], other), job)
+                self._draw(side, now, other)
 
-    def _draw(self, side: str, body: str, job: Job[Generation]) -> None:
-        place = self._places[side]
-        if side in self._elements:
-            self._elements[side].html(body)
-        else:
-            self._elements[side] = place.html(body)
-        if job.done and f"{side}-note" not in self._elements:
-            self._elements[f"{side}-note"] = place.caption(present.written(job.result))
+    def _draw(self, side: str, now: _Seen, other: str) -> None:
+        body = present.continuation(self._prompt, now.text, other)
+        place = self._elements.get(side, self._places[side])
+        self._elements[side] = place.html(body)
+        if now.generation is not None and f"{side}-note" not in self._elements:
+            self._elements[f"{side}-note"] = self._places[side].caption(present.written(now.generation))
 
-    def _fail(self, side: str, job: Job[Generation]) -> None:
-        if not isinstance(job.error, Stopped) and "error" not in self._elements:
-            self._elements["error"] = self._trouble.error(present.plain(str(job.error)))
+    def _fail(self, error: SurgeryError) -> None:
+        if not isinstance(error, Stopped) and "error" not in self._elements:
+            self._elements["error"] = self._trouble.error(present.plain(str(error)))
 
 
-def _text(job: Job[Generation]) -> str:
-    return job.result.text if job.done and job.error is None else job.text
+@dataclass(frozen=True)
+class _Seen:
+    """A job at one moment. It may finish between two looks, so a round of drawing looks once."""
+
+    text: str
+    generation: Generation | None = None
+    error: SurgeryError | None = None
+
+
+def _look(job: Job[Generation]) -> _Seen:
+    if not job.done:
+        return _Seen(job.text)
+    if job.error is not None:
+        return _Seen(job.text, error=job.error)
+    return _Seen(job.result.text, job.result)
 
 
 def _columns(identity: bool) -> dict[str, DeltaGenerator]:

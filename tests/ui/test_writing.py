@@ -1,0 +1,39 @@
+"""A job that ends between two looks of one round of drawing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from surgery_core.errors import TextError
+from surgery_ui.jobs import Job
+from surgery_ui.writing import _look
+
+
+class LateFailure(Job[Any]):
+    """A job that fails right after it was asked whether it is done."""
+
+    def __init__(self) -> None:
+        def fail(job: Job[Any]) -> Any:
+            raise TextError("Too late.")
+
+        super().__init__(("text",), fail)
+
+    @property
+    def done(self) -> bool:
+        was = super().done
+        if not was:
+            self.run()
+        return was
+
+
+def test_one_look_is_one_moment() -> None:
+    job = LateFailure()
+    job.text = "Once"
+    assert (_look(job).text, _look(job).generation) == ("Once", None)
+    assert isinstance(_look(job).error, TextError)
+
+
+def test_a_look_at_a_job_that_ends_meanwhile_does_not_raise() -> None:
+    first = _look(LateFailure())
+    assert first.error is None
+    assert first.generation is None

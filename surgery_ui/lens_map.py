@@ -31,7 +31,7 @@ def lens_text() -> str:
     st.text_area(
         "Text to read",
         key="lens",
-        height=80,
+        height=68,
         label_visibility="collapsed",
         persist_state="session",
         on_change=session.touch,

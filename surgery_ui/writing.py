@@ -108,7 +108,7 @@ def _controls() -> tuple[str, GenerationSettings]:
     st.text_area(
         "Text to continue",
         key="prompt",
-        height=80,
+        height=68,
         label_visibility="collapsed",
         persist_state="session",
         on_change=session.touch,

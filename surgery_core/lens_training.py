@@ -158,14 +158,20 @@ class _Trainer:
         return rows, torch.cat([s.logits for s in streams]).clone().float().log_softmax(-1)
 
     def _backward(self, index: int, states: torch.Tensor, final: torch.Tensor) -> float:
+        """Add a layer's gradients and return its loss.
+
+        The gradient of KL(p || softmax(z)) by the logits z is softmax(z) - p, so no graph is kept behind them.
+        """
         total, size = 0.0, max(1, CHUNK_ELEMENTS // final.shape[-1])
         for at in range(0, len(states), size):
             hidden = states[at : at + size].float()
             translated = hidden + hidden @ self.weights[index].T + self.biases[index]
-            logits = self.tail.logits(translated[None].to(states.dtype), grad=True)[0].float()
-            loss = _kl(final[at : at + size], logits).sum() / len(states)
-            loss.backward()  # type: ignore[no-untyped-call]
-            total += float(loss.detach())
+            logits = self.tail.logits(translated[None].to(states.dtype), grad=True)[0]
+            logq = logits.detach().float().log_softmax(-1)
+            logp = final[at : at + size]
+            p = logp.exp()
+            total += float((p * (logp - logq)).sum()) / len(states)
+            logits.backward(((logq.exp_() - p) / len(states)).to(logits.dtype))  # type: ignore[no-untyped-call]
         return total
 
 

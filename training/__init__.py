@@ -1,0 +1,1 @@
+"""How the bundled model was made: tokenizer, data, training and evaluation."""

@@ -4,6 +4,8 @@ import streamlit as st
 
 from surgery_ui import present, session
 from surgery_ui.model_cards import choices_table, facts_table
+from surgery_ui.sections import follow_sections
+from surgery_ui.trust import Preflight
 
 now = session.require()
 info = now.loaded.info
@@ -13,6 +15,7 @@ facts_table(info)
 for note in info.notes:
     st.caption(present.plain(note))
 
+preflight = Preflight(now)
 st.subheader("Ready to open", anchor=False)
 choices_table(info)
 st.caption(
@@ -20,3 +23,4 @@ st.caption(
     "appears here; streamlit run app.py \\-- FOLDER offers one that lies elsewhere. A hub id such as org/name can be "
     "typed into the model field; it is downloaded once."
 )
+follow_sections([preflight])

@@ -7,9 +7,11 @@ from surgery_ui.details import Details
 from surgery_ui.own_text import own_text_form
 from surgery_ui.scores import Scores
 from surgery_ui.sections import follow_sections
+from surgery_ui.trust import warn
 from surgery_ui.writing import Writing
 
 now = session.require()
+warn(now)
 st.header(present.title(now.loaded.info, now.plan), anchor=False)
 st.caption(present.plain(present.describe(now.plan)))
 headline = st.container()

@@ -74,6 +74,12 @@ def load_lens(folder: str | Path) -> Translators:
     )
 
 
+def lens_beside(checkpoint: str | Path) -> Path | None:
+    """Return the folder of the lens that came with a checkpoint, or None where it has none."""
+    folder = Path(checkpoint) / "lens"
+    return folder if (folder / CONFIG).is_file() else None
+
+
 def _config(source: Path) -> dict[str, Any]:
     try:
         config = json.loads((source / CONFIG).read_text(encoding="utf-8"))

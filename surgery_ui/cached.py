@@ -11,25 +11,41 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Hashable
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import streamlit as st
 
 from surgery_core.errors import TextError
 from surgery_core.generate import Generation, GenerationSettings, complete
-from surgery_core.lens import LogitLens, Trajectory, read_lens
+from surgery_core.lens import Follow, LogitLens, Trajectory, read_lens
+from surgery_core.lens_files import load_lens
 from surgery_core.material import Means, mean_contributions
 from surgery_core.measure import Progress, Reference, compare, reference
 from surgery_core.models import LoadedModel, load_model
 from surgery_core.plan import LayerPlan
+from surgery_core.preflight import PreflightReport, preflight
 from surgery_core.results import Comparison, ScoreTable
 from surgery_core.text import Text, bundled_texts, read_text
+from surgery_core.tuned_lens import Translators, TunedLens
 from surgery_core.view import operate
 from surgery_ui.jobs import Job, Pool
 
 MODELS = Pool(1, {"model": 3}, "models")
-WORK = Pool(max(1, os.cpu_count() or 1), {"text": 256, "table": 16, "comparison": 64, "lens": 24}, "work")
+WORK = Pool(
+    max(1, os.cpu_count() or 1), {"text": 256, "table": 16, "comparison": 64, "lens": 24, "preflight": 8}, "work"
+)
 MAX_OWN_TEXTS = 64
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How the layers are read: through the tuned lens or the logit lens, and what its translators follow."""
+
+    tuned: bool = False
+    follow: Follow = "layer"
+
 
 _own_texts: OrderedDict[str, Text] = OrderedDict()
 _own_lock = threading.Lock()
@@ -104,15 +120,30 @@ def comparison_job(
     return WORK.request(owner, lane, ("comparison", loaded.info.key, plan_key(plan), texts), work)
 
 
-def lens_job(owner: str, lane: str, loaded: LoadedModel, plan: LayerPlan, text: str) -> Job[Trajectory]:
-    """Read the logit lens of a plan on a text."""
+def lens_job(
+    owner: str, lane: str, loaded: LoadedModel, plan: LayerPlan, text: str, reading: Reading
+) -> Job[Trajectory]:
+    """Read a plan's layers on a text, through the logit lens or the tuned lens that came with the model."""
 
     def work(job: Job[Trajectory]) -> Trajectory:
         model = view(loaded, plan)
         checked = read_text(text, title="The text")
-        return read_lens(LogitLens(model), model, loaded.tokenizer, checked, stop=job.stop)
+        lens = TunedLens(model, tuned_side(loaded.info.key, loaded)) if reading.tuned else LogitLens(model)
+        return read_lens(lens, model, loaded.tokenizer, checked, follow=reading.follow, stop=job.stop)
 
-    return WORK.request(owner, lane, ("lens", loaded.info.key, plan_key(plan), text), work)
+    return WORK.request(owner, lane, ("lens", loaded.info.key, plan_key(plan), text, reading), work)
+
+
+def preflight_job(owner: str, loaded: LoadedModel) -> Job[PreflightReport]:
+    """Find out, once for each model, whether surgery on it can be trusted."""
+    key = ("preflight", loaded.info.key)
+    return WORK.request(owner, "preflight", key, lambda job: preflight(loaded.model, loaded.tokenizer))
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def tuned_side(key: tuple[str, ...], _loaded: LoadedModel) -> Translators:
+    """Read the tuned lens that lies beside a model, once."""
+    return load_lens(Path(_loaded.info.source) / "lens")
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)

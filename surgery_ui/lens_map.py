@@ -1,4 +1,4 @@
-"""The logit lens before and after as maps of layers by tokens, and the top ten of a chosen cell."""
+"""The lens before and after as maps of layers by tokens, and the top ten of a chosen cell."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from streamlit.delta_generator import DeltaGenerator
 
 from surgery_core import charts
 from surgery_core.errors import Stopped
-from surgery_core.lens import Trajectory
+from surgery_core.lens import Follow, Trajectory
+from surgery_core.lens_files import lens_beside
 from surgery_core.text import bundled_prompts, visible
 from surgery_ui import cached, present, session
 from surgery_ui.jobs import Job
@@ -45,13 +46,50 @@ def _take_text(prompts: dict[str, str]) -> None:
         st.session_state["lens"] = prompts[st.session_state["lens-pick"]]
 
 
+LOGIT, TUNED = "Logit lens", "Tuned lens"
+ABOUT = {
+    LOGIT: "Each cell decodes the residual stream after a layer (rows, last on top) at a token (columns) with the "
+    "model's own head. Colour is the probability of the word in the cell.",
+    TUNED: "Each cell decodes the residual stream after a layer (rows, last on top) at a token (columns) through a "
+    "translator trained for that layer (arXiv 2303.08112), then the model's own head. Colour is the probability of "
+    "the word in the cell.",
+}
+FOLLOW: dict[str, Follow] = {"Their layer": "layer", "Their position": "position"}
+
+
+def lens_choice(now: session.Experiment) -> cached.Reading:
+    """Show which lens reads, where the model came with a tuned one, and return the choice."""
+    if lens_beside(now.loaded.info.source) is None:
+        st.caption(ABOUT[LOGIT])
+        return cached.Reading()
+    with st.container(horizontal=True, gap="medium"):
+        kind = _segments("Lens", (LOGIT, TUNED), "lens-kind")
+        follow = "Their layer"
+        if kind == TUNED and not now.plan.is_identity:
+            text = (
+                "After surgery: whether the row behind layer 5 is read as layer 5's wherever it runs, or by its place."
+            )
+            follow = _segments("Translators follow", tuple(FOLLOW), "lens-follow", help=text)
+    st.caption(ABOUT[kind])
+    return cached.Reading(kind == TUNED, FOLLOW[follow])
+
+
+def _segments(label: str, options: tuple[str, ...], key: str, **more: Any) -> str:
+    st.session_state.setdefault(key, options[0])
+    chosen = st.segmented_control(
+        label, options, key=key, required=True, persist_state="session", on_change=session.touch, **more
+    )
+    return str(chosen or options[0])
+
+
 class LensMap:
     """Both maps and the chosen cell's top tokens, drawn when both sides are read."""
 
-    def __init__(self, now: session.Experiment, text: str) -> None:
+    def __init__(self, now: session.Experiment, text: str, reading: cached.Reading) -> None:
         sides = {"before": now.identity} if now.plan.is_identity else {"before": now.identity, "after": now.plan}
         self._jobs = {
-            side: cached.lens_job(now.owner, f"lens-{side}", now.loaded, plan, text) for side, plan in sides.items()
+            side: cached.lens_job(now.owner, f"lens-{side}", now.loaded, plan, text, reading)
+            for side, plan in sides.items()
         }
         self._place = st.container()
         self._drawn = False
@@ -117,7 +155,7 @@ def _map(place: DeltaGenerator, side: str, trajectory: Trajectory, start: int) -
         width="content",
         key=f"map-{side}",
         on_select=_choose(side),
-        alt=f"Logit lens {side} surgery: the likeliest next token after each layer at each token",
+        alt=f"Lens {side} surgery: the likeliest next token after each layer at each token",
     )
 
 

@@ -70,7 +70,7 @@ def warm() -> None:
     opening.wait()
     # What is there now lives as long as the process; the garbage collector need not look at it again.
     gc.freeze()
-    for job in _first_page(opening.result):
+    for job in (*_first_page(opening.result), cached.preflight_job("prewarm", opening.result)):
         while not job.wait(1.0):
             job.look()
 

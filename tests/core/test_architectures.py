@@ -157,12 +157,28 @@ def outcomes(model_type: str) -> dict[str, Outcome]:
     return {name: judge(model, order) for name, order in SURGERIES.items()}
 
 
+SAMPLE = (
+    "falcon", "falcon_h1", "gemma3n_text", "gemma4_text", "gptj", "granitemoehybrid", "jamba", "longcat_flash",
+    "mamba", "mixtral", "nemotron_h", "recurrent_gemma", "xlm", "zamba2",
+)  # fmt: skip
+"""One of each kind that is hard in its own way; all the others run with `pytest -m matrix`."""
+
+
+@pytest.mark.parametrize("model_type", SAMPLE)
+def test_no_wrong_answer_is_let_pass_in_the_sample(model_type: str) -> None:
+    assert outcomes(model_type), "not built"
+    wrong = {name: outcome.reason for name, outcome in outcomes(model_type).items() if outcome.verdict == "wrong"}
+    assert not wrong
+
+
+@pytest.mark.matrix
 @pytest.mark.parametrize("model_type", zoo.model_types())
 def test_no_wrong_answer_is_let_pass(model_type: str) -> None:
     wrong = {name: outcome.reason for name, outcome in outcomes(model_type).items() if outcome.verdict == "wrong"}
     assert not wrong
 
 
+@pytest.mark.matrix
 def test_nearly_every_class_that_can_be_built_passes_every_surgery() -> None:
     found = {model_type: outcomes(model_type) for model_type in zoo.model_types()}
     built = {model_type: results for model_type, results in found.items() if results}

@@ -11,6 +11,7 @@ from functools import cache
 from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoModelForCausalLM
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
@@ -278,6 +279,15 @@ def try_build(model_type: str) -> Any | None:
         model = build(model_type)
         with torch.inference_mode():
             logits = model(torch.arange(3, 12)[None]).logits
-    except (RuntimeError, ValueError, TypeError, KeyError, IndexError, AttributeError, ImportError):
+    except (
+        RuntimeError,
+        ValueError,
+        TypeError,
+        KeyError,
+        IndexError,
+        AttributeError,
+        ImportError,
+        StrictDataclassError,
+    ):
         return None
     return model if bool(torch.isfinite(logits).all()) else None

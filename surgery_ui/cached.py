@@ -47,6 +47,8 @@ class Reading:
     follow: Follow = "layer"
 
 
+LOGIT_LENS = Reading()
+
 _own_texts: OrderedDict[str, Text] = OrderedDict()
 _own_lock = threading.Lock()
 
@@ -121,7 +123,7 @@ def comparison_job(
 
 
 def lens_job(
-    owner: str, lane: str, loaded: LoadedModel, plan: LayerPlan, text: str, reading: Reading
+    owner: str, lane: str, loaded: LoadedModel, plan: LayerPlan, text: str, reading: Reading = LOGIT_LENS
 ) -> Job[Trajectory]:
     """Read a plan's layers on a text, through the logit lens or the tuned lens that came with the model."""
 

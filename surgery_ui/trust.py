@@ -59,7 +59,7 @@ def _draw(place: Any, report: PreflightReport) -> None:
         else:
             st.warning("At least one check failed: numbers of this model cannot be trusted.")
         rows = {
-            present.plain(check.title): f"{'yes' if check.passed else 'NO'}. {present.plain(check.detail)}"
+            present.plain(check.title): f"{'Yes' if check.passed else 'No'}. {present.plain(check.detail)}"
             for check in report.checks
         }
         st.table(rows, border="horizontal", hide_header=True)

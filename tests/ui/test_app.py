@@ -6,6 +6,7 @@ import html
 import math
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -456,6 +457,49 @@ def test_settings_change_the_text_and_the_address(open_app: Open) -> None:
 def test_the_lens_shows_one_map_or_two(open_app: Open) -> None:
     assert len(charts(open_app("lens"))) == 2
     assert len(charts(open_app("lens", plan="0-2"))) == 4
+
+
+def test_a_model_without_a_tuned_lens_offers_none(open_app: Open) -> None:
+    app = open_app("lens", plan="0-2")
+    assert not [control for control in app.get("button_group") if "lens-kind" in str(control.proto)]
+
+
+def test_the_tuned_lens_reads_by_layer_or_by_position(open_app: Open, models_folder: Path) -> None:
+    from surgery_core.lens_files import save_lens
+    from surgery_core.models import load_model
+    from surgery_core.tuned_lens import untrained
+
+    loaded = load_model(str(models_folder / "other"))
+    save_lens(untrained(loaded.model, "other"), models_folder / "other" / "lens", pickled=False)
+    app = open_app("lens", model="other", plan="0,2")
+    assert len(charts(app)) == 4
+    app.session_state["lens-kind"] = "Tuned lens"
+    app.run()
+    assert any("translator" in caption.value for caption in app.caption)
+    app.session_state["lens-follow"] = "Their position"
+    app.run()
+    assert not app.exception
+    assert len(charts(app)) == 4
+
+
+def test_the_models_page_shows_the_checks_and_every_page_warns_where_one_failed(
+    open_app: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from surgery_core.preflight import Check, PreflightReport
+    from surgery_ui import cached
+    from surgery_ui.jobs import Job
+
+    app = open_app("models")
+    assert any("All 9 checks passed" in one.value for one in app.success)
+    failed = PreflightReport("0", (Check("layers", "Exactly the planned layers run", False, "10 of 11 ran."),), 0.1)
+    job: Job[PreflightReport] = Job(("preflight",), lambda job: failed)
+    job.run()
+    monkeypatch.setattr(cached, "preflight_job", lambda owner, loaded: job)
+    app = open_app("models")
+    assert any("cannot be trusted" in one.value for one in app.warning)
+    for page in ("surgery", "lens"):
+        shown = open_app(page).warning
+        assert any("Exactly the planned layers run: no. 10 of 11 ran" in one.value.replace("\\", "") for one in shown)
 
 
 @pytest.mark.parametrize("text", ["a\0b", " ", ""])

@@ -26,7 +26,7 @@ Medians, with the fastest run in brackets. Memory is what Python allocated and s
 
 @dataclass(frozen=True)
 class Result:
-    """Seconds of each run, and bytes that one call's result holds."""
+    """Seconds of each run, and bytes that one call's result holds (0 where that was not measured)."""
 
     what: str
     how: str
@@ -42,7 +42,7 @@ class Result:
             self.what,
             self.how,
             f"{median:,.1f} ms ({best:,.1f})",
-            f"{self.held_bytes / 1e6:,.2f} MB",
+            f"{self.held_bytes / 1e6:,.2f} MB" if self.held_bytes else "-",
             str(len(self.seconds)),
             machine,
         )

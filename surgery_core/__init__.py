@@ -25,7 +25,6 @@ if TYPE_CHECKING:
         ModelError,
         ModelLoadError,
         NotationError,
-        NotYetError,
         PlanError,
         RecipeError,
         RefusedPlanError,
@@ -65,7 +64,7 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "anatomy": "Anatomy inspect_model",
-    "errors": "AnatomyError InputError LensError ModelError ModelLoadError NotYetError NotationError PlanError RecipeError "
+    "errors": "AnatomyError InputError LensError ModelError ModelLoadError NotationError PlanError RecipeError "
     "RefusedPlanError SettingsError Stopped SurgeryError TextError",
     "export": "export_model",
     "generate": "Generation GenerationSettings complete generate",
@@ -113,7 +112,6 @@ __all__ = [  # noqa: RUF022
     "ModelInfo",
     "ModelLoadError",
     "ModelSurgery",
-    "NotYetError",
     "NotationError",
     "PRESETS",
     "PlanError",

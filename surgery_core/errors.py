@@ -12,7 +12,6 @@
     │   ├── ModelLoadError                 missing, gated, too large, broken, not causal, no network
     │   ├── AnatomyError (also ValueError) the model has no such part
     │   └── RefusedPlanError               this plan cannot be trusted on this model (also PlanError)
-    │       └── NotYetError                understood, but not executed by this version
     └── Stopped                            the caller asked for the work to stop
 
 Each message is a sentence or two for the person who caused it: the value, what is allowed, the next step.
@@ -87,10 +86,6 @@ class AnatomyError(ModelError, ValueError):
 
 class RefusedPlanError(ModelError, PlanError):
     """The plan would not give a trustworthy result on this model."""
-
-
-class NotYetError(RefusedPlanError):
-    """The plan is valid, but this version does not execute it."""
 
 
 class Stopped(SurgeryError):

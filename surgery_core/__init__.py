@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         SettingsError,
         Stopped,
         SurgeryError,
+        SweepFileError,
         TextError,
     )
     from surgery_core.export import export_model
@@ -49,6 +50,10 @@ if TYPE_CHECKING:
     from surgery_core.results import Comparison, ScoreTable, TextScore
     from surgery_core.run import Report, operated_model, run_recipe
     from surgery_core.skills import Skill, SkillResult, load_skills, score_skills
+    from surgery_core.sweep import Sweep, SweepMeasures, sweep
+    from surgery_core.sweep_file import SweepFile, SweepIdentity, SweepResult
+    from surgery_core.sweep_plans import KINDS, SweepKind, SweepOptions, SweepPoint, sweep_kind, sweep_points
+    from surgery_core.sweep_rows import SweepRow
     from surgery_core.text import (
         MAX_TEXT_BYTES,
         Prompt,
@@ -65,7 +70,7 @@ if TYPE_CHECKING:
 _MODULES = {
     "anatomy": "Anatomy inspect_model",
     "errors": "AnatomyError InputError LensError ModelError ModelLoadError NotationError PlanError RecipeError "
-    "RefusedPlanError SettingsError Stopped SurgeryError TextError",
+    "RefusedPlanError SettingsError Stopped SurgeryError SweepFileError TextError",
     "export": "export_model",
     "generate": "Generation GenerationSettings complete generate",
     "lens": "LogitLens Trajectory read_lens",
@@ -82,6 +87,10 @@ _MODULES = {
     "results": "Comparison ScoreTable TextScore",
     "run": "Report operated_model run_recipe",
     "skills": "Skill SkillResult load_skills score_skills",
+    "sweep": "Sweep SweepMeasures sweep",
+    "sweep_file": "SweepFile SweepIdentity SweepResult",
+    "sweep_plans": "KINDS SweepKind SweepOptions SweepPoint sweep_kind sweep_points",
+    "sweep_rows": "SweepRow",
     "text": "MAX_TEXT_BYTES Prompt Text bundled_prompts bundled_texts read_text token_strings visible",
     "tuned_lens": "Translators TunedLens",
     "view": "operate",
@@ -98,6 +107,7 @@ __all__ = [  # noqa: RUF022
     "Generation",
     "GenerationSettings",
     "InputError",
+    "KINDS",
     "Layer",
     "LayerPlan",
     "LensError",
@@ -130,6 +140,16 @@ __all__ = [  # noqa: RUF022
     "Slot",
     "Stopped",
     "SurgeryError",
+    "Sweep",
+    "SweepFile",
+    "SweepFileError",
+    "SweepIdentity",
+    "SweepKind",
+    "SweepMeasures",
+    "SweepOptions",
+    "SweepPoint",
+    "SweepResult",
+    "SweepRow",
     "Text",
     "TextError",
     "TextScore",
@@ -159,6 +179,9 @@ __all__ = [  # noqa: RUF022
     "save_lens",
     "score",
     "score_skills",
+    "sweep",
+    "sweep_kind",
+    "sweep_points",
     "token_strings",
     "train_lens",
     "visible",

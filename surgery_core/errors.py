@@ -7,7 +7,8 @@
     │   ├── TextError                      a text to score, read or continue
     │   ├── SettingsError                  a generation or run setting
     │   ├── RecipeError                    a recipe file
-    │   └── LensError                      a lens file, or a lens of another model
+    │   ├── LensError                      a lens file, or a lens of another model
+    │   └── SweepFileError                 a results file: broken, of another sweep, or on a full disk
     ├── ModelError
     │   ├── ModelLoadError                 missing, gated, too large, broken, not causal, no network
     │   ├── AnatomyError (also ValueError) the model has no such part
@@ -66,6 +67,10 @@ class SettingsError(InputError):
 
 class RecipeError(InputError):
     """A recipe file cannot be read or contradicts itself."""
+
+
+class SweepFileError(InputError):
+    """A file of sweep results cannot be read, continued or written."""
 
 
 class LensError(InputError):

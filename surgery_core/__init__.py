@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     )
     from surgery_core.export import export_model
     from surgery_core.generate import Generation, GenerationSettings, complete, generate
+    from surgery_core.importance import Importance, importance, rank_correlation
     from surgery_core.lens import LogitLens, Trajectory, read_lens
     from surgery_core.lens_files import load_lens, save_lens
     from surgery_core.lens_training import LensTraining, lens_quality, train_lens
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from surgery_core.recipe import Recipe
     from surgery_core.results import Comparison, ScoreTable, TextScore
     from surgery_core.run import Report, operated_model, run_recipe
+    from surgery_core.search import Removal, remove_greedily
     from surgery_core.skills import Skill, SkillResult, load_skills, score_skills
     from surgery_core.sweep import Sweep, SweepMeasures, sweep
     from surgery_core.sweep_file import SweepFile, SweepIdentity, SweepResult
@@ -73,6 +75,7 @@ _MODULES = {
     "RefusedPlanError SettingsError Stopped SurgeryError SweepFileError TextError",
     "export": "export_model",
     "generate": "Generation GenerationSettings complete generate",
+    "importance": "Importance importance rank_correlation",
     "lens": "LogitLens Trajectory read_lens",
     "lens_files": "load_lens save_lens",
     "lens_training": "LensTraining lens_quality train_lens",
@@ -86,6 +89,7 @@ _MODULES = {
     "recipe": "Recipe",
     "results": "Comparison ScoreTable TextScore",
     "run": "Report operated_model run_recipe",
+    "search": "Removal remove_greedily",
     "skills": "Skill SkillResult load_skills score_skills",
     "sweep": "Sweep SweepMeasures sweep",
     "sweep_file": "SweepFile SweepIdentity SweepResult",
@@ -106,6 +110,7 @@ __all__ = [  # noqa: RUF022
     "DEFAULT_MODEL",
     "Generation",
     "GenerationSettings",
+    "Importance",
     "InputError",
     "KINDS",
     "Layer",
@@ -132,6 +137,7 @@ __all__ = [  # noqa: RUF022
     "RecipeError",
     "Reference",
     "RefusedPlanError",
+    "Removal",
     "Report",
     "ScoreTable",
     "SettingsError",
@@ -162,6 +168,7 @@ __all__ = [  # noqa: RUF022
     "complete",
     "export_model",
     "generate",
+    "importance",
     "inspect_model",
     "lens_quality",
     "list_models",
@@ -172,9 +179,11 @@ __all__ = [  # noqa: RUF022
     "operate",
     "operated_model",
     "preflight",
+    "rank_correlation",
     "read_lens",
     "read_text",
     "reference",
+    "remove_greedily",
     "run_recipe",
     "save_lens",
     "score",

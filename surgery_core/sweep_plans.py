@@ -7,14 +7,14 @@ Unreasonable Ineffectiveness of the Deeper Layers" (arXiv 2403.17887), variants 
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Literal
 
 from surgery_core.errors import SettingsError
-from surgery_core.plan import Layer, LayerPlan, Part, Slot
+from surgery_core.plan import LayerPlan, Part, Slot
+from surgery_core.sweep_middle import LOOPS, VARIANTS, middles
 
 Axis = int | float | str
 Form = Literal["bars", "heat", "lines"]
@@ -24,9 +24,6 @@ FACTORS = (-1.0, 0.0, 0.25, 0.5, 0.75, 0.9, 1.1, 1.25, 1.5, 2.0, 3.0)
 
 MAX_POINTS = 4096
 """Most plans of one sweep."""
-
-LOOPS = 3
-"""How often the parallel middle runs in a looped-parallel plan (arXiv 2407.09298, section 3.7)."""
 
 
 @dataclass(frozen=True)
@@ -224,55 +221,15 @@ def _replace(start: LayerPlan, options: SweepOptions) -> Tried:
                 yield position, other, start.replace(position, start[other])
 
 
-def _shuffled(plan: LayerPlan, begin: int, end: int, seed: int) -> LayerPlan:
-    order = list(range(begin, end))
-    random.Random(seed).shuffle(order)
-    return plan.permute([*range(begin), *order, *range(end, len(plan))])
-
-
-def _centre(plan: LayerPlan, begin: int, end: int, seed: int) -> LayerPlan:
-    """Run the centre layer in place of every layer of the middle."""
-    return plan.permute([*range(begin), *[(begin + end) // 2] * (end - begin), *range(end, len(plan))])
-
-
-def _looped(plan: LayerPlan, begin: int, end: int, seed: int) -> LayerPlan:
-    return plan.parallel(begin, end).repeat(begin, begin + 1, LOOPS)
-
-
-Change = Callable[[LayerPlan, int, int, int], LayerPlan]
-
-VARIANTS: dict[str, Change] = {
-    "looped parallel": _looped,
-    "shuffle": _shuffled,
-    "reverse": lambda plan, begin, end, seed: plan.reverse(begin, end),
-    "parallel": lambda plan, begin, end, seed: plan.parallel(begin, end),
-    "skip": lambda plan, begin, end, seed: plan.delete(range(begin, end)),
-    "repeat centre": _centre,
-}
-"""What is done to a growing middle, from the least to the most harmful on Llama-2-7B (arXiv 2407.09298, figure 10)."""
-
-
-def _middles(start: LayerPlan) -> Iterator[tuple[int, int]]:
-    """Yield the middle of every size that leaves the first and the last slot alone."""
-    for size in range(1, len(start) - 1):
-        begin = (len(start) - size) // 2
-        yield begin, begin + size
-
-
 def _middle(*names: str) -> Callable[[LayerPlan, SweepOptions], Tried]:
     def make(start: LayerPlan, options: SweepOptions) -> Tried:
         for name in names:
-            for begin, end in _middles(start):
+            for begin, end in middles(start):
                 if end - begin > 1 or name == "skip":
                     plan = VARIANTS[name](start, begin, end, options.seed)
                     yield end - begin, name if len(names) > 1 else None, plan
 
     return make
-
-
-def contribution(start: LayerPlan, position: int) -> Layer:
-    """Return the layer at a position, the first of a parallel slot; what charts name the position by."""
-    return start[position].layers[0]
 
 
 def position_labels(start: LayerPlan) -> list[str]:

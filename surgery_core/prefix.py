@@ -31,7 +31,7 @@ from surgery_core.windows import Batch
 DEFAULT_MEMORY = 2**30
 """Bytes of hidden states that are kept by default (1 GB)."""
 
-PROBES = 3
+PROBES = 2
 """Plans of a sweep that are run both ways on a few tokens, to see whether the model can start in the middle."""
 
 TOLERANCE = 1e-4
@@ -238,7 +238,7 @@ def cannot_start_in_the_middle(model: nn.Module, batch: Batch, plans: Sequence[L
     would spoil the state that it started from), and their logits compared.
     """
     small = _beginning(batch)
-    probes = [plans[at] for at in sorted({round(n * (len(plans) - 1) / max(1, PROBES - 1)) for n in range(PROBES)})]
+    probes = [plans[at] for at in sorted({n * len(plans) // PROBES for n in range(PROBES)})]
     try:
         runs, tail = SharedRuns(model, [small], [plan for plan in probes for _ in range(2)]), Tail(model)
         for plan in probes:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,18 +23,20 @@ from torch import nn
 from surgery_core.anatomy import find_layers
 from surgery_core.errors import PlanError, RefusedPlanError, SettingsError, Stopped
 from surgery_core.generate import GenerationSettings, complete
+from surgery_core.head import BaseSide, Figures, Head, of_logits
 from surgery_core.material import Means
 from surgery_core.measure import Encoded, Progress, encode_texts
 from surgery_core.plan import LayerPlan
 from surgery_core.prefix import DEFAULT_MEMORY, SharedRuns, cannot_start_in_the_middle, layer_runs
-from surgery_core.skills import Skill, score_skills
+from surgery_core.skills import Skill, score_skill
 from surgery_core.sweep_plans import SweepOptions, SweepPoint, sweep_points
 from surgery_core.sweep_rows import SweepRow
-from surgery_core.sweep_statistics import KEPT_BYTES, BaseChunk, Sums, text_bytes
-from surgery_core.tail import CHUNK_ELEMENTS, Tail
+from surgery_core.sweep_statistics import Sums, text_bytes
 from surgery_core.text import Text
 from surgery_core.view import checked_plan, operate
-from surgery_core.windows import Batch
+
+KEPT_BYTES = 2**28
+"""Most bytes of the base's probabilities that are kept; beyond it they are made again for each plan."""
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,15 @@ class Sweep:
         """Return how many layers run over the texts when every common beginning runs once."""
         return layer_runs([LayerPlan.identity(self.start.n_layers), self.start, *(p.plan for p in self.points)])
 
+    def look(self) -> None:
+        """Stop the work where that was asked for.
+
+        Raises:
+            Stopped: when `stop` was set.
+        """
+        if self.stop is not None and self.stop.is_set():
+            raise Stopped("The sweep was stopped.")
+
     def rows(self, done: Iterable[int] = (), on_progress: Progress | None = None) -> Iterator[SweepRow]:
         """Yield the row of the starting plan (number -1), then one a point, each as soon as it is known.
 
@@ -165,83 +176,42 @@ def sweep(
 
 
 class _Run:
-    """The state of a running sweep: shared hidden states, the base's side, and the head."""
+    """The state of a running sweep: how hidden states are made, the base's side, and the head."""
 
     def __init__(self, sweep: Sweep, plans: Sequence[LayerPlan]) -> None:
         self.sweep, self.encoded = sweep, sweep.encoded
-        self.batches: tuple[Batch, ...] = sweep.encoded.batches
-        self.sizes = text_bytes(sweep.encoded)
-        self.tail = Tail(sweep.model)
-        self.note = self._why_whole(plans)
-        self.shared: SharedRuns | None = None
-        if not self.note:
-            self.shared = SharedRuns(sweep.model, self.batches, plans, memory=sweep.memory, stop=sweep.stop)
-        self.base = _BaseSide(self) if sweep.measures.agreement else None
+        self.note = _why_whole(sweep, plans)
+        made = _WholeRuns if self.note else _SharedPrefix
+        self.runs: _WholeRuns | _SharedPrefix = made(sweep, plans)
 
     def row(self, point: SweepPoint, before: float | None = None) -> SweepRow:
         """Return a point's row; `before` is the starting plan's loss in nats a token."""
         began = time.perf_counter()
         try:
             view = operate(self.sweep.model, point.plan, **self.sweep.material)
-            figures = self._figures(point.plan, view)
-            figures |= self._extras(view)
+            figures = self._figures(point.plan, view) | self._extras(view)
         except (RefusedPlanError, PlanError) as error:
             return SweepRow(point.number, point.x, point.y, str(point.plan), refused=str(error))
         finally:
-            if self.shared is not None:
-                self.shared.finish(point.plan)
+            self.runs.finish(point.plan)
         change = 0.0 if before is None else figures["nats"] - before
         seconds = time.perf_counter() - began
         return SweepRow(point.number, point.x, point.y, str(point.plan), loss_change=change, seconds=seconds, **figures)
 
-    def parts(self, batch: Batch) -> Iterator[slice]:
-        """Yield scored positions of a batch, as many at a time as logits may be held at once."""
-        step = max(1, CHUNK_ELEMENTS // self.vocab)
-        for at in range(0, len(batch.targets), step):
-            if self.sweep.stop is not None and self.sweep.stop.is_set():
-                raise Stopped("The sweep was stopped.")
-            yield slice(at, at + step)
-
-    @property
-    def vocab(self) -> int:
-        """Return the number of logits."""
-        head = self.sweep.model.get_output_embeddings()  # type: ignore[operator]
-        return int(head.weight.shape[0] if head is not None else self.sweep.model.config.vocab_size)  # type: ignore[union-attr, arg-type]
-
-    def scored(self, plan: LayerPlan, view: Any, number: int) -> Callable[[slice], torch.Tensor]:
-        """Return what makes logits `[n, vocab]`, float32, of scored positions of a batch under a plan."""
-        batch = self.batches[number]
-        if self.shared is None:
-            with torch.inference_mode():
-                logits = view(input_ids=batch.input_ids, attention_mask=batch.attention_mask, use_cache=False).logits
-            whole = logits[batch.rows, batch.columns]
-            return lambda part: whole[part].float()
-        return self.head(batch, self.shared.hidden(plan, view, number))
-
-    def head(self, batch: Batch, hidden: torch.Tensor) -> Callable[[slice], torch.Tensor]:
-        """Return what makes logits of scored positions from what leaves the last layer."""
-        scored = hidden[batch.rows, batch.columns]
-        return lambda part: self.tail.logits(scored[part][None])[0].float()
-
-    def _why_whole(self, plans: Sequence[LayerPlan]) -> str:
-        if any(layer.donor for plan in plans for slot in plan for layer in slot.layers):
-            return "Plans with layers of other models are run whole."
-        return cannot_start_in_the_middle(self.sweep.model, self.batches[0], plans)
-
     def _figures(self, plan: LayerPlan, view: Any) -> dict[str, Any]:
         sums = Sums(len(self.encoded.texts))
-        for number, batch in enumerate(self.batches):
-            logits = self.scored(plan, view, number)
-            for part in self.parts(batch):
-                base = self.base.chunk(number, part) if self.base is not None else None
-                sums.put(batch, part, logits(part), base)
-        return _summary(self.encoded, sums, self.sizes, agreement=self.base is not None)
+        for number, batch in enumerate(self.encoded.batches):
+            sums.put(batch, self.runs.figures(plan, view, number))
+        return _summary(self.encoded, sums, agreement=self.sweep.measures.agreement)
 
     def _extras(self, view: Any) -> dict[str, Any]:
         wanted, tokenizer = self.sweep.measures, self.sweep.tokenizer
         extras: dict[str, Any] = {}
         if wanted.skills:
-            results = score_skills(view, tokenizer, wanted.skills)
+            results = []
+            for skill in wanted.skills:
+                self.sweep.look()
+                results.append(score_skill(view, tokenizer, skill))
             extras["skills"] = {result.skill.title: result.accuracy for result in results}
         if wanted.prompt is not None:
             settings = GenerationSettings(max_new_tokens=wanted.new_tokens)
@@ -251,30 +221,80 @@ class _Run:
         return extras
 
 
-class _BaseSide:
-    """The base's probabilities at every scored position, kept where they fit and made again where not."""
+class _SharedPrefix:
+    """Figures of plans whose common beginnings run once."""
 
-    def __init__(self, run: _Run) -> None:
-        self.run = run
-        self.logits = [self._logits(number) for number in range(len(run.batches))]
-        total = sum(len(batch.targets) for batch in run.batches) * run.vocab * 4
-        self.kept: dict[tuple[int, int], BaseChunk] | None = {} if total <= KEPT_BYTES else None
+    def __init__(self, sweep: Sweep, plans: Sequence[LayerPlan]) -> None:
+        self.sweep, self.batches = sweep, sweep.encoded.batches
+        self.head = Head(sweep.model)
+        self.shared = SharedRuns(sweep.model, self.batches, plans, memory=sweep.memory, stop=sweep.stop)
+        n_scored = sum(len(batch.targets) for batch in self.batches)
+        self.keep = n_scored * self.head.vocab * 4 <= KEPT_BYTES
+        self.base: dict[int, BaseSide] = {}
 
-    def chunk(self, number: int, part: slice) -> BaseChunk:
-        """Return the base's side of scored positions of a batch."""
-        if self.kept is None:
-            return BaseChunk.of(self.logits[number](part))
-        key = number, part.start
-        if key not in self.kept:
-            self.kept[key] = BaseChunk.of(self.logits[number](part))
-        return self.kept[key]
+    def figures(self, plan: LayerPlan, view: Any, number: int) -> Figures:
+        """Return the figures of a batch's scored positions under a plan."""
+        base = self._base(number) if self.sweep.measures.agreement else None
+        if base is not None and plan.is_identity:
+            return self.head.own_figures(base, self.batches[number].targets)
+        entered = self._entered(number, self.shared.hidden(plan, view, number))
+        return self.head.figures(entered, self.batches[number].targets, base, self.sweep.look)
 
-    def _logits(self, number: int) -> Callable[[slice], torch.Tensor]:
-        run, batch = self.run, self.run.batches[number]
-        if run.shared is not None:
-            return run.head(batch, run.shared.base_hidden(number))
-        identity = LayerPlan.identity(run.sweep.start.n_layers)
-        return lambda part: run.scored(identity, run.sweep.model, number)(part)
+    def finish(self, plan: LayerPlan) -> None:
+        """Let go of what only this plan needed."""
+        self.shared.finish(plan)
+
+    def _entered(self, number: int, hidden: torch.Tensor) -> torch.Tensor:
+        batch = self.batches[number]
+        return self.head.enter(hidden[batch.rows, batch.columns])
+
+    def _base(self, number: int) -> BaseSide:
+        if number not in self.base:
+            entered = self._entered(number, self.shared.base_hidden(number))
+            self.base[number] = self.head.base_side(entered, keep=self.keep, look=self.sweep.look)
+        return self.base[number]
+
+
+class _WholeRuns:
+    """Figures of plans that are run whole, for models that cannot start in the middle."""
+
+    def __init__(self, sweep: Sweep, plans: Sequence[LayerPlan]) -> None:
+        self.sweep, self.batches = sweep, sweep.encoded.batches
+        self.base: dict[int, torch.Tensor] = {}
+
+    def figures(self, plan: LayerPlan, view: Any, number: int) -> Figures:
+        """Return the figures of a batch's scored positions under a plan."""
+        logits, targets = self._logits(view, number), self.batches[number].targets
+        if not self.sweep.measures.agreement:
+            return of_logits(logits, targets)
+        logp = self._base(number).log_softmax(-1)
+        entropy = -torch.where(logp > -torch.inf, logp.exp() * logp, 0.0).sum(-1)
+        return of_logits(logits, targets, logp.exp(), (logp.argmax(-1), entropy))
+
+    def finish(self, plan: LayerPlan) -> None:
+        """There is nothing to let go of."""
+
+    def _base(self, number: int) -> torch.Tensor:
+        if number in self.base:
+            return self.base[number]
+        logits = self._logits(self.sweep.model, number)
+        if logits.numel() * 4 * len(self.batches) <= KEPT_BYTES:
+            self.base[number] = logits
+        return logits
+
+    def _logits(self, model: Any, number: int) -> torch.Tensor:
+        self.sweep.look()
+        batch = self.batches[number]
+        with torch.inference_mode():
+            logits = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask, use_cache=False).logits
+        scored: torch.Tensor = logits[batch.rows, batch.columns].float()
+        return scored
+
+
+def _why_whole(sweep: Sweep, plans: Sequence[LayerPlan]) -> str:
+    if any(layer.donor for plan in plans for slot in plan for layer in slot.layers):
+        return "Plans with layers of other models are run whole."
+    return cannot_start_in_the_middle(sweep.model, sweep.encoded.batches[0], plans)
 
 
 def distinct(ids: Sequence[int], n: int) -> float:
@@ -283,14 +303,14 @@ def distinct(ids: Sequence[int], n: int) -> float:
     return len(set(grams)) / len(grams) if grams else float("nan")
 
 
-def _summary(encoded: Encoded, sums: Sums, sizes: Sequence[int], *, agreement: bool) -> dict[str, Any]:
+def _summary(encoded: Encoded, sums: Sums, *, agreement: bool) -> dict[str, Any]:
     nats, tokens = sums.by_text("nats"), sums.by_text("tokens")
     titles = [text.title for text in encoded.texts]
     mean = float(nats.sum() / tokens.sum())
     figures: dict[str, Any] = {
         "nats": mean,
         "perplexity": math.exp(mean) if mean < 700 else math.inf,
-        "bits_per_byte": float(nats.sum()) / math.log(2) / max(1, sum(sizes)),
+        "bits_per_byte": float(nats.sum()) / math.log(2) / max(1, sum(text_bytes(encoded))),
         "texts": dict(zip(titles, (nats / tokens).tolist(), strict=True)),
     }
     if agreement:

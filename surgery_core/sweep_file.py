@@ -21,6 +21,7 @@ import pandas as pd
 
 from surgery_core.errors import SweepFileError
 from surgery_core.measure import Encoded
+from surgery_core.models import ModelInfo
 from surgery_core.sweep import Sweep, SweepMeasures
 from surgery_core.sweep_plans import SweepOptions
 from surgery_core.sweep_rows import SweepRow, frame
@@ -195,6 +196,11 @@ def columns_of(sweep: Sweep) -> list[str]:
     texts = {text.title: 0.0 for text in sweep.encoded.texts}
     distinct = (0.0, 0.0, 0.0) if sweep.measures.prompt is not None else ()
     return list(SweepRow(0, 0, None, "", texts=texts, skills=skills, distinct=distinct).record())
+
+
+def model_name(info: ModelInfo) -> str:
+    """Return what a sweep's file calls a model: name, revision and number format."""
+    return " ".join(part for part in (info.name, info.revision, info.dtype) if part)
 
 
 def texts_digest(encoded: Encoded) -> str:

@@ -61,7 +61,8 @@ class Tail:
 
         With `grad`, gradients flow back to the hidden states.
         """
-        flat = hidden.reshape(-1, hidden.shape[-2], self.d_model)
+        # one token a row: nothing behind the layers looks at other tokens, and no position is beyond the context
+        flat = hidden.reshape(-1, 1, self.d_model)
         ids = torch.zeros(flat.shape[:2], dtype=torch.long, device=flat.device)
         self.hidden.value = flat
         try:

@@ -37,6 +37,7 @@ class Job(Generic[Result]):
         self.key = key
         self.stop = threading.Event()
         self.text = ""
+        self.pieces: list[Any] = []
         self.progress = (0, 0)
         self.started: float | None = None
         self._work = work
@@ -80,6 +81,11 @@ class Job(Generic[Result]):
         self.text += piece
         self._stop_if_abandoned()
 
+    def put(self, piece: Any) -> None:
+        """Append to the results that pages show while the job runs."""
+        self.pieces.append(piece)
+        self._stop_if_abandoned()
+
     def report(self, done: int, total: int) -> None:
         """Set how far the job is."""
         self.progress = (done, total)
@@ -94,11 +100,14 @@ class Job(Generic[Result]):
         try:
             self._result = self._work(self)
         except SurgeryError as error:
-            self._error = error
+            # A traceback keeps every frame alive, and with them whatever memory the work held.
+            error.__cause__ = error.__context__ = None
+            self._error = error.with_traceback(None)
         except Exception:  # noqa: BLE001 - a worker thread must outlive whatever a job does
             _log.exception("A job failed: %s", self.key[0])
             self._error = Unexpected("Something went wrong on the server; its log has the details. Try again.")
         finally:
+            del self._work
             self._finished.set()
 
     def drop(self) -> None:
@@ -198,6 +207,8 @@ class Pool:
                 self._running.remove(job)
                 self._lanes = {place: wanted for place, wanted in self._lanes.items() if wanted is not job}
                 self._trim()
+            # While this thread waits for the next job, it must not keep the last one alive.
+            del job
 
     def _trim(self) -> None:
         """Forget the oldest finished jobs of every kind beyond its bound, and those of no use to anyone."""

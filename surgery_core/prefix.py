@@ -95,8 +95,10 @@ class PrefixTree:
         """Take a plan out, and every state that no plan will start from."""
         for node in self.path(plan):
             node.pending -= 1
-        for node in self.path(plan):
+        for node in self.path(plan)[1:]:
             node.forget()
+        if self.root.pending == 0:
+            self.root.states.clear()
 
     def nodes(self) -> Iterator[_Node]:
         """Yield every node."""
@@ -144,6 +146,7 @@ class SharedRuns:
         self._first: dict[int, torch.Tensor] = {}
         for number in range(len(batches)):
             self._first[number] = self._record(number)
+        self.finish(self.base)
 
     def base_hidden(self, number: int) -> torch.Tensor:
         """Return what leaves the base's last layer for a batch, `[batch, seq, d_model]`; each batch once."""
@@ -162,7 +165,8 @@ class SharedRuns:
         """
         nodes = self.tree.path(plan)
         begin = max(depth for depth, node in enumerate(nodes) if number in node.states)
-        hidden = nodes[begin].states[number]
+        # a copy, here and where states are kept: a layer may write into its input
+        hidden = nodes[begin].states[number].clone()
         placements = [one for one in place(plan) if one.slot >= begin]
         layers: Any = list(find_layers(view)[1])[len(place(plan)) - len(placements) :]
         for at, (placement, layer) in enumerate(zip(placements, layers, strict=True)):
@@ -209,12 +213,15 @@ class SharedRuns:
         return hidden_of(output)
 
     def _keep(self, nodes: list[_Node], depth: int, number: int, hidden: torch.Tensor) -> None:
-        """Keep a state if another plan leaves from there, in every place or, where memory ends, in every n-th."""
+        """Keep a state if another plan leaves from there, in every place or, where memory ends, in every n-th.
+
+        What enters the first layer is always kept, for everything can be computed again from it.
+        """
         node = nodes[depth]
         child = nodes[depth + 1] if depth + 1 < len(nodes) else None
-        if depth % self._stride or not node.is_left_by_another(child):
+        if depth and (depth % self._stride or not node.is_left_by_another(child)):
             return
-        node.states[number] = hidden
+        node.states[number] = hidden.clone()
         self._kept += _size(hidden)
         if self._kept > self.memory and self._stride <= len(nodes):
             self._thin()
@@ -234,17 +241,14 @@ class SharedRuns:
 def cannot_start_in_the_middle(model: nn.Module, batch: Batch, plans: Sequence[LayerPlan]) -> str:
     """Return why plans have to be run whole on this model, or an empty string.
 
-    A few of the plans are run both ways on a few tokens, the shared one twice (a layer that writes into its input
-    would spoil the state that it started from), and their logits compared.
+    A few of the plans are run both ways on a few tokens, and their logits compared.
     """
     small = _beginning(batch)
     probes = [plans[at] for at in sorted({n * len(plans) // PROBES for n in range(PROBES)})]
     try:
-        runs, tail = SharedRuns(model, [small], [plan for plan in probes for _ in range(2)]), Tail(model)
+        runs, tail = SharedRuns(model, [small], probes), Tail(model)
         for plan in probes:
             view = operate(model, plan)
-            runs.hidden(plan, view, 0)
-            runs.finish(plan)
             shared = tail.logits(runs.hidden(plan, view, 0))
             runs.finish(plan)
             if (gap := _gap(shared, view, small)) > TOLERANCE * (1 if shared.dtype == torch.float32 else 10):

@@ -98,7 +98,9 @@ class SweepResult:
 
     def to_csv(self) -> str:
         """Return the results file."""
-        return frame(self.rows).assign(**self.identity.columns()).to_csv(index=False, lineterminator="\n")
+        records = [self.identity.columns() | row.record() for row in sorted(self.rows, key=lambda row: row.number)]
+        columns = list(dict.fromkeys(name for record in records for name in record))
+        return "".join(map(_line, [columns, *([_cell(record.get(name)) for name in columns] for record in records)]))
 
     def to_json(self) -> str:
         """Return the sweep as JSON; a figure that there is not (NaN) is null."""
@@ -179,15 +181,16 @@ class SweepFile:
                 stream.flush()
                 os.fsync(stream.fileno())
         except OSError as error:
-            if self.path.exists():
-                self._truncate(before)
+            self._truncate(before)
             raise SweepFileError(
                 f"{self.path} could not be written ({error.strerror}); the {len(self.rows)} rows before are intact. "
                 "Make room and start the same sweep again to go on."
             ) from error
 
     def _truncate(self, size: int) -> None:
-        os.truncate(self.path, size)
+        # what is no ordinary file has no size to go back to
+        if self.path.is_file():
+            os.truncate(self.path, size)
 
 
 def columns_of(sweep: Sweep) -> list[str]:
@@ -284,7 +287,9 @@ def _line(cells: Sequence[str]) -> str:
 
 
 def _cell(value: Any) -> str:
-    return "" if value is None else repr(value) if isinstance(value, float) else str(value)
+    if value is None or value != value:
+        return ""
+    return repr(value) if isinstance(value, float) else str(value)
 
 
 def _plain(value: Any) -> Any:

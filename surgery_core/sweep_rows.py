@@ -91,7 +91,7 @@ class SweepRow:
         """
         named = {prefix: _named(record, f"{prefix}: ") for prefix in ("loss", "skill")}
         distinct = [float(record[name]) for name in _DISTINCT if record.get(name) not in (None, "")]
-        figures = {name: float(record[name]) for name in _FIGURES}
+        figures = {name: NAN if _empty(record[name]) else float(record[name]) for name in _FIGURES}
         return cls(
             number=int(record["number"]), x=_axis(record["x"]), y=None if _empty(record["y"]) else _axis(record["y"]),
             plan="" if _empty(record["plan"]) else str(record["plan"]), texts=named["loss"], skills=named["skill"],

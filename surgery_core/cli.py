@@ -1,4 +1,4 @@
-"""The command line: `python -m surgery_core {info,run,lens,train-lens,skills,preflight,export}`.
+"""The command line: `python -m surgery_core {info,run,sweep,lens,train-lens,skills,preflight,export}`.
 
 A command reads its arguments, makes one call into the library and returns what to write; `main` writes it as text,
 JSON or CSV. An error is one sentence on standard error, and the exit code is 2; a preflight that fails has code 1.
@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from surgery_core import __version__, commands
+from surgery_core import __version__, commands, sweep_command
 from surgery_core.errors import SurgeryError
 from surgery_core.terminal import Output, emit
 
@@ -61,6 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     menu = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _add_info(menu)
     _add_run(menu)
+    _add_sweep(menu)
     _add_lens(menu)
     _add_train_lens(menu)
     _add_skills(menu)
@@ -69,13 +70,19 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add(menu: Commands, name: str, command: Command, text: str) -> argparse.ArgumentParser:
+def _add(menu: Commands, name: str, command: Command, text: str, *, several: bool = False) -> argparse.ArgumentParser:
     parser = menu.add_parser(name, help=text, description=text)
     parser.set_defaults(command=command)
     where = parser.add_argument_group("model")
-    where.add_argument("--model", metavar="NAME", help="bundled name, folder, or hub id org/name (default: fable)")
+    about = "bundled name, folder, or hub id org/name (default: fable)"
+    if several:
+        where.add_argument(
+            "--model", dest="models", nargs="+", action="extend", metavar="NAME", help=f"{about}; or several"
+        )
+    else:
+        where.add_argument("--model", metavar="NAME", help=about)
     where.add_argument("--revision", help="branch, tag or commit of a hub model")
-    where.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: the best one found)")
+    where.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps, spread (default: the best one found)")
     where.add_argument("--dtype", default="auto", help="auto, float32, bfloat16, float16")
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", dest="format", action="store_const", const="json", help="write JSON")
@@ -109,6 +116,11 @@ def _add_run(menu: Commands) -> None:
     how.add_argument("--top-k", type=int, metavar="K", help="choose among K tokens (default: 0, no limit)")
     how.add_argument("--top-p", type=float, metavar="P", help="choose among the likeliest that sum to P (default: 1)")
     how.add_argument("--seed", type=int, metavar="N", help="of the choice (default: 0)")
+
+
+def _add_sweep(menu: Commands) -> None:
+    text = "Try one kind of edit everywhere: which layers matter? Rows come as they are known."
+    sweep_command.add_options(_add(menu, "sweep", sweep_command.sweep, text, several=True))
 
 
 def _add_lens(menu: Commands) -> None:

@@ -62,7 +62,7 @@ def lens(arguments: argparse.Namespace) -> Output:
 
     if arguments.positions < 1:
         raise SettingsError(f"--positions is {arguments.positions}; it must be at least 1.")
-    text = arguments.prompt if arguments.text is None else _read_file(arguments.text).text
+    text = arguments.prompt if arguments.text is None else read_file(arguments.text).text
     loaded = _load(arguments)
     model = _operated(loaded, arguments)
     frame = read_lens(
@@ -86,7 +86,7 @@ def train_lens(arguments: argparse.Namespace) -> Output:
 
     given = {name: getattr(arguments, name) for name in ("steps", "seed") if getattr(arguments, name) is not None}
     settings = LensTraining(**given)
-    texts = tuple(_read_file(path) for path in arguments.text or ()) or bundled_texts()
+    texts = tuple(read_file(path) for path in arguments.text or ()) or bundled_texts()
     loaded = _load(arguments)
     with progress("Training") as update:
         trained = train(
@@ -208,7 +208,7 @@ def _recipe(arguments: argparse.Namespace) -> Recipe:
         return Recipe.load(arguments.recipe)
     if arguments.plan is None:
         raise SettingsError("run needs --plan, such as 0-4,7-11, or --recipe; info tells how many layers there are.")
-    own = tuple(_read_file(path) for path in arguments.text or ())
+    own = tuple(read_file(path) for path in arguments.text or ())
     prompts = tuple(arguments.prompt or (_first_prompt(),))
     return Recipe(**{"model": DEFAULT_MODEL, **given}, prompts=prompts, own_texts=own, texts=() if own else None)
 
@@ -258,7 +258,12 @@ def _first_prompt() -> str:
     return bundled_prompts()[0].text
 
 
-def _read_file(path: str) -> Text:
+def read_file(path: str) -> Text:
+    """Return a text file, or standard input for `-`.
+
+    Raises:
+        TextError: when it cannot be read or is no text.
+    """
     from surgery_core.text import read_text
 
     if path == "-":

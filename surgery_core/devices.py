@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     import torch
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
+SPREAD = "spread"
+"""Device of a model that is placed over everything there is, for one that is larger than a device."""
 _CGROUP = Path("/sys/fs/cgroup")
 _SPARE = 1.1
 """Loading briefly holds one tensor twice, and a forward pass needs room too."""
@@ -32,7 +34,7 @@ def choose_device(wanted: str = "auto") -> torch.device:
     try:
         device = torch.device(wanted)
     except RuntimeError:
-        raise SettingsError(f"{wanted!r} is not a device; choose auto, cpu, cuda, cuda:1 or mps.") from None
+        raise SettingsError(f"{wanted!r} is not a device; choose auto, cpu, cuda, cuda:1, mps or spread.") from None
     if not _exists(device):
         raise SettingsError(f"This machine has no device {wanted!r}; choose auto, which takes the best one found.")
     return device

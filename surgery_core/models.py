@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from surgery_core.checkpoint import ITEM_BYTES, Checkpoint, Config, depth, read_checkpoint, require_causal
-from surgery_core.devices import choose_device, choose_dtype, require_memory
+from surgery_core.devices import SPREAD, choose_device, choose_dtype, require_memory
 from surgery_core.errors import ModelLoadError
 
 if TYPE_CHECKING:
@@ -145,7 +145,8 @@ def load_model(
 
     Args:
         name: a model of `list_models`, a folder's path, or a hub id `org/name`.
-        device: `"auto"` (CUDA, then MPS, then CPU), `"cpu"`, `"cuda"`, `"cuda:1"`, `"mps"`.
+        device: `"auto"` (CUDA, then MPS, then CPU), `"cpu"`, `"cuda"`, `"cuda:1"`, `"mps"`; or `"spread"` for a model
+            larger than one device: over all GPUs, main memory and disk, with accelerate.
         dtype: `"auto"` (the checkpoint's on a GPU, float32 on a CPU), `"float32"`, `"bfloat16"`, `"float16"`.
         revision: a branch, tag or commit of a hub model; None for its main branch.
         check_memory: refuse a model that is larger than the free memory before reading its weights.
@@ -155,7 +156,9 @@ def load_model(
         ModelLoadError: one sentence that says what is wrong with the model and what to do.
         SettingsError: for a device or dtype that this machine does not have.
     """
-    target = choose_device(device)
+    spread = device == SPREAD
+    target = choose_device("auto" if spread else device)
+    check_memory = check_memory and not spread
     check = partial(_check_remote, name, target, dtype, check_memory)
     try:
         place = _locate(name.strip(), revision, allow_paths, check)
@@ -167,16 +170,18 @@ def load_model(
     number_format = choose_dtype(dtype, target, checkpoint.dtype)
     if check_memory:
         require_memory(name, checkpoint.n_parameters, number_format, target)
-    return _open(name, place, checkpoint, target, number_format)
+    return _open(name, place, checkpoint, None if spread else target, number_format)
 
 
-def _open(name: str, place: _Place, checkpoint: Checkpoint, device: torch.device, dtype: str) -> LoadedModel:
+def _open(name: str, place: _Place, checkpoint: Checkpoint, device: torch.device | None, dtype: str) -> LoadedModel:
+    """Open a checkpoint on one device, or spread over all of them when `device` is None."""
     from surgery_core.weights import load_tokenizer, load_weights
 
     with _LOADING:
         tokenizer = load_tokenizer(checkpoint.folder, name)
-        model, notes = load_weights(checkpoint.folder, name, tokenizer, dtype)
-    model.to(device)  # type: ignore[arg-type]
+        model, notes = load_weights(checkpoint.folder, name, tokenizer, dtype, spread=device is None)
+    if device is not None:
+        model.to(device)  # type: ignore[arg-type]
     return LoadedModel(model, tokenizer, _info(name, place, checkpoint, model, notes))
 
 

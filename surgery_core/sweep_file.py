@@ -123,16 +123,16 @@ class SweepFile:
 
     Args:
         path: the file; made when it is not there.
-        sweep: the sweep whose rows go in.
+        sweep: the sweep whose rows go in, or `columns_of` it.
         identity: of that sweep.
 
     Raises:
         SweepFileError: when the file holds another sweep, is broken, or cannot be written.
     """
 
-    def __init__(self, path: str | Path, sweep: Sweep, identity: SweepIdentity) -> None:
+    def __init__(self, path: str | Path, sweep: Sweep | list[str], identity: SweepIdentity) -> None:
         self.path, self.identity = Path(path), identity
-        self.columns = [*identity.columns(), *columns_of(sweep)]
+        self.columns = [*identity.columns(), *(sweep if isinstance(sweep, list) else columns_of(sweep))]
         self.rows: tuple[SweepRow, ...] = ()
         if self.path.exists() and self.path.stat().st_size:
             self._open()

@@ -6,8 +6,12 @@ for. Both would make every result about some other model, so both are refused he
 
 from __future__ import annotations
 
+import atexit
+import importlib.util
 import logging
 import re
+import shutil
+import tempfile
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -90,9 +94,11 @@ def _unreadable(name: str, error: BaseException) -> ModelLoadError:
 
 
 def load_weights(
-    folder: Path, name: str, tokenizer: PreTrainedTokenizerBase, dtype: str
+    folder: Path, name: str, tokenizer: PreTrainedTokenizerBase, dtype: str, *, spread: bool = False
 ) -> tuple[PreTrainedModel, tuple[str, ...]]:
     """Open the model of a checkpoint folder on the CPU, in eval mode and without gradients.
+
+    With `spread`, accelerate places its layers over all GPUs, main memory and, for the rest, a folder on disk.
 
     Returns:
         The model, and sentences about what its user should know.
@@ -100,9 +106,14 @@ def load_weights(
     Raises:
         ModelLoadError: when the weights do not fit the config, or the tokenizer does not fit the weights.
     """
+    if spread and importlib.util.find_spec("accelerate") is None:
+        raise ModelLoadError(
+            f"Spreading {name!r} over several devices needs accelerate, which is not installed; "
+            "run pip install -r requirements-scale.txt."
+        )
     try:
         with quiet():
-            model, report = _from_pretrained(folder, dtype)
+            model, report = _from_pretrained(folder, dtype, spread)
     except _FAILURES as error:
         raise ModelLoadError(
             f"{name!r} cannot be opened ({_first_line(error)}); copy or download the model again, or choose another."
@@ -113,7 +124,8 @@ def load_weights(
     return model, _notes(report)
 
 
-def _from_pretrained(folder: Path, dtype: str) -> tuple[PreTrainedModel, dict[str, Collection[Any]]]:
+def _from_pretrained(folder: Path, dtype: str, spread: bool) -> tuple[PreTrainedModel, dict[str, Collection[Any]]]:
+    placement = {"device_map": "auto", "offload_folder": _offload_folder()} if spread else {}
     loaded: Any = AutoModelForCausalLM.from_pretrained(
         folder,
         config=_read_config(folder),
@@ -122,9 +134,17 @@ def _from_pretrained(folder: Path, dtype: str) -> tuple[PreTrainedModel, dict[st
         local_files_only=True,
         trust_remote_code=False,
         output_loading_info=True,
+        **placement,
     )
     model, report = loaded
     return model, report
+
+
+def _offload_folder() -> str:
+    """Return a folder for weights that fit nowhere else; it goes when the process ends."""
+    folder = tempfile.mkdtemp(prefix="model-surgery-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 def _read_config(folder: Path) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import importlib.util
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,13 @@ import pytest
 import torch
 from accelerate import cpu_offload, disk_offload, dispatch_model
 from families import build, greedy, left_padded, reference, tokens
+from test_measure import byte_tokenizer
 
+from surgery_core.errors import ModelLoadError
+from surgery_core.models import load_model
 from surgery_core.operate import ModelSurgery
 from surgery_core.preflight import preflight
+from surgery_core.sweep import sweep
 from surgery_core.view import operate
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -55,3 +60,30 @@ def test_modified_slots_on_a_spread_model(family: str, how: str, tmp_path: Path)
 def test_a_spread_model_passes_preflight(tmp_path: Path) -> None:
     report = preflight(spread(build("llama"), "disk", tmp_path))
     assert report.passed, report.reason
+
+
+def test_a_model_can_be_opened_spread_over_what_there_is(tiny_folder: Path) -> None:
+    whole, spread = load_model(str(tiny_folder)), load_model(str(tiny_folder), device="spread")
+    assert spread.info.n_parameters == whole.info.n_parameters
+    plan = "0,2x2,1"
+    ids = tokens()
+    torch.testing.assert_close(operate(spread.model, plan)(ids).logits, operate(whole.model, plan)(ids).logits)
+
+
+@pytest.mark.parametrize("how", ["cpu", "disk", "hooks"])
+def test_sweeps_on_a_spread_model_are_exact(how: str, tmp_path: Path) -> None:
+    base = build("llama")
+    rows = [
+        list(sweep(model, byte_tokenizer(), "The fox ran.", "delete")) for model in (base, spread(base, how, tmp_path))
+    ]
+    assert [row.nats for row in rows[1]] == pytest.approx([row.nats for row in rows[0]], abs=1e-5)
+    assert [row.kl for row in rows[1]] == pytest.approx([row.kl for row in rows[0]], abs=1e-5)
+
+
+def test_without_accelerate_spreading_says_what_to_install(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *rest: None if name == "accelerate" else find(name, *rest)
+    )
+    with pytest.raises(ModelLoadError, match="requirements-scale"):
+        load_model(str(tiny_folder), device="spread")

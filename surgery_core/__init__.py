@@ -37,7 +37,8 @@ if TYPE_CHECKING:
     from surgery_core.export import export_model
     from surgery_core.generate import Generation, GenerationSettings, complete, generate
     from surgery_core.importance import Importance, importance, rank_correlation
-    from surgery_core.lens import LogitLens, Trajectory, read_lens
+    from surgery_core.lens import LogitLens, one_token, read_lens
+    from surgery_core.lens_averages import lens_averages
     from surgery_core.lens_files import load_lens, save_lens
     from surgery_core.lens_training import LensTraining, lens_quality, train_lens
     from surgery_core.material import Means, mean_contributions
@@ -66,6 +67,7 @@ if TYPE_CHECKING:
         token_strings,
         visible,
     )
+    from surgery_core.trajectory import Trajectory
     from surgery_core.tuned_lens import Translators, TunedLens
     from surgery_core.view import operate
 
@@ -76,7 +78,8 @@ _MODULES = {
     "export": "export_model",
     "generate": "Generation GenerationSettings complete generate",
     "importance": "Importance importance rank_correlation",
-    "lens": "LogitLens Trajectory read_lens",
+    "lens": "LogitLens one_token read_lens",
+    "lens_averages": "lens_averages",
     "lens_files": "load_lens save_lens",
     "lens_training": "LensTraining lens_quality train_lens",
     "material": "Means mean_contributions",
@@ -96,6 +99,7 @@ _MODULES = {
     "sweep_plans": "KINDS SweepKind SweepOptions SweepPoint sweep_kind sweep_points",
     "sweep_rows": "SweepRow",
     "text": "MAX_TEXT_BYTES Prompt Text bundled_prompts bundled_texts read_text token_strings visible",
+    "trajectory": "Trajectory",
     "tuned_lens": "Translators TunedLens",
     "view": "operate",
 }
@@ -170,12 +174,14 @@ __all__ = [  # noqa: RUF022
     "generate",
     "importance",
     "inspect_model",
+    "lens_averages",
     "lens_quality",
     "list_models",
     "load_lens",
     "load_model",
     "load_skills",
     "mean_contributions",
+    "one_token",
     "operate",
     "operated_model",
     "preflight",

@@ -9,8 +9,9 @@ import torch
 from torch import nn
 
 from surgery_core.anatomy import find_layers
-from surgery_core.plan import LayerPlan
+from surgery_core.plan import LayerPlan, Slot
 from surgery_core.slots import hidden_input, hidden_of
+from surgery_core.sublayers import halfway
 from surgery_core.tail import with_layers
 from surgery_core.view import operate, operate_part, plan_of
 
@@ -18,40 +19,110 @@ INPUT = "input"
 """Label of the row that shows the residual stream before any layer."""
 
 
+@dataclass(frozen=True)
+class Point:
+    """A place where the residual stream is read.
+
+    Attributes:
+        label: `"input"`, `"L3"`, `"L3 (2)"`, `"L3 mid"`; all of a model's are different.
+        origin: the layer of the base that it belongs to: `"input"`, `"3"`, `"3 mid"`.
+        slot: number of the slot that it is in, or -1 for the input.
+        mid: whether it lies inside the layer, after the attention.
+    """
+
+    label: str
+    origin: str
+    slot: int
+    mid: bool = False
+
+
 @dataclass(frozen=True, eq=False)
 class Residuals:
     """The residual stream of one text.
 
     Attributes:
-        labels: `"input"`, then one label a slot (`"L0"`, ...), all different.
-        states: `[rows, seq, d_model]`, a row a label.
+        points: where it was read: the input, then every slot.
+        states: `[rows, seq, d_model]`, a row a point.
         logits: `[seq, vocab]`, the model's own.
     """
 
-    labels: tuple[str, ...]
+    points: tuple[Point, ...]
     states: torch.Tensor
     logits: torch.Tensor
 
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Return the points' labels."""
+        return tuple(point.label for point in self.points)
 
-def residuals(model: nn.Module, input_ids: torch.Tensor) -> Residuals:
+
+def residuals(model: nn.Module, input_ids: torch.Tensor, *, sublayers: bool = False) -> Residuals:
     """Run the model on `input_ids` `[1, seq]` and return its residual stream.
 
     The states are taken with hooks on the layers of a private view: the last entry of transformers'
     `output_hidden_states` is already normed in most architectures.
+
+    Args:
+        model: the model, or a view of it.
+        input_ids: one text.
+        sublayers: whether to read after each layer's attention too.
+
+    Raises:
+        AnatomyError: when `sublayers` is asked of layers that have no point after their attention.
     """
     path, layers = find_layers(model)
-    plan = plan_of(model)
-    labels = (INPUT, *slot_labels(plan))
+    points = points_of(plan_of(model), sublayers)
     if not len(layers):
         with torch.inference_mode():
             logits = model(input_ids=input_ids, use_cache=False).logits[0]
-        return Residuals(labels, _entering(model, input_ids)[None], logits)
+        return Residuals(points, _entering(model, input_ids)[None], logits)
     view = operate(model, LayerPlan.identity(len(layers)))
     seen: list[torch.Tensor] = []
     _record(view.get_submodule(path), seen)
+    places = _places(plan_of(model))
+    wanted = [places[point.slot] - 1 for point in points if point.mid]
+    middles = halfway(model, view.get_submodule(path), wanted) if sublayers else {}
     with torch.inference_mode():
         logits = view(input_ids=input_ids, use_cache=False).logits[0]
-    return Residuals(labels, torch.stack([seen[row] for row in _rows(plan)]), logits)
+    rows = [middles[places[point.slot] - 1] if point.mid else seen[places[point.slot]] for point in points]
+    return Residuals(points, torch.stack(rows), logits)
+
+
+def residual_batch(model: nn.Module, input_ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Run the model on several texts `[batch, seq]` at once; return what enters and leaves its layers, and the logits.
+
+    Returns:
+        States `[n_layers + 1, batch, seq, d_model]` and logits `[batch, seq, vocab]`.
+    """
+    path, layers = find_layers(model)
+    view = operate(model, LayerPlan.identity(len(layers)))
+    seen: list[torch.Tensor] = []
+    _record(view.get_submodule(path), seen, whole=True)
+    with torch.inference_mode():
+        logits = view(input_ids=input_ids, use_cache=False).logits
+    return torch.stack(seen), logits
+
+
+def points_of(plan: LayerPlan, sublayers: bool = False) -> tuple[Point, ...]:
+    """Return where the residual stream of a plan is read, in running order.
+
+    Half a layer, a mean, a donor's layer and parallel layers have no point inside.
+    """
+    points = [Point(INPUT, INPUT, -1)]
+    for number, (slot, label) in enumerate(zip(plan, slot_labels(plan), strict=True)):
+        layer = slot.layers[-1]
+        whole = len(slot.layers) == 1 and layer.part == "both" and not layer.mean and layer.donor is None
+        if sublayers and whole:
+            points.append(Point(f"{label} mid", f"{layer.index} mid", number, mid=True))
+        points.append(Point(label, _origin(slot, label), number))
+    return tuple(points)
+
+
+def _origin(slot: Slot, label: str) -> str:
+    """Return the base layer whose row this one is compared with; a donor's layer has none."""
+    if any(layer.donor is not None for layer in slot.layers):
+        return label
+    return str(max(layer.index for layer in slot.layers))
 
 
 def slot_labels(plan: LayerPlan) -> list[str]:
@@ -64,21 +135,26 @@ def slot_labels(plan: LayerPlan) -> list[str]:
     return labels
 
 
-def _record(layers: Any, seen: list[torch.Tensor]) -> None:
+def _record(layers: Any, seen: list[torch.Tensor], *, whole: bool = False) -> None:
+    """Put what enters the first layer and what leaves each into `seen`; the batch's first text, or the whole batch."""
+
+    def keep(hidden: torch.Tensor) -> None:
+        seen.append(hidden.detach() if whole else hidden[0].detach())
+
     def entering(module: Any, args: Any, kwargs: Any) -> None:
-        seen.append(hidden_input(args, kwargs)[0].detach())
+        keep(hidden_input(args, kwargs))
 
     layers[0].register_forward_pre_hook(entering, with_kwargs=True)
     for layer in layers:
-        layer.register_forward_hook(lambda module, args, output: seen.append(hidden_of(output)[0].detach()))
+        layer.register_forward_hook(lambda module, args, output: keep(hidden_of(output)))
 
 
-def _rows(plan: LayerPlan) -> list[int]:
-    """Return which recorded state belongs to each row: of a parallel slot, that of its last member."""
-    rows = [0]
-    for slot in plan:
-        rows.append(rows[-1] + len(slot.layers))
-    return rows
+def _places(plan: LayerPlan) -> dict[int, int]:
+    """Return which recorded state belongs to each slot: of a parallel one, that of its last member; -1 is the input."""
+    places = {-1: 0}
+    for number, slot in enumerate(plan):
+        places[number] = places[number - 1] + len(slot.layers)
+    return places
 
 
 def _entering(model: nn.Module, input_ids: torch.Tensor) -> torch.Tensor:

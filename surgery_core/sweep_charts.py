@@ -7,6 +7,7 @@ place, so that the axes stand still while a sweep runs; what was refused is grey
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,7 +47,8 @@ class Sheet:
         chosen: notation of the plan whose place is outlined.
         dark: whether it is drawn on a dark page.
         pick: name of the selection that a click sets, or None.
-        height: of bars, in pixels.
+        height: of bars and lines, in pixels.
+        title: above the chart.
     """
 
     metric: str
@@ -59,6 +61,7 @@ class Sheet:
     dark: bool = False
     pick: str | None = "point"
     height: int = HEIGHT
+    title: str = ""
 
 
 def sweep_chart(form: Form, frame: pd.DataFrame, sheet: Sheet) -> alt.LayerChart:
@@ -81,7 +84,7 @@ def bars(frame: pd.DataFrame, sheet: Sheet) -> alt.LayerChart:
     """
     scale = _scale(frame, sheet)
     cut = frame["value"] > scale.high
-    shown = frame["value"].clip(scale.low, scale.high).mask(cut, scale.high + _room(scale) / 2)
+    shown = frame["value"].clip(scale.low, scale.high).mask(cut, scale.high + 0.75 * _room(scale))
     data = _said(frame, sheet).assign(shown=shown, origin=scale.origin, cut=cut)
     base = alt.Chart(data).encode(x=_x(data, sheet))
     y = alt.Y("shown:Q", title=sheet.value_title, scale=axis_scale(scale), axis=value_axis(scale, sheet.metric))
@@ -89,7 +92,7 @@ def bars(frame: pd.DataFrame, sheet: Sheet) -> alt.LayerChart:
     above = base.transform_filter("datum.cut").mark_text(dy=-7, fontSize=11, color=INK[sheet.dark])
     layers: list[Any] = [bar, above.encode(y=y, text="arrow:N")]
     layers += [_cross(base, sheet), *_rule(sheet, y), *_targets(base, sheet)]
-    return _finished(layers, sheet.height)
+    return _titled(_finished(layers, sheet.height), sheet)
 
 
 def heat(frame: pd.DataFrame, sheet: Sheet) -> alt.LayerChart:
@@ -113,7 +116,8 @@ def heat(frame: pd.DataFrame, sheet: Sheet) -> alt.LayerChart:
     target = base.mark_rect(opacity=0).encode(tooltip=_tooltip(sheet))
     layers = [empty, done, refused, cross, *_outline(base, sheet), *_picking(target, sheet)]
     rows = data["y"].nunique()
-    return _finished(layers, height=max(160, rows * (ROW if rows <= 16 else 400 // rows + 4)))
+    drawn = _finished(layers, height=max(160, rows * (ROW if rows <= 16 else 400 // rows + 4)))
+    return drawn.properties(title=sheet.title) if sheet.title else drawn
 
 
 def lines(frame: pd.DataFrame, sheet: Sheet) -> alt.LayerChart:
@@ -140,7 +144,8 @@ def lines(frame: pd.DataFrame, sheet: Sheet) -> alt.LayerChart:
         there.transform_filter(_is(sheet.chosen)).mark_point(size=170, filled=False, strokeWidth=2)
         .encode(color=alt.value(INK[sheet.dark]), shape=alt.value("circle"))
     ]  # fmt: skip
-    return _finished([line, points, *_rule(sheet, y), *chosen, *_picking(target, sheet)], height=HEIGHT + 40)
+    layers = [line, points, *_rule(sheet, y), *chosen, *_picking(target, sheet)]
+    return _titled(_finished(layers, sheet.height + 40), sheet)
 
 
 def _scale(frame: pd.DataFrame, sheet: Sheet) -> ValueScale:
@@ -183,7 +188,7 @@ def axis_scale(scale: ValueScale) -> alt.Scale:
 
 def _room(scale: ValueScale) -> float:
     """Return the room beyond the highest figure, into which a bar that is cut off reaches."""
-    return (scale.high - scale.low) * (0.15 if scale.high != 1 or scale.low != 0 else 0.0)
+    return (scale.high - scale.low) * (0.2 if scale.high != 1 or scale.low != 0 else 0.0)
 
 
 def value_axis(scale: ValueScale, metric: str) -> alt.Axis:
@@ -198,22 +203,35 @@ def _rule(sheet: Sheet, y: alt.Y) -> list[Any]:
     """Return the starting plan's figure as a line across the chart."""
     if sheet.first is None or not np.isfinite(sheet.first):
         return []
-    data = pd.DataFrame({"shown": [sheet.first], "said": [f"start: {figure(sheet.first, sheet.metric)}"]})
-    rule = alt.Chart(data).mark_rule(color=QUIET[sheet.dark], strokeDash=[4, 3]).encode(y=y)
-    words = alt.Chart(data).mark_text(align="right", baseline="bottom", dy=-3, fontSize=11, color=QUIET[sheet.dark])
-    return [rule, words.encode(y=y, x=alt.value("width"), text="said:N")]
+    data = pd.DataFrame({"shown": [sheet.first]})
+    return [alt.Chart(data).mark_rule(color=QUIET[sheet.dark], strokeDash=[4, 3]).encode(y=y)]
+
+
+def _titled(chart: alt.LayerChart, sheet: Sheet) -> alt.LayerChart:
+    """Write the chart's name above it, and what its dashed line is; beside the line bars would cover that."""
+    first = math.nan if sheet.first is None else sheet.first
+    small = f"- - -  {figure(first, sheet.metric)}, the plan that the sweep starts from" if math.isfinite(first) else ""
+    quiet: dict[str, Any] = {"anchor": "start", "offset": 8}
+    colour = QUIET[sheet.dark]
+    if sheet.title:
+        return chart.properties(
+            title=alt.Title(sheet.title, subtitle=small, subtitleFontSize=11, subtitleColor=colour, **quiet)
+        )
+    if small:
+        return chart.properties(title=alt.Title(small, fontSize=11, fontWeight=400, color=colour, **quiet))
+    return chart
 
 
 def _cross(base: alt.Chart, sheet: Sheet) -> alt.Chart:
     mark: alt.Chart = base.transform_filter("datum.state === 'refused'").mark_text(
-        text="×", fontSize=16, baseline="bottom", color=QUIET[sheet.dark]
+        text="×", fontSize=16, baseline="bottom", dy=-4, color=QUIET[sheet.dark]
     )
-    return mark.encode(y=alt.value(sheet.height - 4))
+    return mark.encode(y=alt.value("height"))
 
 
 def _targets(base: alt.Chart, sheet: Sheet) -> list[Any]:
     """Return the whole height over each label as the place to point at: a short bar is hard to hit."""
-    full = {"y": alt.value(0), "y2": alt.value(sheet.height)}
+    full = {"y": alt.value(0), "y2": alt.value("height")}
     chosen = [] if sheet.chosen is None else [
         base.transform_filter(_is(sheet.chosen))
         .mark_bar(filled=False, stroke=INK[sheet.dark], strokeWidth=1.5, cornerRadius=2).encode(**full)

@@ -16,6 +16,8 @@ page = st.navigation(
     [
         st.Page("../pages/surgery.py", title="Surgery", icon=":material/content_cut:", default=True),
         st.Page("../pages/lens.py", title="Lens", icon=":material/grid_on:"),
+        st.Page("../pages/sweep.py", title="Sweep", icon=":material/bar_chart:"),
+        st.Page("../pages/skills.py", title="Skills", icon=":material/school:"),
         st.Page("../pages/models.py", title="Models", icon=":material/database:"),
     ],
     position="top",

@@ -1,0 +1,171 @@
+"""Importance of layers from one run over the texts, ranked beside the measured sweep."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from surgery_core import layer_charts
+from surgery_core.errors import Stopped
+from surgery_core.importance import Importance
+from surgery_core.sweep_file import model_name
+from surgery_core.sweep_frames import figure
+from surgery_core.sweep_plans import SweepOptions
+from surgery_core.text import Text
+from surgery_ui import present, session, sweep_shelf, sweep_words
+from surgery_ui.controls import show_problem
+from surgery_ui.jobs import Job
+from surgery_ui.sweep_controls import chosen_texts
+from surgery_ui.sweep_jobs import Request, importance_job
+from surgery_ui.sweep_shelf import Entry
+
+ESTIMATES = {
+    "block_influence": "Block Influence",
+    "angular_distance": "Angular distance",
+    "contribution_norm": "Contribution norm",
+}
+ABOUT = {
+    "block_influence": "1 less the mean cosine similarity of what enters and what leaves the layer (arXiv 2403.03853).",
+    "angular_distance": "arccos of the cosine similarity over π, at the last token of each text (arXiv 2403.17887).",
+    "contribution_norm": "Mean length of what the layer adds to the residual stream.",
+}
+
+
+class ImportanceView:
+    """The section about importance: controls at once, figures when they are there."""
+
+    def __init__(self, now: session.Experiment) -> None:
+        st.caption(
+            "What each layer does to the residual stream, from one run over the texts and without any surgery; "
+            "beside it, what deleting it really costs."
+        )
+        with st.container(border=True):
+            st.markdown(f"**What papers saw.** {present.plain(sweep_words.IMPORTANCE)} {sweep_words.SMALL}")
+        self._now, self._texts = now, chosen_texts("importance")
+        self._job = importance_job(now.owner, now.loaded, now.plan, self._texts) if self._texts else None
+        self._progress, self._place = st.empty(), st.container()
+        self._drawn = False
+
+    @property
+    def jobs(self) -> list[Job[Any]]:
+        """Return the job to look at."""
+        return [self._job] if self._job is not None else []
+
+    def show(self) -> None:
+        """Draw everything once the texts were read."""
+        job = self._job
+        if job is None or self._drawn:
+            return
+        if not job.done:
+            done, total = job.progress
+            self._progress.progress(done / total if total else 0.0, text="Reading the texts")
+            return
+        self._drawn = True
+        self._progress.empty()
+        with self._place:
+            if job.error is None:
+                self._draw(job.result)
+            elif not isinstance(job.error, Stopped):
+                st.error(present.plain(str(job.error)))
+
+    def _draw(self, result: Importance) -> None:
+        frame, dark = result.frame(), bool(st.context.theme.type == "dark")
+        if frame.empty:
+            st.info("No layer runs under this plan, so there is nothing to rank.")
+            return
+        grid = st.container().grid(3, min_column_width=280)
+        for column, title in ESTIMATES.items():
+            with grid.container():
+                st.markdown(f"**{title}**", help=present.plain(ABOUT[column]))
+                st.altair_chart(
+                    layer_charts.layer_bars(frame, column, title, dark=dark), key=f"bars-{column}",
+                    alt=f"{title} of every layer",
+                )  # fmt: skip
+        _ranked(self._now, frame, self._texts, dark)
+        _streams(result, dark)
+
+
+def _ranked(now: session.Experiment, frame: pd.DataFrame, texts: tuple[Text, ...], dark: bool) -> None:
+    """Show the ranking beside that of the measured sweep, and start that sweep where it is missing."""
+    st.subheader("Beside the measured damage", anchor=False)
+    request = Request("delete", SweepOptions(), now.plan, texts)
+    running = sweep_shelf.sync()
+    entry = _measured(now, request)
+    st.fragment(_comparison, run_every=0.5 if running is not None else None)(
+        now, frame, request, entry, running is not None, dark
+    )
+
+
+def _comparison(
+    now: session.Experiment, frame: pd.DataFrame, request: Request, entry: Entry | None, was: bool, dark: bool
+) -> None:
+    if (sweep_shelf.sync() is not None) != was:
+        st.rerun()
+    if entry is None or entry.state not in ("finished", "running"):
+        st.caption("Delete each layer once over the same texts, and see whether the estimates agree with the damage.")
+        st.button(
+            "Measure it", key="importance-measure", type="primary", disabled=was, on_click=_measure,
+            args=(now, request),
+        )  # fmt: skip
+        show_problem("importance")
+        return
+    if entry.state == "running":
+        st.progress(entry.done / max(1, len(entry.planned)), text=f"{entry.done} of {len(entry.planned)}")
+        return
+    damage = pd.Series({row.x: row.loss_change for row in entry.rows if row.number >= 0})
+    table = frame.assign(damage=[float(damage.get(at, float("nan"))) for at in frame["position"]])
+    known = table.dropna(subset=["damage"])
+    grid = st.container().grid(3, min_column_width=280)
+    for column, title in ESTIMATES.items():
+        ranks = pd.DataFrame({
+            "layer": known["layer"],
+            "estimated": layer_charts.ranks(known[column]),
+            "measured": layer_charts.ranks(known["damage"]),
+        })  # fmt: skip
+        with grid.container():
+            said = sweep_words.agreement(list(known[column]), list(known["damage"]))
+            st.metric(
+                f"{title} against damage", said or "–", help="Spearman's rank correlation: 1 when both rank the "
+                "layers alike, 0 when one says nothing about the other, -1 when they are opposite.",
+            )  # fmt: skip
+            chart = layer_charts.rank_chart(ranks, title, dark=dark)
+            st.altair_chart(chart, key=f"rank-{column}", alt=f"Ranks by {title} and by measured damage")
+    worst = known.sort_values("damage").iloc[-1]
+    st.caption(
+        present.plain(
+            f"Deleting {worst['layer']} costs most: {figure(worst['damage'], 'loss_change')} nats a token. Rank 1 is "
+            "the most important layer; on the dashed line both ranks are the same."
+        )
+    )
+
+
+def _streams(result: Importance, dark: bool) -> None:
+    left, right = st.columns(2, gap="medium")
+    with left:
+        st.subheader("Similarity of the residual stream", anchor=False)
+        st.caption("Mean cosine similarity of the stream at every two places, the input first.")
+        chart = layer_charts.similarity_map(result.similarities(), dark=dark)
+        st.altair_chart(chart, key="similarity", alt="Cosine similarity of the residual stream at every two places")
+    with right:
+        st.subheader("Angular distance of blocks", anchor=False)
+        st.caption("How far a block of layers turns the stream; a small distance says that the block may go.")
+        chart = layer_charts.block_map(result.blocks(), list(result.labels), dark=dark)
+        st.altair_chart(chart, key="blocks", alt="Angular distance of every block of layers")
+
+
+def _measured(now: session.Experiment, request: Request) -> Entry | None:
+    """Return the sweep of this session that deletes each layer over the same texts."""
+    mine = model_name(now.loaded.info)
+    wanted = [
+        entry for entry in sweep_shelf.entries()
+        if entry.request is not None and entry.model == mine
+        and (entry.request.kind, entry.request.start, entry.request.texts) == ("delete", now.plan, request.texts)
+    ]  # fmt: skip
+    return max(wanted, key=lambda entry: (entry.state in ("finished", "running"), entry.number), default=None)
+
+
+def _measure(now: session.Experiment, request: Request) -> None:
+    session.touch()
+    sweep_shelf.guarded("importance", lambda: sweep_shelf.start(now, request))

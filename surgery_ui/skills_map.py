@@ -1,0 +1,99 @@
+"""Skill by layer: which skill goes with which layer, as a map that fills while the sweep runs."""
+
+from __future__ import annotations
+
+import pandas as pd
+import streamlit as st
+
+from surgery_core import layer_charts
+from surgery_core.skills import load_skills
+from surgery_core.sweep import SweepMeasures
+from surgery_core.sweep_file import model_name
+from surgery_core.sweep_frames import sweep_frame
+from surgery_core.sweep_plans import SweepOptions
+from surgery_core.text import bundled_texts
+from surgery_ui import present, session, sweep_shelf, sweep_view, sweep_words
+from surgery_ui.controls import show_problem
+from surgery_ui.sweep_jobs import Request
+from surgery_ui.sweep_shelf import Entry
+
+KINDS = {"delete": "Whole layer", "delete-attention": "Attention", "delete-mlp": "MLP"}
+"""Sweeps that ask the skills, by what they take out of a layer."""
+
+
+def skill_by_layer(now: session.Experiment) -> None:
+    """Show the map, or the button that starts the sweep behind it."""
+    st.subheader("Skill by layer", anchor=False)
+    st.caption("Accuracy on each skill when one layer is changed. Click a cell to take its plan over into the strip.")
+    with st.container(horizontal=True, gap="medium", vertical_alignment="bottom"):
+        st.session_state.setdefault("skills-kind", next(iter(KINDS)))
+        kind = st.segmented_control(
+            "Taken out", list(KINDS), key="skills-kind", required=True, format_func=KINDS.__getitem__,
+            persist_state="session", on_change=session.touch,
+        )  # fmt: skip
+    request = Request(str(kind), SweepOptions(), now.plan, bundled_texts(), SweepMeasures(skills=load_skills()))
+    running = sweep_shelf.sync() is not None
+    st.fragment(_map, run_every=sweep_view.TICK if running else None)(now, request, running)
+
+
+def _map(now: session.Experiment, request: Request, was: bool) -> None:
+    sweep_view.follow_adoption()
+    if (sweep_shelf.sync() is not None) != was:
+        st.rerun()
+    show_problem("skills-sweep")
+    if not len(request.start):
+        st.info("No layer runs under this plan, so there is none to delete.")
+        return
+    entry = _entry(now, request)
+    if entry is None:
+        st.button(
+            "Ask without each layer", key="skills-start", type="primary", icon=":material/play_arrow:", disabled=was,
+            on_click=_begin, args=(now, request), help="Another sweep is running." if was else None,
+        )  # fmt: skip
+        return
+    if entry.state != "finished":
+        sweep_view.progress(entry, now)
+    frame = skill_rows(entry)
+    key = f"skill-map-{entry.number}-{st.session_state.get('sweep-clicks', 0)}"
+    chart = layer_charts.skill_map(frame, entry.kind.x_title, dark=bool(st.context.theme.type == "dark"))
+    st.altair_chart(
+        chart, key=key, on_select=sweep_view.on_click(entry, key), alt="Accuracy on each skill without each layer"
+    )
+    if entry.first is not None:
+        kept = ", ".join(f"{name} {value:.0%}" for name, value in entry.first.skills.items())
+        st.caption(present.plain(f"With all its layers: {kept}."))
+    show_problem("sweep")
+
+
+def skill_rows(entry: Entry) -> pd.DataFrame:
+    """Return one line a skill and planned point: number, x, skill, accuracy, plan."""
+    places = sweep_frame(entry.kind, entry.labels, entry.planned, entry.rows, "skill_accuracy")
+    known = {row.number: row.skills for row in entry.rows}
+    titles = [skill.title for skill in entry.request.measures.skills] if entry.request is not None else []
+    return pd.DataFrame(
+        {"number": number, "x": x, "skill": title, "plan": plan,
+         "accuracy": known.get(number, {}).get(title, float("nan"))}
+        for number, x, plan in zip(places["number"], places["x"], places["plan"], strict=True)
+        for title in titles
+    )  # fmt: skip
+
+
+def _begin(now: session.Experiment, request: Request) -> None:
+    session.touch()
+
+    def start() -> None:
+        entry = sweep_shelf.start(now, request)
+        entry.name = f"Skills: {sweep_words.lower(request.family.title)}"
+
+    sweep_shelf.guarded("skills-sweep", start)
+
+
+def _entry(now: session.Experiment, request: Request) -> Entry | None:
+    """Return this session's newest sweep of the same kind, plan and model that asked the skills."""
+    mine = model_name(now.loaded.info)
+    found = [
+        entry for entry in sweep_shelf.entries()
+        if entry.model == mine and entry.request is not None and entry.request.measures.skills
+        and (entry.request.kind, entry.request.start) == (request.kind, request.start)
+    ]  # fmt: skip
+    return max(found, key=lambda entry: (entry.state in ("finished", "running"), entry.number), default=None)

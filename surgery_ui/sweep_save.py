@@ -1,0 +1,88 @@
+"""A sweep as files: its rows as CSV and JSON, its chart as SVG, PNG and a page of its own."""
+
+from __future__ import annotations
+
+import re
+from functools import partial
+from io import BytesIO, StringIO
+from typing import TYPE_CHECKING, Any
+
+import streamlit as st
+
+from surgery_core.sweep_charts import Sheet, sweep_chart
+from surgery_core.sweep_frames import sweep_frame
+from surgery_core.sweep_rows import METRICS
+
+if TYPE_CHECKING:
+    from surgery_ui.sweep_shelf import Entry
+
+WIDTH = 760
+"""Of a saved chart, in pixels."""
+PNG_SCALE = 2.0
+MIMES = {"csv": "text/csv", "json": "application/json", "svg": "image/svg+xml", "png": "image/png", "html": "text/html"}
+
+
+def save(entry: Entry, metric: str) -> None:
+    """Show the buttons that save a sweep."""
+    result = entry.result
+    if result is None:
+        return
+    theme = palette()
+    with st.container(horizontal=True, gap="small", vertical_alignment="center"):
+        st.caption("Save:", width="content")
+        for kind in ("csv", "json"):
+            _button(entry, kind, result.to_csv() if kind == "csv" else result.to_json())
+        for kind in ("svg", "png", "html"):
+            _button(entry, kind, partial(chart_file, entry, metric, kind, theme))
+
+
+def chart_file(entry: Entry, metric: str, kind: str, theme: dict[str, Any]) -> bytes:
+    """Return a sweep's chart as SVG, PNG or HTML with everything inside; light, as for a paper."""
+    frame = sweep_frame(entry.kind, entry.labels, entry.planned, entry.rows, metric)
+    first = entry.first
+    value = float(getattr(first, metric)) if first is not None else None
+    sheet = Sheet(metric, METRICS[metric], entry.kind.x_title, entry.kind.y_title, value, pick=None, title=entry.name)
+    return rendered(sweep_chart(entry.kind.form, frame, sheet).properties(width=WIDTH), kind, theme)
+
+
+def rendered(chart: Any, kind: str, theme: dict[str, Any]) -> bytes:
+    """Return a chart as a file, in the app's light colours."""
+    chart = chart.properties(background="#ffffff").configure(**theme)
+    chart = chart.configure_view(strokeWidth=0)
+    if kind == "png":
+        binary = BytesIO()
+        chart.save(binary, format="png", scale_factor=PNG_SCALE)
+        return binary.getvalue()
+    text = StringIO()
+    chart.save(text, format=kind, **({"inline": True} if kind == "html" else {}))
+    return text.getvalue().encode("utf-8")
+
+
+def palette() -> dict[str, Any]:
+    """Return the app's light colours and type as Vega-Lite's configuration."""
+    colours = {
+        name: list(st.get_option(f"theme.light.chart{name}Colors") or [])
+        for name in ("Categorical", "Sequential", "Diverging")
+    }
+    ramp = colours["Sequential"]
+    ranges = {"category": colours["Categorical"], "heatmap": ramp, "ramp": ramp, "diverging": colours["Diverging"]}
+    text = {"labelColor": "#59686e", "titleColor": "#1d2528", "titleFontWeight": 500}
+    first = (colours["Categorical"] or ["#1f6f8b"])[0]
+    return {
+        "font": "sans-serif",
+        "range": {name: colour for name, colour in ranges.items() if colour},
+        "mark": {"color": first},
+        "axis": text | {"gridColor": "#dbe2e5"},
+        "legend": text,
+        "title": {"anchor": "start", "color": "#1d2528", "fontWeight": 600},
+    }
+
+
+def _button(entry: Entry, kind: str, data: Any) -> None:
+    st.download_button(
+        kind.upper(), data, f"{_stem(entry.name)}.{kind}", MIMES[kind], key=f"save-{kind}", on_click="ignore"
+    )
+
+
+def _stem(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-").lower() or "sweep"

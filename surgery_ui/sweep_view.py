@@ -1,0 +1,287 @@
+"""One sweep on the page: how far it is, its chart as it fills, what was refused, its table and its files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import pandas as pd
+import streamlit as st
+
+from surgery_core.plan import LayerPlan
+from surgery_core.sweep_charts import Sheet, sweep_chart
+from surgery_core.sweep_file import model_name
+from surgery_core.sweep_frames import ValueScale, sweep_frame, value_scale
+from surgery_core.sweep_rows import METRICS, SweepRow
+from surgery_core.sweep_rows import frame as rows_frame
+from surgery_ui import present, session, sweep_compare, sweep_save, sweep_shelf, sweep_words
+from surgery_ui.controls import show_problem
+from surgery_ui.sweep_controls import Estimate
+from surgery_ui.sweep_jobs import SWEEPS
+from surgery_ui.sweep_shelf import Entry
+
+TICK = 0.3
+"""Seconds between two looks at a running sweep."""
+
+
+def live(now: session.Experiment, estimate: Estimate) -> None:
+    """Show the sweeps of the session; while one runs, look at it again and again.
+
+    Args:
+        now: what the page works on.
+        estimate: of the controls above; the model may still be timed.
+    """
+    state = _state(estimate)
+    st.fragment(_live, run_every=TICK if state != SETTLED else None)(now, estimate, state)
+
+
+SETTLED = (False, True)
+"""No sweep runs, and the model has been timed."""
+
+
+def _state(estimate: Estimate) -> tuple[bool, bool]:
+    return sweep_shelf.sync() is not None, all(job.done for job in estimate.jobs)
+
+
+def _live(now: session.Experiment, estimate: Estimate, before: tuple[bool, bool]) -> None:
+    follow_adoption()
+    if _state(estimate) != before:
+        # Only a whole run redraws the controls that wait for a sweep to end.
+        st.rerun()
+    entry, others = sweep_shelf.shown(), sweep_compare.compared()
+    if entry is None:
+        st.info("No sweep yet. Choose one above and press Start, or check a paper's finding with one click.")
+    elif others:
+        sweep_compare.side_by_side(others, now)
+    else:
+        with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
+            with st.container():
+                _head(entry)
+            metric = metric_choice([entry])
+        _trouble(entry, now, estimate.costs.texts if estimate.costs is not None else None)
+        chart(entry, metric, now)
+        _below(entry)
+
+
+def metric_choice(shown: Sequence[Entry]) -> str:
+    """Show which figure is drawn and return it; only those that all sweeps shown have."""
+    rows = [row for entry in shown for row in entry.rows if not row.refused]
+    known = [metric for metric in METRICS if all(_has(row, metric) for row in rows)] or ["perplexity"]
+    if st.session_state.get("sweep-metric") not in known:
+        st.session_state["sweep-metric"] = known[0]
+    chosen = st.selectbox(
+        "Show", known, key="sweep-metric", format_func=METRICS.__getitem__, width=240, persist_state="session",
+        on_change=session.touch,
+    )  # fmt: skip
+    return str(chosen)
+
+
+def chart(entry: Entry, metric: str, now: session.Experiment, scale: ValueScale | None = None, title: str = "") -> None:
+    """Draw a sweep; a click on it takes its plan over into the strip."""
+    frame = sweep_frame(entry.kind, entry.labels, entry.planned, entry.rows, metric)
+    key = f"sweep-chart-{entry.number}-{title}-{st.session_state.get('sweep-clicks', 0)}"
+    drawn = sweep_chart(entry.kind.form, frame, sheet(entry, metric, str(now.plan), scale, dark=_dark()))
+    st.altair_chart(
+        drawn,
+        key=key,
+        on_select=on_click(entry, key),
+        alt=f"{entry.name}: {METRICS[metric]} of every plan",
+    )
+
+
+def sheet(
+    entry: Entry, metric: str, chosen: str | None = None, scale: ValueScale | None = None, *, dark: bool = False,
+    pick: str | None = "point",
+) -> Sheet:  # fmt: skip
+    """Return what a sweep's chart says besides its figures."""
+    first = entry.first
+    value = float(getattr(first, metric)) if first is not None else None
+    kind = entry.kind
+    return Sheet(metric, METRICS[metric], kind.x_title, kind.y_title, value, scale, chosen, dark, pick)
+
+
+def shared_scale(shown: Sequence[Entry], metric: str) -> ValueScale:
+    """Return one scale for the charts of several sweeps."""
+    values = [float(getattr(row, metric)) for entry in shown for row in entry.rows if not row.refused]
+    firsts = [entry.first for entry in shown if entry.first is not None]
+    return value_scale(values, metric, float(getattr(firsts[0], metric)) if firsts else None)
+
+
+def adopt(entry: Entry, number: int) -> None:
+    """Take the plan of a sweep's point over into the strip; it can be undone there."""
+    session.set_problem("sweep", None)
+    plan = next((str(point.plan) for point in entry.planned if point.number == number), None)
+    if plan is not None and session.change("sweep", lambda old: LayerPlan.parse(plan, old.n_layers)):
+        adopted(plan)
+
+
+def adopted(plan: str) -> None:
+    """Ask for a whole run after a plan was taken over, and for a word about it."""
+    st.session_state["adopted"] = present.plain(plan or "no layer")
+
+
+def follow_adoption() -> None:
+    """Redraw the whole page after a plan was taken over, the strip included. Called where a part of it runs."""
+    plan = st.session_state.pop("adopted", None)
+    if plan is not None:
+        st.session_state["adoption-said"] = plan
+        st.rerun()
+
+
+def say_adoption() -> None:
+    """Say once which plan was taken over."""
+    plan = st.session_state.pop("adoption-said", None)
+    if plan is not None:
+        st.toast(f"The strip now has {plan}. Undo brings the old plan back.", icon=":material/check:")
+
+
+def on_click(entry: Entry, key: str) -> Callable[[], None]:
+    """Return the callback that takes over the plan that was clicked on a chart with this key."""
+
+    def take() -> None:
+        chosen = st.session_state[key]["selection"].get("point") or []
+        if chosen:
+            # A new key forgets the selection, so that the same bar can be clicked again after an undo.
+            st.session_state["sweep-clicks"] = st.session_state.get("sweep-clicks", 0) + 1
+            adopt(entry, int(chosen[0]["number"]))
+
+    return take
+
+
+def _head(entry: Entry) -> None:
+    st.subheader(present.plain(entry.name), anchor=False)
+    st.caption(present.plain(_facts(entry)))
+
+
+def _trouble(entry: Entry, now: session.Experiment, texts: str | None) -> None:
+    """Say what is special about a sweep: opened from a file, broken off, run whole, not done yet."""
+    if entry.identity is not None and entry.state == "opened":
+        different = sweep_words.differences(entry.identity, model_name(now.loaded.info), texts)
+        if different:
+            st.warning(present.plain(f"Opened to read only: {'; '.join(different)}."))
+    if entry.error:
+        st.error(present.plain(entry.error))
+    if entry.note:
+        st.caption(present.plain(entry.note))
+    progress(entry, now)
+    show_problem("sweep")
+
+
+def _facts(entry: Entry) -> str:
+    request = entry.request
+    start = entry.identity.start if entry.identity is not None else str(request.start) if request is not None else ""
+    texts = entry.identity.texts.split(",")[0] if entry.identity is not None else ""
+    model = entry.model.split(" ")[0]
+    return f"{model}, from {start or 'no layers'}{', ' if texts else ''}{texts}. {_where(entry)}"
+
+
+def _where(entry: Entry) -> str:
+    total = len(entry.planned)
+    words = {
+        "running": "", "paused": f"Paused at {entry.done} of {total}.", "opened": "Opened from a file.",
+        "cancelled": f"Cancelled at {entry.done} of {total}.", "failed": f"Stopped at {entry.done} of {total}.",
+        "finished": f"All {total} plans measured.",
+    }  # fmt: skip
+    return words[entry.state]
+
+
+def progress(entry: Entry, now: session.Experiment) -> None:
+    """Show how far a sweep is, with the buttons that stop it and go on with it."""
+    if entry.state not in ("running", "paused", "failed"):
+        return
+    total = max(1, len(entry.planned))
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        st.progress(min(1.0, entry.done / total), text=_said(entry))
+        if entry.state == "running":
+            st.button("Pause", key="sweep-pause", icon=":material/pause:", on_click=_act, args=("pause", entry, now))
+        elif entry.request is not None:
+            st.button(
+                "Go on", key="sweep-resume", icon=":material/play_arrow:", on_click=_act, args=("resume", entry, now)
+            )
+        st.button("Cancel", key="sweep-cancel", icon=":material/close:", on_click=_act, args=("cancel", entry, now))
+    show_problem("sweep-act")
+
+
+def _said(entry: Entry) -> str:
+    count = f"{entry.done} of {len(entry.planned)}"
+    if entry.state != "running":
+        return f"Paused at {count}"
+    if entry.job is not None and entry.job.started is None:
+        return f"Waiting for its turn; {sweep_words.counted(max(1, sum(SWEEPS.load()) - 1), 'sweep')} before it"
+    left = entry.time_left()
+    return count if left is None else f"{count}, about {sweep_words.duration(left)} left"
+
+
+def _act(action: str, entry: Entry, now: session.Experiment) -> None:
+    session.touch()
+    acts = {
+        "pause": lambda: sweep_shelf.pause(entry),
+        "resume": lambda: sweep_shelf.resume(entry, now),
+        "cancel": lambda: sweep_shelf.cancel(entry),
+    }
+    sweep_shelf.guarded("sweep-act", acts[action])
+
+
+def _below(entry: Entry) -> None:
+    """Show what a sweep says besides its chart."""
+    if entry.done:
+        st.caption("Click to take a plan over into the strip.")
+    _finding(entry)
+    refused = [row for row in entry.rows if row.refused]
+    if refused:
+        with st.expander(f"{sweep_words.counted(len(refused), 'plan')} refused", icon=":material/block:"):
+            st.dataframe(_refusals(refused), hide_index=True, height="content", alt="Refused plans and why")
+    if entry.done:
+        with st.expander("Table", icon=":material/table_rows:"):
+            _table(entry)
+        sweep_save.save(entry, str(st.session_state["sweep-metric"]))
+
+
+def _table(entry: Entry) -> None:
+    """Show all rows with the figures that this sweep has, as labels where charts have labels."""
+    places = sweep_frame(entry.kind, entry.labels, entry.planned, (), "perplexity").set_index("number")
+    frame = rows_frame(entry.rows)
+    known = [metric for metric in METRICS if metric in frame and frame[metric].notna().any()]
+    shown = pd.DataFrame({entry.kind.x_title: frame["number"].map(places["x"]).fillna("start")})
+    if entry.kind.y_title:
+        shown[entry.kind.y_title] = frame["number"].map(places["y"]).fillna("")
+    shown["Plan"] = frame["plan"]
+    number = st.column_config.NumberColumn
+    columns = {METRICS[metric]: number(METRICS[metric], format="%.4g") for metric in known}
+    st.dataframe(
+        shown.assign(**{METRICS[metric]: frame[metric] for metric in known}), hide_index=True, column_config=columns,
+        alt="All rows of the sweep",
+    )  # fmt: skip
+
+
+def _refusals(rows: Sequence[SweepRow]) -> list[dict[str, str]]:
+    return [{"Plan": row.plan, "Why": row.refused} for row in rows[:200]]
+
+
+def _finding(entry: Entry) -> None:
+    paper = sweep_words.PAPERS.get(entry.kind.key)
+    if paper is None:
+        return
+    with st.container(border=True):
+        st.markdown(f"**What a paper saw.** {present.plain(paper)} {sweep_words.SMALL}")
+        if entry.done == len(entry.planned):
+            names = _names(entry)
+            if said := sweep_words.here(entry.kind.key, entry.rows, names):
+                st.markdown(f"**What this model shows.** {present.plain(said)}")
+
+
+def _names(entry: Entry) -> dict[int, str]:
+    frame = sweep_frame(entry.kind, entry.labels, entry.planned, (), "perplexity")
+    swapped = entry.kind.key == "swap-neighbours"
+    return {
+        int(number): f"{x} with the next" if swapped else str(x)
+        for number, x in zip(frame["number"], frame["x"], strict=True)
+    }
+
+
+def _has(row: SweepRow, metric: str) -> bool:
+    value = float(getattr(row, metric))
+    return value == value
+
+
+def _dark() -> bool:
+    return bool(st.context.theme.type == "dark")

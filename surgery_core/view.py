@@ -27,7 +27,7 @@ from surgery_core.per_layer import (
     layer_configs,
     owner_changes,
 )
-from surgery_core.plan import LayerPlan
+from surgery_core.plan import LayerPlan, Slot
 from surgery_core.shells import Cloner
 from surgery_core.slots import (
     Averaged,
@@ -67,15 +67,26 @@ def operate(
         RefusedPlanError: when the plan cannot be trusted on this model.
         AnatomyError: when the model's layers cannot be found.
     """
-    path, layers = find_layers(model)
-    plan = checked_plan(plan, len(layers))
+    plan = checked_plan(plan, len(find_layers(model)[1]))
     material = Material(donors or {}, means)
+    check_operable(model, plan, material)
+    return _View(model, plan, material).build(place(plan))
+
+
+def check_operable(model: nn.Module, plan: LayerPlan, material: Material) -> None:
+    """Refuse a plan that cannot run on this model. Errors as for `operate`, which does this first."""
+    path, layers = find_layers(model)
     material.check(plan, model)
     placements = place(plan)
     check_groups(layers, [placement.layer.index for placement in placements if placement.layer.donor is None])
     check_single_list(model, path, len(layers))
     check_attention(model, [placement.layer.index for placement in placements if not placement.layer.mean])
-    return _View(model, plan, material).build(placements)
+
+
+def operate_slot(model: nn.Module, slot: Slot, material: Material | None = None) -> Any:
+    """Return a view with one single slot of a plan, for calling its layers by hand."""
+    plan = LayerPlan((slot,), len(find_layers(model)[1]))
+    return _View(model, plan, material or Material()).build(place(plan))
 
 
 def operate_part(model: nn.Module, position: int) -> Any:

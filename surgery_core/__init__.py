@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from surgery_core.models import DEFAULT_MODEL, LoadedModel, ModelChoice, ModelInfo, list_models, load_model
     from surgery_core.operate import ModelSurgery
     from surgery_core.plan import MAX_SLOTS, Layer, LayerPlan, Slot
-    from surgery_core.preflight import Check, PreflightReport, preflight
+    from surgery_core.preflight import PreflightReport, preflight, prove
     from surgery_core.presets import PRESETS, Preset
     from surgery_core.recipe import Recipe
     from surgery_core.results import Comparison, ScoreTable, TextScore
@@ -68,6 +68,7 @@ if TYPE_CHECKING:
         visible,
     )
     from surgery_core.trajectory import Trajectory
+    from surgery_core.trial import Check
     from surgery_core.tuned_lens import Translators, TunedLens
     from surgery_core.view import operate
 
@@ -87,7 +88,7 @@ _MODULES = {
     "models": "DEFAULT_MODEL LoadedModel ModelChoice ModelInfo list_models load_model",
     "operate": "ModelSurgery",
     "plan": "MAX_SLOTS Layer LayerPlan Slot",
-    "preflight": "Check PreflightReport preflight",
+    "preflight": "PreflightReport preflight prove",
     "presets": "PRESETS Preset",
     "recipe": "Recipe",
     "results": "Comparison ScoreTable TextScore",
@@ -100,6 +101,7 @@ _MODULES = {
     "sweep_rows": "SweepRow",
     "text": "MAX_TEXT_BYTES Prompt Text bundled_prompts bundled_texts read_text token_strings visible",
     "trajectory": "Trajectory",
+    "trial": "Check",
     "tuned_lens": "Translators TunedLens",
     "view": "operate",
 }
@@ -185,6 +187,7 @@ __all__ = [  # noqa: RUF022
     "operate",
     "operated_model",
     "preflight",
+    "prove",
     "rank_correlation",
     "read_lens",
     "read_text",

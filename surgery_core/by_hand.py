@@ -2,8 +2,9 @@
 
 The base runs once, and the arguments with which it calls each layer (masks, positions, rotary embeddings) are
 recorded. Then its own layers are called one after the other in the plan's order, each with its recorded arguments,
-and what comes out goes through the base's own tail. No config is changed and no layer gets a new index, so nothing
-of what makes a view right is used.
+and what comes out goes through the base's own tail. What layers hand each other besides the residual stream (router
+states, a second stream) is recognised in the recorded run and handed on in the plan's order. No config is changed
+and no layer gets a new index, so nothing of what makes a view right is used.
 """
 
 from __future__ import annotations
@@ -11,12 +12,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
 from torch import nn
 
 from surgery_core.anatomy import find_halves, find_layers
+from surgery_core.errors import RefusedPlanError
 from surgery_core.material import Material
 from surgery_core.plan import Layer, LayerPlan
 from surgery_core.slots import Silenced, hidden_input, hidden_of, with_hidden
@@ -40,24 +43,44 @@ class ByHand:
         self.model = operate(model, LayerPlan.identity(len(layers)))
         self.layers = self.model.get_submodule(path)
         self.inputs = inputs
-        self.calls: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
+        self.calls: dict[int, tuple[tuple[Any, ...], dict[str, Any]]] = {}
+        self.outputs: dict[int, Any] = {}
         with torch.inference_mode(), ExitStack() as stack:
-            for layer in self.layers:
-                handle = layer.register_forward_pre_hook(self._record, with_kwargs=True)
-                stack.callback(handle.remove)
+            for index, layer in enumerate(self.layers):
+                before = layer.register_forward_pre_hook(partial(self._record_call, index), with_kwargs=True)
+                stack.callback(before.remove)
+                stack.callback(layer.register_forward_hook(partial(self._record_output, index)).remove)
             self.model(**inputs, use_cache=False)
+        self.handed_on = _handed_on(list(self.calls.values()), list(self.outputs.values()))
 
     def logits(self, plan: LayerPlan) -> torch.Tensor:
-        """Return the logits `[batch, seq, vocab]` that the plan should give."""
-        hidden = hidden_input(*self.calls[0])
+        """Return the logits `[batch, seq, vocab]` that the plan should give.
+
+        Raises:
+            RefusedPlanError: for a parallel or mean slot of a model whose layers hand each other more than the
+                residual stream, where there is no one right answer.
+        """
+        first = next(iter(self.calls.values()))
+        hidden, extras = hidden_input(*first), {key: _argument(first, key) for key in self.handed_on}
+        if self.handed_on:
+            _check_followed(plan)
         with torch.inference_mode():
             for slot in plan:
-                changes = [self._contribution(layer, hidden) for layer in slot.layers]
+                results = [self._contribution(layer, hidden, extras) for layer in slot.layers]
+                changes = [change for change, _ in results]
+                extras = results[-1][1]
                 hidden = hidden + torch.stack(changes).mean(0) if len(changes) > 1 else hidden + changes[0]
-            return self._tail(hidden)
+            return self._tail(hidden, extras)
 
-    def _record(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        self.calls.append((args, dict(kwargs)))
+    def runs(self, plan: LayerPlan) -> int:
+        """Return how many layers of the plan should run; some run only on an image or the like, never on text."""
+        return sum(layer.donor is not None or layer.index in self.calls for slot in plan for layer in slot.layers)
+
+    def _record_call(self, index: int, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self.calls[index] = (args, dict(kwargs))
+
+    def _record_output(self, index: int, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        self.outputs[index] = output
 
     def _donor(self, name: str) -> ByHand:
         if name not in self.donors:
@@ -67,25 +90,89 @@ class ByHand:
             self.donors[name] = ByHand(donor, inputs)
         return self.donors[name]
 
-    def _contribution(self, spec: Layer, hidden: torch.Tensor) -> torch.Tensor:
+    def _contribution(
+        self, spec: Layer, hidden: torch.Tensor, extras: dict[int | str, Any]
+    ) -> tuple[torch.Tensor, dict[int | str, Any]]:
+        """Return what a layer adds to `hidden`, and what it hands on besides."""
         if spec.mean and self.material.means is not None:
-            return spec.scale * self.material.means.vectors[spec.index].expand_as(hidden)
+            return spec.scale * self.material.means.vectors[spec.index].expand_as(hidden), extras
         if spec.donor is not None:
-            return self._donor(spec.donor)._contribution(replace(spec, donor=None), hidden)
+            return self._donor(spec.donor)._contribution(replace(spec, donor=None), hidden, extras)
+        if spec.index not in self.calls:
+            return torch.zeros_like(hidden), extras
         layer = self.layers[spec.index]
-        args, kwargs = self.calls[spec.index]
+        args, kwargs = self._call(spec.index, hidden, extras)
         with _without(layer, spec):
-            output = layer(hidden, *args[1:], **kwargs) if args else layer(**{**kwargs, "hidden_states": hidden})
-        return spec.scale * (hidden_of(output) - hidden)
+            output = layer(*args, **kwargs)
+        return spec.scale * (hidden_of(output) - hidden), {key: output[at] for key, at in self.handed_on.items()}
 
-    def _tail(self, hidden: torch.Tensor) -> torch.Tensor:
-        last = self.layers[len(self.layers) - 1]
-        handle = last.register_forward_hook(lambda module, args, output: with_hidden(output, hidden))
-        try:
-            logits: torch.Tensor = self.model(**self.inputs, use_cache=False).logits
-        finally:
-            handle.remove()
-        return logits
+    def _call(self, index: int, hidden: torch.Tensor, extras: dict[int | str, Any]) -> tuple[list[Any], dict[str, Any]]:
+        """Return the recorded arguments of a layer with another residual stream and other handed-on values."""
+        recorded, keywords = self.calls[index]
+        args, kwargs = list(recorded), dict(keywords)
+        if args:
+            args[0] = hidden
+        else:
+            kwargs["hidden_states"] = hidden
+        for key, value in extras.items():
+            if isinstance(key, int):
+                args[key] = value
+            else:
+                kwargs[key] = value
+        return args, kwargs
+
+    def _tail(self, hidden: torch.Tensor, extras: dict[int | str, Any]) -> torch.Tensor:
+        """Run the base with layers that give back what was recorded, and the last one `hidden`."""
+        values = {at: extras[key] for key, at in self.handed_on.items()}
+        last = max(self.calls)
+        given = {**self.outputs, last: with_hidden(self.outputs[last], hidden, values)}
+        with ExitStack() as stack:
+            for index, output in given.items():
+                stack.enter_context(_answering(self.layers[index], output))
+            return self.model(**self.inputs, use_cache=False).logits  # type: ignore[no-any-return]
+
+
+@contextmanager
+def _answering(layer: nn.Module, output: Any) -> Iterator[None]:
+    """Let a layer answer with `output`, without running, for as long as the block runs."""
+    own = layer.__dict__.get("forward")
+    layer.__dict__["forward"] = lambda *args, **kwargs: output
+    try:
+        yield
+    finally:
+        del layer.__dict__["forward"]
+        if own is not None:
+            layer.__dict__["forward"] = own
+
+
+def _handed_on(calls: list[Any], outputs: list[Any]) -> dict[int | str, int]:
+    """Return which argument of a layer is which further output of the layer before it, found by identity."""
+    found: dict[int | str, int] = {}
+    for output, (args, kwargs) in _pairs(outputs, calls):
+        further = {} if isinstance(output, torch.Tensor) else dict(enumerate(output))
+        for at, value in further.items():
+            if at and isinstance(value, torch.Tensor):
+                keys = [*range(1, len(args)), *(key for key in kwargs if key != "hidden_states")]
+                found |= {key: at for key in keys if _argument((args, kwargs), key) is value}
+    return found
+
+
+def _pairs(outputs: list[Any], calls: list[Any]) -> list[tuple[Any, Any]]:
+    """Return each layer's output with the call of the layer after it."""
+    return list(zip(outputs[:-1], calls[1:], strict=True))
+
+
+def _argument(call: tuple[tuple[Any, ...], dict[str, Any]], key: int | str) -> Any:
+    return call[0][key] if isinstance(key, int) else call[1][key]
+
+
+def _check_followed(plan: LayerPlan) -> None:
+    special = [slot for slot in plan if len(slot.layers) > 1 or slot.layers[0].mean]
+    if special:
+        raise RefusedPlanError(
+            f"{special[0]} has no one meaning here: layers of this architecture hand each other more than the residual "
+            "stream; use whole layers one after the other."
+        )
 
 
 @contextmanager

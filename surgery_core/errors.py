@@ -20,6 +20,11 @@ Each message is a sentence or two for the person who caused it: the value, what 
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from surgery_core.plan import LayerPlan
+
 
 class SurgeryError(Exception):
     """Base of every error in this package."""
@@ -90,7 +95,20 @@ class AnatomyError(ModelError, ValueError):
 
 
 class RefusedPlanError(ModelError, PlanError):
-    """The plan would not give a trustworthy result on this model."""
+    """The plan would not give a trustworthy result on this model.
+
+    Attributes:
+        nearest: the nearest plan that is allowed, where one was looked for and found; named in the message too.
+    """
+
+    def __init__(self, message: str, nearest: LayerPlan | None = None) -> None:
+        self.nearest = nearest
+        where = (
+            f" The nearest plan that is allowed is {str(nearest) or 'the one without layers'}."
+            if nearest is not None
+            else ""
+        )
+        super().__init__(message + where)
 
 
 class Stopped(SurgeryError):

@@ -95,9 +95,14 @@ def _refuse_unsaveable(plan: LayerPlan) -> None:
         )
 
 
+def reopened(view: Any, folder: str | Path) -> Any:
+    """Return the model that was saved in a folder, opened by plain transformers as the view was: format and device."""
+    return AutoModelForCausalLM.from_pretrained(folder, dtype=view.dtype, local_files_only=True).to(view.device).eval()
+
+
 def _require_same(view: Any, folder: Path) -> None:
     """Refuse a saved model whose logits are not those of the view."""
-    saved = AutoModelForCausalLM.from_pretrained(folder, dtype=view.dtype, local_files_only=True).to(view.device)
+    saved = reopened(view, folder)
     ids = torch.arange(_PROBE_TOKENS, device=view.device)[None] % view.get_input_embeddings().weight.shape[0]
     with torch.inference_mode():
         same = torch.allclose(view(ids).logits, saved(ids).logits, rtol=1e-3, atol=1e-4)

@@ -183,7 +183,7 @@ class ModelSurgery:
             self._journal_list(journal, layers, new)
             self._journal_configs(journal, path, order, len(layers))
             owner = self._model.get_submodule(path.rpartition(".")[0])
-            for key, value in owner_changes(owner, len(order), len(layers)).items():
+            for key, value in owner_changes(owner, order, len(layers)).items():
                 journal.set(owner.__dict__, key, value)
             if kinds:
                 journal.set(text_config(self._model).__dict__, "layer_types", kinds)

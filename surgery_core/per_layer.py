@@ -7,6 +7,7 @@ Depth and per-layer lists in configs, lists that a config class computes, and em
 from __future__ import annotations
 
 import copy
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,6 +23,10 @@ _DEPRECATED = frozenset({"torch_dtype", "use_return_dict"})
 
 _NOT_PER_LAYER = ("token_id", "architectures", "keys_to_ignore", "label", "languages", "skip_modules")
 """Parts of names of config lists that are never one entry a layer, whatever their length."""
+
+
+_INDEX_LISTS = ("_layers", "_layer_ids", "_layer_indices", "_layers_indices", "_layer_idx")
+"""Endings of names under which lists of layer indices are kept."""
 
 
 def layer_configs(model: nn.Module, path: str) -> list[Any]:
@@ -44,15 +49,19 @@ def config_changes(config: Any, order: Order, n_layers: int) -> dict[str, Any]:
     for key, value in config.__dict__.items():
         if _is_per_layer(key, value, n_layers):
             changes[key] = _following(key, value, order)
+        elif _lists_layers(key, value, n_layers):
+            changes[key] = [at for at, index in enumerate(order) if index in value]
     return changes
 
 
-def owner_changes(owner: nn.Module, depth: int, n_layers: int) -> dict[str, int]:
-    """Return the attributes in which the layer list's owner keeps its depth, as they have to become."""
+def owner_changes(owner: nn.Module, order: Order, n_layers: int) -> dict[str, Any]:
+    """Return the attributes in which the layer list's owner keeps its depth, or picks layers, as they have to become."""
     return {
-        key: depth
+        key: len(order) if type(value) is int else [at for at, index in enumerate(order) if index in value]
         for key, value in owner.__dict__.items()
-        if "layer" in key and not key.startswith("_") and type(value) is int and value == n_layers
+        if "layer" in key
+        and not key.startswith("_")
+        and (_is_int(value, n_layers) or _lists_layers(key, value, n_layers))
     }
 
 
@@ -98,7 +107,7 @@ def check_attention(model: nn.Module, order: Sequence[int]) -> None:
         RefusedPlanError: naming the attention layers of the base.
     """
     types = getattr(text_config(model), "layer_types", None) or []
-    attention = [index for index, kind in enumerate(types) if _is_attention(kind)]
+    attention = [index for index, kind in enumerate(types) if is_attention(kind)]
     if not order or not attention or len(attention) == len(types) or set(order) & set(attention):
         return
     names = ", ".join(f"L{index}" for index in attention)
@@ -108,7 +117,21 @@ def check_attention(model: nn.Module, order: Sequence[int]) -> None:
     )
 
 
-def _is_attention(kind: str) -> bool:
+def has_own_cache(model: nn.Module) -> bool:
+    """Whether the architecture brings a whole cache class of its own, which does not follow the config's types.
+
+    Such a cache has an entry of the same kind for every layer, and counts the tokens in the first one (MiniMax).
+    """
+    names = vars(sys.modules[type(model).__module__]).values() if type(model).__module__ in sys.modules else ()
+    return any(isinstance(found, type) and _is_cache(found, type(model).__module__) for found in names)
+
+
+def _is_cache(cls: type, module: str) -> bool:
+    return cls.__module__ == module and "DynamicCache" in (base.__name__ for base in cls.__mro__[1:])
+
+
+def is_attention(kind: str) -> bool:
+    """Whether a layer type keeps keys and values, rather than a state of fixed size."""
     return "attention" in kind and not kind.startswith("linear")
 
 
@@ -146,6 +169,18 @@ def _is_per_layer(key: str, value: object, n_layers: int) -> bool:
     if type(value) not in (list, tuple):
         return False
     return len(value) == n_layers and not any(word in key for word in _NOT_PER_LAYER)  # type: ignore[arg-type]
+
+
+def _is_int(value: object, expected: int) -> bool:
+    return type(value) is int and value == expected
+
+
+def _lists_layers(key: str, value: object, n_layers: int) -> bool:
+    """Whether a list holds the indices of some of the layers (Mllama's cross-attention layers)."""
+    if type(value) is not list or not value or not key.endswith(_INDEX_LISTS):
+        return False
+    rising = all(type(index) is int and 0 <= index < n_layers for index in value) and value == sorted(set(value))
+    return rising and len(value) < n_layers
 
 
 def _following(key: str, value: Any, order: Order) -> Any:

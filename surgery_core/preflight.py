@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,37 +16,14 @@ import pandas as pd
 import torch
 from torch import nn
 
-from surgery_core.anatomy import device_of, find_layers
-from surgery_core.by_hand import ByHand
+from surgery_core.anatomy import find_layers
 from surgery_core.errors import RefusedPlanError
 from surgery_core.material import Material, Means
 from surgery_core.plan import LayerPlan
-from surgery_core.slots import place
-from surgery_core.view import checked_plan, operate
+from surgery_core.trial import Check, Trial
+from surgery_core.view import checked_plan
 
-LENGTHS = (5, 9, 3)
-"""Tokens of the prompts in the left-padded batch."""
-
-NEW_TOKENS = 6
-_FAILURES = (RuntimeError, ValueError, TypeError, KeyError, IndexError, AttributeError, NotImplementedError)
 _FINGERPRINT_BYTES = 2**28
-
-
-@dataclass(frozen=True)
-class Check:
-    """One comparison.
-
-    Attributes:
-        key: stable name.
-        title: what is claimed, as a sentence.
-        passed: whether it holds.
-        detail: the figure that shows it, or what went wrong.
-    """
-
-    key: str
-    title: str
-    passed: bool
-    detail: str
 
 
 @dataclass(frozen=True)
@@ -64,11 +41,15 @@ class PreflightReport:
 
     @property
     def reason(self) -> str:
-        """Return what failed, in a sentence; empty where nothing did."""
-        return " ".join(f"{check.title}: no. {check.detail}" for check in self.checks if not check.passed)
+        """Return what failed first, and how much else did; empty where nothing did."""
+        failed = [check for check in self.checks if not check.passed]
+        if not failed:
+            return ""
+        more = f" {len(failed) - 1} more of {len(self.checks)} checks failed." if len(failed) > 1 else ""
+        return f"{failed[0].title}: no. {failed[0].detail}{more}"
 
     def frame(self) -> pd.DataFrame:
-        """Return one line a check: key, title, passed, detail."""
+        """Return one line a check: key, title, passed, detail, tried."""
         return pd.DataFrame([vars(check) for check in self.checks])
 
 
@@ -88,9 +69,10 @@ def preflight(model: nn.Module, tokenizer: Any = None, plan: LayerPlan | str | N
     n_layers = len(find_layers(model)[1])
     identity = LayerPlan.identity(n_layers)
     chosen = _default_plan(n_layers) if plan is None else checked_plan(plan, n_layers)
-    trial = _Trial(model, tokenizer)
+    trial = Trial(model, tokenizer)
     before = fingerprint(model)
     checks = [trial.identity(identity), *trial.generation(identity, "base"), *trial.plan_checks(chosen)]
+    checks.append(trial.reload(identity if plan is None else chosen))
     same = fingerprint(model) == before
     checks.append(
         Check("untouched", "The base model is left as it was", same, "Its weights have the same fingerprint.")
@@ -105,21 +87,52 @@ def prove(
     *,
     donors: Mapping[str, nn.Module] | None = None,
     means: Means | None = None,
+    suggest: bool = False,
 ) -> PreflightReport:
-    """Return the checks of one plan, all passed.
+    """Return the checks of one plan, all passed: as many layers run as planned, logits and cached generation are right.
+
+    Args:
+        model: the base; it is not changed.
+        tokenizer: only its special tokens matter, which the test prompts avoid.
+        plan: a plan for it, or the notation of one.
+        donors: other models by name, as in `operate`.
+        means: mean contributions of the layers, as in `operate`.
+        suggest: whether to look for the nearest plan that is allowed where this one is not; takes as long again for
+            each that is tried.
 
     Raises:
-        RefusedPlanError: when one of them fails; it says which and why.
+        PlanError: when the plan does not fit the model, or names what is not there.
+        RefusedPlanError: when a check fails; says which and why, and has the nearest allowed plan as `nearest`.
     """
-    began = time.perf_counter()
+    from surgery_core.nearest import nearest_plan
+
     plan = checked_plan(plan, len(find_layers(model)[1]))
     material = Material(donors or {}, means)
-    report = PreflightReport(
-        str(plan), tuple(_Trial(model, tokenizer, material).plan_checks(plan)), time.perf_counter() - began
-    )
+    try:
+        return _prove(Trial(model, tokenizer, material), plan)
+    except RefusedPlanError as error:
+        if not suggest:
+            raise
+        raise RefusedPlanError(str(error), nearest_plan(model, tokenizer, plan, material)) from None
+
+
+def _prove(trial: Trial, plan: LayerPlan) -> PreflightReport:
+    began = time.perf_counter()
+    report = PreflightReport(str(plan), tuple(trial.plan_checks(plan)), time.perf_counter() - began)
     if not report.passed:
-        raise RefusedPlanError(f"This plan cannot be trusted on a {type(model).__name__}. {report.reason}")
+        name = type(trial.model).__name__
+        raise RefusedPlanError(f"This plan cannot be trusted on a {name}. {_own_fault(trial, report)}{report.reason}")
     return report
+
+
+def _own_fault(trial: Trial, report: PreflightReport) -> str:
+    """Return what is wrong with the unchanged model already, where cached generation failed; else nothing."""
+    failed = {check.key for check in report.checks if not check.passed}
+    if not failed or not all(key.startswith("plan-cache") for key in failed):
+        return ""
+    base = trial.generation(LayerPlan.identity(len(find_layers(trial.model)[1])), "base")
+    wrong = next((check for check in base if not check.passed), None)
+    return f"{wrong.title}: no, so no surgery on it can be checked. " if wrong else ""
 
 
 def fingerprint(model: nn.Module) -> str:
@@ -133,133 +146,6 @@ def fingerprint(model: nn.Module) -> str:
         sample = tensor.detach().reshape(-1)[::step].contiguous().cpu()
         digest.update(sample.view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
-
-
-class _Trial:
-    """The test prompts for one model, and the checks on them."""
-
-    def __init__(self, model: nn.Module, tokenizer: Any, material: Material | None = None) -> None:
-        self.model = model
-        self.material = material or Material()
-        self.device = device_of(model)
-        self.tolerance = 1e-3 if model.dtype == torch.float32 else 0.1
-        self.batch = self._padded(tokenizer)
-        row = {name: tensor[1:2] for name, tensor in self.batch.items()}
-        self.single = row
-
-    def _view(self, plan: LayerPlan) -> Any:
-        return operate(self.model, plan, donors=self.material.donors, means=self.material.means)
-
-    def identity(self, plan: LayerPlan) -> Check:
-        title = "Surgery that changes nothing gives the same logits"
-        with torch.inference_mode():
-            return self._difference(
-                "identity", title, operate(self.model, plan)(**self.single, use_cache=False).logits,
-                self.model(**self.single, use_cache=False).logits,
-            )  # fmt: skip
-
-    def plan_checks(self, plan: LayerPlan) -> list[Check]:
-        if not len(plan):
-            return [self._layers_run(plan), *self.generation(plan, "plan")]
-        return [self._layers_run(plan), *self._logits(plan), *self.generation(plan, "plan")]
-
-    def _layers_run(self, plan: LayerPlan) -> Check:
-        expected, ran = len(place(plan)), []
-
-        def run() -> tuple[bool, str]:
-            view = self._view(plan)
-            for layer in find_layers(view)[1]:
-                layer.register_forward_hook(lambda module, args, output: ran.append(module))
-            with torch.inference_mode():
-                view(**self.single, use_cache=False)
-            return len(ran) == expected, f"{len(ran)} of {expected} ran."
-
-        return _attempt("layers", "Exactly the planned layers run", run)
-
-    def _logits(self, plan: LayerPlan) -> list[Check]:
-        checks = []
-        for name, inputs in (("one prompt", self.single), ("a left-padded batch", self.batch)):
-
-            def run(inputs: dict[str, torch.Tensor] = inputs) -> tuple[bool, str]:
-                expected = ByHand(self.model, inputs, self.material).logits(plan)
-                with torch.inference_mode():
-                    logits = self._view(plan)(**inputs, use_cache=False).logits
-                return self._close(logits, expected, inputs["attention_mask"].bool())
-
-            key = "by-hand" if inputs is self.single else "by-hand-padded"
-            checks.append(_attempt(key, f"Layers called one by one give the same logits for {name}", run))
-        return checks
-
-    def generation(self, plan: LayerPlan, what: str) -> list[Check]:
-        subject = "The model itself" if what == "base" else "The operated model"
-        checks = []
-        for name, inputs in (("one prompt", self.single), ("a left-padded batch", self.batch)):
-
-            def run(inputs: dict[str, torch.Tensor] = inputs) -> tuple[bool, str]:
-                model = self.model if what == "base" else self._view(plan)
-                return self._same_text(model, inputs)
-
-            key = f"{what}-cache" + ("" if inputs is self.single else "-padded")
-            checks.append(_attempt(key, f"{subject} writes the same with and without its cache for {name}", run))
-        return checks
-
-    def _same_text(self, model: Any, inputs: dict[str, torch.Tensor]) -> tuple[bool, str]:
-        """Compare greedy generation with and without the cache, up to the first token where they part."""
-        settings = {
-            "do_sample": False, "max_new_tokens": NEW_TOKENS, "min_new_tokens": NEW_TOKENS, "pad_token_id": 0,
-            "output_logits": True, "return_dict_in_generate": True,
-        }  # fmt: skip
-        with torch.inference_mode():
-            cached, plain = (model.generate(**inputs, **settings, use_cache=use) for use in (True, False))
-        width = inputs["input_ids"].shape[1]
-        worst = 0.0
-        agree = torch.ones(len(inputs["input_ids"]), dtype=torch.bool, device=self.device)
-        for step, (left, right) in enumerate(zip(cached.logits, plain.logits, strict=True)):
-            if agree.any():
-                worst = max(worst, _relative(left[agree], right[agree]))
-            agree &= cached.sequences[:, width + step] == plain.sequences[:, width + step]
-        return worst <= self.tolerance, f"Largest relative difference of logits: {worst:.1e}."
-
-    def _difference(self, key: str, title: str, left: torch.Tensor, right: torch.Tensor) -> Check:
-        worst = _relative(left, right)
-        return Check(key, title, worst <= self.tolerance, f"Largest relative difference of logits: {worst:.1e}.")
-
-    def _close(self, left: torch.Tensor, right: torch.Tensor, real: torch.Tensor) -> tuple[bool, str]:
-        worst = _relative(left[real], right[real])
-        return worst <= self.tolerance, f"Largest relative difference of logits: {worst:.1e}."
-
-    def _padded(self, tokenizer: Any) -> dict[str, torch.Tensor]:
-        vocab = self.model.get_input_embeddings().weight.shape[0]  # type: ignore[operator]
-        special = set(getattr(tokenizer, "all_special_ids", None) or ())
-        usable = torch.tensor([index for index in range(min(vocab, 5000)) if index not in special])
-        generator = torch.Generator().manual_seed(0)
-        width = max(LENGTHS)
-        picks = torch.randint(len(usable) // 20, len(usable), (len(LENGTHS), width), generator=generator)
-        mask = torch.stack([(torch.arange(width) >= width - length).long() for length in LENGTHS])
-        ids = usable[picks] * mask
-        return {"input_ids": ids.to(self.device), "attention_mask": mask.to(self.device)}
-
-
-def _attempt(key: str, title: str, run: Callable[[], tuple[bool, str]]) -> Check:
-    """Return the check's outcome; an error of the model's own code is a failed check that says what it was."""
-    try:
-        passed, detail = run()
-    except RefusedPlanError:
-        raise
-    except _FAILURES as error:
-        lines = str(error).splitlines() or [""]
-        return Check(key, title, False, f"It stopped with {type(error).__name__}: {lines[0][:160]}")
-    return Check(key, title, passed, detail)
-
-
-def _relative(left: torch.Tensor, right: torch.Tensor) -> float:
-    """Return the largest difference over the spread of `right`; infinite where either is not finite alike."""
-    left, right = left.float(), right.float()
-    finite = torch.isfinite(right)
-    if not torch.equal(torch.isfinite(left), finite):
-        return float("inf")
-    left, right = left[finite], right[finite]
-    return float((left - right).abs().max() / right.std().clamp_min(1e-6)) if right.numel() > 1 else 0.0
 
 
 def _default_plan(n_layers: int) -> LayerPlan:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import inspect
 import threading
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -198,13 +198,20 @@ def mixed(mixin: type, cls: type) -> type:
     return _MIXED.setdefault((mixin, cls), made)
 
 
-def index_slots(layer: nn.Module, original: int, position: int, stride: int = 1) -> list[tuple[nn.Module, str, int]]:
-    """Return (module, attribute, value) for every cache index in a layer that has to follow it to `position`.
+def index_slots(layer: nn.Module, original: int, position: int, stride: int = 1) -> list[tuple[nn.Module, str, Any]]:
+    """Return (module, attribute, value) for everything in a layer that has to follow it to `position`.
 
     Only attributes that hold the layer's own original index are cache indices. A layer with several caches
-    (`stride` of them) has the indices `stride * original` and on.
+    (`stride` of them) has the indices `stride * original` and on. A table by layer index, in which a block that
+    several layers share looks up what belongs to the layer (Zamba 2), keeps this layer's entry, under its position.
     """
-    return [
+    tables = [
+        (module, name, {position: table[original]})
+        for module in layer.modules()
+        for name, table in module.__dict__.items()
+        if "layer" in name and type(table) is dict and original in table and all(type(key) is int for key in table)
+    ]
+    return tables + [
         (module, name, value + stride * (position - original))
         for module in layer.modules()
         for name in INDEX_NAMES
@@ -260,9 +267,22 @@ def hidden_of(output: Any) -> torch.Tensor:
     return output if isinstance(output, torch.Tensor) else output[0]
 
 
-def with_hidden(output: Any, hidden: torch.Tensor) -> Any:
-    """Return `output` with its residual stream replaced by `hidden`, in the same form."""
-    return hidden if isinstance(output, torch.Tensor) else type(output)((hidden, *output[1:]))
+def with_hidden(output: Any, hidden: torch.Tensor, further: Mapping[int, Any] | None = None) -> Any:
+    """Return `output` with its residual stream replaced by `hidden`, in the same form.
+
+    `further` replaces other values of a tuple, by their position.
+    """
+    if isinstance(output, torch.Tensor):
+        return hidden
+    values = [hidden, *output[1:]]
+    for at, value in (further or {}).items():
+        values[at] = value
+    return _like(output, tuple(values))
+
+
+def _like(output: Any, values: tuple[Any, ...]) -> Any:
+    """Return `values` as a tuple of the kind that `output` is, a named one too."""
+    return type(output)(*values) if hasattr(output, "_fields") else type(output)(values)
 
 
 def _silence(layer: nn.Module, spec: Layer) -> None:

@@ -23,6 +23,8 @@ from surgery_core.per_layer import (
     check_single_list,
     config_changes,
     fixed_properties,
+    has_own_cache,
+    is_attention,
     keep_per_layer_inputs,
     layer_configs,
     owner_changes,
@@ -143,9 +145,13 @@ class _View:
     def _cache(self, placements: Sequence[Placement]) -> tuple[list[int], list[str]]:
         """Return the cache positions, and the layer types that go with them where a layer does not attend."""
         attends = [not placement.layer.mean for placement in placements]
+        types = getattr(text_config(self.model), "layer_types", None)
+        if types and has_own_cache(self.model):
+            fills = [is_attention(types[placement.layer.index]) for placement in placements]
+            both = [left and right for left, right in zip(attends, fills, strict=True)]
+            return cache_positions([""] * len(both), both)[0], []
         if all(attends):
             return list(range(len(placements))), []
-        types = getattr(text_config(self.model), "layer_types", None)
         kinds = [types[placement.layer.index] if types else "" for placement in placements]
         positions, kinds = cache_positions(kinds, attends)
         return positions, kinds if types else []
@@ -154,7 +160,7 @@ class _View:
         order = self._order(placements)
         keep_per_layer_inputs(view, self.model, self.path, [placement.layer.index for placement in placements])
         owner = view.get_submodule(self.path.rpartition(".")[0])
-        owner.__dict__.update(owner_changes(owner, len(order), len(self.layers)))
+        owner.__dict__.update(owner_changes(owner, order, len(self.layers)))
         adjust_config(view, self.path, order, len(self.layers))
         if kinds:
             text_config(view).__dict__["layer_types"] = kinds

@@ -134,9 +134,43 @@ OVERRIDES: dict[str, dict[str, Any]] = {
     ),
     "bailing_hybrid": {**_MLA, "layer_group_size": 2, "layer_types": ["linear_attention", "full_attention"] * 2},
     "bamba": {"attn_layer_indices": [1, 3], "mamba_n_groups": 1},
-    "cohere_compass_text": {"layer_types": _LOCAL_AND_FULL},
+    "cohere_compass_text": {
+        "layer_types": _LOCAL_AND_FULL,
+        "rope_parameters": {
+            kind: {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [1, 1, 2]}
+            for kind in ("sliding_attention", "full_attention")
+        },
+    },
     "cpmant": {"dim_ff": 48, "dim_head": 8, "prompt_length": 4},
     "ctrl": {"dff": 48},
+    # the attention reads a base of the rotary angles from its own config, which has no such field by default
+    "dbrx": {
+        "attn_config": {"kv_n_heads": 2, "clip_qkv": 8, "rope_theta": 10000.0},
+        "ffn_config": {"ffn_hidden_size": 24, "moe_num_experts": 4, "moe_top_k": 2},
+    },
+    "dots3_note_text": {
+        **_MLA,
+        "head_dim": 16,
+        "index_topk": 32,
+        "index_head_dim": 16,
+        "index_n_heads": 2,
+        "swa_num_attention_heads": 4,
+        "swa_num_key_value_heads": 4,
+        "swa_q_lora_rank": 16,
+        "swa_kv_lora_rank": 16,
+        "swa_head_dim": 16,
+        "swa_qk_nope_head_dim": 8,
+        "swa_v_head_dim": 8,
+        "shared_experts_intermediate_size": 24,
+    },
+    "qwen4_exp_text": {
+        "indexer_n_heads": 2,
+        "indexer_kv_heads": 1,
+        "indexer_head_dim": 8,
+        "indexer_budget": 32,
+        "indexer_compress_ratio": 4,
+        "hc_lowrank": 8,
+    },
     "falcon_h1": {"mamba_d_ssm": 64, "mamba_n_groups": 1},
     "gemma3": {"vision_config": {**_VISION, "model_type": "siglip_vision_model"}, "mm_tokens_per_image": 4},
     "gemma3n_text": {
@@ -159,6 +193,33 @@ OVERRIDES: dict[str, dict[str, Any]] = {
             "global_attn_indexes": [0],
         }
     },
+    # shared indexers need a full one before them, so no order that begins with one can run; see test_preflight
+    "mllama_text_model": {"cross_attention_layers": [3]},
+    "moss_transcribe_diarize": {
+        "audio_config": {
+            "num_mel_bins": 8,
+            "num_hidden_layers": 1,
+            "num_attention_heads": 2,
+            "intermediate_size": 16,
+            "hidden_size": 16,
+            "max_source_positions": 16,
+        }
+    },
+    "phi4_multimodal": {
+        "vision_config": {**_VISION, "num_hidden_layers": 2, "image_size": 28, "patch_size": 14, "crop_size": 28},
+        "audio_config": {
+            "hidden_size": 16,
+            "intermediate_size": 16,
+            "num_blocks": 1,
+            "num_attention_heads": 2,
+            "ext_pw_out_channel": 16,
+            "nemo_conv_channels": 16,
+            "depthwise_separable_out_channel": 16,
+        },
+    },
+    "hy_v4": {"indexer_types": ["full"] * 4},
+    # as by default the whole context: beyond its window the class itself writes otherwise with its cache
+    "moshi": {"sliding_window": 64},
     "gpt_neo": {"attention_types": [[["global", "local"], 2]], "window_size": 4},
     "granitemoehybrid": {"layer_types": ["mamba", "attention"] * 2, "mamba_n_groups": 1},
     "jamba": {"attn_layer_period": 2, "attn_layer_offset": 1, "use_mamba_kernels": False},
@@ -181,8 +242,9 @@ OVERRIDES: dict[str, dict[str, Any]] = {
         "attn_layers": ["local", "lsh", "local", "lsh"],
         "axial_pos_shape": (8, 8),
         "axial_pos_embds_dim": (16, 16),
-        "local_attn_chunk_length": 8,
-        "lsh_attn_chunk_length": 8,
+        # chunks longer than the text, as by default: on longer texts the class itself writes otherwise with its cache
+        "local_attn_chunk_length": 64,
+        "lsh_attn_chunk_length": 64,
         "feed_forward_size": 48,
         "num_buckets": 4,
         "attention_head_size": 8,
@@ -196,12 +258,17 @@ OVERRIDES: dict[str, dict[str, Any]] = {
         "pronunciation_vocab_size": VOCAB,
     },
     "xlm": {"emb_dim": 32, "n_heads": 4, "causal": True},
-    "xlstm": {"num_heads": 4, "hidden_size": 64, "num_blocks": 4, "embedding_dim": 64},
+    "xlstm": {
+        "num_heads": 4,
+        "hidden_size": 64,
+        "num_blocks": 4,
+        "embedding_dim": 64,
+        "qk_dim_factor": 1.0,
+        "chunk_size": 64,
+    },
     "xmod": {"languages": ["en_XX"], "default_language": "en_XX"},
     "zamba": {
-        "attn_layer_period": 2,
-        "attn_layer_offset": 1,
-        "use_mamba_kernels": False,
+        "layers_block_type": ["linear_attention", "linear_attention", "hybrid", "hybrid"],
         "num_key_value_heads": 4,
         "n_mamba_heads": 2,
     },
@@ -216,6 +283,13 @@ OVERRIDES: dict[str, dict[str, Any]] = {
     "zaya": {"num_experts_per_tok": 1, "router_hidden_size": 16},
 }
 """What single classes need besides."""
+
+
+TEXT_TYPES = {"dots3_note": "dots3_note_text", "qwen4_exp": "qwen4_exp_text"}
+"""Types whose class is built from the config of its language part alone."""
+
+SEEDS = {"flex_olmo": 1}
+"""Other random weights where, with the first ones, two experts' scores are so close that the order of sums decides."""
 
 
 def model_types() -> tuple[str, ...]:
@@ -244,6 +318,7 @@ def shrunk(config_class: type, overrides: dict[str, Any]) -> Any:
 @cache
 def config_of(model_type: str) -> Any:
     """Return the tiny config of a model type; multimodal ones get a tiny text config."""
+    model_type = TEXT_TYPES.get(model_type, model_type)
     config_class = CONFIG_MAPPING[model_type]
     overrides = dict(OVERRIDES.get(model_type, {}))
     subs = getattr(config_class, "sub_configs", {})
@@ -253,9 +328,9 @@ def config_of(model_type: str) -> Any:
     return shrunk(config_class, overrides)
 
 
-def build(model_type: str, seed: int = 0) -> Any:
+def build(model_type: str) -> Any:
     """Return the tiny model of a type with weights large enough that every layer matters."""
-    torch.manual_seed(seed)
+    torch.manual_seed(SEEDS.get(model_type, 0))
     model = AutoModelForCausalLM.from_config(config_of(model_type))
     for parameter in model.parameters():
         if parameter.dim() > 1:

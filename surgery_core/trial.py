@@ -1,0 +1,246 @@
+"""Single checks of surgery on one model: each compares two ways to the same numbers, and says how they differ."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from huggingface_hub.errors import StrictDataclassError
+from torch import nn
+
+from surgery_core.anatomy import device_of, find_layers
+from surgery_core.by_hand import ByHand
+from surgery_core.errors import PlanError
+from surgery_core.material import Material
+from surgery_core.plan import LayerPlan
+from surgery_core.view import operate
+
+LENGTHS = (5, 9, 3)
+"""Tokens of the prompts in the left-padded batch."""
+
+NEW_TOKENS = 3
+"""Tokens that are generated to compare cached with uncached generation; of the model itself, four times as many."""
+
+LARGEST_COPY = 2 * 2**30
+"""Most bytes of weights that are written to a temporary folder to see whether a saved copy is the same model."""
+
+_FAILURES = (RuntimeError, ValueError, TypeError, LookupError, AttributeError, StrictDataclassError)
+"""What a model's own code, or the writing of its config, raises on what it cannot do."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One comparison.
+
+    Attributes:
+        key: stable name.
+        title: what is claimed, as a sentence.
+        passed: whether it holds, or was not tried.
+        detail: the figure that shows it, or what went wrong, or why it was not tried.
+        tried: whether it was tried.
+    """
+
+    key: str
+    title: str
+    passed: bool
+    detail: str
+    tried: bool = True
+
+
+class Trial:
+    """The test prompts for one model, and the checks on them."""
+
+    def __init__(self, model: nn.Module, tokenizer: Any, material: Material | None = None) -> None:
+        self.model: Any = model
+        self.material = material or Material()
+        self.device = device_of(model)
+        self.tolerance = 1e-3 if self.model.dtype == torch.float32 else 0.1
+        self.batch = self._padded(tokenizer)
+        self.single = {name: tensor[1:2] for name, tensor in self.batch.items()}
+
+    def identity(self, plan: LayerPlan) -> Check:
+        """Compare the view of the unchanged model with the model."""
+
+        def run() -> tuple[bool, str]:
+            with torch.inference_mode():
+                left, right = (m(**self.single, use_cache=False).logits for m in (self._view(plan), self.model))
+            return self._close(left, right)
+
+        return attempt("identity", "Surgery that changes nothing gives the same logits", run)
+
+    def plan_checks(self, plan: LayerPlan) -> list[Check]:
+        """Compare the view of a plan with its layers called one by one, and its generation with and without cache."""
+        if not len(plan):
+            return [self._none_runs(plan), *self.generation(plan, "plan")]
+        return [*self._by_hand(plan), *self.generation(plan, "plan")]
+
+    def generation(self, plan: LayerPlan, what: str) -> list[Check]:
+        """Compare greedy generation with and without the cache, of the `"base"` or of the `"plan"`."""
+        subject = "The model itself" if what == "base" else "The operated model"
+        checks = []
+        for name, suffix, inputs in self._prompts():
+
+            def run(inputs: dict[str, torch.Tensor] = inputs) -> tuple[bool, str]:
+                model = self.model if what == "base" else self._view(plan)
+                return self._same_text(model, inputs, 4 * NEW_TOKENS if what == "base" else NEW_TOKENS)
+
+            title = f"{subject} writes the same with and without its cache for {name}"
+            checks.append(attempt(f"{what}-cache{suffix}", title, run))
+        return checks
+
+    def reload(self, plan: LayerPlan) -> Check:
+        """Save the view of a plan to a temporary folder, open it with plain transformers, and compare the logits."""
+        key, title = "reload", "An exported copy opens as the same model"
+        if (why := self._not_to_save(plan)) is not None:
+            return Check(key, title, True, why, tried=False)
+        try:
+            return attempt(key, title, lambda: self._reloaded(plan))
+        except OSError as error:
+            return Check(key, title, True, f"Not tried: no room for it ({error.strerror or error}).", tried=False)
+
+    def _reloaded(self, plan: LayerPlan) -> tuple[bool, str]:
+        from surgery_core.export import reopened, unshare_layers
+        from surgery_core.weights import quiet
+
+        view = self._view(plan)
+        unshare_layers(view)
+        with tempfile.TemporaryDirectory() as folder, quiet():
+            view.save_pretrained(folder)
+            saved = reopened(view, folder)
+        with torch.inference_mode():
+            left, right = (m(**self.single, use_cache=False).logits for m in (saved, view))
+        return self._close(left, right)
+
+    def _not_to_save(self, plan: LayerPlan) -> str | None:
+        tensors = [*self.model.parameters(), *self.model.buffers()]
+        size = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+        if not len(plan) or any(not slot.is_plain for slot in plan):
+            return "Not tried: a checkpoint holds whole layers only."
+        if any(tensor.device.type == "meta" for tensor in tensors):
+            return "Not tried: parts of the model are not in memory."
+        if getattr(self.model.config, "quantization_config", None) is not None:
+            return "Not tried: quantised models are not exported."
+        return f"Not tried: the weights take {size / 2**30:.1f} GB." if size > LARGEST_COPY else None
+
+    def _view(self, plan: LayerPlan) -> Any:
+        return operate(self.model, plan, donors=self.material.donors, means=self.material.means)
+
+    def _prompts(self) -> list[tuple[str, str, dict[str, torch.Tensor]]]:
+        return [("one prompt", "", self.single), ("a left-padded batch", "-padded", self.batch)]
+
+    def _by_hand(self, plan: LayerPlan) -> list[Check]:
+        """Return whether as many layers run as should, and whether their logits are right for both kinds of prompt."""
+        counts: list[tuple[int, int]] = []
+        checks = []
+        for name, suffix, inputs in self._prompts():
+
+            def run(inputs: dict[str, torch.Tensor] = inputs) -> tuple[bool, str]:
+                hand = ByHand(self.model, inputs, self.material)
+                logits, ran = self._counted(plan, inputs)
+                counts.append((ran, hand.runs(plan)))
+                return self._close(logits, hand.logits(plan), inputs["attention_mask"].bool())
+
+            title = f"Layers called one by one give the same logits for {name}"
+            checks.append(attempt(f"by-hand{suffix}", title, run))
+        return [_all_ran(counts, checks), *checks]
+
+    def _counted(self, plan: LayerPlan, inputs: dict[str, torch.Tensor]) -> tuple[torch.Tensor, int]:
+        """Return the logits of a plan's view, and how many layers ran."""
+        view, ran = self._view(plan), 0
+
+        def count(module: nn.Module, args: Any, output: Any) -> None:
+            nonlocal ran
+            ran += 1
+
+        for layer in find_layers(view)[1]:
+            layer.register_forward_hook(count)
+        with torch.inference_mode():
+            return view(**inputs, use_cache=False).logits, ran
+
+    def _none_runs(self, plan: LayerPlan) -> Check:
+        def run() -> tuple[bool, str]:
+            ran = self._counted(plan, self.single)[1]
+            return ran == 0, f"{ran} of 0 ran."
+
+        return attempt("layers", _LAYERS_RUN, run)
+
+    def _same_text(self, model: Any, inputs: dict[str, torch.Tensor], count: int) -> tuple[bool, str]:
+        """Compare the logits of the last of some greedily generated tokens with and without the cache.
+
+        Those without the cache are computed from the tokens that were written with it, so that a cache which went
+        wrong at any step shows, whatever token was written there.
+        """
+        with torch.inference_mode():
+            cached = _generate(model, inputs, count, use_cache=True)
+            plain = _generate(model, _extended(inputs, cached.sequences, count - 1), 1, use_cache=False)
+        worst = relative(cached.logits[-1], plain.logits[0])
+        return worst <= self.tolerance, _difference(worst)
+
+    def _close(self, left: torch.Tensor, right: torch.Tensor, real: torch.Tensor | None = None) -> tuple[bool, str]:
+        worst = relative(left, right) if real is None else relative(left[real], right[real])
+        return worst <= self.tolerance, _difference(worst)
+
+    def _padded(self, tokenizer: Any) -> dict[str, torch.Tensor]:
+        vocab = self.model.get_input_embeddings().weight.shape[0]
+        special = set(getattr(tokenizer, "all_special_ids", None) or ())
+        usable = torch.tensor([index for index in range(min(vocab, 5000)) if index not in special])
+        generator = torch.Generator().manual_seed(0)
+        width = max(LENGTHS)
+        picks = torch.randint(len(usable) // 20, len(usable), (len(LENGTHS), width), generator=generator)
+        mask = torch.stack([(torch.arange(width) >= width - length).long() for length in LENGTHS])
+        ids = usable[picks] * mask
+        return {"input_ids": ids.to(self.device), "attention_mask": mask.to(self.device)}
+
+
+_LAYERS_RUN = "Exactly the planned layers run"
+
+
+def attempt(key: str, title: str, run: Callable[[], tuple[bool, str]]) -> Check:
+    """Return the check's outcome; an error of the model's own code is a failed check that says what it was."""
+    try:
+        passed, detail = run()
+    except PlanError:
+        raise
+    except _FAILURES as error:
+        lines = str(error).splitlines() or [""]
+        return Check(key, title, False, f"It stopped with {type(error).__name__}: {lines[0][:160]}")
+    return Check(key, title, passed, detail)
+
+
+def relative(left: torch.Tensor, right: torch.Tensor) -> float:
+    """Return the largest difference over the spread of `right`; infinite where either is not finite alike."""
+    left, right = left.float(), right.float()
+    finite = torch.isfinite(right)
+    if left.shape != right.shape or not torch.equal(torch.isfinite(left), finite):
+        return float("inf")
+    left, right = left[finite], right[finite]
+    return float((left - right).abs().max() / right.std().clamp_min(1e-6)) if right.numel() > 1 else 0.0
+
+
+def _all_ran(counts: list[tuple[int, int]], checks: list[Check]) -> Check:
+    """Return whether as many layers ran as planned; where nothing ran, for the reason that the other checks give."""
+    if not counts:
+        return replace(checks[0], key="layers", title=_LAYERS_RUN)
+    ran, expected = counts[0]
+    return Check("layers", _LAYERS_RUN, ran == expected, f"{ran} of {expected} ran.")
+
+
+def _generate(model: Any, inputs: dict[str, torch.Tensor], count: int, *, use_cache: bool) -> Any:
+    return model.generate(
+        **inputs, do_sample=False, max_new_tokens=count, min_new_tokens=count, pad_token_id=0, output_logits=True,
+        return_dict_in_generate=True, use_cache=use_cache,
+    )  # fmt: skip
+
+
+def _extended(inputs: dict[str, torch.Tensor], sequences: torch.Tensor, step: int) -> dict[str, torch.Tensor]:
+    """Return the prompts with the first `step` tokens that were written after them."""
+    mask = inputs["attention_mask"]
+    longer = torch.cat([mask, mask.new_ones(len(mask), step)], dim=1)
+    return {"input_ids": sequences[:, : longer.shape[1]], "attention_mask": longer}
+
+
+def _difference(worst: float) -> str:
+    return f"Largest relative difference of logits: {worst:.1e}."

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from surgery_core.charts import INK, PAPER
-from surgery_core.sweep_charts import EMPTY, QUIET, Sheet, axis_scale, bars, value_axis
+from surgery_core.sweep_charts import AROUND, EMPTY, QUIET, ROW, Sheet, axis_scale, bars, value_axis
 from surgery_core.sweep_frames import figure, value_scale
 
 SIDES = ["After", "Before"]
@@ -231,7 +231,7 @@ def _map(
             color=colour,
             tooltip=tooltip,
         )
-        .properties(height=max(160, min(26 * len(rows), 480)))
+        .properties(height=AROUND + max(120, min(ROW * len(rows), 420)))
         .configure_view(strokeWidth=0)
     )
     return chart

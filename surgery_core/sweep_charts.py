@@ -20,8 +20,10 @@ from surgery_core.sweep_frames import SHARES, ValueScale, figure, log_ticks, sha
 from surgery_core.sweep_plans import Form
 
 HEIGHT = 300
-ROW = 26
+ROW = 24
 """Height of a row of a heat map in pixels, where there are few."""
+AROUND = 120
+"""Pixels of a heat map's height that its axis and legend take."""
 EMPTY = {False: "#eef2f3", True: "#222c30"}
 """Fill of a cell that has not been run, by whether the page is dark."""
 GREY = {False: "#c3ccd0", True: "#47545a"}
@@ -116,7 +118,7 @@ def heat(frame: pd.DataFrame, sheet: Sheet) -> alt.LayerChart:
     target = base.mark_rect(opacity=0).encode(tooltip=_tooltip(sheet))
     layers = [empty, done, refused, cross, *_outline(base, sheet), *_picking(target, sheet)]
     rows = data["y"].nunique()
-    drawn = _finished(layers, height=max(160, rows * (ROW if rows <= 16 else 400 // rows + 4)))
+    drawn = _finished(layers, height=AROUND + max(120, rows * ROW if rows <= 16 else 420))
     return drawn.properties(title=sheet.title) if sheet.title else drawn
 
 
@@ -170,7 +172,8 @@ def _numbers(column: pd.Series) -> pd.Series:
 
 
 def _x(data: pd.DataFrame, sheet: Sheet) -> alt.X:
-    return alt.X("x:N", title=sheet.x_title, sort=_order(data, "x"), axis=_plain_axis(labelAngle=0))
+    order = _order(data, "x")
+    return alt.X("x:N", title=sheet.x_title, sort=order, scale=alt.Scale(domain=order), axis=_plain_axis(labelAngle=0))
 
 
 def _plain_axis(**more: Any) -> alt.Axis:

@@ -19,7 +19,9 @@ FROM_ZERO = ("loss_change", "kl", "block_influence", "angular_distance", "contri
 OUTLIER = 8.0
 """A figure this many times as far from where bars begin as the median one may be cut off at the end of the axis."""
 DECADES = 30.0
-"""Largest ratio of figures that a linear axis shows."""
+"""Largest ratio of figures that a linear axis of bars shows."""
+FEW_DECADES = 8.0
+"""The same of lines, which are told apart at their low ends."""
 
 _PLAIN_X = ("move", "scale", "painters")
 _LAYERS_ON_Y = ("swap-pairs", "replace")
@@ -89,18 +91,19 @@ def value_scale(values: Iterable[float], metric: str, first: float | None = None
     known = first is not None and math.isfinite(first)
     origin = 0.0 if metric in FROM_ZERO else float(first) if known and first is not None else _least(found)
     if not len(found):
-        return ValueScale(origin, origin + 1.0, origin)
+        return ValueScale(origin, _beyond(origin), origin)
     away = found - origin
     low, high = min(origin, float(found.min())), max(origin, float(found.max()))
     above = away[away > 0]
     knee = float(np.quantile(above, 0.25)) if len(above) else 1.0
     end = origin + OUTLIER * float(np.median(np.abs(away)))
-    beyond = int((found > end).sum())
-    if cut and 0 < beyond <= len(found) / 4:
-        high = max(origin, float(found[found <= end].max()))
-    elif metric == "perplexity" and low > 0 and high / low > DECADES:
-        return ValueScale(low, high, origin, log=True, knee=knee)
-    return ValueScale(low, high if high > low else low + 1.0, origin, knee=knee)
+    within = found[found <= end]
+    if cut and 0 < len(found) - len(within) <= len(found) / 4:
+        top = max(origin, float(within.max()))
+        if not _spans(metric, low, top, DECADES):
+            return ValueScale(low, top if top > low else _beyond(low), origin, knee=knee)
+    log = _spans(metric, low, high, DECADES if cut else FEW_DECADES)
+    return ValueScale(low, high if high > low else _beyond(low), origin, log=log, knee=knee)
 
 
 def shades(values: pd.Series, scale: ValueScale, metric: str) -> pd.Series:
@@ -148,6 +151,16 @@ def figure(value: float, metric: str = "") -> str:
     if abs(value) >= 1e6:
         return f"{value:.1e}"
     return f"{value:,.{2 if abs(value) < 10 else 1 if abs(value) < 100 else 0}f}"
+
+
+def _beyond(low: float) -> float:
+    """Return an upper end for an axis on which there is nothing to tell apart."""
+    return low + max(1.0, abs(low) * 1e-3)
+
+
+def _spans(metric: str, low: float, high: float, ratio: float) -> bool:
+    """Whether a linear axis would squeeze the low figures."""
+    return metric == "perplexity" and low > 0 and high / low > ratio
 
 
 def _least(found: np.ndarray[tuple[int], np.dtype[np.float64]]) -> float:

@@ -13,11 +13,10 @@ from surgery_core.importance import Importance
 from surgery_core.sweep_file import model_name
 from surgery_core.sweep_frames import figure
 from surgery_core.sweep_plans import SweepOptions
-from surgery_core.text import Text
 from surgery_ui import present, session, sweep_shelf, sweep_words
 from surgery_ui.controls import show_problem
 from surgery_ui.jobs import Job
-from surgery_ui.sweep_controls import chosen_texts
+from surgery_ui.sweep_controls import chosen_texts, start_choice
 from surgery_ui.sweep_jobs import Request, importance_job
 from surgery_ui.sweep_shelf import Entry
 
@@ -43,8 +42,9 @@ class ImportanceView:
         )
         with st.container(border=True):
             st.markdown(f"**What papers saw.** {present.plain(sweep_words.IMPORTANCE)} {sweep_words.SMALL}")
-        self._now, self._texts = now, chosen_texts("importance")
-        self._job = importance_job(now.owner, now.loaded, now.plan, self._texts) if self._texts else None
+        self._now, self._plan = now, start_choice(now, "importance", "Of which model")
+        self._texts = chosen_texts("importance")
+        self._job = importance_job(now.owner, now.loaded, self._plan, self._texts) if self._texts else None
         self._progress, self._place = st.empty(), st.container()
         self._drawn = False
 
@@ -83,14 +83,13 @@ class ImportanceView:
                     layer_charts.layer_bars(frame, column, title, dark=dark), key=f"bars-{column}",
                     alt=f"{title} of every layer",
                 )  # fmt: skip
-        _ranked(self._now, frame, self._texts, dark)
+        _ranked(self._now, frame, Request("delete", SweepOptions(), self._plan, self._texts), dark)
         _streams(result, dark)
 
 
-def _ranked(now: session.Experiment, frame: pd.DataFrame, texts: tuple[Text, ...], dark: bool) -> None:
+def _ranked(now: session.Experiment, frame: pd.DataFrame, request: Request, dark: bool) -> None:
     """Show the ranking beside that of the measured sweep, and start that sweep where it is missing."""
     st.subheader("Beside the measured damage", anchor=False)
-    request = Request("delete", SweepOptions(), now.plan, texts)
     running = sweep_shelf.sync()
     entry = _measured(now, request)
     st.fragment(_comparison, run_every=0.5 if running is not None else None)(
@@ -161,7 +160,7 @@ def _measured(now: session.Experiment, request: Request) -> Entry | None:
     wanted = [
         entry for entry in sweep_shelf.entries()
         if entry.request is not None and entry.model == mine
-        and (entry.request.kind, entry.request.start, entry.request.texts) == ("delete", now.plan, request.texts)
+        and (entry.request.kind, entry.request.start, entry.request.texts) == ("delete", request.start, request.texts)
     ]  # fmt: skip
     return max(wanted, key=lambda entry: (entry.state in ("finished", "running"), entry.number), default=None)
 

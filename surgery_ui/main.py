@@ -4,7 +4,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from surgery_ui import controls, session
+from surgery_ui import controls, session, sweep_status
 
 ICON = Path(__file__).with_name("icon.png")
 LOGO = Path(__file__).with_name("logo.svg")
@@ -25,4 +25,6 @@ page = st.navigation(
 session.begin()
 with st.sidebar:
     controls.sidebar()
+    if page.url_path not in ("sweep", "skills"):
+        sweep_status.status()
 page.run()

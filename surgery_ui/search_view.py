@@ -16,7 +16,7 @@ from surgery_core.sweep_rows import METRICS
 from surgery_ui import present, session, sweep_view, sweep_words
 from surgery_ui.controls import show_problem
 from surgery_ui.jobs import Job
-from surgery_ui.sweep_controls import BASE, STRIP, chosen_texts
+from surgery_ui.sweep_controls import chosen_texts, start_choice
 from surgery_ui.sweep_jobs import SWEEPS, SearchRequest, search_job
 
 MAX_BEAM = 8
@@ -50,15 +50,8 @@ def search_tab(now: session.Experiment) -> None:
 
 def _form(now: session.Experiment) -> SearchRequest | None:
     state = st.session_state
-    start = now.plan
     with st.container(horizontal=True, gap="medium", vertical_alignment="bottom"):
-        if not now.plan.is_identity:
-            state.setdefault("search-from", STRIP)
-            chosen = st.segmented_control(
-                "Starts from", (STRIP, BASE), key="search-from", required=True, persist_state="session",
-                on_change=session.touch,
-            )  # fmt: skip
-            start = now.plan if chosen == STRIP else now.identity
+        start = start_choice(now, "search")
         state.setdefault("search-beam", 1)
         beam = st.number_input(
             "Beam", 1, MAX_BEAM, key="search-beam", width=120, persist_state="session", on_change=session.touch,

@@ -14,6 +14,7 @@ from surgery_core.sweep_plans import SweepOptions
 from surgery_core.text import bundled_texts
 from surgery_ui import present, session, sweep_shelf, sweep_view, sweep_words
 from surgery_ui.controls import show_problem
+from surgery_ui.sweep_controls import Estimate
 from surgery_ui.sweep_jobs import Request
 from surgery_ui.sweep_shelf import Entry
 
@@ -21,8 +22,8 @@ KINDS = {"delete": "Whole layer", "delete-attention": "Attention", "delete-mlp":
 """Sweeps that ask the skills, by what they take out of a layer."""
 
 
-def skill_by_layer(now: session.Experiment) -> None:
-    """Show the map, or the button that starts the sweep behind it."""
+def skill_by_layer(now: session.Experiment) -> Estimate:
+    """Show the map, or the button that starts the sweep behind it; return the estimate of its time, to be drawn."""
     st.subheader("Skill by layer", anchor=False)
     st.caption("Accuracy on each skill when one layer is changed. Click a cell to take its plan over into the strip.")
     with st.container(horizontal=True, gap="medium", vertical_alignment="bottom"):
@@ -33,7 +34,9 @@ def skill_by_layer(now: session.Experiment) -> None:
         )  # fmt: skip
     request = Request(str(kind), SweepOptions(), now.plan, bundled_texts(), SweepMeasures(skills=load_skills()))
     running = sweep_shelf.sync() is not None
+    place = st.empty()
     st.fragment(_map, run_every=sweep_view.TICK if running else None)(now, request, running)
+    return Estimate(now, request if _entry(now, request) is None and len(request.start) else None, place)
 
 
 def _map(now: session.Experiment, request: Request, was: bool) -> None:

@@ -93,7 +93,7 @@ def _prompts(frame: pd.DataFrame, compared: bool) -> None:
     shown = _filtered(frame, compared)
     answers: dict[str, Any] = {
         "skill": "Skill",
-        "prompt": st.column_config.TextColumn("Prompt", width="large"),
+        "prompt": st.column_config.TextColumn("Prompt", width="medium"),
         "right": "Right answer",
         "prefers_before": "Before it prefers",
         "margin_before": st.column_config.NumberColumn("Margin before", format="%.2f", help="Nats; below 0 is wrong."),

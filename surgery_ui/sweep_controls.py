@@ -22,8 +22,13 @@ from surgery_ui.sweep_jobs import Request, costs_job
 
 STRIP, BASE = "The plan in the strip", "The unchanged model"
 ALL, PICK, OWN = "All texts", "Pick some", "My own"
-FINDINGS = {"Layers as painters": "painters", "Which layers matter": "delete", "Skip deeper layers": "skip-block"}
-"""One-click sweeps, each checking what a paper saw."""
+FINDINGS = {
+    "Layers as painters": ("painters", "Sweep"),
+    "ShortGPT": ("delete", "Importance"),
+    "Deeper layers": ("skip-block", "Sweep"),
+    "Swapped neighbours": ("swap-neighbours", "Sweep"),
+}
+"""One-click sweeps, each checking what a paper saw, and the tab that shows what came of it."""
 
 
 class Estimate:
@@ -68,9 +73,9 @@ def presets(now: session.Experiment) -> None:
     """Show the buttons that check a paper's finding with one click."""
     with st.container(horizontal=True, gap="small", vertical_alignment="center"):
         st.caption("Check a finding with one click:", width="content")
-        for title, key in FINDINGS.items():
-            about = sweep_words.PAPERS[key]
-            st.button(title, key=f"finding-{key}", help=present.plain(about), on_click=_check, args=(now, key))
+        for title, (key, tab) in FINDINGS.items():
+            about = present.plain(sweep_words.PAPERS[key])
+            st.button(title, key=f"finding-{key}", help=about, on_click=_check, args=(now, key, tab))
     show_problem("finding")
 
 
@@ -79,7 +84,7 @@ def request_form(now: session.Experiment) -> Request | None:
     family = _family()
     with st.container(horizontal=True, gap="medium", vertical_alignment="bottom"):
         kind = _kind(family)
-        start = _start(now)
+        start = start_choice(now, "sweep")
         options = _options(kind, start)
     st.caption(sweep_kind(kind).about)
     with st.container(horizontal=True, gap="medium", vertical_alignment="bottom"):
@@ -144,9 +149,11 @@ def chosen_texts(name: str, which: str | None = None) -> tuple[Text, ...]:
     return bundled
 
 
-def _check(now: session.Experiment, kind: str) -> None:
-    """Start a paper's sweep on the unchanged model over all texts."""
+def _check(now: session.Experiment, kind: str, tab: str) -> None:
+    """Start a paper's sweep on the unchanged model over all texts, and show the tab that says what came of it."""
     session.touch()
+    st.session_state["sweep-tab"] = tab
+    st.session_state["importance-texts"], st.session_state["importance-from"] = ALL, BASE
     request = Request(kind, SweepOptions(), now.identity, bundled_texts())
     family = next(name for name, kinds in sweep_words.FAMILIES.items() if kind in kinds)
     st.session_state["sweep-family"], st.session_state[f"sweep-kind-{family}"] = family, kind
@@ -185,12 +192,14 @@ def _kind(family: str) -> str:
     return str(kind)
 
 
-def _start(now: session.Experiment) -> LayerPlan:
+def start_choice(now: session.Experiment, name: str, label: str = "Starts from") -> LayerPlan:
+    """Show which plan is worked on, where the strip has been changed, and return it."""
     if now.plan.is_identity:
         return now.plan
-    st.session_state.setdefault("sweep-from", STRIP)
+    key = f"{name}-from"
+    st.session_state.setdefault(key, STRIP)
     chosen = st.segmented_control(
-        "Starts from", (STRIP, BASE), key="sweep-from", required=True, persist_state="session", on_change=session.touch
+        label, (STRIP, BASE), key=key, required=True, persist_state="session", on_change=session.touch
     )
     return now.plan if chosen == STRIP else now.identity
 

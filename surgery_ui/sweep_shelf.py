@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 import streamlit as st
@@ -52,8 +51,7 @@ class Entry:
         identity: once it is known.
         rows: what is there; `sync` adds what the job has made since.
         job: at work; None otherwise.
-        began: when the job was asked for.
-        before: how many rows there were then.
+        before: numbers of the rows that were there when the job was asked for.
     """
 
     number: int
@@ -71,8 +69,7 @@ class Entry:
     note: str = ""
     error: str = ""
     costs: Costs | None = None
-    began: float = field(default_factory=time.monotonic)
-    before: int = 0
+    before: frozenset[int] = frozenset()
 
     @property
     def first(self) -> SweepRow | None:
@@ -114,11 +111,11 @@ class Entry:
         known = {row.number for row in self.rows}
         weights = self._weights()
         left = sum(weight for number, weight in enumerate(weights) if number not in known)
-        new = sorted(number for number in known if number >= 0)[self.before :]
-        done = sum(weights[number] for number in new)
-        if self.job.started is None or not new:
+        new = [row for row in self.rows if row.number >= 0 and row.number not in self.before]
+        done = sum(weights[row.number] for row in new)
+        if not new:
             return left if self.costs is not None else None
-        return left * (time.monotonic() - self.job.started) / done if done else None
+        return left * sum(row.seconds for row in new) / done if done else None
 
     def _weights(self) -> list[float]:
         if self.costs is None or self.request is None:
@@ -157,18 +154,23 @@ def shown() -> Entry | None:
 
 
 def start(now: session.Experiment, request: Request, costs: Costs | None = None) -> Entry:
-    """Start a sweep and show it.
+    """Start a sweep and show it; one that is there already is shown instead.
 
     Raises:
         SettingsError: when one runs already, there are too many, or the plans cannot be made.
     """
     if (running := sync()) is not None:
         raise SettingsError(f"“{running.name}” is running. Wait for it, or cancel it first.")
+    mine = model_name(now.loaded.info)
+    same = (entry for entry in entries() if (entry.request, entry.model, entry.state) == (request, mine, "finished"))
+    if (known := next(same, None)) is not None:
+        st.session_state["sweep-shown"] = known.number
+        return known
     _room()
     points = request.points
     entry = Entry(
         number=_number(), name=_name(request.family.title), kind=request.family, planned=points,
-        labels=tuple(position_labels(request.start)), model=model_name(now.loaded.info),
+        labels=tuple(position_labels(request.start)), model=mine,
         n_layers=now.loaded.info.n_layers, request=request, costs=costs,
     )  # fmt: skip
     entry.job = sweep_job(now.owner, now.loaded, request)
@@ -195,7 +197,7 @@ def resume(entry: Entry, now: session.Experiment) -> None:
     if entry.request is None or entry.model != model_name(now.loaded.info):
         raise SettingsError(f"This sweep is of {entry.model}; open that model to go on with it.")
     done = {row.number for row in entry.rows if row.number >= 0}
-    entry.before, entry.error, entry.state = len(done), "", "running"
+    entry.before, entry.error, entry.state = frozenset(done), "", "running"
     entry.job = sweep_job(now.owner, now.loaded, entry.request, done)
 
 

@@ -103,7 +103,8 @@ def shared_scale(shown: Sequence[Entry], metric: str) -> ValueScale:
     """Return one scale for the charts of several sweeps."""
     values = [float(getattr(row, metric)) for entry in shown for row in entry.rows if not row.refused]
     firsts = [entry.first for entry in shown if entry.first is not None]
-    return value_scale(values, metric, float(getattr(firsts[0], metric)) if firsts else None)
+    cut = all(entry.kind.form == "bars" for entry in shown)
+    return value_scale(values, metric, float(getattr(firsts[0], metric)) if firsts else None, cut=cut)
 
 
 def adopt(entry: Entry, number: int) -> None:

@@ -85,9 +85,12 @@ class Head:
         """Whether the vocabulary can be walked in slices."""
         return self._norm is not None
 
-    def enter(self, hidden: torch.Tensor) -> torch.Tensor:
-        """Return what `figures` takes for states `[n, d_model]` as they leave the last layer: normed where sliced."""
-        return hidden if self._norm is None else self._norm.logits(hidden[None])[0]
+    def enter(self, hidden: torch.Tensor, *, grad: bool = False) -> torch.Tensor:
+        """Return what `figures` takes for states `[..., d_model]` as they leave the last layer: normed where sliced.
+
+        With `grad`, gradients flow back to the states.
+        """
+        return hidden if self._norm is None else self._norm.logits(hidden[None], grad=grad)[0]
 
     def base_side(self, entered: torch.Tensor, *, keep: bool, look: Look = lambda: None) -> BaseSide:
         """Return the base's side at n positions; with `keep`, its probabilities are kept.

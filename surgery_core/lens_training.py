@@ -1,9 +1,10 @@
 """Train a tuned lens: all layers at once, from one forward pass of the frozen model a step.
 
 Each translator minimises KL(final || lens), the divergence of what it reads from the model's own output (Belrose
-et al., arXiv 2303.08112, section 3). The layers' losses are independent, so they are back-propagated one after the
-other, and only one layer's logits exist at a time. The paper trains with SGD and Nesterov momentum; Adam with the
-settings below gets there with a tenth of the tokens here (see `docs/log.md`).
+et al., arXiv 2303.08112, section 3). The layers' losses are independent, and only one layer's logits exist at a time.
+The paper trains with SGD and Nesterov momentum; Adam with the settings below gets there with a tenth of the tokens
+here (see `docs/log.md`). A part of the text is held out, and each translator is kept as it was when it read that part
+best, so that a training on little text, or one that was stopped, is never worse there than the logit lens.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -21,8 +22,9 @@ from torch import nn
 
 from surgery_core.anatomy import context_length, device_of
 from surgery_core.errors import SettingsError, TextError
+from surgery_core.lens_statistics import kl_divergence, log_probabilities
+from surgery_core.lens_trainer import StepGradients, fast_dtype
 from surgery_core.residual import residuals
-from surgery_core.tail import CHUNK_ELEMENTS, Tail
 from surgery_core.text import Text, as_texts, encode
 from surgery_core.tuned_lens import Translators, TunedLens, untrained
 
@@ -37,6 +39,11 @@ class LensTraining:
         window: tokens of one piece of text, at most the model's context.
         learning_rate: of Adam, falling linearly to 0.
         seed: of the order in which pieces of text come.
+        held_out: share of the text that is not trained on but decides which state of a translator is kept, 0 to 0.5;
+            with 0 the last state is kept.
+        checks: how often the held-out part is read, besides at the end.
+        precision: of the products with the unembedding. `auto` takes bfloat16 where the processor multiplies that in
+            hardware; everything else is in float32.
     """
 
     steps: int = 150
@@ -44,6 +51,9 @@ class LensTraining:
     window: int = 256
     learning_rate: float = 2e-3
     seed: int = 0
+    held_out: float = 0.1
+    checks: int = 8
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
 
     def __post_init__(self) -> None:
         if not 1 <= self.steps <= 100_000:
@@ -55,16 +65,29 @@ class LensTraining:
                 f"A step of {self.tokens_per_step} tokens in windows of {self.window} cannot be made; "
                 "a window needs at least 2 tokens and a step at least one window."
             )
+        if not 0 <= self.held_out <= 0.5 or self.checks < 1:
+            raise SettingsError(
+                f"A share of {self.held_out} cannot be held out and read {self.checks} times; "
+                "give a share from 0 to 0.5 and at least one check."
+            )
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a training stands: `losses` is KL(final || lens) in nats by translator, `seconds_left` an estimate."""
+    """Where a training stands.
+
+    Attributes:
+        step: steps done, of `steps`.
+        losses: KL(final || lens) in nats by translator, on this step's text.
+        seconds_left: an estimate.
+        best: the same on the held-out text, of the translators that would be kept now; empty where none is held out.
+    """
 
     step: int
     steps: int
     losses: tuple[float, ...]
     seconds_left: float
+    best: tuple[float, ...] = ()
 
 
 def train_lens(
@@ -86,22 +109,27 @@ def train_lens(
         settings: steps, sizes, rate and seed.
         name: of the model, kept with the lens.
         on_progress: called after each step.
-        stop: when set, training ends after the step and what is trained so far is returned.
+        stop: when set, training ends after the step, and the best translators so far are returned.
 
     Raises:
         TextError: when the texts have too few tokens for one window.
     """
     settings = settings or LensTraining()
-    trainer = _Trainer(model, settings, untrained(model, name))
     began = time.perf_counter()
-    windows = _windows(model, tokenizer, texts, settings)
+    train, held_out = _split(model, tokenizer, texts, settings)
+    trainer = _Trainer(model, settings, untrained(model, name), held_out)
+    windows = _windows(train, settings, _window(model, settings), device_of(model))
     for step in range(1, settings.steps + 1):
         losses = trainer.step(next(windows), step)
+        ending = step == settings.steps or (stop is not None and stop.is_set())
+        if ending or step % max(1, settings.steps // settings.checks) == 0:
+            trainer.check()
         if on_progress is not None:
             left = (time.perf_counter() - began) / step * (settings.steps - step)
-            on_progress(Progress(step, settings.steps, losses, left))
-        if stop is not None and stop.is_set():
+            on_progress(Progress(step, settings.steps, losses, left, trainer.best_losses()))
+        if ending or (stop is not None and stop.is_set()):
             break
+    trainer.check()
     return trainer.translators()
 
 
@@ -115,11 +143,11 @@ def lens_quality(model: nn.Module, tokenizer: Any, translators: Translators, tex
     for text in as_texts(texts):
         ids = encode(tokenizer, text)[: context_length(model)]
         stream = residuals(model, torch.tensor([ids], device=device_of(model)))
-        final = stream.logits.float().log_softmax(-1)
+        final = log_probabilities(stream.logits)
         for index in range(translators.n_layers):
             for row, translator in enumerate((None, index)):
                 logits = lens.decode(stream.states[index : index + 1], [translator])[0]
-                totals[row, index] += float(_kl(final, logits.float()).double().sum())
+                totals[row, index] += float(kl_divergence(final, log_probabilities(logits)).double().sum())
         count += len(ids)
     return pd.DataFrame(
         {"layer": range(translators.n_layers), "logit_lens": totals[0] / count, "tuned_lens": totals[1] / count}
@@ -127,71 +155,87 @@ def lens_quality(model: nn.Module, tokenizer: Any, translators: Translators, tex
 
 
 class _Trainer:
-    def __init__(self, model: nn.Module, settings: LensTraining, start: Translators) -> None:
+    """Translators in training, and of each the state that read the held-out text best."""
+
+    def __init__(
+        self, model: nn.Module, settings: LensTraining, start: Translators, held_out: torch.Tensor | None
+    ) -> None:
         device = device_of(model)
-        self.model, self.settings, self.start = model, settings, start
-        self.tail = Tail(model)
-        self.weights = [w.to(device).requires_grad_() for w in start.weights.clone()]
-        self.biases = [b.to(device).requires_grad_() for b in start.biases.clone()]
-        self.optimizer = torch.optim.Adam([*self.weights, *self.biases], lr=settings.learning_rate, betas=(0.9, 0.98))
+        dtype = fast_dtype(model) if settings.precision == "auto" else getattr(torch, settings.precision)
+        self.settings, self.start = settings, start
+        self.gradients = StepGradients(model, dtype)
+        self.weights = start.weights.to(device).clone().requires_grad_()
+        self.biases = start.biases.to(device).clone().requires_grad_()
+        self.optimizer = torch.optim.Adam([self.weights, self.biases], lr=settings.learning_rate, betas=(0.9, 0.98))
+        self.held_out = None if held_out is None else self.gradients.read(held_out.to(device), exactly=True)
+        self.best = (self.weights.detach().clone(), self.biases.detach().clone())
+        self.best_loss = torch.full((start.n_layers,), torch.inf, device=device)
+        self.changed = True
+        self.check()
 
     def step(self, batch: torch.Tensor, number: int) -> tuple[float, ...]:
         """Train on windows `[batch, seq]` and return the losses before the update."""
-        states, final = self._read(batch)
+        states, final = self.gradients.read(batch)
         for group in self.optimizer.param_groups:
             group["lr"] = self.settings.learning_rate * (1 - (number - 1) / self.settings.steps)
-        losses = tuple(self._backward(index, states[index], final) for index in range(len(self.weights)))
+        losses = self.gradients.backward(states, final, self.weights, self.biases)
         self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
-        return losses
+        self.changed = True
+        return tuple(losses.tolist())
+
+    def check(self) -> None:
+        """Keep every translator that reads the held-out text better than it ever did."""
+        if not self.changed:
+            return
+        self.changed = False
+        with torch.no_grad():
+            if self.held_out is None:
+                better = torch.ones(len(self.best_loss), dtype=torch.bool, device=self.weights.device)
+            else:
+                losses = self.gradients.losses(*self.held_out, self.weights, self.biases)
+                better = losses < self.best_loss
+                self.best_loss = torch.where(better, losses, self.best_loss)
+            for kept, now in zip(self.best, (self.weights, self.biases), strict=True):
+                kept[better] = now[better]
+
+    def best_losses(self) -> tuple[float, ...]:
+        """Return the held-out losses of what is kept; empty where nothing is held out."""
+        return () if self.held_out is None else tuple(self.best_loss.tolist())
 
     def translators(self) -> Translators:
-        weights = torch.stack([w.detach().cpu() for w in self.weights])
-        biases = torch.stack([b.detach().cpu() for b in self.biases])
+        """Return what is kept."""
+        weights, biases = (kept.cpu() for kept in self.best)
         return Translators(weights, biases, self.start.base_model, self.start.unembed_hash)
 
-    def _read(self, batch: torch.Tensor) -> tuple[list[torch.Tensor], torch.Tensor]:
-        """Return what enters each layer, `[tokens, d_model]`, and the model's own log-probabilities."""
-        streams = [residuals(self.model, row[None]) for row in batch]
-        # tensors made in inference mode cannot take part in a graph; a clone outside of it can
-        rows = [torch.cat([s.states[index] for s in streams]).clone() for index in range(len(self.weights))]
-        return rows, torch.cat([s.logits for s in streams]).clone().float().log_softmax(-1)
 
-    def _backward(self, index: int, states: torch.Tensor, final: torch.Tensor) -> float:
-        """Add a layer's gradients and return its loss.
-
-        The gradient of KL(p || softmax(z)) by the logits z is softmax(z) - p, so no graph is kept behind them.
-        """
-        total, size = 0.0, max(1, CHUNK_ELEMENTS // final.shape[-1])
-        for at in range(0, len(states), size):
-            hidden = states[at : at + size].float()
-            translated = hidden + hidden @ self.weights[index].T + self.biases[index]
-            logits = self.tail.logits(translated[None].to(states.dtype), grad=True)[0]
-            logq = logits.detach().float().log_softmax(-1)
-            logp = final[at : at + size]
-            p = logp.exp()
-            total += float((p * (logp - logq)).sum()) / len(states)
-            logits.backward(((logq.exp_() - p) / len(states)).to(logits.dtype))  # type: ignore[no-untyped-call]
-        return total
+_HELD_OUT_WINDOWS = 1
+"""Most windows that are held out: each one is read by every layer at every check."""
 
 
-def _kl(final: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
-    """Return KL(final || softmax(logits)) a token; `final` are log-probabilities."""
-    return (final.exp() * (final - logits.log_softmax(-1))).sum(-1)
-
-
-def _windows(
+def _split(
     model: nn.Module, tokenizer: Any, texts: Iterable[Text] | Text | str, settings: LensTraining
-) -> Iterator[torch.Tensor]:
-    """Yield batches of windows `[batch, window]` for ever, in an order that the seed decides."""
-    ids = [token for text in as_texts(texts) for token in encode(tokenizer, text)]
-    window = min(settings.window, context_length(model) or settings.window)
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Return the tokens to train on, `[n]`, and windows `[batch, window]` that are held out, from the end of the text."""
+    ids = torch.tensor([token for text in as_texts(texts) for token in encode(tokenizer, text)])
+    window = _window(model, settings)
     if len(ids) < window:
         raise TextError(f"The texts have {len(ids):,} tokens; training needs at least {window}. Add more text.")
-    whole = torch.tensor(ids)
+    size = min(window, int(len(ids) * settings.held_out))
+    # what is left must still give more than one window
+    if size < 8 or len(ids) - size <= window:
+        return ids, None
+    count = min(_HELD_OUT_WINDOWS, int(len(ids) * settings.held_out) // size)
+    return ids[: -size * count], ids[-size * count :].reshape(count, size)
+
+
+def _window(model: nn.Module, settings: LensTraining) -> int:
+    return min(settings.window, context_length(model) or settings.window)
+
+
+def _windows(ids: torch.Tensor, settings: LensTraining, window: int, device: torch.device) -> Iterator[torch.Tensor]:
+    """Yield batches of windows `[batch, window]` for ever, in an order that the seed decides."""
     generator = torch.Generator().manual_seed(settings.seed)
     count = max(1, settings.tokens_per_step // window)
-    device = device_of(model)
     while True:
         starts = torch.randint(0, len(ids) - window + 1, (count,), generator=generator)
-        yield torch.stack([whole[start : start + window] for start in starts.tolist()]).to(device)
+        yield torch.stack([ids[start : start + window] for start in starts.tolist()]).to(device)

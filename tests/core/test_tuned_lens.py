@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import pickle
 import threading
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from test_measure import byte_tokenizer
 from surgery_core.errors import LensError, SettingsError, TextError
 from surgery_core.lens import LogitLens, read_lens, translators_of
 from surgery_core.lens_files import load_lens, save_lens
+from surgery_core.lens_trainer import StepGradients
 from surgery_core.lens_training import LensTraining, Progress, lens_quality, train_lens
 from surgery_core.plan import LayerPlan
 from surgery_core.text import Text
@@ -108,8 +111,9 @@ def test_training_comes_closer_to_the_output_at_every_layer_also_on_other_text()
 
 def test_the_first_loss_is_the_logit_lenses_kl() -> None:
     """Before the first update every translator is zero, so the loss is a KL that can be computed by hand."""
-    _, seen = trained()
-    model, ids = model_of("llama"), byte_tokenizer()(TRAIN.text)["input_ids"]
+    model, ids, seen = model_of("llama"), byte_tokenizer()(TRAIN.text)["input_ids"], []
+    settings = replace(QUICK, steps=1, held_out=0.0, precision="float32")
+    train_lens(model, byte_tokenizer(), TRAIN, settings, on_progress=seen.append)
     starts = torch.randint(0, len(ids) - 31, (4,), generator=torch.Generator().manual_seed(QUICK.seed))
     sums = np.zeros(N_LAYERS)
     for start in starts.tolist():
@@ -230,3 +234,57 @@ def test_a_lens_of_another_model_is_refused_with_what_differs() -> None:
     with pytest.raises(LensError, match="another model .tiny.: its unembedding has another hash"):
         TunedLens(model_of("gpt2"), trained()[0])
     TunedLens(operate(model_of("llama"), "3,1"), trained()[0])
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2", "gemma2", "bloom"])
+def test_gradients_are_those_of_automatic_differentiation(family: str) -> None:
+    """The loss written out and differentiated by torch, through the model's own norm, head and soft cap."""
+    model, start = model_of(family), random_translators()
+    step = StepGradients(model, torch.float32)
+    batch = torch.tensor([byte_tokenizer()(TEXT)["input_ids"]] * 2)
+    states, final = step.read(batch)
+    weights, biases = start.weights.clone().requires_grad_(), start.biases.clone().requires_grad_()
+    losses = step.backward(states, final, weights, biases)
+    own_w, own_b = start.weights.double().requires_grad_(), start.biases.double().requires_grad_()
+    exact = copy.deepcopy(model).double()
+    p = exact(batch).logits.flatten(0, 1).softmax(-1)
+    for index, state in enumerate(hooked(exact, batch)[:N_LAYERS]):
+        state = state.repeat(2, 1)
+        logq = LogitLens(exact).tail.logits((state + state @ own_w[index].T + own_b[index])[None], grad=True)[0]
+        loss = (p * (p.log() - logq.log_softmax(-1))).sum(-1).mean()
+        loss.backward()
+        assert losses[index].item() == pytest.approx(loss.item(), rel=1e-3)
+    torch.testing.assert_close(weights.grad.double(), own_w.grad, rtol=2e-3, atol=1e-5)
+    torch.testing.assert_close(biases.grad.double(), own_b.grad, rtol=2e-3, atol=1e-5)
+
+
+def test_half_precision_products_train_as_well() -> None:
+    settings = {name: replace(QUICK, precision=name) for name in ("float32", "bfloat16")}
+    quality = {
+        name: lens_quality(
+            model_of("llama"), byte_tokenizer(), train_lens(model_of("llama"), byte_tokenizer(), TRAIN, how), [HELD_OUT]
+        )["tuned_lens"].sum()
+        for name, how in settings.items()
+    }
+    assert quality["bfloat16"] == pytest.approx(quality["float32"], rel=0.05)
+
+
+def test_the_best_state_on_the_held_out_text_is_kept() -> None:
+    """With a rate that is much too high training makes the lens worse, and what was best is what comes back."""
+    seen: list[Progress] = []
+    wild = replace(QUICK, learning_rate=0.9, steps=20)
+    kept = train_lens(model_of("llama"), byte_tokenizer(), TRAIN, wild, on_progress=seen.append)
+    assert all(late <= early for early, late in zip(seen[0].best, seen[-1].best, strict=True))
+    assert seen[-1].losses[3] > seen[0].losses[3]
+    last = train_lens(model_of("llama"), byte_tokenizer(), TRAIN, replace(wild, held_out=0.0))
+    assert kept.weights[3].abs().sum() == 0
+    assert kept.weights[0].abs().sum() > 0
+    assert last.weights[3].abs().sum() > 0
+
+
+def test_a_training_that_is_stopped_at_once_gives_a_lens_no_worse_than_the_logit_lens() -> None:
+    stop = threading.Event()
+    stop.set()
+    translators = train_lens(model_of("llama"), byte_tokenizer(), TRAIN, QUICK, stop=stop)
+    quality = lens_quality(model_of("llama"), byte_tokenizer(), translators, [Text("Seen", TRAIN.text[-100:])])
+    assert (quality["tuned_lens"] <= quality["logit_lens"] + 1e-3).all()

@@ -17,13 +17,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_measure import byte_tokenizer
 
+from surgery_core import sweep_run
 from surgery_core.errors import RefusedPlanError, SettingsError, Stopped, TextError
 from surgery_core.measure import compare, encode_texts
 from surgery_core.plan import LayerPlan, Slot
-from surgery_core.prefix import SharedRuns, layer_runs
+from surgery_core.prefix import SharedRuns
+from surgery_core.prefix_tree import layer_runs
 from surgery_core.skills import load_skills, score_skills
-from surgery_core.sweep import Sweep, SweepMeasures, distinct, sweep
+from surgery_core.sweep import Sweep, SweepMeasures, sweep
 from surgery_core.sweep_plans import KINDS, SweepOptions, SweepPoint, sweep_points
+from surgery_core.sweep_run import distinct
 from surgery_core.text import Text
 from surgery_core.view import operate
 
@@ -100,7 +103,7 @@ def test_only_what_lies_behind_the_first_change_runs(kind: str, runs: int) -> No
     batches = encode_texts(model_of("llama"), byte_tokenizer(), TEXTS[0]).batches
     shared = SharedRuns(model_of("llama"), batches, [point.plan for point in points])
     for point in points:
-        shared.hidden(point.plan, operate(model_of("llama"), point.plan), 0)
+        shared.hidden([point.plan], 0)
         shared.finish(point.plan)
     assert shared.runs == runs == layer_runs([IDENTITY, *(point.plan for point in points)])
     assert not any(node.states for node in shared.tree.nodes())
@@ -127,9 +130,37 @@ def test_any_plans_in_any_memory_give_the_same_states(plans: list[LayerPlan], me
             view(input_ids=batch.input_ids, attention_mask=batch.attention_mask, use_cache=False)
             handle.remove()
             real = batch.attention_mask.bool()
-            got = shared.hidden(plan, view, number)
+            got = shared.hidden([plan], number)[0]
             assert torch.allclose(got[real], seen[0][real], atol=1e-5)
         shared.finish(plan)
+
+
+@settings(max_examples=25)
+@given(plans=plans, family=st.sampled_from(["llama", "gemma2", "bloom", "gpt2"]))
+def test_plans_that_end_alike_run_their_end_together(plans: list[LayerPlan], family: str) -> None:
+    model = model_of(family)
+    batches = encode_texts(model, byte_tokenizer(), TEXTS).batches
+    alone, together = (SharedRuns(model, batches, plans) for _ in range(2))
+    for number, batch in enumerate(batches):
+        real = batch.attention_mask.bool()
+        for plan, got in zip(plans, together.hidden(plans, number), strict=True):
+            assert torch.allclose(got[real], alone.hidden([plan], number)[0][real], atol=1e-5)
+    assert together.runs <= alone.runs
+
+
+def test_short_texts_run_together_and_long_ones_do_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    counted = []
+    original = SharedRuns.hidden
+    monkeypatch.setattr(SharedRuns, "hidden", lambda *given: counted.append(len(given[1])) or original(*given))
+    options = SweepOptions(factors=(0.0, 0.5, 2.0))
+    short = [row.nats for row in sweep(model_of("llama"), byte_tokenizer(), TEXTS[2], "scale", options)]
+    assert 3 in counted
+    monkeypatch.setattr(sweep_run, "STACKED_TOKENS", {"cpu": 0})
+    counted.clear()
+    assert [
+        row.nats for row in sweep(model_of("llama"), byte_tokenizer(), TEXTS[2], "scale", options)
+    ] == pytest.approx(short)
+    assert set(counted) == {1}
 
 
 def test_without_memory_states_are_computed_again_not_wrong() -> None:
@@ -175,9 +206,7 @@ def test_a_tail_that_disagrees_falls_back_to_whole_runs(monkeypatch: pytest.Monk
     model = model_of("llama")
     expected = list(sweep(model, byte_tokenizer(), TEXTS, "delete"))
     original = SharedRuns.hidden
-    monkeypatch.setattr(
-        SharedRuns, "hidden", lambda self, plan, view, number: 1.01 * original(self, plan, view, number) + 0.1
-    )
+    monkeypatch.setattr(SharedRuns, "hidden", lambda *given: [1.01 * hidden + 0.1 for hidden in original(*given)])
     run = Sweep(model, byte_tokenizer(), TEXTS, sweep_points("delete", IDENTITY))
     rows = list(run.rows())
     assert "changes the logits" in run.note

@@ -198,7 +198,7 @@ def _how_many_together(sweep: Sweep, plans: Sequence[LayerPlan]) -> int:
     """Return how many plans to run at a time: more than one only for short texts, and where that is exact."""
     batches = sweep.encoded.batches
     device = batches[0].input_ids.device.type
-    most = STACKED_TOKENS.get(device, STACKED_TOKENS["cuda"]) // max(batch.input_ids.numel() for batch in batches)
+    most = STACKED_TOKENS["cpu" if device == "cpu" else "cuda"] // max(batch.input_ids.numel() for batch in batches)
     most = min(most, MOST_TOGETHER)
     if most < 2 or len(plans) < 3 or cannot_run_together(sweep.model, batches[0], plans, sweep.material):
         return 1

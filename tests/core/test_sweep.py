@@ -145,7 +145,14 @@ def test_plans_that_end_alike_run_their_end_together(plans: list[LayerPlan], fam
         real = batch.attention_mask.bool()
         for plan, got in zip(plans, together.hidden(plans, number), strict=True):
             assert torch.allclose(got[real], alone.hidden([plan], number)[0][real], atol=1e-5)
-    assert together.runs <= alone.runs
+
+
+def test_scaled_layers_share_what_comes_behind_them() -> None:
+    options = SweepOptions(layer=1, factors=(0.0, 0.5, 2.0))
+    plans = [point.plan for point in sweep_points("scale", IDENTITY, options)]
+    shared = SharedRuns(model_of("llama"), encode_texts(model_of("llama"), byte_tokenizer(), TEXTS[0]).batches, plans)
+    shared.hidden(plans, 0)
+    assert shared.runs == 4 + 3 + 2  # the base, the layer in three strengths, then layers 2 and 3 once
 
 
 def test_short_texts_run_together_and_long_ones_do_not(monkeypatch: pytest.MonkeyPatch) -> None:

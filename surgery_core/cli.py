@@ -82,7 +82,9 @@ def _add(menu: Commands, name: str, command: Command, text: str, *, several: boo
     else:
         where.add_argument("--model", metavar="NAME", help=about)
     where.add_argument("--revision", help="branch, tag or commit of a hub model")
-    where.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps, spread (default: the best one found)")
+    where.add_argument(
+        "--device", default="auto", help="auto, cpu, cuda, cuda:1, mps, spread (default: the best one found)"
+    )
     where.add_argument("--dtype", default="auto", help="auto, float32, bfloat16, float16")
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", dest="format", action="store_const", const="json", help="write JSON")
@@ -93,6 +95,7 @@ def _add(menu: Commands, name: str, command: Command, text: str, *, several: boo
 
 def _add_plan(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--plan", metavar="PLAN", help='the operated model, such as "0-4,7-11" (default: unchanged)')
+    parser.add_argument("--unproved", action="store_true", help="go on with a plan that does not pass its checks")
 
 
 def _add_info(menu: Commands) -> None:
@@ -148,7 +151,9 @@ def _add_skills(menu: Commands) -> None:
 
 def _add_preflight(menu: Commands) -> None:
     parser = _add(menu, "preflight", commands.preflight, "Find out whether surgery on a model can be trusted.")
-    _add_plan(parser)
+    parser.add_argument(
+        "--plan", metavar="PLAN", help="the plan to check (default: without the first layer, backwards)"
+    )
 
 
 def _add_export(menu: Commands) -> None:

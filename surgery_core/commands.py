@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from surgery_core.run import Continuation, Report
     from surgery_core.skills import SkillResult
     from surgery_core.text import Text
+    from surgery_core.trial import Check
 
 _RECIPE_FIELDS = ("max_new_tokens", "temperature", "top_k", "top_p", "seed", "revision", "model", "plan")
 _SHOWN_SCORES = ("title", "tokens", "perplexity_before", "perplexity_after", "ratio", "kl", "top1")
@@ -51,7 +52,13 @@ def run(arguments: argparse.Namespace) -> Output:
     if arguments.save_recipe:
         recipe.dump(arguments.save_recipe)
     with progress("Scoring texts") as update:
-        report = run_recipe(recipe, device=arguments.device, dtype=arguments.dtype, on_progress=update)
+        report = run_recipe(
+            recipe,
+            device=arguments.device,
+            dtype=arguments.dtype,
+            on_progress=update,
+            unproved=arguments.unproved,
+        )
     return Output(_report_text(report), _rows(report.frame()), report.to_dict())
 
 
@@ -124,10 +131,7 @@ def preflight(arguments: argparse.Namespace) -> Output:
 
     loaded = _load(arguments)
     report = check(loaded.model, loaded.tokenizer, None if arguments.plan is None else _plan(loaded, arguments))
-    rows = [
-        {"holds": "yes" if check.passed else "NO", "claim": check.title, "detail": check.detail}
-        for check in report.checks
-    ]
+    rows = [{"holds": _held(check), "claim": check.title, "detail": check.detail} for check in report.checks]
     content = {"passed": report.passed, "plan": report.plan, "seconds": report.seconds, "checks": _rows(report.frame())}
     return Output(table(rows), _rows(report.frame()), content, code=0 if report.passed else 1)
 
@@ -138,7 +142,7 @@ def export(arguments: argparse.Namespace) -> Output:
 
     loaded = _load(arguments)
     plan = _plan(loaded, arguments)
-    folder = export_model(loaded, plan, arguments.to)
+    folder = export_model(loaded, plan, arguments.to, unproved=arguments.unproved)
     facts = {"folder": str(folder), "plan": str(plan), "layers": len(plan)}
     return Output(f"Saved {facts['layers']} layers in {facts['folder']}", [facts], facts)
 
@@ -189,10 +193,14 @@ def _plan(loaded: LoadedModel, arguments: argparse.Namespace) -> LayerPlan:
     return LayerPlan.identity(n_layers) if arguments.plan is None else LayerPlan.parse(arguments.plan, n_layers)
 
 
+def _held(check: Check) -> str:
+    return "-" if not check.tried else "yes" if check.passed else "NO"
+
+
 def _operated(loaded: LoadedModel, arguments: argparse.Namespace) -> Any:
     from surgery_core.run import operated_model
 
-    return operated_model(loaded, _plan(loaded, arguments))
+    return operated_model(loaded, _plan(loaded, arguments), unproved=arguments.unproved)
 
 
 def _recipe(arguments: argparse.Namespace) -> Recipe:

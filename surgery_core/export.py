@@ -14,13 +14,14 @@ from surgery_core.anatomy import find_layers
 from surgery_core.errors import InputError, RefusedPlanError
 from surgery_core.models import LoadedModel
 from surgery_core.plan import LayerPlan
+from surgery_core.preflight import prove
 from surgery_core.view import checked_plan, operate
 from surgery_core.weights import quiet
 
 _PROBE_TOKENS = 16
 
 
-def export_model(loaded: LoadedModel, plan: LayerPlan | str, folder: str | Path) -> Path:
+def export_model(loaded: LoadedModel, plan: LayerPlan | str, folder: str | Path, *, unproved: bool = False) -> Path:
     """Save the model that `plan` describes, with its tokenizer and a card, and check that it opens as the same model.
 
     A repeated layer is stored once for each time that it runs; tied embeddings stay tied. Weights are stored in the
@@ -30,19 +31,23 @@ def export_model(loaded: LoadedModel, plan: LayerPlan | str, folder: str | Path)
         loaded: the base model.
         plan: whole layers in any order; a checkpoint cannot hold scaled, partial, parallel or mean layers.
         folder: a new or empty folder.
+        unproved: whether to go on where the plan does not pass its checks on this model.
 
     Returns:
         The folder.
 
     Raises:
         InputError: when the folder holds something already, or cannot be written.
-        RefusedPlanError: when a checkpoint cannot hold the plan, or the saved model would compute something else.
+        RefusedPlanError: when a checkpoint cannot hold the plan, when it does not pass its checks, or when the saved
+            model would compute something else.
     """
     plan = checked_plan(plan, loaded.info.n_layers)
     target = Path(folder)
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise InputError(f"{str(folder)!r} holds something already; name a new or an empty folder.")
     _refuse_unsaveable(plan)
+    if not unproved:
+        prove(loaded.model, loaded.tokenizer, plan, suggest=True)
     view = operate(loaded.model, plan)
     unshare_layers(view)
     try:

@@ -15,6 +15,7 @@ from surgery_core.material import mean_contributions
 from surgery_core.measure import compare
 from surgery_core.models import LoadedModel, ModelInfo, load_model
 from surgery_core.plan import LayerPlan
+from surgery_core.preflight import prove
 from surgery_core.recipe import Recipe
 from surgery_core.results import Comparison
 from surgery_core.text import Text, bundled_texts
@@ -76,6 +77,7 @@ def run_recipe(
     dtype: str = "auto",
     on_progress: Progress | None = None,
     stop: threading.Event | None = None,
+    unproved: bool = False,
 ) -> Report:
     """Run an experiment.
 
@@ -86,16 +88,18 @@ def run_recipe(
         dtype: the number format, as in `load_model`.
         on_progress: called with the tokens of the texts scored so far, and of all.
         stop: when set, the run ends with `Stopped`.
+        unproved: whether to go on where the plan does not pass its checks.
 
     Raises:
         RecipeError: when the recipe names a text that is not bundled.
         ModelLoadError: when its model cannot be opened.
         PlanError: when its plan does not fit the model, or needs another that does not.
+        RefusedPlanError: when its numbers would be wrong on this model; has the nearest plan that is allowed.
     """
     texts = texts_of(recipe)
     base = loaded or load_model(recipe.model, device=device, dtype=dtype, revision=recipe.revision)
     plan = LayerPlan.parse(recipe.plan, base.info.n_layers)
-    view = operated_model(base, plan)
+    view = operated_model(base, plan, unproved=unproved)
 
     def continued(prompt: str) -> Continuation:
         before, after = (complete(m, base.tokenizer, prompt, recipe.settings, stop=stop) for m in (base.model, view))
@@ -106,8 +110,8 @@ def run_recipe(
     return Report(recipe, base.info, plan, measured, continuations)
 
 
-def operated_model(loaded: LoadedModel, plan: LayerPlan) -> Any:
-    """Return the view of a loaded model, after getting ready what its plan needs.
+def operated_model(loaded: LoadedModel, plan: LayerPlan, *, unproved: bool = False) -> Any:
+    """Return the view of a loaded model, after getting ready what its plan needs and checking that it is right.
 
     Models that it takes layers from are opened by name, on the same device; mean contributions are taken over the
     bundled texts.
@@ -115,6 +119,7 @@ def operated_model(loaded: LoadedModel, plan: LayerPlan) -> Any:
     Raises:
         ModelLoadError: when a donor cannot be opened.
         PlanError: when the plan does not fit the model, or a donor does not.
+        RefusedPlanError: when its numbers would be wrong on this model and `unproved` is not set.
     """
     layers = [layer for slot in plan for layer in slot.layers]
     names = {layer.donor for layer in layers if layer.donor is not None}
@@ -122,6 +127,8 @@ def operated_model(loaded: LoadedModel, plan: LayerPlan) -> Any:
     donors = {name: load_model(name, device=device, dtype=dtype).model for name in sorted(names)}
     averaged = any(layer.mean for layer in layers)
     means = mean_contributions(loaded.model, loaded.tokenizer, bundled_texts()) if averaged else None
+    if not (unproved or plan.is_identity):
+        prove(loaded.model, loaded.tokenizer, plan, donors=donors, means=means, suggest=True)
     return operate(loaded.model, plan, donors=donors, means=means)
 
 

@@ -10,13 +10,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from typing import Any
 
 from torch import nn
 
 from surgery_core.anatomy import find_layers, text_config
-from surgery_core.errors import PlanError
+from surgery_core.errors import PlanError, RefusedPlanError
 from surgery_core.material import Material, Means
+from surgery_core.neighbours import neighbours
 from surgery_core.per_layer import (
     Order,
     check_attention,
@@ -44,6 +46,9 @@ from surgery_core.slots import (
     place,
 )
 
+_NEIGHBOURS = 64
+"""Plans that are looked at for one that the structure allows."""
+
 
 def operate(
     model: nn.Module,
@@ -66,12 +71,15 @@ def operate(
 
     Raises:
         PlanError: when the plan is for another number of layers, does not parse, or names what is not there.
-        RefusedPlanError: when the plan cannot be trusted on this model.
+        RefusedPlanError: when the plan cannot be trusted on this model; has the nearest plan that can run, if any.
         AnatomyError: when the model's layers cannot be found.
     """
     plan = checked_plan(plan, len(find_layers(model)[1]))
     material = Material(donors or {}, means)
-    check_operable(model, plan, material)
+    try:
+        check_operable(model, plan, material)
+    except RefusedPlanError as error:
+        raise RefusedPlanError(str(error), _nearest_operable(model, plan, material)) from None
     return _View(model, plan, material).build(place(plan))
 
 
@@ -83,6 +91,19 @@ def check_operable(model: nn.Module, plan: LayerPlan, material: Material) -> Non
     check_groups(layers, [placement.layer.index for placement in placements if placement.layer.donor is None])
     check_single_list(model, path, len(layers))
     check_attention(model, [placement.layer.index for placement in placements if not placement.layer.mean])
+
+
+def _nearest_operable(model: nn.Module, plan: LayerPlan, material: Material) -> LayerPlan | None:
+    """Return the nearest plan that is not ruled out before it is tried, or None."""
+
+    def possible(near: LayerPlan) -> bool:
+        try:
+            check_operable(model, near, material)
+        except PlanError:
+            return False
+        return True
+
+    return next(filter(possible, islice(neighbours(plan), _NEIGHBOURS)), None)
 
 
 def operate_slot(model: nn.Module, slot: Slot, material: Material | None = None) -> Any:

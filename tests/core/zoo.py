@@ -330,8 +330,13 @@ def config_of(model_type: str) -> Any:
 
 def build(model_type: str) -> Any:
     """Return the tiny model of a type with weights large enough that every layer matters."""
-    torch.manual_seed(SEEDS.get(model_type, 0))
-    model = AutoModelForCausalLM.from_config(config_of(model_type))
+    return from_config(config_of(model_type), SEEDS.get(model_type, 0))
+
+
+def from_config(config: Any, seed: int = 0) -> Any:
+    """Return a model of a config with such weights."""
+    torch.manual_seed(seed)
+    model = AutoModelForCausalLM.from_config(config)
     for parameter in model.parameters():
         if parameter.dim() > 1:
             torch.nn.init.normal_(parameter, std=0.15)

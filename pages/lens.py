@@ -5,12 +5,12 @@ import streamlit as st
 from surgery_ui import present, session
 from surgery_ui.lens_map import LensMap, lens_choice, lens_text
 from surgery_ui.sections import follow_sections
-from surgery_ui.trust import warn
+from surgery_ui.trust import Trust
 
 now = session.require()
-warn(now)
+trust = Trust(now)
 st.header("What each layer would say next", anchor=False)
 reading = lens_choice(now)
 text = lens_text()
 st.caption(present.plain(present.describe(now.plan)))
-follow_sections([LensMap(now, text, reading)])
+follow_sections([LensMap(now, text, reading), trust])

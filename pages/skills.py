@@ -6,13 +6,13 @@ from surgery_ui import present, session, sweep_view
 from surgery_ui.sections import follow_sections
 from surgery_ui.skills_map import skill_by_layer
 from surgery_ui.skills_view import SkillsView
-from surgery_ui.trust import warn
+from surgery_ui.trust import Trust
 
 now = session.require()
-warn(now)
+trust = Trust(now)
 sweep_view.say_adoption()
 st.header("Which skills survive", anchor=False)
 st.caption(present.plain(present.describe(now.plan)))
 view = SkillsView(now)
 estimate = skill_by_layer(now)
-follow_sections([view, estimate])
+follow_sections([view, estimate, trust])

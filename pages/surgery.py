@@ -7,11 +7,11 @@ from surgery_ui.details import Details
 from surgery_ui.own_text import own_text_form
 from surgery_ui.scores import Scores
 from surgery_ui.sections import follow_sections
-from surgery_ui.trust import warn
+from surgery_ui.trust import Trust
 from surgery_ui.writing import Writing
 
 now = session.require()
-warn(now)
+trust = Trust(now)
 st.header(present.title(now.loaded.info, now.plan), anchor=False)
 st.caption(present.plain(present.describe(now.plan)))
 headline = st.container()
@@ -26,4 +26,4 @@ sections = [writing, scores]
 if not now.plan.is_identity:
     sections.append(Details(now, scores))
 
-follow_sections(sections)
+follow_sections([*sections, trust])

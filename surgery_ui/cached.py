@@ -1,4 +1,4 @@
-"""What is computed once and shared: models, the base side, texts, comparisons and lens readings.
+"""What is computed once and shared: models, the base side, texts and comparisons.
 
 Everything is keyed on the model's key (name, revision, dtype, device), the plan's notation, the text and the
 settings, and everything is bounded. Results live in the pool that computed them.
@@ -11,43 +11,31 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Hashable
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import streamlit as st
 
-from surgery_core.errors import TextError
+from surgery_core.errors import RefusedPlanError, TextError
 from surgery_core.generate import Generation, GenerationSettings, complete
-from surgery_core.lens import Follow, LogitLens, Trajectory, read_lens
-from surgery_core.lens_files import load_lens
-from surgery_core.material import Means, mean_contributions
+from surgery_core.material import Material, Means, mean_contributions
 from surgery_core.measure import Progress, Reference, compare, reference
 from surgery_core.models import LoadedModel, load_model
+from surgery_core.nearest import nearest_plan
 from surgery_core.plan import LayerPlan
-from surgery_core.preflight import PreflightReport, preflight
+from surgery_core.preflight import PreflightReport, preflight, prove
 from surgery_core.results import Comparison, ScoreTable
-from surgery_core.text import Text, bundled_texts, read_text
-from surgery_core.tuned_lens import Translators, TunedLens
+from surgery_core.text import Text, bundled_texts
 from surgery_core.view import operate
 from surgery_ui.jobs import Job, Pool
 
 MODELS = Pool(1, {"model": 3}, "models")
 WORK = Pool(
-    max(1, os.cpu_count() or 1), {"text": 256, "table": 16, "comparison": 64, "lens": 24, "preflight": 8}, "work"
+    max(1, os.cpu_count() or 1),
+    {"text": 256, "table": 16, "comparison": 64, "lens": 24, "preflight": 8, "proof": 128, "nearest": 32},
+    "work",
 )
 MAX_OWN_TEXTS = 64
 
-
-@dataclass(frozen=True)
-class Reading:
-    """How the layers are read: through the tuned lens or the logit lens, and what its translators follow."""
-
-    tuned: bool = False
-    follow: Follow = "layer"
-
-
-LOGIT_LENS = Reading()
 
 _own_texts: OrderedDict[str, Text] = OrderedDict()
 _own_lock = threading.Lock()
@@ -75,15 +63,21 @@ def plan_key(plan: LayerPlan) -> tuple[Hashable, ...]:
     return str(plan), *sorted(donor.info.key for donor in donors(plan).values())
 
 
+def material(loaded: LoadedModel, plan: LayerPlan) -> Material:
+    """Return the open donors and the means that a plan asks for; means are computed on first use."""
+    averaged = any(layer.mean for slot in plan for layer in slot.layers)
+    means = mean_side(loaded.info.key, loaded) if averaged else None
+    return Material({name: one.model for name, one in donors(plan).items()}, means)
+
+
 def view(loaded: LoadedModel, plan: LayerPlan) -> Any:
     """Return the model that a plan describes, with the means and donors that it asks for.
 
     Raises:
         PlanError: when the plan cannot run on this model, or names a model that is not open.
     """
-    averaged = any(layer.mean for slot in plan for layer in slot.layers)
-    means = mean_side(loaded.info.key, loaded) if averaged else None
-    return operate(loaded.model, plan, donors={name: one.model for name, one in donors(plan).items()}, means=means)
+    given = material(loaded, plan)
+    return operate(loaded.model, plan, donors=given.donors, means=given.means)
 
 
 def text_job(
@@ -122,30 +116,40 @@ def comparison_job(
     return WORK.request(owner, lane, ("comparison", loaded.info.key, plan_key(plan), texts), work)
 
 
-def lens_job(
-    owner: str, lane: str, loaded: LoadedModel, plan: LayerPlan, text: str, reading: Reading = LOGIT_LENS
-) -> Job[Trajectory]:
-    """Read a plan's layers on a text, through the logit lens or the tuned lens that came with the model."""
-
-    def work(job: Job[Trajectory]) -> Trajectory:
-        model = view(loaded, plan)
-        checked = read_text(text, title="The text")
-        lens = TunedLens(model, tuned_side(loaded.info.key, loaded)) if reading.tuned else LogitLens(model)
-        return read_lens(lens, model, loaded.tokenizer, checked, follow=reading.follow, stop=job.stop)
-
-    return WORK.request(owner, lane, ("lens", loaded.info.key, plan_key(plan), text, reading), work)
-
-
 def preflight_job(owner: str, loaded: LoadedModel) -> Job[PreflightReport]:
     """Find out, once for each model, whether surgery on it can be trusted."""
     key = ("preflight", loaded.info.key)
     return WORK.request(owner, "preflight", key, lambda job: preflight(loaded.model, loaded.tokenizer))
 
 
-@st.cache_resource(max_entries=4, show_spinner=False)
-def tuned_side(key: tuple[str, ...], _loaded: LoadedModel) -> Translators:
-    """Read the tuned lens that lies beside a model, once."""
-    return load_lens(Path(_loaded.info.source) / "lens")
+def proof_key(loaded: LoadedModel, plan: LayerPlan) -> tuple[Hashable, ...]:
+    """Return the key under which it is kept whether a plan's numbers are right."""
+    return "proof", loaded.info.key, plan_key(plan)
+
+
+def proof_job(owner: str, loaded: LoadedModel, plan: LayerPlan) -> Job[PreflightReport]:
+    """Find out, once for each plan, whether its numbers are right; the job's error is the refusal."""
+
+    def work(job: Job[PreflightReport]) -> PreflightReport:
+        given = material(loaded, plan)
+        return prove(loaded.model, loaded.tokenizer, plan, donors=given.donors, means=given.means)
+
+    return WORK.request(owner, "proof", proof_key(loaded, plan), work)
+
+
+def refusal(loaded: LoadedModel, plan: LayerPlan) -> RefusedPlanError | None:
+    """Return why a plan is refused, where that has been found out; nothing is computed."""
+    job = None if plan.is_identity else WORK.outcome(proof_key(loaded, plan))
+    return job.error if job is not None and isinstance(job.error, RefusedPlanError) else None
+
+
+def nearest_job(owner: str, loaded: LoadedModel, plan: LayerPlan) -> Job[LayerPlan | None]:
+    """Look for the nearest plan that is allowed."""
+
+    def work(job: Job[LayerPlan | None]) -> LayerPlan | None:
+        return nearest_plan(loaded.model, loaded.tokenizer, plan, material(loaded, plan))
+
+    return WORK.request(owner, "proof", ("nearest", loaded.info.key, plan_key(plan)), work)
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)

@@ -33,8 +33,9 @@ class Unexpected(SurgeryError):
 class Job(Generic[Result]):
     """One piece of work: what it wrote so far, how far it is, and its result or error once it is done."""
 
-    def __init__(self, key: Key, work: Work[Result]) -> None:
+    def __init__(self, key: Key, work: Work[Result], patience: float | None = None) -> None:
         self.key = key
+        self._patience = patience
         self.stop = threading.Event()
         self.text = ""
         self.pieces: list[Any] = []
@@ -117,15 +118,26 @@ class Job(Generic[Result]):
         self._finished.set()
 
     def _stop_if_abandoned(self) -> None:
-        if time.monotonic() - self._seen > ABANDONED_AFTER:
+        patience = ABANDONED_AFTER if self._patience is None else self._patience
+        if time.monotonic() - self._seen > patience:
             self.stop.set()
 
 
 class Pool:
-    """A few worker threads, a queue that is fair between owners, and the bounded store of finished jobs."""
+    """A few worker threads, a queue that is fair between owners, and the bounded store of finished jobs.
 
-    def __init__(self, workers: int, bounds: Mapping[str, int], name: str = "jobs") -> None:
+    Args:
+        workers: threads at most.
+        bounds: how many finished jobs of a kind are kept.
+        name: of the threads.
+        patience: seconds after which a job that no page looks at stops itself; by default `ABANDONED_AFTER`.
+    """
+
+    def __init__(
+        self, workers: int, bounds: Mapping[str, int], name: str = "jobs", patience: float | None = None
+    ) -> None:
         self._workers = workers
+        self._patience = patience
         self._bounds = dict(bounds)
         self._name = name
         self._lock = threading.Condition()
@@ -140,7 +152,7 @@ class Pool:
         with self._lock:
             job = self._jobs.get(key)
             if job is None or not job.reusable:
-                job = self._jobs[key] = Job(key, work)
+                job = self._jobs[key] = Job(key, work, self._patience)
                 self._waiting.append(job)
                 self._start_workers()
             self._jobs.move_to_end(key)
@@ -151,6 +163,12 @@ class Pool:
             job.look()
             self._lock.notify()
         return job
+
+    def outcome(self, key: Key) -> Job[Any] | None:
+        """Return the job for `key` where it has a result or an error that counts; nothing is started."""
+        with self._lock:
+            job = self._jobs.get(key)
+        return job if job is not None and job.done and job.reusable else None
 
     def finished(self, kind: str) -> list[Job[Any]]:
         """Return the jobs of a kind that have a result, the least recently wanted first."""

@@ -247,7 +247,7 @@ def _keep(new: History) -> None:
     """Make a history the current one; the notation field follows, and jobs of the old plan are let go."""
     state = st.session_state
     if "history" in state and state["history"].plan != new.plan:
-        cached.WORK.leave(state["owner"], ("after", "scores", "own-scores", "layers-after", "lens-after"))
+        cached.WORK.leave(state["owner"], ("after", "scores", "own-scores", "layers-after", "lens-after", "proof"))
     state["history"] = new
     state["notation"] = str(new.plan)
     for control in ("strip", "notation", "tools"):

@@ -41,6 +41,7 @@ def test_the_readme_shows_every_command() -> None:
     assert {shlex.split(line)[3] for line in commands()} == {
         "info",
         "run",
+        "sweep",
         "lens",
         "train-lens",
         "skills",

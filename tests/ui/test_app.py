@@ -17,7 +17,7 @@ from surgery_core.text import bundled_prompts, bundled_texts
 
 Open = Callable[..., AppTest]
 ByHand = Callable[[list[int]], Any]
-PAGES = ("surgery", "lens", "models")
+PAGES = ("surgery", "lens", "sweep", "skills", "models")
 
 
 def plan(app: AppTest) -> str:

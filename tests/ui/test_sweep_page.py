@@ -1,0 +1,549 @@
+"""The Sweep page without a browser: sweeps start, fill, pause, go on, are cancelled, saved, reopened, compared."""
+
+from __future__ import annotations
+
+import gc
+import json
+import math
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from surgery_core.errors import Stopped
+from surgery_core.models import LoadedModel, load_model
+from surgery_core.plan import LayerPlan
+from surgery_core.sweep import SweepMeasures
+from surgery_core.sweep_file import SweepResult
+from surgery_core.sweep_plans import SweepOptions
+from surgery_core.sweep_rows import SweepRow
+from surgery_core.text import Text, bundled_texts
+from surgery_ui import sweep_save, sweep_words
+from surgery_ui.sweep_controls import FINDINGS, OWN, PICK, read_factors
+from surgery_ui.sweep_jobs import SWEEPS, Request, sweep_job
+from surgery_ui.sweep_shelf import Entry
+
+ROOT = Path(__file__).resolve().parents[2]
+Open = Callable[..., AppTest]
+ByHand = Callable[[list[int]], Any]
+
+
+def errors(app: AppTest) -> str:
+    return " ".join(re.sub(r"\\(.)", r"\1", error.value) for error in app.error)
+
+
+def said(app: AppTest) -> str:
+    """Return everything that the page says in small print, boxes and paragraphs."""
+    kinds = (app.caption, app.info, app.warning, app.markdown, app.error)
+    return " ".join(re.sub(r"\\(.)", r"\1", element.value) for kind in kinds for element in kind)
+
+
+def entries(app: AppTest) -> list[Entry]:
+    found: list[Entry] = app.session_state["sweeps"]
+    return found
+
+
+def wait(app: AppTest, condition: Callable[[], object], seconds: float = 60.0) -> AppTest:
+    """Run the page again and again, as its fragment does, until something holds."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert not app.exception
+        assert time.monotonic() < end, f"waited too long; the page says {said(app)}"
+        time.sleep(0.05)
+        app.run()
+    return app
+
+
+def finished(app: AppTest) -> bool:
+    return bool(entries(app)) and all(entry.state == "finished" for entry in entries(app))
+
+
+def sweep_page(open_app: Open, kind: str = "delete", **address: str) -> AppTest:
+    app = open_app("sweep", **address)
+    family = next(name for name, kinds in sweep_words.FAMILIES.items() if kind in kinds)
+    app.session_state["sweep-family"] = family
+    app.session_state[f"sweep-kind-{family}"] = kind
+    return app.run()
+
+
+def run_sweep(open_app: Open, kind: str = "delete", **address: str) -> AppTest:
+    app = sweep_page(open_app, kind, **address)
+    app.button(key="sweep-start").click().run()
+    return wait(app, lambda: finished(app)).run()
+
+
+def click(app: AppTest, number: int) -> AppTest:
+    """Do what a click on a bar does: AppTest cannot send chart selections."""
+    entry = entries(app)[-1]
+    plan = str(entry.planned[number].plan)
+    return app.text_input(key="notation").set_value(plan).run()
+
+
+@pytest.mark.parametrize("kind", [kind for kinds in sweep_words.FAMILIES.values() for kind in kinds])
+def test_every_kind_runs_to_its_end(open_app: Open, kind: str) -> None:
+    app = run_sweep(open_app, kind)
+    (entry,) = entries(app)
+    assert not app.exception
+    assert not app.error
+    assert entry.done == len(entry.planned)
+    assert f"All {len(entry.planned)} plans measured." in said(app)
+    assert len(app.get("vega_lite_chart")) == 1
+
+
+def test_every_kind_of_the_library_is_offered_once() -> None:
+    from surgery_core.sweep_plans import KINDS
+
+    offered = [kind for kinds in sweep_words.FAMILIES.values() for kind in kinds]
+    assert sorted(offered) == sorted(kind.key for kind in KINDS)
+
+
+def test_rows_are_those_of_models_built_by_hand(open_app: Open, by_hand: ByHand, tiny_tokenizer: Any) -> None:
+    import torch
+
+    text = "A short text of my own, for one window."
+    app = sweep_page(open_app)
+    app.session_state["sweep-texts"] = OWN
+    app.run()
+    app.text_area(key="own-typed").set_value(text).run()
+    app.button(key="own-score").click().run()
+    app.button(key="sweep-start").click().run()
+    wait(app, lambda: finished(app))
+
+    def perplexity(layers: list[int]) -> float:
+        ids = torch.tensor([tiny_tokenizer(text, add_special_tokens=False)["input_ids"]])
+        with torch.no_grad():
+            logits = by_hand(layers)(ids).logits.double()
+        return math.exp(torch.nn.functional.cross_entropy(logits[0, :-1], ids[0, 1:]))
+
+    found = {row.number: row.perplexity for row in entries(app)[0].rows}
+    plans = {-1: [0, 1, 2, 3], 0: [1, 2, 3], 1: [0, 2, 3], 2: [0, 1, 3], 3: [0, 1, 2]}
+    assert found == pytest.approx({number: perplexity(layers) for number, layers in plans.items()}, rel=1e-5)
+
+
+def test_it_starts_from_the_strip_or_from_the_unchanged_model(open_app: Open) -> None:
+    app = run_sweep(open_app, plan="0,2,1,3")
+    assert str(entries(app)[0].request.start) == "0,2,1,3"
+    app.session_state["sweep-from"] = "The unchanged model"
+    app.run()
+    app.button(key="sweep-start").click().run()
+    wait(app, lambda: finished(app))
+    assert str(entries(app)[1].request.start) == "0-3"
+
+
+def test_an_estimate_stands_there_before_the_start(open_app: Open) -> None:
+    app = sweep_page(open_app, "skip-block")
+    wait(app, lambda: "about" in said(app))
+    assert re.search(r"9 plans over [\d,]+ tokens: about \*\*\d+ s\*\*", said(app))
+    assert not entries(app)
+
+
+def test_the_same_sweep_is_not_run_twice(open_app: Open) -> None:
+    app = run_sweep(open_app)
+    app.button(key="sweep-start").click().run()
+    assert len(entries(app)) == 1
+
+
+def test_adopting_a_plan_changes_the_strip_and_can_be_undone(open_app: Open) -> None:
+    app = run_sweep(open_app)
+    click(app, 1)
+    assert app.query_params["plan"] == "0,2-3"
+    assert len(entries(app)) == 1
+    app.button(key="undo").click().run()
+    assert app.query_params["plan"] == "0-3"
+
+
+def test_options_out_of_range_and_mistyped_factors_are_explained(open_app: Open) -> None:
+    app = sweep_page(open_app, "scale")
+    app.text_input(key="sweep-factors").set_value("0, half, 2").run()
+    assert "'half' is not a number" in errors(app)
+    assert app.button(key="sweep-start").disabled
+    app.text_input(key="sweep-factors").set_value("0; 0.5").run()
+    assert not app.error
+    app.button(key="sweep-start").click().run()
+    wait(app, lambda: finished(app))
+    assert [point.x for point in entries(app)[0].planned] == [0.0, 0.5]
+
+
+@pytest.mark.parametrize("typed", ["", "nan", "inf", "1e999", "0,,1", "a" * 10_000])
+def test_no_factor_that_is_no_number_reaches_a_model(open_app: Open, typed: str) -> None:
+    app = sweep_page(open_app, "scale")
+    app.text_input(key="sweep-factors").set_value(typed).run()
+    assert app.error
+    assert not app.exception
+    assert app.button(key="sweep-start").disabled
+
+
+def test_factors_are_read_as_typed() -> None:
+    assert read_factors("-1, 0,2.5") == (-1.0, 0.0, 2.5)
+
+
+def test_no_texts_and_no_text_of_ones_own_are_said_beside_the_choice(open_app: Open) -> None:
+    app = sweep_page(open_app)
+    app.session_state["sweep-texts"] = PICK
+    app.run()
+    assert not app.button(key="sweep-start").disabled
+    app.multiselect(key="sweep-picked").set_value([]).run()
+    assert "No text is chosen" in errors(app)
+    assert app.button(key="sweep-start").disabled
+    app.session_state["sweep-texts"] = OWN
+    app.run()
+    assert "no text of your own yet" in said(app)
+    assert app.button(key="sweep-start").disabled
+
+
+def test_a_text_of_ones_own_is_swept_and_one_that_is_too_short_explained(open_app: Open) -> None:
+    app = sweep_page(open_app)
+    app.session_state["sweep-texts"] = OWN
+    app.run()
+    app.text_area(key="own-typed").set_value("x").run()
+    app.button(key="own-score").click().run()
+    wait(app, lambda: "at least 2 are needed" in errors(app))
+    app.text_area(key="own-typed").set_value("The little mouse ran up the clock.").run()
+    app.button(key="own-score").click().run()
+    app.button(key="sweep-start").click().run()
+    wait(app, lambda: finished(app))
+    assert entries(app)[0].identity.texts.startswith("1 text")
+
+
+def test_a_block_is_never_longer_than_the_plan(open_app: Open) -> None:
+    app = sweep_page(open_app, "skip-block")
+    field = app.number_input(key="sweep-length-4")
+    assert (field.min, field.max) == (1, 4)
+    app = sweep_page(open_app, "skip-block", plan="0")
+    assert "needs at least 2 layers" in errors(app)
+    assert app.button(key="sweep-start").disabled
+
+
+def test_a_plan_without_layers_is_explained(open_app: Open) -> None:
+    app = sweep_page(open_app, "delete", plan="")
+    assert not app.exception
+    assert "needs at least 1 layers" in errors(app)
+
+
+def test_skills_and_written_text_are_measured_when_asked_for(open_app: Open) -> None:
+    app = sweep_page(open_app)
+    app.session_state["sweep-skills"] = True
+    app.session_state["sweep-writes"] = True
+    app.run()
+    app.button(key="sweep-start").click().run()
+    wait(app, lambda: finished(app))
+    app.run()
+    row = entries(app)[0].rows[0]
+    assert len(row.skills) == 7
+    assert len(row.distinct) == 3
+    app.selectbox(key="sweep-metric").set_value("skill_accuracy").run()
+    assert not app.exception
+
+
+@pytest.mark.parametrize("title", list(FINDINGS))
+def test_a_papers_finding_is_checked_with_one_click(open_app: Open, title: str) -> None:
+    kind, tab = FINDINGS[title]
+    app = open_app("sweep", plan="0,2-3")
+    app.button(key=f"finding-{kind}").click().run()
+    wait(app, lambda: finished(app))
+    wait(app, lambda: "arXiv" in said(app) and not app.get("progress"))
+    assert entries(app)[0].request.start.is_identity
+    assert app.session_state["sweep-tab"] == tab
+    if tab == "Importance":
+        wait(app, lambda: len(app.metric) == 3)
+        assert all(re.fullmatch(r"ρ = -?\d\.\d\d|–", metric.value) for metric in app.metric)
+        assert "costs most" in said(app)
+    else:
+        assert "What this model shows." in said(app) or kind == "painters"
+
+
+def test_two_sweeps_stand_side_by_side(open_app: Open) -> None:
+    app = run_sweep(open_app)
+    app.session_state["sweep-kind-Delete"] = "delete-mlp"
+    app.run()
+    app.button(key="sweep-start").click().run()
+    wait(app, lambda: finished(app)).run()
+    first, second = entries(app)
+    assert app.selectbox(key="sweep-list").value == second.number
+    app.multiselect(key="sweep-others").set_value([first.number]).run()
+    assert len(app.get("vega_lite_chart")) == 2
+    assert not app.exception
+    domains = [
+        json.loads(chart.proto.spec)["layer"][0]["encoding"]["y"]["scale"]["domain"]
+        for chart in app.get("vega_lite_chart")
+    ]
+    assert domains[0] == domains[1]
+
+
+def test_a_sweep_is_renamed_and_removed(open_app: Open) -> None:
+    app = run_sweep(open_app)
+    app.text_input(key="sweep-name").set_value("My first").run()
+    assert entries(app)[0].name == "My first"
+    app.button(key="sweep-remove").click().run()
+    assert not entries(app)
+    assert "No sweep yet" in said(app)
+
+
+def test_a_sweep_survives_other_pages(open_app: Open) -> None:
+    app = run_sweep(open_app)
+    app.switch_page("../pages/models.py").run()
+    app.switch_page("../pages/sweep.py").run()
+    assert "All 4 plans measured." in said(app)
+
+
+@pytest.fixture
+def uploaded() -> Callable[[AppTest, str, bytes], AppTest]:
+    """Return the function that gives the page a file, as its upload field does."""
+
+    def give(app: AppTest, name: str, data: bytes) -> AppTest:
+        number = app.session_state["sweep-uploads"] if "sweep-uploads" in app.session_state else 0  # noqa: SIM401
+        return app.file_uploader(key=f"sweep-file-{number}").upload(name, data).run()
+
+    return give
+
+
+def test_refused_plans_are_listed_with_their_reason(open_app: Open, uploaded: Any) -> None:
+    app = run_sweep(open_app)
+    result = entries(app)[0].result
+    refused = SweepRow(0, 0, None, "1-3", refused="layer 0 owns the embedding norm")
+    rows = tuple(refused if row.number == 0 else row for row in result.rows)
+    uploaded(app, "refused.json", SweepResult(result.identity, rows).to_json().encode())
+    assert not app.error
+    listed = next(frame.value for frame in app.dataframe if "Why" in frame.value)
+    assert listed.to_dict("records") == [{"Plan": "1-3", "Why": "layer 0 owns the embedding norm"}]
+    drawn = json.loads(app.get("vega_lite_chart")[0].proto.spec)
+    assert any(layer["mark"].get("text") == "×" for layer in drawn["layer"])
+
+
+def test_a_saved_sweep_is_reopened_as_it_was(open_app: Open, uploaded: Any) -> None:
+    app = run_sweep(open_app)
+    result = entries(app)[0].result
+    for name, data in (("a.csv", result.to_csv()), ("b.json", result.to_json())):
+        uploaded(app, name, data.encode())
+        assert not app.exception
+        assert not app.error
+        again = entries(app)[-1]
+        assert again.state == "opened"
+        assert [row.perplexity for row in again.rows] == [row.perplexity for row in result.rows]
+        assert "read only" not in said(app)
+    assert len(entries(app)) == 3
+
+
+def test_a_file_of_another_model_or_other_texts_is_labelled_with_what_differs(open_app: Open, uploaded: Any) -> None:
+    app = run_sweep(open_app)
+    result = entries(app)[0].result
+    uploaded(app, "other.csv", result.to_csv().replace(result.identity.model, "gpt2 abc float32").encode())
+    wait(app, lambda: "Opened to read only" in said(app))
+    assert "“gpt2 abc float32”" in said(app)
+    uploaded(app, "texts.csv", result.to_csv().replace(result.identity.texts, "3 texts, 0123456789abcdef").encode())
+    wait(app, lambda: "other texts (3 texts, 0123456789abcdef" in said(app))
+    assert len(entries(app)) == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "reason"),
+    [
+        ("a.csv", b"", "no rows"),
+        ("a.csv", b"x,y\n1,2\n", "no column"),
+        ("a.json", b"{}", "no sweep"),
+        ("a.csv", b"\xff\xfe\x00", "not text"),
+        ("a.json", b'{"sweep": {"model": 1}, "rows": [{}]}', ""),
+    ],
+)
+def test_a_wrong_file_is_refused_and_nothing_is_lost(
+    open_app: Open, uploaded: Any, name: str, data: bytes, reason: str
+) -> None:
+    app = run_sweep(open_app)
+    uploaded(app, name, data)
+    assert not app.exception
+    assert len(app.error) == 1
+    assert reason in errors(app)
+    assert len(entries(app)) == 1
+    assert "All 4 plans measured." in said(app)
+
+
+def test_a_file_with_a_plan_that_does_not_fit_opens_but_does_not_change_the_strip(
+    open_app: Open, uploaded: Any
+) -> None:
+    app = run_sweep(open_app)
+    text = entries(app)[0].result.to_csv().replace('"0,2-3"', '"0,2-99"')
+    uploaded(app, "odd.csv", text.encode())
+    assert entries(app)[-1].planned[1].plan == "0,2-99"
+    click(app, 1)
+    assert "no layer 99" in errors(app)
+    assert app.query_params["plan"] == "0-3"
+
+
+@pytest.mark.parametrize("kind", ["svg", "png", "html"])
+def test_a_chart_is_saved_with_everything_inside(open_app: Open, kind: str) -> None:
+    app = run_sweep(open_app)
+    entry = entries(app)[0]
+    theme = {"range": {"category": ["#123456"]}, "mark": {"color": "#123456"}}
+    data = sweep_save.chart_file(entry, "perplexity", kind, theme)
+    if kind == "png":
+        assert data.startswith(b"\x89PNG")
+        return
+    text = data.decode("utf-8")
+    assert "Delete each layer" in text
+    assert "123456" in text
+    assert not re.search(r'<(script|link)[^>]+(src|href)="?https?:', text)
+
+
+def test_the_saved_colours_are_the_apps(open_app: Open) -> None:
+    from streamlit import config
+
+    palette = sweep_save.palette()
+    assert palette["range"]["category"] == list(config.get_option("theme.light.chartCategoricalColors"))
+
+
+def test_removal_is_started_drawn_and_adopted(open_app: Open) -> None:
+    app = open_app("sweep")
+    app.session_state["sweep-tab"] = "Removal"
+    app.run()
+    assert "No search yet" in said(app)
+    app.button(key="search-start").click().run()
+    job = app.session_state["search-job"]
+    wait(app, lambda: job.done)
+    app.run()
+    assert [step.layers_left for step in job.pieces] == [4, 3, 2, 1]
+    table = next(frame.value for frame in app.dataframe if "layers_left" in frame.value)
+    assert list(table["layers_left"]) == [4, 3, 2, 1]
+    losses = table["perplexity"]
+    candidates = run_sweep(open_app).session_state["sweeps"][0].rows
+    assert losses[1] == pytest.approx(min(row.perplexity for row in candidates if row.number >= 0), rel=1e-5)
+
+
+def test_importance_is_there_without_a_sweep(open_app: Open) -> None:
+    app = open_app("sweep", plan="0,1,1,3")
+    app.session_state["sweep-tab"] = "Importance"
+    app.run()
+    wait(app, lambda: len(app.get("vega_lite_chart")) >= 5)
+    assert not app.metric
+    app.button(key="importance-measure").click().run()
+    wait(app, lambda: len(app.metric) == 3)
+    app = open_app("sweep", plan="")
+    app.session_state["sweep-tab"] = "Importance"
+    app.run()
+    assert "nothing to rank" in said(app)
+
+
+# What needs a model that is not done at once: the bundled one.
+
+
+@pytest.fixture(scope="module")
+def fable() -> LoadedModel:
+    return load_model(str(ROOT / "models" / "fable"), allow_paths=True)
+
+
+def request(kind: str = "skip-block", **more: Any) -> Request:
+    return Request(kind, SweepOptions(), LayerPlan.identity(12), bundled_texts(), **more)
+
+
+def until(condition: Callable[[], object], seconds: float = 60.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.01)
+
+
+def tensor_bytes() -> int:
+    import torch
+
+    return sum(one.nbytes for one in gc.get_objects() if issubclass(type(one), torch.Tensor))
+
+
+def cancelled(fable: LoadedModel, owner: str) -> float:
+    """Start a sweep, cancel it in its middle, and return how long it took to end."""
+    job = sweep_job(owner, fable, request())
+    until(lambda: len(job.pieces) > 3)
+    began = time.monotonic()
+    SWEEPS.leave(owner)
+    assert job.wait(10)
+    assert isinstance(job.error, Stopped)
+    return time.monotonic() - began
+
+
+def test_a_cancel_answers_at_once_and_frees_every_tensor(fable: LoadedModel) -> None:
+    cancelled(fable, "warm")
+    gc.collect()
+    gc.disable()
+    try:
+        time.sleep(0.1)
+        tensors = tensor_bytes()
+        times = [cancelled(fable, f"person-{number}") for number in range(10)]
+        time.sleep(0.1)
+        # reference counts alone must free them: the collector is off
+        assert tensor_bytes() <= tensors
+    finally:
+        gc.enable()
+    assert max(times) < 0.5
+
+
+def test_ten_cancelled_sweeps_leave_no_growth(fable: LoadedModel) -> None:
+    process = psutil.Process()
+    sizes = []
+    for turn in range(2):
+        for number in range(10):
+            cancelled(fable, f"person-{turn}-{number}")
+        gc.collect()
+        sizes.append(process.memory_info().rss)
+    assert sizes[1] - sizes[0] < 20 * 2**20
+
+
+def test_a_paused_sweep_goes_on_from_the_rows_that_are_there(fable: LoadedModel) -> None:
+    whole = sweep_job("whole", fable, request("delete"))
+    first = sweep_job("first", fable, request("delete", measures=SweepMeasures(agreement=False)))
+    until(lambda: len(first.pieces) > 5)
+    SWEEPS.leave("first")
+    assert first.wait(10)
+    done = [row.number for row in first.pieces[1:] if row.number >= 0]
+    rest = sweep_job("first", fable, request("delete", measures=SweepMeasures(agreement=False)), done)
+    assert rest.wait(60)
+    assert whole.wait(60)
+    found = {row.number: row.perplexity for row in (*first.pieces[1:], *rest.pieces[1:])}
+    assert sorted(found) == list(range(-1, 12))
+    assert not set(done) & {row.number for row in rest.pieces[1:] if row.number >= 0}
+    assert found == pytest.approx({row.number: row.perplexity for row in whole.pieces[1:]}, rel=1e-5)
+
+
+def test_two_people_who_ask_for_the_same_sweep_share_it(fable: LoadedModel) -> None:
+    text = (Text("Mine", "Once upon a time there was a little old woman who lived in a shoe."),)
+    asked = Request("delete", SweepOptions(), LayerPlan.identity(12), text)
+    one, other = sweep_job("one", fable, asked), sweep_job("other", fable, asked)
+    assert one is other
+    SWEEPS.leave("one")
+    assert other.wait(60)
+    assert other.error is None
+
+
+def test_the_first_layer_is_the_most_important_one(fable: LoadedModel) -> None:
+    job = sweep_job("importance", fable, request("delete"))
+    assert job.wait(60)
+    rows = [row for row in job.pieces[1:] if row.number >= 0]
+    assert max(rows, key=lambda row: row.nats).x == 0
+    names = {row.number: f"L{row.x}" for row in rows}
+    assert "Here L0 does the most harm" in sweep_words.here("delete", job.pieces[1:], names)
+
+
+def test_a_result_can_be_saved_and_read_again(fable: LoadedModel) -> None:
+    job = sweep_job("saved", fable, request("delete"))
+    assert job.wait(60)
+    result = SweepResult(job.pieces[0], tuple(job.pieces[1:]))
+    again = SweepResult.read(result.to_csv())
+    assert again.identity == result.identity
+    assert [row.nats for row in again.rows] == [row.nats for row in result.rows]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.2, "1 s"),
+        (41, "41 s"),
+        (200, "3 min"),
+        (3600 * 2.5, "2 h 30 min"),
+        (math.inf, "a while"),
+        (math.nan, "a while"),
+    ],
+)
+def test_times_in_words(seconds: float, text: str) -> None:
+    assert sweep_words.duration(seconds) == text

@@ -91,7 +91,7 @@ def request_form(now: session.Experiment) -> Request | None:
         which = text_choice("sweep")
         measures = _measures()
     texts = chosen_texts("sweep", which)
-    if not texts:
+    if not texts or _too_short(kind, start):
         return None
     try:
         request = Request(kind, options(), start, texts, measures)
@@ -100,6 +100,18 @@ def request_form(now: session.Experiment) -> Request | None:
         st.error(present.plain(str(error)))
         return None
     return request
+
+
+def _too_short(kind: str, start: LayerPlan) -> bool:
+    """Say so where a plan has too few layers for a kind of sweep."""
+    wanted = sweep_kind(kind)
+    if len(start) >= wanted.least:
+        return False
+    st.info(
+        f"{wanted.title} needs {sweep_words.counted(wanted.least, 'layer')} or more, and this plan has {len(start)}. "
+        "Choose another sweep, or put layers back in the sidebar."
+    )
+    return True
 
 
 def start_button(now: session.Experiment, request: Request | None, estimate: Estimate) -> None:

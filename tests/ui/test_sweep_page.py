@@ -215,14 +215,15 @@ def test_a_block_is_never_longer_than_the_plan(open_app: Open) -> None:
     field = app.number_input(key="sweep-length-4")
     assert (field.min, field.max) == (1, 4)
     app = sweep_page(open_app, "skip-block", plan="0")
-    assert "needs at least 2 layers" in errors(app)
+    assert "needs 2 layers or more, and this plan has 1" in said(app)
     assert app.button(key="sweep-start").disabled
 
 
 def test_a_plan_without_layers_is_explained(open_app: Open) -> None:
     app = sweep_page(open_app, "delete", plan="")
     assert not app.exception
-    assert "needs at least 1 layers" in errors(app)
+    assert "needs 1 layer or more" in said(app)
+    assert app.button(key="sweep-start").disabled
 
 
 def test_skills_and_written_text_are_measured_when_asked_for(open_app: Open) -> None:

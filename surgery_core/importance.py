@@ -2,7 +2,7 @@
 
 Block Influence is 1 - E[cos(x_i, x_i+1)] over all tokens (Men et al., "ShortGPT", arXiv 2403.03853, equation 1).
 The angular distance of a block is arccos(cos(x_l, x_l+n)) / pi at a text's last token, averaged over texts (Gromov
-et al., "The Unreasonable Ineffectiveness of the Deeper Layers", arXiv 2403.17887, equation 7).
+et al., "The Unreasonable Ineffectiveness of the Deeper Layers", arXiv 2403.17887, section on layer pruning).
 """
 
 from __future__ import annotations

@@ -235,7 +235,7 @@ class LayerPlan:
     def parallel(self, start: int, stop: int) -> LayerPlan:
         """Return the plan with the block `start:stop` as one slot whose layers read the same input.
 
-        Their contributions are averaged ("Transformer Layers as Painters", arXiv 2407.09298, section 3.4).
+        Their contributions are averaged, as in "Transformer Layers as Painters" (arXiv 2407.09298).
         """
         start, stop = self._block(start, stop)
         if start == stop:

@@ -203,3 +203,16 @@ def test_windows_score_each_token_once_with_enough_before_it(length: int, window
     assert [int(token) for part, first in cuts for token in part[first + 1 :]] == list(range(1, length))
     assert all(len(part) <= window + 1 for part, _ in cuts)
     assert all(first >= window - stride for _, first in cuts[1:-1])
+
+
+def test_the_first_layer_is_the_most_important_one_by_every_measure(model: Any, tokenizer: Any) -> None:
+    """What "Remarkable Robustness" (arXiv 2406.19384, figure 5) found for GPT-2 and Pythia holds here too."""
+    from surgery_core import bundled_texts, importance, sweep
+
+    texts = bundled_texts()
+    rows = [row for row in sweep(model, tokenizer, texts, "delete") if row.number >= 0]
+    assert max(rows, key=lambda row: row.nats).x == 0
+    assert min(rows, key=lambda row: row.top1).x == 0
+    found = importance(model, tokenizer, texts)
+    assert found.block_influence.argmax() == 0
+    assert found.angular[:, 0].argmax() == 0

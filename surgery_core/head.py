@@ -100,16 +100,18 @@ class Head:
             keep: whether the probabilities `[n, vocab]` stay in memory.
             look: called between chunks; it may raise to stop the work.
         """
-        parts = [_summary(self._whole(entered[part]), keep) for part in self._parts(entered, look)]
-        lse, entropy, top = (torch.cat([part[at] for part in parts]) for at in range(3))
-        return BaseSide(entered, lse, entropy, top, torch.cat([part[3] for part in parts]) if keep else None)
+        with torch.inference_mode():
+            parts = [_summary(self._whole(entered[part]), keep) for part in self._parts(entered, look)]
+            lse, entropy, top = (torch.cat([part[at] for part in parts]) for at in range(3))
+            return BaseSide(entered, lse, entropy, top, torch.cat([part[3] for part in parts]) if keep else None)
 
     def own_figures(self, base: BaseSide, targets: torch.Tensor) -> Figures:
         """Return the base's figures against itself; only its losses have to be made."""
         if self._norm is None:
             return self.figures(base.hidden, targets, base)
-        nothing = torch.zeros_like(base.lse)
-        return Figures(base.lse - self._dot(base.hidden, targets), nothing, nothing)
+        with torch.inference_mode():
+            nothing = torch.zeros_like(base.lse)
+            return Figures(base.lse - self._dot(base.hidden, targets), nothing, nothing)
 
     def figures(
         self, entered: torch.Tensor, targets: torch.Tensor, base: BaseSide | None = None, look: Look = lambda: None

@@ -285,6 +285,15 @@ def test_skills_and_the_variety_of_text_are_measured_where_asked_for() -> None:
     assert row.distinct_2 == row.distinct[1]
 
 
+@pytest.mark.parametrize("kind", ["delete", "parallel-middle"])
+def test_a_model_whose_weights_want_gradients_can_be_swept(kind: str) -> None:
+    model = build("llama").requires_grad_(True)
+    expected = list(sweep(model_of("llama"), byte_tokenizer(), TEXTS, kind))
+    for agreement in (True, False):
+        rows = list(sweep(model, byte_tokenizer(), TEXTS, kind, measures=SweepMeasures(agreement=agreement)))
+        assert [row.nats for row in rows] == pytest.approx([row.nats for row in expected], abs=1e-6)
+
+
 def test_distinct_counts_different_pairs() -> None:
     assert distinct([1, 2, 1, 2, 3], 1) == 3 / 5
     assert distinct([1, 2, 1, 2, 3], 2) == 3 / 4  # 12, 21, 23 of 12, 21, 12, 23

@@ -188,7 +188,8 @@ def skill_map(
         dark: whether it is drawn on a dark page.
         pick: name of the selection that a click sets, or None.
     """
-    data = frame.assign(said=[figure(value, "skill_accuracy") for value in frame["accuracy"]])
+    said = ["not run yet" if np.isnan(value) else figure(value, "skill_accuracy") for value in frame["accuracy"]]
+    data = frame.assign(said=said)
     base = alt.Chart(data).encode(
         x=alt.X("x:N", title=x_title, sort=list(dict.fromkeys(data["x"])), axis=_labels()),
         y=alt.Y("skill:N", title=None, sort=list(dict.fromkeys(data["skill"])), axis=_labels(labelLimit=130)),

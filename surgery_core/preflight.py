@@ -72,7 +72,7 @@ def preflight(model: nn.Module, tokenizer: Any = None, plan: LayerPlan | str | N
     trial = Trial(model, tokenizer)
     before = fingerprint(model)
     checks = [trial.identity(identity), *trial.generation(identity, "base"), *trial.plan_checks(chosen)]
-    checks.append(trial.reload(identity if plan is None else chosen))
+    checks += [trial.lens(), trial.reload(identity if plan is None else chosen)]
     same = fingerprint(model) == before
     checks.append(
         Check("untouched", "The base model is left as it was", same, "Its weights have the same fingerprint.")

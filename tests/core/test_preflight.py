@@ -29,7 +29,7 @@ def test_every_supported_family_passes(family: str) -> None:
     assert report.reason == ""
     assert list(report.frame()["key"]) == [
         "identity", "base-cache", "base-cache-padded", "layers", "by-hand", "by-hand-padded", "plan-cache",
-        "plan-cache-padded", "reload", "untouched",
+        "plan-cache-padded", "lens", "reload", "untouched",
     ]  # fmt: skip
 
 

@@ -3,14 +3,19 @@
 import streamlit as st
 
 from surgery_ui import present, session
-from surgery_ui.lens_map import LensMap, lens_choice, lens_text
+from surgery_ui.lens_controls import lens_controls
+from surgery_ui.lens_map import LensMap
+from surgery_ui.lens_texts import LensTexts
+from surgery_ui.lens_training import lens_panel
 from surgery_ui.sections import follow_sections
-from surgery_ui.trust import Trust
+from surgery_ui.trust import warn
 
 now = session.require()
-trust = Trust(now)
+warn(now)
 st.header("What each layer would say next", anchor=False)
-reading = lens_choice(now)
-text = lens_text()
+choice = lens_controls(now)
 st.caption(present.plain(present.describe(now.plan)))
-follow_sections([LensMap(now, text, reading), trust])
+maps = LensMap(now, choice)
+texts = LensTexts(now, choice)
+lens_panel(now)
+follow_sections([maps, texts])

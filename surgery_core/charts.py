@@ -25,36 +25,6 @@ CELL = 52
 """Width of a lens cell in pixels: room for a token of six letters."""
 
 
-def lens_map(frame: pd.DataFrame, *, dark: bool = False, pick: str | None = "cell") -> alt.LayerChart:
-    """Draw what each layer would predict next as a map of layers (last on top) by tokens.
-
-    Args:
-        frame: one line a cell: `row`, `layer`, `position`, `token`, `target`, `top`, `probability` (0 to 1), `rank`.
-        dark: whether it is drawn on a dark page.
-        pick: name of the selection that a click on a cell sets, or None for a chart that cannot be clicked.
-    """
-    rows = frame.drop_duplicates("row").sort_values("row", ascending=False)
-    spelled = {name: frame[name].map(visible) for name in ("token", "target")}
-    base = alt.Chart(frame.assign(word=frame["top"].map(short), top=frame["top"].map(visible), **spelled)).encode(
-        x=alt.X("position:O", title=None, axis=_token_axis(frame)),
-        y=alt.Y(
-            "layer:N", title=None, sort=list(rows["layer"]), axis=alt.Axis(labelLimit=90, ticks=False, labelFlush=False)
-        ),
-    )
-    # Only the cells have a tooltip: what has one catches the click, and a click is for the cell below the word.
-    cells = base.mark_rect(cornerRadius=2, stroke=PAPER[dark], strokeWidth=1.5)
-    cells = cells.encode(color=_probability(), tooltip=_lens_tooltip())
-    words = base.mark_text(fontSize=11, limit=CELL - 6).encode(text="word:N", color=_ink_on_cell(dark))
-    layers = [cells, words]
-    if pick is not None:
-        chosen = alt.selection_point(name=pick, fields=["row", "position"], on="click", toggle=False, empty=False)
-        outline = base.mark_rect(filled=False, stroke=INK[dark], strokeWidth=2, cornerRadius=2).transform_filter(chosen)
-        layers = [cells.add_params(chosen), words, outline]
-    size = {"width": alt.Step(CELL), "height": alt.Step(24)}
-    chart: alt.LayerChart = alt.layer(*layers).properties(**size).configure_view(strokeWidth=0)
-    return chart
-
-
 def top_tokens(frame: pd.DataFrame, *, most: float = 1.0, dark: bool = False) -> alt.LayerChart:
     """Draw the most probable next tokens of one cell as bars.
 
@@ -68,7 +38,7 @@ def top_tokens(frame: pd.DataFrame, *, most: float = 1.0, dark: bool = False) ->
         y=alt.Y(
             "rank:O",
             title=None,
-            axis=_labels_axis(list(data["rank"]), [visible(token) for token in data["token"]], "Y"),
+            axis=labels_axis(list(data["rank"]), [visible(token) for token in data["token"]], "Y"),
         ),
         # The bar that reaches the end needs room for its label.
         x=alt.X("probability:Q", title=None, scale=alt.Scale(domain=[0, most * 1.15]), axis=None),
@@ -141,34 +111,7 @@ def _mean_loss(frame: pd.DataFrame) -> pd.DataFrame:
     return means.agg(layer=("layer", "first"), loss=("loss", "mean")).reset_index()
 
 
-def _probability() -> alt.Color:
-    legend = alt.Legend(
-        orient="top", title=None, format=".0%", gradientLength=150, gradientThickness=9, values=[0, 0.5, 1]
-    )
-    return alt.Color("probability:Q", scale=alt.Scale(domain=[0, 1]), legend=legend)
-
-
-def _ink_on_cell(dark: bool) -> Any:
-    return alt.condition(f"datum.probability > {TURN[dark]}", alt.value(PAPER[dark]), alt.value(INK[dark]))
-
-
-def _lens_tooltip() -> list[alt.Tooltip]:
-    return [
-        alt.Tooltip("layer:N", title="After layer"),
-        alt.Tooltip("token:N", title="Token read"),
-        alt.Tooltip("top:N", title="Would say next"),
-        alt.Tooltip("probability:Q", title="Probability", format=".1%"),
-        alt.Tooltip("target:N", title="Right next token"),
-        alt.Tooltip("rank:Q", title="Rank of the right one", format=",d"),
-    ]
-
-
-def _token_axis(frame: pd.DataFrame) -> alt.Axis:
-    tokens = frame.drop_duplicates("position").sort_values("position")
-    return _labels_axis(list(tokens["position"]), [short(token) for token in tokens["token"]], "X")
-
-
-def _labels_axis(values: list[int], labels: list[str], channel: str) -> alt.Axis:
+def labels_axis(values: list[int], labels: list[str], channel: str) -> alt.Axis:
     """Return an axis that shows a label for each value; two values may have the same label."""
     lookup = json.dumps({str(value): label for value, label in zip(values, labels, strict=True)})
     # ensure_ascii keeps the expression plain; a quote or backslash in a token stays inside its string.

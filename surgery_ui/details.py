@@ -9,7 +9,7 @@ import streamlit as st
 from surgery_core import charts
 from surgery_core.errors import Stopped
 from surgery_core.text import Text
-from surgery_ui import cached, present, session
+from surgery_ui import lens_jobs, present, session
 from surgery_ui.jobs import Job
 from surgery_ui.scores import BUNDLED, OWN, Scores
 from surgery_ui.tinted import MAX_TOKENS, tinted_text
@@ -75,5 +75,5 @@ class Details:
 
 
 def _lens_jobs(now: session.Experiment, text: Text) -> list[Job[Any]]:
-    before = cached.lens_job(now.owner, "layers-before", now.loaded, now.identity, text.text)
-    return [before, cached.lens_job(now.owner, "layers-after", now.loaded, now.plan, text.text)]
+    before = lens_jobs.lens_job(now.owner, "layers-before", now.loaded, now.identity, text.text)
+    return [before, lens_jobs.lens_job(now.owner, "layers-after", now.loaded, now.plan, text.text)]

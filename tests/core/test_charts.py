@@ -47,49 +47,6 @@ def rows_of(found: dict[str, Any]) -> list[dict[str, Any]]:
     return next(iter(found["datasets"].values()))
 
 
-@pytest.mark.parametrize("dark", [False, True])
-def test_the_lens_map_has_a_cell_for_each_layer_and_token(dark: bool) -> None:
-    found = spec(charts.lens_map(lens_frame(), dark=dark))
-    cells, words, _ = found["layer"]
-    assert cells["mark"]["type"] == "rect"
-    assert cells["encoding"]["color"]["field"] == "probability"
-    assert cells["encoding"]["color"]["scale"]["domain"] == [0, 1]
-    assert cells["encoding"]["y"]["sort"] == ["L2", "L0", "input"]
-    assert words["encoding"]["text"]["field"] == "word"
-    assert len(rows_of(found)) == 12
-    assert [row["word"] for row in rows_of(found)[:4]] == ["Once", "upon", '"a\\', "↵"]
-
-
-def test_the_text_in_a_cell_stands_out_from_its_colour() -> None:
-    light, dark = (
-        spec(charts.lens_map(lens_frame(), dark=dark))["layer"][1]["encoding"]["color"] for dark in (False, True)
-    )
-    assert "datum.probability" in light["condition"]["test"]
-    assert (light["condition"]["value"], dark["condition"]["value"]) == (charts.PAPER[False], charts.PAPER[True])
-    assert (light["value"], dark["value"]) == (charts.INK[False], charts.INK[True])
-
-
-def test_a_click_on_a_cell_names_its_row_and_position() -> None:
-    found = spec(charts.lens_map(lens_frame(), pick="cell"))
-    (parameter,) = found["params"]
-    assert parameter["name"] == "cell"
-    assert parameter["select"]["fields"] == ["row", "position"]
-    assert "params" not in spec(charts.lens_map(lens_frame(), pick=None))
-
-
-def test_tokens_with_quotes_stay_inside_the_axis_expression() -> None:
-    found = spec(charts.lens_map(lens_frame()))
-    expression = found["layer"][0]["encoding"]["x"]["axis"]["labelExpr"]
-    lookup, rest = expression.rsplit(")", 1)
-    assert rest == "[datum.value]"
-    assert json.loads(lookup.removeprefix("(")) == {"0": "Once", "1": "upon", "2": '"a\\', "3": "↵"}
-
-
-def test_repeated_layers_keep_their_own_rows() -> None:
-    found = spec(charts.lens_map(lens_frame(("input", "L0", "L0 (2)"))))
-    assert found["layer"][0]["encoding"]["y"]["sort"] == ["L0 (2)", "L0", "input"]
-
-
 def test_top_tokens_are_bars_with_their_percentages() -> None:
     frame = pd.DataFrame({"rank": [1, 2], "token": [" king", " king"], "probability": [0.5, 0.125]})
     found = spec(charts.top_tokens(frame, most=0.5))
@@ -130,7 +87,7 @@ def test_short_tokens(token: str, label: str) -> None:
 
 def test_every_chart_is_an_altair_chart() -> None:
     frame = lens_frame()
-    drawn = [charts.lens_map(frame), charts.layer_loss(charts.layer_losses(frame))]
+    drawn = [charts.layer_loss(charts.layer_losses(frame))]
     assert all(isinstance(chart, (alt.Chart, alt.LayerChart)) for chart in drawn)
 
 

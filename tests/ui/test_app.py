@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import json
 import math
 import re
 from collections.abc import Callable
@@ -455,8 +456,12 @@ def test_settings_change_the_text_and_the_address(open_app: Open) -> None:
 
 
 def test_the_lens_shows_one_map_or_two(open_app: Open) -> None:
-    assert len(charts(open_app("lens"))) == 2
-    assert len(charts(open_app("lens", plan="0-2"))) == 4
+    for notation, count in (("0-3", 1), ("0-2", 2)):
+        shown = charts(open_app("lens", plan=notation))
+        maps = [json.loads(chart.proto.spec) for chart in shown if "hconcat" in chart.proto.spec]
+        assert [len(one["hconcat"]) for one in maps] == [count]
+        # besides the maps: the ten likeliest of each side, and the lines over the layers
+        assert len(shown) == 1 + count + 1
 
 
 def test_a_model_without_a_tuned_lens_offers_none(open_app: Open) -> None:
@@ -473,7 +478,7 @@ def test_the_tuned_lens_reads_by_layer_or_by_position(open_app: Open, models_fol
     save_lens(untrained(loaded.model, "other"), models_folder / "other" / "lens", pickled=False)
     app = open_app("lens", model="other", plan="0,2")
     assert len(charts(app)) == 4
-    app.session_state["lens-kind"] = "Tuned lens"
+    app.session_state["lens-kind"] = "tuned"
     app.run()
     assert any("translator" in caption.value for caption in app.caption)
     app.session_state["lens-follow"] = "Their position"

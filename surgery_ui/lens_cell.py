@@ -1,0 +1,93 @@
+"""One token in detail: its ten likeliest next tokens at a layer, and a statistic over all layers."""
+
+from __future__ import annotations
+
+import pandas as pd
+import streamlit as st
+
+from surgery_core import charts, lens_charts
+from surgery_core.lens_metrics import Metric
+from surgery_core.text import visible
+from surgery_core.trajectory import Trajectory
+from surgery_ui import present
+from surgery_ui.lens_controls import segments
+
+TITLES = {"before": "Before", "after": "After"}
+TOKEN, TEXT = "This token", "Mean of the text"
+
+
+def show_cell(sides: dict[str, Trajectory], metric: Metric, last: int) -> None:
+    """Show the chosen cell on both sides and its token's trajectory; at first the last layer at the last token."""
+    side, row, position = st.session_state.get("cell", ("before", -1, -1))
+    trajectory = sides.get(side, sides["before"])
+    if not 0 <= row < len(trajectory.labels) or not 0 <= position < len(trajectory.tokens):
+        row, position = len(trajectory.labels) - 1, last
+    tops, lines = st.columns([1, 1], gap="large")
+    with tops:
+        _top_ten(sides, trajectory, row, position)
+    with lines:
+        _lines(sides, metric, position)
+
+
+def _top_ten(sides: dict[str, Trajectory], chosen: Trajectory, row: int, position: int) -> None:
+    st.subheader("Ten likeliest next tokens", anchor=False)
+    token = present.plain(visible(chosen.tokens[position]))
+    label = present.plain(chosen.labels[row])
+    st.caption(
+        f"After {label}, having read up to token {chosen.start + position + 1}, “{token}”. Click a cell for another."
+    )
+    tops = {name: _top(other, chosen, row, position) for name, other in sides.items()}
+    most = max(frame["probability"].max() for frame in tops.values() if frame is not None)
+    for column, (name, frame) in zip(st.columns(2), tops.items(), strict=False):
+        column.markdown(f"**{TITLES[name]}**")
+        if frame is None:
+            column.caption(f"{label} does not run here.")
+        else:
+            dark = bool(st.context.theme.type == "dark")
+            chart = charts.top_tokens(frame, most=float(most), dark=dark)
+            column.altair_chart(chart, alt=f"Ten likeliest tokens {name} surgery", key=f"top-{name}")
+
+
+def _top(side: Trajectory, chosen: Trajectory, row: int, position: int) -> pd.DataFrame | None:
+    """Return a side's top tokens where the chosen one's row is; last rows, the models' outputs, go together."""
+    if side is chosen:
+        return side.top(row, position)
+    if row == len(chosen.labels) - 1:
+        return side.top(len(side.labels) - 1, position)
+    origin = chosen.origins[row]
+    return side.top(side.origins.index(origin), position) if origin in side.origins else None
+
+
+def _lines(sides: dict[str, Trajectory], metric: Metric, position: int) -> None:
+    st.subheader("Over the layers", anchor=False)
+    whole = segments("Of", [TOKEN, TEXT], "lens-lines", label_visibility="collapsed") == TEXT
+    frames = [
+        _values(read, metric.name, None if whole else position).assign(side=TITLES[side])
+        for side, read in sides.items()
+        if metric.name in read.statistics
+    ]
+    frame = pd.concat(frames, ignore_index=True).dropna(subset=["value"])
+    st.caption(_settled(sides, None if whole else position))
+    if frame.empty:
+        st.caption("The last token of the text has no next one to compare with; click another.")
+    else:
+        chart = lens_charts.layer_lines(frame, metric.name)
+        st.altair_chart(chart, alt=f"{metric.title} after each layer", key="lens-trajectory")
+
+
+def _values(read: Trajectory, name: str, position: int | None) -> pd.DataFrame:
+    """Return row, layer and value of one token, or of the text's mean."""
+    if position is None:
+        return read.averages().rename(columns={name: "value"})[["row", "layer", "value"]]
+    frame = read.frame()
+    return frame[frame["position"] == position].rename(columns={name: "value"})[["row", "layer", "value"]]
+
+
+def _settled(sides: dict[str, Trajectory], position: int | None) -> str:
+    """Return in words from which layer on the prediction stays what it ends as."""
+    depths = {side: read.prediction_depth() for side, read in sides.items()}
+    if position is None:
+        parts = [f"{depth.mean():.1f} of {len(sides[side].labels) - 1} {side}" for side, depth in depths.items()]
+        return f"Mean prediction depth, in layers: {', '.join(parts)}."
+    parts = [f"{present.plain(sides[side].labels[int(depth[position])])} {side}" for side, depth in depths.items()]
+    return f"The prediction stays what it ends as from {', '.join(parts)}."

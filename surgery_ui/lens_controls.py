@@ -1,0 +1,151 @@
+"""What the Lens page reads, through which lens, and what its colours say."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import streamlit as st
+
+from surgery_core.lens import Follow
+from surgery_core.lens_metrics import METRICS, Metric
+from surgery_core.text import bundled_prompts
+from surgery_ui import lens_jobs, session
+from surgery_ui.lens_jobs import LOGIT, TUNED, Reading
+
+NAMES = {LOGIT: "Logit lens", TUNED: "Tuned lens"}
+ABOUT = {
+    False: "Each cell decodes the residual stream after a layer (rows, last on top) at a token (columns) with the "
+    "model's own head.",
+    True: "Each cell decodes the residual stream after a layer (rows, last on top) at a token (columns) through a "
+    "translator trained for that layer (arXiv 2303.08112), then the model's own head.",
+}
+FOLLOW: dict[str, Follow] = {"Their layer": "layer", "Their position": "position"}
+FOLLOWED: dict[Follow, str] = {
+    "layer": "After surgery each translator follows its layer, wherever that runs.",
+    "position": "After surgery each translator stays at its position, whatever runs there.",
+}
+MID = (
+    "“L3 mid” is the state inside L3, after its attention and before its MLP; a tuned lens has no translator of its "
+    "own for it and takes that of what enters the layer."
+)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What the page shows: the text, how it is read, and the statistic."""
+
+    text: str
+    reading: Reading
+    metric: Metric
+    difference: bool = False
+
+
+def lens_controls(now: session.Experiment) -> Choice:
+    """Show the controls above the maps and return what was chosen."""
+    reading = _lens(now)
+    text = _text()
+    metric, picked, difference = _statistic(now)
+    st.caption(metric.meaning)
+    start = _start(now, text)
+    return Choice(text, Reading(reading.lens, reading.follow, reading.sublayers, picked, start), metric, difference)
+
+
+def own_lenses(now: session.Experiment) -> dict[str, str]:
+    """Return the titles of the lenses that this session trained or opened for the model, by their ids."""
+    found: dict[str, str] = st.session_state.setdefault("own-lenses", {}).setdefault(now.loaded.info.key, {})
+    return found
+
+
+def segments(label: str, options: list[Any], key: str, **more: Any) -> Any:
+    """Show a choice of one, which survives a page switch; one that is no longer offered gives way to the first."""
+    if st.session_state.get(key) not in options:
+        st.session_state[key] = options[0]
+    return st.segmented_control(
+        label, options, key=key, required=True, persist_state="session", on_change=session.touch, **more
+    )
+
+
+def _lens(now: session.Experiment) -> Reading:
+    own = own_lenses(now)
+    names = {LOGIT: NAMES[LOGIT]} | ({TUNED: NAMES[TUNED]} if lens_jobs.has_lens(now.loaded) else {}) | own
+    lens, follow = LOGIT, "Their layer"
+    with st.container(horizontal=True, gap="medium", vertical_alignment="bottom"):
+        if len(names) > 1:
+            lens = segments("Lens", list(names), "lens-kind", format_func=names.__getitem__)
+        if lens != LOGIT and not now.plan.is_identity:
+            text = "Whether the row behind layer 5 is read as layer 5's wherever it runs, or by its place."
+            follow = segments("Translators follow", list(FOLLOW), "lens-follow", help=text)
+        sublayers = st.toggle(
+            "Inside layers too", key="lens-sublayers", persist_state="session", on_change=session.touch, help=MID
+        )
+    said = FOLLOWED[FOLLOW[follow]] if lens != LOGIT and not now.plan.is_identity else ""
+    st.caption(f"{ABOUT[lens != LOGIT]} {said}")
+    return Reading(lens, FOLLOW[follow], bool(sublayers))
+
+
+def _text() -> str:
+    """Show the field with the text that the lens reads, and return the text."""
+    state = st.session_state
+    prompts = {prompt.title: prompt.text for prompt in bundled_prompts()}
+    state["lens-pick"] = next((title for title, text in prompts.items() if text == state["lens"]), None)
+    st.pills("Text", list(prompts), key="lens-pick", on_change=_take_text, args=(prompts,))
+    st.text_area(
+        "Text to read",
+        key="lens",
+        height=68,
+        label_visibility="collapsed",
+        persist_state="session",
+        on_change=session.touch,
+    )
+    return str(state["lens"])
+
+
+def _take_text(prompts: dict[str, str]) -> None:
+    session.touch()
+    if st.session_state["lens-pick"] is not None:
+        st.session_state["lens"] = prompts[st.session_state["lens-pick"]]
+
+
+def _statistic(now: session.Experiment) -> tuple[Metric, str, bool]:
+    """Show what the colours say; return the statistic, the picked token and whether the difference is shown."""
+    offered = [name for name, metric in METRICS.items() if not (metric.between and now.plan.is_identity)]
+    if st.session_state.get("lens-metric") not in offered:
+        st.session_state["lens-metric"] = offered[0]
+    picked, view = "", "Side by side"
+    with st.container(horizontal=True, gap="medium", vertical_alignment="bottom"):
+        name = st.selectbox(
+            "Colour",
+            offered,
+            format_func=lambda name: METRICS[name].title,
+            key="lens-metric",
+            width=260,
+            persist_state="session",
+            on_change=session.touch,
+        )
+        metric = METRICS[name]
+        if name == "picked":
+            st.session_state.setdefault("lens-token", "the")
+            picked = st.text_input(
+                "Token", key="lens-token", width=140, persist_state="session", on_change=session.touch,
+                help="As the model writes it; a space before it is tried too.",
+            )  # fmt: skip
+        if not now.plan.is_identity and not metric.between:
+            view = segments("Show", ["Side by side", "Difference"], "lens-view")
+    return metric, str(picked), view == "Difference"
+
+
+def _start(now: session.Experiment, text: str) -> int:
+    """Show which part of a text that is longer than the model's context is read; return its first token."""
+    size = now.loaded.info.context_length
+    total = len(now.loaded.tokenizer(text, verbose=False)["input_ids"]) if size else 0
+    if not size or total <= size:
+        return 0
+    parts = {at: f"{at + 1:,} to {min(at + size, total):,}" for at in range(0, total, size)}
+    if st.session_state.get("lens-part") not in parts:
+        st.session_state["lens-part"] = 0
+    st.select_slider(
+        f"Tokens read, of {total:,} (the model sees {size:,} at once)", list(parts), format_func=parts.__getitem__,
+        key="lens-part", width=420, on_change=session.touch,
+    )  # fmt: skip
+    return int(st.session_state["lens-part"])

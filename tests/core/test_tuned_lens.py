@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from families import FAMILIES, N_LAYERS, build
+from safetensors.torch import load_file
 from test_lens import TEXT, hooked
 from test_measure import byte_tokenizer
 
@@ -25,7 +26,7 @@ from surgery_core.lens_trainer import StepGradients
 from surgery_core.lens_training import LensTraining, Progress, lens_quality, train_lens
 from surgery_core.plan import LayerPlan
 from surgery_core.text import Text
-from surgery_core.tuned_lens import Translators, TunedLens, untrained
+from surgery_core.tuned_lens import Translators, TunedLens, unembed_hash, untrained
 from surgery_core.view import operate
 
 model_of = cache(build)
@@ -288,3 +289,19 @@ def test_a_training_that_is_stopped_at_once_gives_a_lens_no_worse_than_the_logit
     translators = train_lens(model_of("llama"), byte_tokenizer(), TRAIN, QUICK, stop=stop)
     quality = lens_quality(model_of("llama"), byte_tokenizer(), translators, [Text("Seen", TRAIN.text[-100:])])
     assert (quality["tuned_lens"] <= quality["logit_lens"] + 1e-3).all()
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+def test_logits_agree_with_the_tuned_lens_library(family: str) -> None:
+    """Its lens, written by it, and the logits that it makes: from benchmarks/lens_agreement.py, tuned-lens 0.2.0."""
+    folder = Path(__file__).with_name("tuned_lens_fixture") / family
+    saved = load_file(folder / "logits.safetensors")
+    model, translators = model_of(family), load_lens(folder)
+    assert translators.base_model == f"tiny-{family}"
+    assert translators.unembed_hash == unembed_hash(model)
+    lens = TunedLens(model, translators)
+    ours = lens.decode(saved["states"], list(range(N_LAYERS)))
+    torch.testing.assert_close(ours, saved["tuned"], atol=1e-5, rtol=0)
+    torch.testing.assert_close(LogitLens(model).logits(saved["states"]), saved["logit"], atol=1e-5, rtol=0)
+    # far enough from the logit lens for the agreement to mean something
+    assert (saved["tuned"] - saved["logit"]).abs().max() > 1

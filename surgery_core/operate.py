@@ -19,6 +19,7 @@ from surgery_core.errors import AnatomyError, PlanError, RefusedPlanError
 from surgery_core.foreign import Adapter, adapt, check_width
 from surgery_core.per_layer import (
     check_attention,
+    check_sharing,
     check_single_list,
     config_changes,
     fixed_properties,
@@ -172,6 +173,7 @@ class ModelSurgery:
         check_groups(layers, order)
         check_single_list(self._model, path, len(layers))
         check_attention(self._model, order)
+        check_sharing(layers, order)
         adapted = {at: adapt(module, self._model) for at, module in modules.items()}
         positions, kinds = self._cache_positions(adapted, order)
         clones = self._clones(list(layers), placements, positions, set(adapted))

@@ -130,6 +130,36 @@ def _is_cache(cls: type, module: str) -> bool:
     return cls.__module__ == module and "DynamicCache" in (base.__name__ for base in cls.__mro__[1:])
 
 
+def check_sharing(layers: Sequence[nn.Module], order: Sequence[int]) -> None:
+    """Refuse a plan in which a layer that reads an earlier layer's keys and values has none of its type before it.
+
+    Args:
+        layers: of the base.
+        order: what runs, by original index.
+
+    Raises:
+        RefusedPlanError: naming the layer, and those that could run before it (Gemma 3n, Gemma 4).
+    """
+    made: set[str] = set()
+    for index in order:
+        kind, reads = _sharing(layers[index])
+        if reads and kind not in made:
+            sources = [f"L{at}" for at, layer in enumerate(layers) if _sharing(layer) == (kind, False)]
+            raise RefusedPlanError(
+                f"L{index} has no keys and values of its own, and no layer that makes them for it runs before it; "
+                f"run {' or '.join(sources)} earlier, or leave L{index} out."
+            )
+        made |= set() if kind is None or reads else {kind}
+
+
+def _sharing(layer: nn.Module) -> tuple[str | None, bool]:
+    """Return the type of a layer that takes part in sharing keys and values, and whether it only reads them."""
+    for module in layer.modules():
+        if type(reads := module.__dict__.get("is_kv_shared_layer")) is bool:
+            return str(getattr(module, "layer_type", "")), reads
+    return None, False
+
+
 def is_attention(kind: str) -> bool:
     """Whether a layer type keeps keys and values, rather than a state of fixed size."""
     return "attention" in kind and not kind.startswith("linear")

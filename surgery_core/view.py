@@ -22,6 +22,7 @@ from surgery_core.neighbours import neighbours
 from surgery_core.per_layer import (
     Order,
     check_attention,
+    check_sharing,
     check_single_list,
     config_changes,
     fixed_properties,
@@ -90,7 +91,9 @@ def check_operable(model: nn.Module, plan: LayerPlan, material: Material) -> Non
     placements = place(plan)
     check_groups(layers, [placement.layer.index for placement in placements if placement.layer.donor is None])
     check_single_list(model, path, len(layers))
+    own = [p.layer.index for p in placements if not p.layer.mean and p.layer.donor is None]
     check_attention(model, [placement.layer.index for placement in placements if not placement.layer.mean])
+    check_sharing(layers, own)
 
 
 def _nearest_operable(model: nn.Module, plan: LayerPlan, material: Material) -> LayerPlan | None:

@@ -21,7 +21,7 @@ from typing import Any
 import torch
 
 from benchmarks.record import Result, keep
-from surgery_core import LensTraining, Text, Translators, lens_quality, load_lens, load_model
+from surgery_core import LensTraining, Translators, lens_quality, load_lens, load_model
 from surgery_core.lens_training import train_lens
 from training.lens import pieces, read, sample
 

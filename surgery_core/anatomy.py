@@ -116,6 +116,8 @@ def find_layers(model: nn.Module) -> tuple[str, nn.ModuleList]:
             f"No list of layers was found in {type(model).__name__}; "
             f"a module list of {_spoken(depths)} layers was looked for. This architecture is not supported."
         )
+    if len(candidates) == 1:
+        return candidates[0]
     return max(candidates, key=lambda item: sum(p.numel() for p in item[1].parameters()))
 
 
@@ -171,6 +173,14 @@ def context_length(model: nn.Module) -> int | None:
     config = text_config(model)
     values = [value for key in _CONTEXT_KEYS if isinstance(value := getattr(config, key, None), int) and value > 0]
     return min(values) if values else None
+
+
+def is_quantised(model: nn.Module) -> bool:
+    """Whether weights are stored as anything else than plain tensors (bitsandbytes, torchao, packed dynamic int8)."""
+    if getattr(getattr(model, "config", None), "quantization_config", None) is not None:
+        return True
+    packed = any(callable(getattr(module, "weight", None)) for module in model.modules())
+    return packed or any(type(parameter) is not nn.Parameter for parameter in model.parameters())
 
 
 def device_of(model: nn.Module) -> torch.device:

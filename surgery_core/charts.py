@@ -7,7 +7,6 @@ only text inside a coloured cell has to know whether the theme is dark.
 from __future__ import annotations
 
 import json
-from typing import Any
 
 import altair as alt
 import numpy as np

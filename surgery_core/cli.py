@@ -132,7 +132,7 @@ def _add_lens(menu: Commands) -> None:
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--prompt", metavar="TEXT", help="the text to read")
     what.add_argument("--text", metavar="FILE", help="a file to read, - for standard input")
-    parser.add_argument("--tuned", metavar="FOLDER", help="read through this tuned lens (default: the logit lens)")
+    parser.add_argument("--tuned", metavar="LENS", help="read through this tuned lens: a folder, or a hub id org/name")
     parser.add_argument("--positions", type=int, default=8, metavar="N", help="show the last N tokens (default: 8)")
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from transformers import AutoModelForCausalLM
 
-from surgery_core.anatomy import find_layers
+from surgery_core.anatomy import find_layers, is_quantised
 from surgery_core.errors import InputError, RefusedPlanError
 from surgery_core.models import LoadedModel
 from surgery_core.plan import LayerPlan
@@ -46,6 +46,11 @@ def export_model(loaded: LoadedModel, plan: LayerPlan | str, folder: str | Path,
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise InputError(f"{str(folder)!r} holds something already; name a new or an empty folder.")
     _refuse_unsaveable(plan)
+    if is_quantised(loaded.model):
+        raise RefusedPlanError(
+            f"{loaded.info.name} is quantised, and a checkpoint of quantised layers in another order would not open as "
+            "the same model; export from the model that is not quantised."
+        )
     if not unproved:
         prove(loaded.model, loaded.tokenizer, plan, suggest=True)
     view = operate(loaded.model, plan)

@@ -16,6 +16,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from surgery_core.errors import LensError
+from surgery_core.hub import is_hub_id
+from surgery_core.lens_hub import fetch_lens
 from surgery_core.tuned_lens import Translators
 
 CONFIG, PARAMS, SAFE = "config.json", "params.pt", "params.safetensors"
@@ -51,13 +53,21 @@ def save_lens(translators: Translators, folder: str | Path, *, pickled: bool = T
     return target
 
 
-def load_lens(folder: str | Path) -> Translators:
-    """Read a lens from a folder.
+def load_lens(name: str | Path, *, revision: str | None = None) -> Translators:
+    """Read a lens from a folder or from the hub.
+
+    Args:
+        name: a folder; or, where there is no such folder, a hub id `org/name`: of a model that the tuned-lens library's
+            collection has a lens for, or of a repository that is a lens. See `lens_hub`.
+        revision: a branch, a tag or a commit on the hub.
 
     Raises:
-        LensError: when a file is missing, broken, of the wrong shape, or a pickle with more than tensors in it.
+        LensError: when a file is missing, broken, of the wrong shape, or a pickle with more than tensors in it, or the
+            hub has no such lens or cannot be reached.
     """
-    source = Path(folder)
+    source = Path(name)
+    if isinstance(name, str) and not source.exists() and is_hub_id(name):
+        source = fetch_lens(name, revision)
     config = _config(source)
     n_layers, d_model = _size(config, "num_hidden_layers"), _size(config, "d_model")
     state = _state(source)

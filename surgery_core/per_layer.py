@@ -130,7 +130,7 @@ def _is_cache(cls: type, module: str) -> bool:
     return cls.__module__ == module and "DynamicCache" in (base.__name__ for base in cls.__mro__[1:])
 
 
-def check_sharing(layers: Sequence[nn.Module], order: Sequence[int]) -> None:
+def check_sharing(layers: nn.ModuleList | Sequence[nn.Module], order: Sequence[int]) -> None:
     """Refuse a plan in which a layer that reads an earlier layer's keys and values has none of its type before it.
 
     Args:

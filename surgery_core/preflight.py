@@ -138,7 +138,7 @@ def _own_fault(trial: Trial, report: PreflightReport) -> str:
 def fingerprint(model: nn.Module) -> str:
     """Return a hash of the model's weights: of all of them up to 256 MB, else of an even sample of each tensor."""
     digest = hashlib.sha256()
-    tensors = [(name, tensor) for name, tensor in model.state_dict().items() if tensor.device.type != "meta"]
+    tensors = [pair for name, value in model.state_dict().items() for pair in _stored(name, value)]
     total = sum(tensor.numel() * tensor.element_size() for _, tensor in tensors)
     step = max(1, -(-total // _FINGERPRINT_BYTES))
     for name, tensor in tensors:
@@ -146,6 +146,19 @@ def fingerprint(model: nn.Module) -> str:
         sample = tensor.detach().reshape(-1)[::step].contiguous().cpu()
         digest.update(sample.view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
+
+
+def _stored(name: str, value: Any) -> list[tuple[str, torch.Tensor]]:
+    """Return the plain tensors in an entry of a state dict: itself, or what a quantised one is made of."""
+    if not isinstance(value, torch.Tensor):
+        parts = value if isinstance(value, tuple) else ()
+        return [pair for at, part in enumerate(parts) for pair in _stored(f"{name}.{at}", part)]
+    if hasattr(value, "__tensor_flatten__"):
+        names = value.__tensor_flatten__()[0]
+        return [pair for part in names for pair in _stored(f"{name}.{part}", getattr(value, part))]
+    if value.is_quantized:
+        return [(name, value.int_repr())]
+    return [] if value.device.type == "meta" else [(name, value)]
 
 
 def _default_plan(n_layers: int) -> LayerPlan:

@@ -11,7 +11,7 @@ import torch
 from huggingface_hub.errors import StrictDataclassError
 from torch import nn
 
-from surgery_core.anatomy import device_of, find_layers
+from surgery_core.anatomy import device_of, find_layers, is_quantised
 from surgery_core.by_hand import ByHand
 from surgery_core.errors import PlanError
 from surgery_core.material import Material
@@ -135,7 +135,7 @@ class Trial:
             return "Not tried: a checkpoint holds whole layers only."
         if any(tensor.device.type == "meta" for tensor in tensors):
             return "Not tried: parts of the model are not in memory."
-        if getattr(self.model.config, "quantization_config", None) is not None:
+        if is_quantised(self.model):
             return "Not tried: quantised models are not exported."
         return f"Not tried: the weights take {size / 2**30:.1f} GB." if size > LARGEST_COPY else None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
-from surgery_core import charts, lens_charts
+from surgery_core import charts, lens_line_charts
 from surgery_core.lens_metrics import Metric
 from surgery_core.text import visible
 from surgery_core.trajectory import Trajectory
@@ -71,7 +71,7 @@ def _lines(sides: dict[str, Trajectory], metric: Metric, position: int) -> None:
     if frame.empty:
         st.caption("The last token of the text has no next one to compare with; click another.")
     else:
-        chart = lens_charts.layer_lines(frame, metric.name)
+        chart = lens_line_charts.layer_lines(frame, metric.name)
         st.altair_chart(chart, alt=f"{metric.title} after each layer", key="lens-trajectory")
 
 

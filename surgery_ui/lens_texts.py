@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from surgery_core import lens_charts
+from surgery_core import lens_line_charts
 from surgery_core.errors import Stopped
 from surgery_core.lens_averages import spread
 from surgery_core.text import Text, bundled_texts
@@ -74,7 +74,7 @@ class LensTexts:
             f"Mean prediction depth, in layers: {', '.join(depths)}. "
             "Texts longer than the model's context are read in windows, each without what comes before it."
         )
-        chart = lens_charts.layer_lines(pd.concat(lines, ignore_index=True), name)
+        chart = lens_line_charts.layer_lines(pd.concat(lines, ignore_index=True), name)
         st.altair_chart(chart, alt=f"{self._choice.metric.title} after each layer, over all texts", key="lens-averages")
 
 

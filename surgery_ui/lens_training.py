@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
-from surgery_core import lens_charts
+from surgery_core import lens_line_charts
 from surgery_core.errors import LensError, Stopped, SurgeryError
 from surgery_core.lens_archive import pack_lens, unpack_lens
 from surgery_core.lens_training import LensTraining
@@ -95,7 +95,7 @@ def _running(key: tuple[str, ...]) -> None:
     if progress is not None:
         frame = _losses(job.pieces[0].losses, progress.losses)
         st.altair_chart(
-            lens_charts.lens_quality(frame), alt="Loss by layer while the lens is trained", key="lens-losses"
+            lens_line_charts.lens_quality(frame), alt="Loss by layer while the lens is trained", key="lens-losses"
         )
 
 
@@ -190,5 +190,5 @@ def _quality(now: session.Experiment) -> None:
         f"the logit lens {sums['logit_lens']:.2f}. Lower is better."
     )
     st.altair_chart(
-        lens_charts.lens_quality(job.result), alt="KL of both lenses to the output by layer", key="lens-quality"
+        lens_line_charts.lens_quality(job.result), alt="KL of both lenses to the output by layer", key="lens-quality"
     )

@@ -12,7 +12,7 @@ from surgery_core.sweep_file import model_name
 from surgery_core.sweep_frames import sweep_frame
 from surgery_core.sweep_plans import SweepOptions
 from surgery_core.text import bundled_texts
-from surgery_ui import present, session, sweep_shelf, sweep_view, sweep_words
+from surgery_ui import chart_specs, present, session, sweep_shelf, sweep_view, sweep_words
 from surgery_ui.controls import show_problem
 from surgery_ui.sweep_controls import Estimate
 from surgery_ui.sweep_jobs import Request
@@ -56,12 +56,13 @@ def _map(now: session.Experiment, request: Request, was: bool) -> None:
         return
     if entry.state != "finished":
         sweep_view.progress(entry, now)
-    frame = skill_rows(entry)
+    dark = bool(st.context.theme.type == "dark")
     key = f"skill-map-{entry.number}-{st.session_state.get('sweep-clicks', 0)}"
-    chart = layer_charts.skill_map(frame, entry.kind.x_title, dark=bool(st.context.theme.type == "dark"))
-    st.altair_chart(
-        chart, key=key, on_select=sweep_view.on_click(entry, key), alt="Accuracy on each skill without each layer"
-    )
+    chart_specs.draw(
+        entry.specs, "skills", (len(entry.rows), dark),
+        lambda: layer_charts.skill_map(skill_rows(entry), entry.kind.x_title, dark=dark),
+        key=key, on_select=sweep_view.on_click(entry, key), alt="Accuracy on each skill without each layer",
+    )  # fmt: skip
     if entry.first is not None:
         kept = ", ".join(f"{name} {value:.0%}" for name, value in entry.first.skills.items())
         st.caption(present.plain(f"With all its layers: {kept}."))

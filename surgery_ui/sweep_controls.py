@@ -165,7 +165,8 @@ def _check(now: session.Experiment, kind: str, tab: str) -> None:
     """Start a paper's sweep on the unchanged model over all texts, and show the tab that says what came of it."""
     session.touch()
     st.session_state["sweep-tab"] = tab
-    st.session_state["importance-texts"], st.session_state["importance-from"] = ALL, BASE
+    if tab == "Importance":
+        st.session_state["importance-texts"], st.session_state["importance-from"] = ALL, BASE
     request = Request(kind, SweepOptions(), now.identity, bundled_texts())
     family = next(name for name, kinds in sweep_words.FAMILIES.items() if kind in kinds)
     st.session_state["sweep-family"], st.session_state[f"sweep-kind-{family}"] = family, kind

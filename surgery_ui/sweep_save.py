@@ -12,6 +12,7 @@ import streamlit as st
 from surgery_core.sweep_charts import Sheet, sweep_chart
 from surgery_core.sweep_frames import sweep_frame
 from surgery_core.sweep_rows import METRICS
+from surgery_ui.chart_specs import altair_lock
 
 if TYPE_CHECKING:
     from surgery_ui.sweep_shelf import Entry
@@ -51,10 +52,12 @@ def rendered(chart: Any, kind: str, theme: dict[str, Any]) -> bytes:
     chart = chart.configure_view(strokeWidth=0)
     if kind == "png":
         binary = BytesIO()
-        chart.save(binary, format="png", scale_factor=PNG_SCALE)
+        with altair_lock:
+            chart.save(binary, format="png", scale_factor=PNG_SCALE)
         return binary.getvalue()
     text = StringIO()
-    chart.save(text, format=kind, **({"inline": True} if kind == "html" else {}))
+    with altair_lock:
+        chart.save(text, format=kind, **({"inline": True} if kind == "html" else {}))
     return text.getvalue().encode("utf-8")
 
 

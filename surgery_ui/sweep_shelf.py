@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import streamlit as st
@@ -24,6 +24,7 @@ from surgery_core.sweep_plans import (
 )
 from surgery_core.sweep_rows import SweepRow
 from surgery_ui import session
+from surgery_ui.chart_specs import Specs
 from surgery_ui.jobs import Job
 from surgery_ui.sweep_jobs import LANE, SWEEPS, Request, sweep_job
 
@@ -52,6 +53,7 @@ class Entry:
         rows: what is there; `sync` adds what the job has made since.
         job: at work; None otherwise.
         before: numbers of the rows that were there when the job was asked for.
+        specs: of its charts as they were drawn last.
     """
 
     number: int
@@ -70,6 +72,7 @@ class Entry:
     error: str = ""
     costs: Costs | None = None
     before: frozenset[int] = frozenset()
+    specs: Specs = field(default_factory=dict)
 
     @property
     def first(self) -> SweepRow | None:

@@ -13,7 +13,7 @@ from surgery_core.sweep_file import model_name
 from surgery_core.sweep_frames import ValueScale, sweep_frame, value_scale
 from surgery_core.sweep_rows import METRICS, SweepRow
 from surgery_core.sweep_rows import frame as rows_frame
-from surgery_ui import present, session, sweep_compare, sweep_save, sweep_shelf, sweep_words
+from surgery_ui import chart_specs, present, session, sweep_compare, sweep_save, sweep_shelf, sweep_words
 from surgery_ui.controls import show_problem
 from surgery_ui.sweep_controls import Estimate
 from surgery_ui.sweep_jobs import SWEEPS
@@ -77,15 +77,17 @@ def metric_choice(shown: Sequence[Entry]) -> str:
 
 def chart(entry: Entry, metric: str, now: session.Experiment, scale: ValueScale | None = None, title: str = "") -> None:
     """Draw a sweep; a click on it takes its plan over into the strip."""
-    frame = sweep_frame(entry.kind, entry.labels, entry.planned, entry.rows, metric)
+    chosen, dark = str(now.plan), _dark()
+
+    def make() -> object:
+        frame = sweep_frame(entry.kind, entry.labels, entry.planned, entry.rows, metric)
+        return sweep_chart(entry.kind.form, frame, sheet(entry, metric, chosen, scale, dark=dark))
+
     key = f"sweep-chart-{entry.number}-{title}-{st.session_state.get('sweep-clicks', 0)}"
-    drawn = sweep_chart(entry.kind.form, frame, sheet(entry, metric, str(now.plan), scale, dark=_dark()))
-    st.altair_chart(
-        drawn,
-        key=key,
-        on_select=on_click(entry, key),
-        alt=f"{entry.name}: {METRICS[metric]} of every plan",
-    )
+    chart_specs.draw(
+        entry.specs, f"sweep-{title}", (len(entry.rows), metric, chosen, scale, dark), make, key=key,
+        on_select=on_click(entry, key), alt=f"{entry.name}: {METRICS[metric]} of every plan",
+    )  # fmt: skip
 
 
 def sheet(

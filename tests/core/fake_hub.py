@@ -26,6 +26,7 @@ class FakeHub:
     gated: set[str] = field(default_factory=set)
     broken: int = 0
     cut: bool = False
+    branches: bool = False
     asked: list[str] = field(default_factory=list)
     endpoint: str = ""
 
@@ -47,7 +48,9 @@ class _Handler(BaseHTTPRequestHandler):
         elif parts[:2] == ["api", "models"]:
             self._api("/".join(parts[2:4]), parts[4:])
         else:
-            self._file("/".join(parts[:2]), parts[3], "/".join(parts[4:]))
+            # a space has a word before its name
+            end = 3 if parts[0] == "spaces" else 2
+            self._file("/".join(parts[:end]), parts[end + 1], "/".join(parts[end + 2 :]))
 
     do_HEAD = do_GET
 
@@ -64,10 +67,13 @@ class _Handler(BaseHTTPRequestHandler):
             self._send_json({"_id": "1", "id": name, "modelId": name, "sha": COMMIT, "siblings": siblings})
 
     def _file(self, name: str, revision: str, path: str) -> None:
+        if name not in self.hub.repositories:
+            return self._send(401, b"", {"X-Error-Code": "RepoNotFound", "X-Error-Message": "Repository not found"})
         file = self.hub.repositories[name] / path
+        known = (COMMIT, "main") if self.hub.branches else (COMMIT,)
         if name in self.hub.gated:
             self._send(403, b"", {"X-Error-Code": "GatedRepo", "X-Error-Message": "Access is restricted"})
-        elif revision != COMMIT or not file.is_file():
+        elif revision not in known or not file.is_file():
             self._send(404, b"", {"X-Error-Code": "EntryNotFound", "X-Error-Message": "Entry not found"})
         else:
             self._send(200, file.read_bytes(), {"X-Repo-Commit": COMMIT, "ETag": f'"{_etag(file)}"'})

@@ -12,7 +12,7 @@ import pytest
 import vl_convert
 from test_charts import TOKENS, lens_frame, spec
 
-from surgery_core import charts, lens_charts
+from surgery_core import charts, lens_charts, lens_line_charts
 from surgery_core.lens_metrics import METRICS
 
 OWN = [name for name, metric in METRICS.items() if not metric.between]
@@ -133,7 +133,7 @@ def test_the_difference_has_colours_on_both_sides_of_zero() -> None:
 
 @pytest.mark.parametrize("name", OWN)
 def test_lines_have_a_side_each_and_name_both_layers_where_they_differ(name: str) -> None:
-    chart = lens_charts.layer_lines(lines(), name)
+    chart = lens_line_charts.layer_lines(lines(), name)
     found = spec(chart)
     (drawn,) = found["layer"]
     lookup = drawn["encoding"]["x"]["axis"]["labelExpr"].rsplit(")", 1)[0].removeprefix("(")
@@ -143,7 +143,7 @@ def test_lines_have_a_side_each_and_name_both_layers_where_they_differ(name: str
 
 
 def test_a_band_lies_behind_the_line() -> None:
-    found = spec(lens_charts.layer_lines(lines(band=True), "kl"))
+    found = spec(lens_line_charts.layer_lines(lines(band=True), "kl"))
     band, line = found["layer"]
     assert (band["mark"]["type"], line["mark"]["type"]) == ("area", "line")
     assert (band["encoding"]["y"]["field"], band["encoding"]["y2"]["field"]) == ("low", "high")
@@ -151,7 +151,7 @@ def test_a_band_lies_behind_the_line() -> None:
 
 def test_the_quality_of_a_lens_is_logarithmic_and_by_the_layer_that_was_left() -> None:
     frame = pd.DataFrame({"layer": [0, 1], "logit_lens": [20.0, 1.0], "tuned_lens": [2.0, 0.0]})
-    chart = lens_charts.lens_quality(frame)
+    chart = lens_line_charts.lens_quality(frame)
     found = spec(chart)
     assert found["encoding"]["x"]["sort"] == ["input", "L0"]
     assert found["encoding"]["y"]["scale"]["type"] == "log"

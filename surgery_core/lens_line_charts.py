@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-from typing import cast
+from typing import Any, cast
 
 import altair as alt
 import numpy as np
 import pandas as pd
 
 from surgery_core.lens_charts import named
-from surgery_core.lens_metrics import METRICS
+from surgery_core.lens_metrics import METRICS, Metric
 
 SIDES = ("Before", "After")
 
@@ -25,30 +25,26 @@ def layer_lines(frame: pd.DataFrame, metric: str, *, title: str | None = None) -
         title: of the value axis; by default the statistic and its unit.
     """
     what = METRICS[metric]
-    low = what.floor if what.scale == "log" else None
+    log = what.scale == "log"
     names = [name for name in ("value", "low", "high") if name in frame]
-    data = frame.assign(**{name: frame[name].astype(float).clip(lower=low) for name in names})
-    scale = alt.Scale(type="log") if low is not None else alt.Scale(zero=what.zero)
-    axis = _decades(data[names]) if low is not None else alt.Axis(tickCount=5)
-    base = alt.Chart(data).encode(
-        x=alt.X("row:O", title=None, axis=_rows_axis(data)),
-        color=alt.Color(
-            "side:N",
-            title=None,
-            scale=alt.Scale(domain=["After", "Before"]),
-            legend=alt.Legend(orient="top", symbolOpacity=1),
-        ),
-    )
+    data = frame.assign(**{name: _above(frame[name], what) for name in names})
+    if log:
+        scale, axis = alt.Scale(type="log"), _decades(data[names])
+    else:
+        form: dict[str, Any] = {"format": ".0%"} if what.unit == "probability" else {}
+        scale, axis = alt.Scale(zero=what.zero), alt.Axis(tickCount=5, **form)
+    base = alt.Chart(data).encode(x=_rows_x(data), color=_sides(data))
     y = alt.Y("value:Q", title=title or named(what), scale=scale, axis=axis)
-    lines = base.mark_line(point=alt.OverlayMarkDef(size=36), strokeWidth=2).encode(
+    drawn = base.transform_filter("isValid(datum.value)")
+    lines = drawn.mark_line(point=alt.OverlayMarkDef(size=36), strokeWidth=2).encode(
         y=y,
         tooltip=[
             alt.Tooltip("side:N", title="Side"),
             alt.Tooltip("layer:N", title="After layer"),
-            alt.Tooltip("value:Q", title=what.title, format=".4~g"),
+            alt.Tooltip("value:Q", title=named(what), format=".4~g"),
         ],
     )
-    bands = [base.mark_area(opacity=0.18).encode(y=alt.Y("low:Q"), y2="high:Q")] if "low" in data else []
+    bands = [drawn.mark_area(opacity=0.18).encode(y=alt.Y("low:Q"), y2="high:Q")] if "low" in data else []
     return cast("alt.LayerChart", alt.layer(*bands, lines).properties(height=250))
 
 
@@ -91,7 +87,21 @@ def _decades(values: pd.DataFrame) -> alt.Axis:
     return alt.Axis(values=[10.0**power for power in powers], format="~g")
 
 
-def _rows_axis(frame: pd.DataFrame) -> alt.Axis:
+def _above(values: pd.Series[float], what: Metric) -> pd.Series[float]:
+    """Return values for an axis; a divergence of nothing, as at the output itself, has no place on a logarithmic one."""
+    values = values.astype(float)
+    return values.mask(values < what.floor) if what.scale == "log" else values
+
+
+def _sides(data: pd.DataFrame) -> Any:
+    """Return the colours of the sides; a single one has the theme's first colour and needs no legend."""
+    if data["side"].nunique() < 2:
+        return alt.Undefined
+    legend = alt.Legend(orient="top", symbolOpacity=1, values=list(SIDES))
+    return alt.Color("side:N", title=None, scale=alt.Scale(domain=["After", "Before"]), legend=legend)
+
+
+def _rows_x(frame: pd.DataFrame) -> alt.X:
     """Return an axis of rows, named by layer; where the sides differ, before's name above after's."""
     names: dict[int, list[str]] = {}
     for side in SIDES:
@@ -100,6 +110,10 @@ def _rows_axis(frame: pd.DataFrame) -> alt.Axis:
             if str(layer) not in known:
                 known.append(str(layer))
     lookup = json.dumps({str(row): labels if len(labels) > 1 else labels[0] for row, labels in names.items()})
-    return alt.Axis(
-        labelExpr=f"({lookup})[datum.value]", labelAngle=0, labelOverlap=True, grid=False, labelLineHeight=12
-    )
+    differ = any(len(labels) > 1 for labels in names.values())
+    axis = alt.Axis(
+        labelExpr=f"({lookup})[datum.value]", labelAngle=0, labelOverlap=True, grid=False, labelLineHeight=12,
+        titleFontWeight="normal",
+    )  # fmt: skip
+    title = "Layer (before surgery above, after it below)" if differ else None
+    return alt.X("row:O", title=title, axis=axis, scale=alt.Scale(domain=sorted(names)))

@@ -34,16 +34,20 @@ class StepGradients:
         self.model, self.head, self.dtype = model, Head(model), dtype
         self.unembed: Any = self.head.unembed
 
-    def read(self, batch: torch.Tensor, *, exactly: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return what enters each layer, `[n_layers, tokens, d_model]` in float32, and logits `[tokens, vocab]`.
+    def read(
+        self, batch: torch.Tensor, *, exactly: bool = False
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:  # fmt: skip
+        """Return the states `[n_layers, tokens, d_model]` that enter the layers, the last one, and the model's logits.
 
-        With `exactly` the model runs in its own number format, else its products are made in the fast one.
+        The state that leaves the last layer is `[tokens, d_model]`, the logits are `[tokens, vocab]`; states are in
+        float32. With `exactly` the model runs in its own number format, else its products are made in the fast one.
         """
         fast = self.dtype == torch.bfloat16 and not exactly
         with torch.autocast(batch.device.type, dtype=torch.bfloat16, enabled=fast):
             states, logits = residual_batch(self.model, batch)
         # tensors made in inference mode cannot take part in a graph; a clone outside of it can
-        return states[:-1].flatten(1, 2).clone().float(), logits.flatten(0, 1).clone()
+        flat = states.flatten(1, 2).clone().float()
+        return flat[:-1], flat[-1], logits.flatten(0, 1).clone()
 
     def losses(
         self, states: torch.Tensor, final: torch.Tensor, weights: torch.Tensor, biases: torch.Tensor

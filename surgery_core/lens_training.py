@@ -2,13 +2,16 @@
 
 Each translator minimises KL(final || lens), the divergence of what it reads from the model's own output (Belrose
 et al., arXiv 2303.08112, section 3). The layers' losses are independent, and only one layer's logits exist at a time.
-The paper trains with SGD and Nesterov momentum; Adam with the settings below gets there with a tenth of the tokens
-here (see `docs/log.md`). A part of the text is held out, and each translator is kept as it was when it read that part
-best, so that a training on little text, or one that was stopped, is never worse there than the logit lens.
+Translators start as the logit lens. Over the first steps sums are taken for a least-squares solution, from which
+gradient descent goes on where it is better (`lens_fit`). The paper trains with SGD and Nesterov momentum; from there
+on Adam does as well with a learning rate that needs no search (see `docs/log.md`). A part of the text is held out, and
+each translator is kept as it was when it read that part best, so that a training on little text, or one that was
+stopped, is never worse there than the logit lens.
 """
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -22,6 +25,7 @@ from torch import nn
 
 from surgery_core.anatomy import context_length, device_of
 from surgery_core.errors import SettingsError, TextError
+from surgery_core.lens_fit import TOKENS_A_COORDINATE, LeastSquares
 from surgery_core.lens_statistics import kl_divergence, log_probabilities
 from surgery_core.lens_trainer import StepGradients, fast_dtype
 from surgery_core.residual import residuals
@@ -38,6 +42,7 @@ class LensTraining:
         tokens_per_step: tokens of one step.
         window: tokens of one piece of text, at most the model's context.
         learning_rate: of Adam, falling linearly to 0.
+        fit: most of the steps that may go into the least-squares solution, as a share, 0 to 0.5; with 0 there is none.
         seed: of the order in which pieces of text come.
         held_out: share of the text that is not trained on but decides which state of a translator is kept, 0 to 0.5;
             with 0 the last state is kept.
@@ -51,6 +56,7 @@ class LensTraining:
     window: int = 256
     learning_rate: float = 2e-3
     seed: int = 0
+    fit: float = 0.125
     held_out: float = 0.1
     checks: int = 8
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
@@ -65,6 +71,8 @@ class LensTraining:
                 f"A step of {self.tokens_per_step} tokens in windows of {self.window} cannot be made; "
                 "a window needs at least 2 tokens and a step at least one window."
             )
+        if not 0 <= self.fit <= 0.5:
+            raise SettingsError(f"A share of {self.fit} of the steps cannot be fitted; give a share from 0 to 0.5.")
         if not 0 <= self.held_out <= 0.5 or self.checks < 1:
             raise SettingsError(
                 f"A share of {self.held_out} cannot be held out and read {self.checks} times; "
@@ -122,14 +130,16 @@ def train_lens(
     for step in range(1, settings.steps + 1):
         losses = trainer.step(next(windows), step)
         ending = step == settings.steps or (stop is not None and stop.is_set())
-        if ending or step % max(1, settings.steps // settings.checks) == 0:
+        if ending:
+            trainer.finish()
+        elif step % max(1, settings.steps // settings.checks) == 0:
             trainer.check()
         if on_progress is not None:
             left = (time.perf_counter() - began) / step * (settings.steps - step)
             on_progress(Progress(step, settings.steps, losses, left, trainer.best_losses()))
         if ending or (stop is not None and stop.is_set()):
             break
-    trainer.check()
+    trainer.finish()
     return trainer.translators()
 
 
@@ -167,7 +177,14 @@ class _Trainer:
         self.weights = start.weights.to(device).clone().requires_grad_()
         self.biases = start.biases.to(device).clone().requires_grad_()
         self.optimizer = torch.optim.Adam([self.weights, self.biases], lr=settings.learning_rate, betas=(0.9, 0.98))
-        self.held_out = None if held_out is None else self.gradients.read(held_out.to(device), exactly=True)
+        enough = math.ceil(TOKENS_A_COORDINATE * start.d_model / settings.tokens_per_step)
+        self.fitted = min(enough, int(settings.fit * settings.steps))
+        self.sums = LeastSquares(start.n_layers, start.d_model, device) if self.fitted else None
+        self.latest: tuple[torch.Tensor, torch.Tensor] | None = None
+        self.held_out: tuple[torch.Tensor, torch.Tensor] | None = None
+        if held_out is not None:
+            states, _, final = self.gradients.read(held_out.to(device), exactly=True)
+            self.held_out = (states, final)
         self.best = (self.weights.detach().clone(), self.biases.detach().clone())
         self.best_loss = torch.full((start.n_layers,), torch.inf, device=device)
         self.changed = True
@@ -175,13 +192,34 @@ class _Trainer:
 
     def step(self, batch: torch.Tensor, number: int) -> tuple[float, ...]:
         """Train on windows `[batch, seq]` and return the losses before the update."""
-        states, final = self.gradients.read(batch)
+        states, last, final = self.gradients.read(batch)
+        if self.sums is not None:
+            if number <= self.fitted:
+                self.sums.add(states, last)
+                self.latest = (states, final)
+                return tuple(self.gradients.losses(states, final, self.weights, self.biases).tolist())
+            self._adopt(self.sums, states, final)
         for group in self.optimizer.param_groups:
             group["lr"] = self.settings.learning_rate * (1 - (number - 1) / self.settings.steps)
         losses = self.gradients.backward(states, final, self.weights, self.biases)
         self.optimizer.step()
         self.changed = True
         return tuple(losses.tolist())
+
+    def _adopt(self, sums: LeastSquares, states: torch.Tensor, final: torch.Tensor) -> None:
+        """Go on from the least-squares solution of every layer for which it reads this step's text better."""
+        found = sums.solve()
+        with torch.no_grad():
+            before = self.gradients.losses(states, final, self.weights, self.biases)
+            better = self.gradients.losses(states, final, *found) < before
+            self.weights[better], self.biases[better] = found[0][better], found[1][better]
+        self.sums, self.latest, self.changed = None, None, True
+
+    def finish(self) -> None:
+        """Solve what was summed up where training ends before that, and keep what is best."""
+        if self.sums is not None and self.latest is not None:
+            self._adopt(self.sums, *self.latest)
+        self.check()
 
     def check(self) -> None:
         """Keep every translator that reads the held-out text better than it ever did."""

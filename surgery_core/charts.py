@@ -18,21 +18,26 @@ INK = {False: "#1d2528", True: "#e4eaec"}
 """Text colour on the page's background, by whether the theme is dark."""
 PAPER = {False: "#ffffff", True: "#12181b"}
 """The page's background, by whether the theme is dark."""
-TURN = {False: 0.62, True: 0.5}
-"""Probability at which the page's background reads better on a cell than its text colour, for the app's palette."""
-CELL = 52
-"""Width of a lens cell in pixels: room for a token of six letters."""
+WORDS = {False: ("#000000", "#ffffff"), True: ("#ffffff", "#000000")}
+"""Colours of a word in a cell near the start and near the end of a colour ramp, by whether the theme is dark."""
+TURN = {False: 0.69, True: 0.53}
+"""Share of the app's ramp of one hue from which the second of `WORDS` reads better."""
+CELL = 46
+"""Width of a lens cell in pixels: room for a token of six letters, and for two maps of seven on a small laptop."""
 
 
-def top_tokens(frame: pd.DataFrame, *, most: float = 1.0, dark: bool = False) -> alt.LayerChart:
+def top_tokens(
+    frame: pd.DataFrame, *, most: float = 1.0, dark: bool = False, side: str = "After"
+) -> alt.LayerChart:  # fmt: skip
     """Draw the most probable next tokens of one cell as bars.
 
     Args:
         frame: `rank` (1 is the most probable), `token`, `probability` (0 to 1).
         most: probability at the right end; the same for charts that stand side by side.
         dark: whether it is drawn on a dark page.
+        side: "After" or "Before", whose colour the bars have.
     """
-    data = frame.assign(label=frame["probability"].map("{:.1%}".format))
+    data = frame.assign(side=side, label=frame["probability"].map("{:.1%}".format))
     base = alt.Chart(data).encode(
         y=alt.Y(
             "rank:O",
@@ -40,15 +45,16 @@ def top_tokens(frame: pd.DataFrame, *, most: float = 1.0, dark: bool = False) ->
             axis=labels_axis(list(data["rank"]), [visible(token) for token in data["token"]], "Y"),
         ),
         # The bar that reaches the end needs room for its label.
-        x=alt.X("probability:Q", title=None, scale=alt.Scale(domain=[0, most * 1.15]), axis=None),
+        x=alt.X("probability:Q", title=None, scale=alt.Scale(domain=[0, most * 1.35]), axis=None),
         tooltip=[
             alt.Tooltip("token:N", title="Token"),
             alt.Tooltip("probability:Q", title="Probability", format=".3%"),
         ],
     )
-    bars = base.mark_bar(cornerRadiusEnd=2, height=13)
+    colour = alt.Color("side:N", scale=alt.Scale(domain=["After", "Before"]), legend=None)
+    bars = base.mark_bar(cornerRadiusEnd=2, height=13).encode(color=colour)
     labels = base.mark_text(align="left", dx=5, fontSize=11, color=INK[dark]).encode(text="label:N")
-    chart: alt.LayerChart = alt.layer(bars, labels).properties(height=alt.Step(21)).configure_view(strokeWidth=0)
+    chart: alt.LayerChart = alt.layer(bars, labels).properties(height=21 * len(data)).configure_view(strokeWidth=0)
     return chart
 
 
@@ -115,7 +121,7 @@ def labels_axis(values: list[int], labels: list[str], channel: str) -> alt.Axis:
     lookup = json.dumps({str(value): label for value, label in zip(values, labels, strict=True)})
     # ensure_ascii keeps the expression plain; a quote or backslash in a token stays inside its string.
     side = (
-        {"orient": "top", "labelAngle": 0, "labelLimit": CELL - 4, "labelFlush": False}
+        {"orient": "top", "labelAngle": 0, "labelLimit": CELL - 2, "labelFlush": False}
         if channel == "X"
         else {"labelLimit": 110}
     )

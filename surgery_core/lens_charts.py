@@ -186,6 +186,7 @@ def _together(maps: list[Any], sides: list[str], params: list[alt.Parameter], st
     chart.params = [
         alt.TopLevelSelectionParameter(name=param.name, select=param.select, views=views) for param in selects
     ]
+    chart = chart.properties(autosize="pad")
     done: Maps = chart.resolve_scale(x="independent", y="independent").configure_view(strokeWidth=0)
     return done
 

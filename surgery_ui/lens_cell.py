@@ -38,13 +38,15 @@ def _top_ten(sides: dict[str, Trajectory], chosen: Trajectory, row: int, positio
     )
     tops = {name: _top(other, chosen, row, position) for name, other in sides.items()}
     most = max(frame["probability"].max() for frame in tops.values() if frame is not None)
-    for column, (name, frame) in zip(st.columns(2), tops.items(), strict=False):
-        column.markdown(f"**{TITLES[name]}**")
+    for column, (name, frame) in zip(st.columns(len(tops)), tops.items(), strict=True):
+        if len(tops) > 1:
+            column.markdown(f"**{TITLES[name]}**")
         if frame is None:
             column.caption(f"{label} does not run here.")
         else:
             dark = bool(st.context.theme.type == "dark")
-            chart = charts.top_tokens(frame, most=float(most), dark=dark)
+            colour = TITLES[name] if len(tops) > 1 else "After"
+            chart = charts.top_tokens(frame, most=float(most), dark=dark, side=colour)
             column.altair_chart(chart, alt=f"Ten likeliest tokens {name} surgery", key=f"top-{name}")
 
 
@@ -84,10 +86,19 @@ def _values(read: Trajectory, name: str, position: int | None) -> pd.DataFrame:
 
 
 def _settled(sides: dict[str, Trajectory], position: int | None) -> str:
-    """Return in words from which layer on the prediction stays what it ends as."""
+    """Return in words the prediction depth: the row from which on the likeliest token stays what it ends as."""
     depths = {side: read.prediction_depth() for side, read in sides.items()}
     if position is None:
-        parts = [f"{depth.mean():.1f} of {len(sides[side].labels) - 1} {side}" for side, depth in depths.items()]
-        return f"Mean prediction depth, in layers: {', '.join(parts)}."
-    parts = [f"{present.plain(sides[side].labels[int(depth[position])])} {side}" for side, depth in depths.items()]
-    return f"The prediction stays what it ends as from {', '.join(parts)}."
+        rows = {side: len(read.labels) - 1 for side, read in sides.items()}
+        halves = any(label.endswith(" mid") for label in sides["before"].labels)
+        parts = [f"{depth.mean():.1f} of {rows[side]}{_when(sides, side)}" for side, depth in depths.items()]
+        return f"Mean prediction depth, in {'half layers' if halves else 'layers'}: {', '.join(parts)}."
+    parts = [
+        f"from {present.plain(sides[side].labels[int(depth[position])])} on{_when(sides, side)}"
+        for side, depth in depths.items()
+    ]
+    return f"Prediction depth: the likeliest token stays the same {', '.join(parts)}."
+
+
+def _when(sides: dict[str, Trajectory], side: str) -> str:
+    return f" {side} surgery" if len(sides) > 1 else ""

@@ -15,16 +15,19 @@ from surgery_ui.lens_jobs import LOGIT, TUNED, Reading
 
 NAMES = {LOGIT: "Logit lens", TUNED: "Tuned lens"}
 ABOUT = {
-    False: "Each cell decodes the residual stream after a layer (rows, last on top) at a token (columns) with the "
-    "model's own head.",
-    True: "Each cell decodes the residual stream after a layer (rows, last on top) at a token (columns) through a "
-    "translator trained for that layer (arXiv 2303.08112), then the model's own head.",
+    False: "Rows are layers, the last on top; columns are the tokens read. A cell has the token that would come next if "
+    "the model stopped there: its residual stream, decoded with the model's own head.",
+    True: "Rows are layers, the last on top; columns are the tokens read. A cell has the token that would come next if "
+    "the model stopped there: its residual stream, decoded by a translator trained for that layer (arXiv 2303.08112) "
+    "and then the model's own head.",
 }
 FOLLOW: dict[str, Follow] = {"Their layer": "layer", "Their position": "position"}
 FOLLOWED: dict[Follow, str] = {
     "layer": "After surgery each translator follows its layer, wherever that runs.",
     "position": "After surgery each translator stays at its position, whatever runs there.",
 }
+SIDE_BY_SIDE, STACKED, DIFFERENCE = "Side by side", "Stacked", "Difference"
+VIEWS = (SIDE_BY_SIDE, STACKED, DIFFERENCE)
 MID = (
     "“L3 mid” is the state inside L3, after its attention and before its MLP; a tuned lens has no translator of its "
     "own for it and takes that of what enters the layer."
@@ -38,17 +41,17 @@ class Choice:
     text: str
     reading: Reading
     metric: Metric
-    difference: bool = False
+    view: str = SIDE_BY_SIDE
+    said: str = ""
 
 
 def lens_controls(now: session.Experiment) -> Choice:
     """Show the controls above the maps and return what was chosen."""
-    reading = _lens(now)
     text = _text()
-    metric, picked, difference = _statistic(now)
-    st.caption(metric.meaning)
+    reading, said = _lens(now)
+    metric, picked, view = _statistic(now)
     start = _start(now, text)
-    return Choice(text, Reading(reading.lens, reading.follow, reading.sublayers, picked, start), metric, difference)
+    return Choice(text, Reading(reading.lens, reading.follow, reading.sublayers, picked, start), metric, view, said)
 
 
 def own_lenses(now: session.Experiment) -> dict[str, str]:
@@ -66,10 +69,13 @@ def segments(label: str, options: list[Any], key: str, **more: Any) -> Any:
     )
 
 
-def _lens(now: session.Experiment) -> Reading:
+def _lens(now: session.Experiment) -> tuple[Reading, str]:
+    """Show which lens reads and how; return that, and what it means in words."""
     own = own_lenses(now)
     names = {LOGIT: NAMES[LOGIT]} | ({TUNED: NAMES[TUNED]} if lens_jobs.has_lens(now.loaded) else {}) | own
     lens, follow = LOGIT, "Their layer"
+    if (wanted := st.session_state.pop("lens-wanted", None)) in names:
+        st.session_state["lens-kind"] = wanted
     with st.container(horizontal=True, gap="medium", vertical_alignment="bottom"):
         if len(names) > 1:
             lens = segments("Lens", list(names), "lens-kind", format_func=names.__getitem__)
@@ -80,8 +86,7 @@ def _lens(now: session.Experiment) -> Reading:
             "Inside layers too", key="lens-sublayers", persist_state="session", on_change=session.touch, help=MID
         )
     said = FOLLOWED[FOLLOW[follow]] if lens != LOGIT and not now.plan.is_identity else ""
-    st.caption(f"{ABOUT[lens != LOGIT]} {said}")
-    return Reading(lens, FOLLOW[follow], bool(sublayers))
+    return Reading(lens, FOLLOW[follow], bool(sublayers)), f"{ABOUT[lens != LOGIT]} {said}".strip()
 
 
 def _text() -> str:
@@ -89,15 +94,13 @@ def _text() -> str:
     state = st.session_state
     prompts = {prompt.title: prompt.text for prompt in bundled_prompts()}
     state["lens-pick"] = next((title for title, text in prompts.items() if text == state["lens"]), None)
-    st.pills("Text", list(prompts), key="lens-pick", on_change=_take_text, args=(prompts,))
-    st.text_area(
-        "Text to read",
-        key="lens",
-        height=68,
-        label_visibility="collapsed",
-        persist_state="session",
-        on_change=session.touch,
-    )
+    examples, field = st.columns([1, 3], gap="medium")
+    with examples:
+        st.selectbox(
+            "Examples", list(prompts), key="lens-pick", placeholder="Your own", on_change=_take_text, args=(prompts,)
+        )
+    with field:
+        st.text_area("Text to read", key="lens", height=68, persist_state="session", on_change=session.touch)
     return str(state["lens"])
 
 
@@ -107,19 +110,19 @@ def _take_text(prompts: dict[str, str]) -> None:
         st.session_state["lens"] = prompts[st.session_state["lens-pick"]]
 
 
-def _statistic(now: session.Experiment) -> tuple[Metric, str, bool]:
-    """Show what the colours say; return the statistic, the picked token and whether the difference is shown."""
+def _statistic(now: session.Experiment) -> tuple[Metric, str, str]:
+    """Show what the colours and lines say; return the statistic, the picked token and how the maps stand."""
     offered = [name for name, metric in METRICS.items() if not (metric.between and now.plan.is_identity)]
     if st.session_state.get("lens-metric") not in offered:
         st.session_state["lens-metric"] = offered[0]
-    picked, view = "", "Side by side"
+    picked, view = "", SIDE_BY_SIDE
     with st.container(horizontal=True, gap="medium", vertical_alignment="bottom"):
         name = st.selectbox(
-            "Colour",
+            "Statistic",
             offered,
             format_func=lambda name: METRICS[name].title,
             key="lens-metric",
-            width=260,
+            width=240,
             persist_state="session",
             on_change=session.touch,
         )
@@ -131,8 +134,8 @@ def _statistic(now: session.Experiment) -> tuple[Metric, str, bool]:
                 help="As the model writes it; a space before it is tried too.",
             )  # fmt: skip
         if not now.plan.is_identity and not metric.between:
-            view = segments("Show", ["Side by side", "Difference"], "lens-view")
-    return metric, str(picked), view == "Difference"
+            view = segments("Before and after", list(VIEWS), "lens-view")
+    return metric, str(picked), view
 
 
 def _start(now: session.Experiment, text: str) -> int:

@@ -22,6 +22,7 @@ from surgery_core.errors import LensError
 from surgery_core.lens import Follow, Lens, LogitLens, one_token, read_lens
 from surgery_core.lens_averages import lens_averages
 from surgery_core.lens_files import lens_beside, load_lens
+from surgery_core.lens_hub import fetch_lens
 from surgery_core.lens_pairs import distances
 from surgery_core.lens_training import LensTraining, lens_quality, train_lens
 from surgery_core.models import LoadedModel
@@ -33,6 +34,7 @@ from surgery_ui.cached import WORK, plan_key, view
 from surgery_ui.jobs import Job, Pool
 
 TRAINING = Pool(1, {"lens-training": 8}, "lenses", patience=1800.0)
+FETCHING = Pool(1, {"lens-fetch": 8}, "lens-hub", patience=120.0)
 LANE = "lens-training"
 LOGIT, TUNED = "logit", "tuned"
 MAX_LENSES = 32
@@ -135,6 +137,12 @@ def training_job(owner: str, loaded: LoadedModel, texts: tuple[Text, ...], setti
 
     key: tuple[Hashable, ...] = ("lens-training", loaded.info.key, uuid.uuid4().hex)
     return TRAINING.request(owner, LANE, key, work)
+
+
+def fetch_job(owner: str, name: str) -> Job[Translators]:
+    """Fetch a lens from the hub; each request asks anew, so that one can be tried again."""
+    key: tuple[Hashable, ...] = ("lens-fetch", name, uuid.uuid4().hex)
+    return FETCHING.request(owner, "lens-fetch", key, lambda job: load_lens(fetch_lens(name)))
 
 
 def lens_of(model: Any, loaded: LoadedModel, reading: Reading) -> Lens:

@@ -16,12 +16,14 @@ from surgery_core.trajectory import Trajectory
 from surgery_ui import lens_jobs, present, session
 from surgery_ui.jobs import Job
 from surgery_ui.lens_cell import show_cell
-from surgery_ui.lens_controls import Choice
+from surgery_ui.lens_controls import DIFFERENCE, STACKED, Choice
 
-SHOWN = {1: 16, 2: 8}
-"""Tokens that are shown at once, by the number of maps; a slider moves on through longer texts."""
-LABELS = 80
-"""Room in pixels for the names of the layers beside a map."""
+ROOM = 790
+"""Width in pixels that the maps may take: that of the page on a small laptop. A slider moves on through longer texts."""
+GAP = 22
+"""Pixels between two maps."""
+LEAST = 4
+"""Tokens that are always shown."""
 TITLES = {"before": "Before", "after": "After"}
 
 
@@ -67,21 +69,16 @@ class LensMap:
         first = sides["before"]
         if first.truncated:
             st.info(present.plain(first.note))
-        name, between = self._choice.metric.name, self._choice.metric.between
-        count = 1 if between or self._choice.difference else len(sides)
-        start = _window(len(first.tokens), SHOWN[count])
-        stop = start + SHOWN[count] - 1
-        if self._choice.difference:
-            frame = difference(first, sides["after"], name)
-            chart: Any = lens_charts.difference_map(frame[frame["position"].between(start, stop)], name, dark=dark())
-        else:
-            frames = {TITLES[side]: read.frame() for side, read in sides.items() if not between or side == "after"}
-            bounds = lens_charts.colour_bounds(pd.concat([frame[name] for frame in frames.values()]), name)
-            shown = {title: frame[frame["position"].between(start, stop)] for title, frame in frames.items()}
-            if len(sides) == 1:
-                shown = {"": shown["Before"]}
-            chart = lens_charts.lens_maps(shown, name, dark=dark(), bounds=bounds)
-        width = count * (LABELS + CELL * min(SHOWN[count], len(first.tokens))) + 30 * (count - 1)
+        metric, view = self._choice.metric, self._choice.view
+        stacked = view == STACKED
+        alone = metric.between or view == DIFFERENCE or len(sides) == 1
+        beside = 1 if alone or stacked else 2
+        labels = max(_label_width(read) for read in sides.values())
+        shown = min(len(first.tokens), max(LEAST, int((ROOM - GAP * (beside - 1)) / beside - labels) // CELL))
+        start = _window(len(first.tokens), shown)
+        st.caption(f"{self._choice.said} **Colour:** {present.plain(metric.meaning)}")
+        chart = self._chart(sides, start, start + shown - 1)
+        width = beside * (labels + CELL * shown) + GAP * (beside - 1)
         # On a narrow screen the maps scroll sideways in their grid, not the page.
         st.container(width=width).grid(1, min_column_width=width, wrap=False).altair_chart(
             chart,
@@ -92,12 +89,31 @@ class LensMap:
             alt="The likeliest next token after each layer at each token, before and after surgery",
         )
         _say_rows(sides, self._choice)
-        show_cell(sides, self._choice.metric, min(stop, len(first.tokens) - 1))
+        show_cell(sides, metric, start + shown - 1)
+
+    def _chart(self, sides: dict[str, Trajectory], start: int, stop: int) -> Any:
+        """Return the maps of a window of tokens."""
+        name, between = self._choice.metric.name, self._choice.metric.between
+        if self._choice.view == DIFFERENCE and not between and len(sides) > 1:
+            frame = difference(sides["before"], sides["after"], name)
+            return lens_charts.difference_map(frame[frame["position"].between(start, stop)], name, dark=dark())
+        frames = {TITLES[side]: read.frame() for side, read in sides.items() if not between or side == "after"}
+        bounds = lens_charts.map_bounds(pd.concat(list(frames.values())), name)
+        shown = {title: frame[frame["position"].between(start, stop)] for title, frame in frames.items()}
+        if len(sides) == 1:
+            shown = {"": shown["Before"]}
+        stacked = self._choice.view == STACKED
+        return lens_charts.lens_maps(shown, name, dark=dark(), bounds=bounds, stacked=stacked)
 
 
 def dark() -> bool:
     """Return whether the page is dark."""
     return bool(st.context.theme.type == "dark")
+
+
+def _label_width(read: Trajectory) -> int:
+    """Return the room in pixels for the names of layers beside a map."""
+    return 16 + round(6.3 * max(len(label) for label in read.labels))
 
 
 def _window(n_tokens: int, size: int) -> int:
@@ -106,8 +122,12 @@ def _window(n_tokens: int, size: int) -> int:
         return 0
     last = n_tokens - size
     st.session_state["lens-start"] = min(st.session_state.get("lens-start", 0), last)
-    label = f"First of {size} tokens shown, of {n_tokens}"
-    return int(st.slider(label, 0, last, key="lens-start", width=420, on_change=session.touch))
+    return int(
+        st.select_slider(
+            f"Tokens shown, of {n_tokens:,}", range(last + 1), format_func=lambda at: f"{at + 1:,} to {at + size:,}",
+            key="lens-start", width=420, on_change=session.touch,
+        )
+    )  # fmt: skip
 
 
 def _choose() -> None:
@@ -122,9 +142,10 @@ def _choose() -> None:
 def _say_rows(sides: dict[str, Trajectory], choice: Choice) -> None:
     if "after" not in sides:
         st.caption("Change the plan in the sidebar, and a second map shows the model after surgery.")
-    elif choice.difference or choice.metric.between:
-        log = ", as the logarithm of the ratio" if choice.difference and choice.metric.scale == "log" else ""
+    elif choice.view == DIFFERENCE or choice.metric.between:
         st.caption(
-            f"Each layer is compared with the same layer before surgery, wherever it runs now{log}; every run of a "
-            "repeated layer with that one, and a layer of another model with none."
+            "Each layer is compared with the same layer before surgery, wherever it runs now; every run of a repeated "
+            "layer with that one, and a layer of another model with none."
         )
+    elif choice.view != STACKED:
+        st.caption("Where the screen is too narrow, swipe the maps sideways or choose “Stacked”.")

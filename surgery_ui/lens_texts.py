@@ -21,7 +21,7 @@ class LensTexts:
 
     def __init__(self, now: session.Experiment, choice: Choice) -> None:
         section = st.expander(
-            "Over all texts", icon=":material/stacked_line_chart:", key="lens-texts", on_change="rerun"
+            "Averages over the texts", icon=":material/stacked_line_chart:", key="lens-texts", on_change="rerun"
         )
         self._choice, self._place = choice, section
         self._jobs: dict[str, Job[pd.DataFrame]] = {}
@@ -67,7 +67,8 @@ class LensTexts:
         lines = [
             spread(frame, name).rename(columns={"mean": "value"}).assign(side=side) for side, frame in frames.items()
         ]
-        depths = [f"{_depth(frame):.1f} {side.lower()}" for side, frame in frames.items()]
+        when = {side: f" {side.lower()} surgery" if len(frames) > 1 else "" for side in frames}
+        depths = [f"{_depth(frame):.1f}{when[side]}" for side, frame in frames.items()]
         count = frames["Before"]["text"].nunique()
         st.caption(
             f"Mean over the tokens of {count} texts; the band holds the middle 80% of the texts. "

@@ -1,4 +1,4 @@
-"""Train a tuned lens for the open model, open one from a file, download one, and see how good it is."""
+"""Train a tuned lens for the open model, and see how good the one that reads is."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ import pandas as pd
 import streamlit as st
 
 from surgery_core import lens_line_charts
-from surgery_core.errors import LensError, Stopped, SurgeryError
-from surgery_core.lens_archive import pack_lens, unpack_lens
+from surgery_core.errors import Stopped, SurgeryError
 from surgery_core.lens_training import LensTraining
 from surgery_core.text import Text, bundled_texts
 from surgery_core.tuned_lens import Translators
@@ -16,12 +15,13 @@ from surgery_ui.controls import show_problem
 from surgery_ui.jobs import Job
 from surgery_ui.lens_controls import NAMES, own_lenses
 from surgery_ui.lens_jobs import LOGIT, TUNED
+from surgery_ui.lens_open import keep, open_panel
+from surgery_ui.own_text import own_text_form
 from surgery_ui.sections import follow
 
 LENGTHS = {"Quick": 40, "Thorough": 120}
 """Steps of 1,024 tokens."""
-BUNDLED, OWN = "The bundled texts", "Your own text"
-MAX_FILE_MB = 64
+BUNDLED, OWN = "The bundled texts", "My own"
 
 
 def lens_panel(now: session.Experiment) -> None:
@@ -40,7 +40,7 @@ def lens_panel(now: session.Experiment) -> None:
             else:
                 _running(now.loaded.info.key)
         with files:
-            _files(now)
+            open_panel(now)
         if section.open:
             _quality(now)
 
@@ -51,17 +51,25 @@ def _job() -> Job[Translators] | None:
 
 
 def _form(now: session.Experiment) -> None:
-    own = session.own_text()
     st.caption(
         "A translator for each layer learns to say what the model says in the end. It is trained in the background, "
-        "for this session; go on working meanwhile. Add a text of your own on the Surgery page."
+        "for this session; go on working meanwhile."
     )
     with st.container(horizontal=True, gap="medium", vertical_alignment="bottom"):
-        source = st.selectbox("On", [BUNDLED, OWN] if own else [BUNDLED], key="lens-source", width=200)
-        length = st.segmented_control("Length", list(LENGTHS), key="lens-length", default="Quick", required=True)
-        st.button(
-            "Train a lens", type="primary", on_click=_start, args=(now, source == OWN, LENGTHS[length or "Quick"])
-        )
+        source = st.segmented_control("On", [BUNDLED, OWN], key="lens-source", default=BUNDLED, required=True)
+        length = st.segmented_control(
+            "Length", list(LENGTHS), key="lens-length", default="Quick", required=True,
+            help="40 or 120 steps of 1,024 tokens.",
+        )  # fmt: skip
+    missing = source == OWN and session.own_text() is None
+    if source == OWN:
+        own_text_form()
+    if missing:
+        st.info("There is no text of your own yet; paste or upload one above.")
+    st.button(
+        "Train a lens", type="primary", disabled=missing, on_click=_start,
+        args=(now, source == OWN, LENGTHS[length or "Quick"]),
+    )  # fmt: skip
     show_problem("lens-training")
 
 
@@ -93,6 +101,7 @@ def _running(key: tuple[str, ...]) -> None:
         st.progress(progress.step / progress.steps, text=f"Step {progress.step} of {progress.steps}, {left}")
     st.button("Stop and keep the best so far", on_click=job.stop.set, disabled=job.stop.is_set())
     if progress is not None:
+        st.caption("Loss by layer: KL to the output, of this lens and of the logit lens. Lower is better.")
         frame = _losses(job.pieces[0].losses, progress.losses)
         st.altair_chart(
             lens_line_charts.lens_quality(frame), alt="Loss by layer while the lens is trained", key="lens-losses"
@@ -110,62 +119,11 @@ def _take(job: Job[Translators]) -> None:
     st.session_state["lens-job"] = None
     try:
         steps = job.pieces[-1].step if job.pieces else 0
-        _keep(loaded, job.result, f"Trained, {steps} steps")
+        keep(loaded, job.result, f"Trained, {steps} steps")
     except Stopped:
         pass
     except SurgeryError as error:
         st.session_state["problems"]["lens-training"] = error
-
-
-def _keep(loaded: lens_jobs.LoadedModel, found: Translators, title: str) -> None:
-    """Keep a lens under a title of its own and read through it from now on."""
-    own = st.session_state.setdefault("own-lenses", {}).setdefault(loaded.info.key, {})
-    digest = lens_jobs.keep_lens(loaded, found)
-    taken = {name for key, name in own.items() if key != digest}
-    number = next(n for n in range(1, len(taken) + 2) if (title if n == 1 else f"{title} ({n})") not in taken)
-    own[digest] = title if number == 1 else f"{title} ({number})"
-    st.session_state["lens-kind"] = digest
-
-
-def _files(now: session.Experiment) -> None:
-    st.markdown("**Open one**")
-    st.file_uploader(
-        "A zip of config.json and params.safetensors or params.pt, as the tuned-lens library writes them",
-        ["zip"],
-        key="lens-file",
-        max_upload_size=MAX_FILE_MB,
-        on_change=_open_file,
-        args=(now,),
-    )
-    show_problem("lens-file")
-    kind = st.session_state.get("lens-kind", LOGIT)
-    if kind == LOGIT:
-        return
-    st.markdown("**Save the one that reads now**")
-    try:
-        found = lens_jobs.translators(now.loaded, kind)
-    except LensError as error:
-        st.error(present.plain(str(error)))
-        return
-    with st.container(horizontal=True):
-        name = f"{now.loaded.info.name.replace('/', '-')}-lens"
-        st.download_button("Download", lambda: pack_lens(found), f"{name}.zip", "application/zip", on_click="ignore")
-        st.download_button(
-            "For the tuned-lens library", lambda: pack_lens(found, pickled=True), f"{name}-pt.zip", "application/zip",
-            on_click="ignore", type="tertiary",
-        )  # fmt: skip
-
-
-def _open_file(now: session.Experiment) -> None:
-    """Open an uploaded lens; a bad file changes nothing."""
-    file = st.session_state["lens-file"]
-    if file is None:
-        return session.set_problem("lens-file", None)
-    try:
-        _keep(now.loaded, unpack_lens(file.getvalue()), file.name.removesuffix(".zip")[:24])
-    except SurgeryError as error:
-        return session.set_problem("lens-file", error)
-    session.set_problem("lens-file", None)
 
 
 def _quality(now: session.Experiment) -> None:
@@ -175,6 +133,7 @@ def _quality(now: session.Experiment) -> None:
         kind = TUNED
     if kind == LOGIT:
         return
+    st.divider()
     title = own_lenses(now).get(kind, NAMES.get(kind, "Lens"))
     st.markdown(f"**How good is it?** {present.plain(title)}, on the bundled texts")
     job = lens_jobs.quality_job(now.owner, now.loaded, bundled_texts(), kind)
@@ -187,7 +146,7 @@ def _quality(now: session.Experiment) -> None:
     sums = job.result[["logit_lens", "tuned_lens"]].sum()
     st.caption(
         f"KL to the output, summed over the layers: {sums['tuned_lens']:.2f} nats a token; "
-        f"the logit lens {sums['logit_lens']:.2f}. Lower is better."
+        f"the logit lens {sums['logit_lens']:.2f}. Lower is better. At the last layer both are the output itself."
     )
     st.altair_chart(
         lens_line_charts.lens_quality(job.result), alt="KL of both lenses to the output by layer", key="lens-quality"

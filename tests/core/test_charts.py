@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from surgery_core import charts
+from surgery_core import charts, lens_charts
 
 ROOT = Path(__file__).resolve().parents[2]
 TOKENS = ["Once", " upon", ' "a\\', "\n"]
@@ -54,6 +54,8 @@ def test_top_tokens_are_bars_with_their_percentages() -> None:
     low, high = found["layer"][0]["encoding"]["x"]["scale"]["domain"]
     assert low == 0
     assert high > 0.5
+    assert {row["side"] for row in rows_of(found)} == {"After"}
+    assert {row["side"] for row in rows_of(spec(charts.top_tokens(frame, side="Before")))} == {"Before"}
 
 
 def test_layer_losses_are_means_of_minus_log_probability() -> None:
@@ -95,14 +97,14 @@ def test_words_in_the_cells_of_the_apps_palette_have_contrast() -> None:
     """Checked against the colours that the app gives the scale, by the contrast ratio of WCAG 2."""
     config = tomllib.loads((ROOT / ".streamlit" / "config.toml").read_text(encoding="utf-8"))["theme"]
     for dark, name in ((False, "light"), (True, "dark")):
+        words = [luminance(colour) for colour in charts.WORDS[dark]]
         ramp = [luminance(colour) for colour in config[name]["chartSequentialColors"]]
-        worst = min(
-            contrast(
-                shade(ramp, p / 100), luminance((charts.PAPER if p / 100 > charts.TURN[dark] else charts.INK)[dark])
-            )
-            for p in range(101)
-        )
-        assert worst >= 3.5
+        turn = charts.TURN[dark]
+        assert min(contrast(shade(ramp, p / 100), words[p / 100 > turn]) for p in range(101)) >= 4.5
+        both = [luminance(colour) for colour in config[name]["chartDivergingColors"]]
+        for sign, turn in zip((-1, 1), lens_charts.TURNS[dark], strict=True):
+            found = [contrast(shade(both, 0.5 + sign * p / 200), words[p / 100 > turn]) for p in range(101)]
+            assert min(found) >= 4.4
         assert config[name]["textColor"] == charts.INK[dark]
         assert config[name]["backgroundColor"] == charts.PAPER[dark]
 

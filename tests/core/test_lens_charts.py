@@ -64,7 +64,7 @@ def test_a_map_has_a_cell_for_each_layer_and_token(dark: bool) -> None:
     assert words["encoding"]["text"]["field"] == "word"
     assert [row["word"] for row in data_of(found)[:4]] == ["Once", "upon", '"a\\', "↵"]
     ink = words["encoding"]["color"]
-    assert (ink["condition"]["value"], ink["value"]) == (charts.PAPER[dark], charts.INK[dark])
+    assert (ink["condition"]["value"], ink["value"]) == charts.WORDS[dark][::-1]
 
 
 @pytest.mark.parametrize("name", METRICS)
@@ -72,7 +72,8 @@ def test_every_statistic_can_be_the_colour_and_its_legend_has_the_unit(name: str
     chart = lens_charts.lens_maps({"Before": cells(), "After": cells(("input", "L2"))}, name)
     found = spec(chart)
     colour = layers_of(found)[0]["encoding"]["color"]["condition"]
-    assert colour["legend"]["title"] == METRICS[name].unit
+    assert colour["legend"]["title"] == lens_charts.named(METRICS[name])
+    assert METRICS[name].unit in colour["legend"]["title"].lower()
     assert colour["scale"].get("type", "linear") == METRICS[name].scale
     assert all(0 <= row["share"] <= 1 for at in (0, 1) for row in data_of(found, at))
     assert "<svg" in vl_convert.vegalite_to_svg(chart.to_json())
@@ -80,7 +81,7 @@ def test_every_statistic_can_be_the_colour_and_its_legend_has_the_unit(name: str
 
 def test_probability_is_linear_and_kl_and_rank_are_logarithmic() -> None:
     assert lens_charts.colour_bounds(pd.Series([0.1]), "probability") == (0.0, 1.0)
-    assert lens_charts.colour_bounds(pd.Series([0.1]), "js") == (0.0, math.log(2))
+    assert lens_charts.colour_bounds(pd.Series([0.1]), "js") == (0.0, 0.1)
     assert lens_charts.colour_bounds(pd.Series([5.0, np.inf, np.nan]), "kl") == (1e-3, 5.0)
     assert lens_charts.colour_bounds(pd.Series([3.0]), "rank") == (1.0, 10.0)
     assert lens_charts.colour_bounds(pd.Series([-4.0, -1.0]), "picked") == (-4.0, 0.0)
@@ -90,7 +91,8 @@ def test_probability_is_linear_and_kl_and_rank_are_logarithmic() -> None:
 
 
 def test_both_maps_share_the_colours_and_the_pointer() -> None:
-    found = spec(lens_charts.lens_maps({"Before": cells(), "After": cells(("input", "L2", "L0"))}, "entropy"))
+    sides = {"Before": cells(), "After": cells(("input", "L2", "L0"))}
+    found = spec(lens_charts.lens_maps(sides, "entropy"))
     views = [drawn["layer"][0]["name"] for drawn in found["hconcat"]]
     hover, click = found["params"]
     assert hover["views"] == click["views"] == views
@@ -100,6 +102,35 @@ def test_both_maps_share_the_colours_and_the_pointer() -> None:
     assert domains[0] == domains[1]
     assert [drawn["title"] for drawn in found["hconcat"]] == ["Before", "After"]
     assert layers_of(found, 1)[0]["encoding"]["y"]["sort"] == ["L0", "L2", "input"]
+
+
+def test_maps_can_stand_one_below_the_other() -> None:
+    sides = {"Before": cells(), "After": cells(("input", "L2"))}
+    chart = lens_charts.lens_maps(sides, stacked=True)
+    found = spec(chart)
+    assert [drawn["title"] for drawn in found["vconcat"]] == ["Before", "After"]
+    assert found["params"][0]["views"] == [drawn["layer"][0]["name"] for drawn in found["vconcat"]]
+    assert "<svg" in vl_convert.vegalite_to_svg(chart.to_json())
+
+
+def test_the_bare_input_does_not_flatten_the_layers_and_the_legend_says_what_lies_beyond() -> None:
+    frame = cells().assign(cross_entropy=[40.0] * 4 + [1.0, 2.0, 3.0, 4.0] * 2)
+    assert lens_charts.map_bounds(frame, "cross_entropy") == (0.0, 4.0)
+    chart = lens_charts.lens_maps({"": frame}, "cross_entropy")
+    legend = layers_of(spec(chart))[0]["encoding"]["color"]["condition"]["legend"]
+    assert legend["values"] == [0, 2, 4]
+    assert 'datum.value === 4.0 ? "\\u2265 "' in legend["labelExpr"]
+    assert "≥ 4" in vl_convert.vegalite_to_svg(chart.to_json())
+    assert lens_charts.map_bounds(frame.assign(kl=[40.0] * 4 + [1.0] * 8), "kl") == (1e-3, 40.0)
+
+
+@pytest.mark.parametrize(
+    ("metric", "value", "said"), [("kl", math.log(3), "× 3"), ("rank", -math.log(8), "÷ 8"), ("kl", 0.0, "the same"),
+                                  ("entropy", -0.25, "-0.25"), ("entropy", math.nan, "–")]
+)  # fmt: skip
+def test_a_cells_change_is_a_ratio_where_the_statistic_is_logarithmic(metric: str, value: float, said: str) -> None:
+    frame = changes().assign(difference=value)
+    assert {row["said"] for row in data_of(spec(lens_charts.difference_map(frame, metric)))} == {said}
 
 
 def test_a_map_that_cannot_be_clicked_still_has_the_pointer() -> None:
@@ -118,8 +149,8 @@ def test_the_difference_has_colours_on_both_sides_of_zero() -> None:
     chart = lens_charts.difference_map(changes(), "kl")
     found = spec(chart)
     colour = layers_of(found)[0]["encoding"]["color"]["condition"]
-    assert colour["scale"] == {"domain": [-2, 2], "domainMid": 0}
-    assert "log of the ratio" in colour["legend"]["title"]
+    assert colour["scale"] == {"domain": [-2, 2], "domainMid": 0, "interpolate": "rgb"}
+    assert colour["legend"]["title"] == "KL to the output, after ÷ before"
     assert (
         "nats"
         in spec(lens_charts.difference_map(changes(), "entropy"))["hconcat"][0]["layer"][0]["encoding"]["color"][
@@ -140,6 +171,17 @@ def test_lines_have_a_side_each_and_name_both_layers_where_they_differ(name: str
     assert json.loads(lookup) == {"0": "input", "1": ["L0", "L1"], "2": "L1"}
     assert drawn["encoding"]["y"]["scale"].get("type", "linear") == METRICS[name].scale
     assert "<svg" in vl_convert.vegalite_to_svg(chart.to_json())
+
+
+def test_one_side_needs_no_legend_and_an_output_compared_with_itself_no_point() -> None:
+    frame = lines()
+    alone = spec(lens_line_charts.layer_lines(frame[frame["side"] == "Before"], "entropy"))["layer"][0]
+    assert "color" not in alone["encoding"]
+    chart = lens_line_charts.layer_lines(frame.assign(value=[2.0, 1.0, 0.0, 2.0, 0.0]), "kl")
+    found = spec(chart)
+    assert [row["value"] for row in next(iter(found["datasets"].values()))] == [2.0, 1.0, None, 2.0, None]
+    assert found["layer"][0]["encoding"]["x"]["scale"]["domain"] == [0, 1, 2]
+    assert vl_convert.vegalite_to_svg(chart.to_json()).count('aria-roledescription="point"') == 3
 
 
 def test_a_band_lies_behind_the_line() -> None:

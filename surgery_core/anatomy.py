@@ -5,6 +5,7 @@ Parts are found by structure, with the names that architectures share as a tie-b
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,7 @@ import torch
 from torch import nn
 
 from surgery_core.errors import AnatomyError
+from surgery_core.halves import halves_of
 
 DEPTH_KEYS = (
     "num_hidden_layers",
@@ -26,10 +28,7 @@ DEPTH_KEYS = (
 
 _WIDTH_KEYS = ("hidden_size", "n_embd", "d_model", "dim", "word_embed_proj_dim")
 _CONTEXT_KEYS = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "seq_length")
-_ATTENTION_NAMES = ("self_attn", "attn", "self_attention", "attention", "mixer", "linear_attn", "temporal_block")
-_MLP_NAMES = ("mlp", "feed_forward", "ffn", "block_sparse_moe", "moe", "mlp_block", "fc2")
-_ATTENTION_CLASSES = ("attention", "attn", "mixer")
-_MLP_CLASSES = ("mlp", "feedforward", "ffn", "moe", "experts")
+_NOT_FINAL = re.compile("emb|per_layer")
 
 
 @dataclass(frozen=True)
@@ -46,8 +45,9 @@ class Anatomy:
         final_norm_path: its dotted path, or None.
         embed: the token embedding.
         unembed: the module that maps the normed residual stream to logits, or None.
-        attention_path: path of the attention (or other token mixer) in a layer, or None.
-        mlp_path: path in a layer of the module whose output is the MLP's contribution, or None.
+        attention_path: path of the attention (or other token mixer) in the first layer, or None.
+        mlp_path: path in the first layer of the module whose output is the MLP's contribution, or None. Layers can
+            differ; `halves_of` has those of any layer, also where there are several of a kind.
         context_length: most tokens that the model reads at once, or None where it states none.
         vocab_size: number of logits.
     """
@@ -124,7 +124,8 @@ def find_layers(model: nn.Module) -> tuple[str, nn.ModuleList]:
 def find_final_norm(model: nn.Module) -> tuple[str, nn.Module] | None:
     """Return the path and module of the norm between the last layer and the unembedding, or None.
 
-    It is the normalisation beside the layer list that is not the embeddings' own.
+    It is the normalisation beside the layer list that is not the embeddings' own (LFM2 calls its last one
+    `embedding_norm`) nor that of inputs which each layer gets (Gemma 3n).
     """
     path = find_layers(model)[0]
     owner_path = path.rpartition(".")[0]
@@ -132,7 +133,7 @@ def find_final_norm(model: nn.Module) -> tuple[str, nn.Module] | None:
     norms = [
         (name, child)
         for name, child in owner.named_children()
-        if "norm" in type(child).__name__.lower() and "emb" not in name.lower()
+        if "norm" in type(child).__name__.lower() and (name == "embedding_norm" or not _NOT_FINAL.search(name.lower()))
     ]
     if not norms:
         return None
@@ -141,11 +142,9 @@ def find_final_norm(model: nn.Module) -> tuple[str, nn.Module] | None:
 
 
 def find_halves(layer: nn.Module) -> tuple[str | None, str | None]:
-    """Return the names of the attention (or other token mixer) and the MLP inside a layer, None where not found."""
-    children = dict(layer.named_children())
-    attention = _pick(children, _ATTENTION_NAMES, _ATTENTION_CLASSES)
-    rest = {name: child for name, child in children.items() if name != attention}
-    return attention, _pick(rest, _MLP_NAMES, _MLP_CLASSES)
+    """Return the paths of the attention (or other token mixer) and the MLP inside a layer, None where not found."""
+    halves = halves_of(layer)
+    return halves.mixer, halves.mlp[0] if halves.mlp else None
 
 
 def text_config(model: nn.Module) -> Any:
@@ -200,16 +199,6 @@ def _outer_lists(module: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.
             yield path, child
         else:
             yield from _outer_lists(child, path)
-
-
-def _pick(children: dict[str, nn.Module], names: tuple[str, ...], classes: tuple[str, ...]) -> str | None:
-    for name in names:
-        if isinstance(children.get(name), nn.Module):
-            return name
-    for name, child in children.items():
-        if any(word in type(child).__name__.lower() for word in classes):
-            return name
-    return None
 
 
 def _spoken(depths: set[int]) -> str:

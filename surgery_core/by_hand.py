@@ -18,11 +18,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from surgery_core.anatomy import find_halves, find_layers
+from surgery_core.anatomy import find_layers
 from surgery_core.errors import RefusedPlanError
+from surgery_core.halves import halves_of
 from surgery_core.material import Material
 from surgery_core.plan import Layer, LayerPlan
 from surgery_core.slots import Silenced, hidden_input, hidden_of, with_hidden
+from surgery_core.streams import stream_of
 from surgery_core.view import operate
 
 
@@ -76,6 +78,31 @@ class ByHand:
         """Return how many layers of the plan should run; some run only on an image or the like, never on text."""
         return sum(layer.donor is not None or layer.index in self.calls for slot in plan for layer in slot.layers)
 
+    def passes_on(self, index: int) -> bool:
+        """Whether a layer without both of its halves passes each token's state on, and only that token's.
+
+        That is so if its attention and MLP were found, none was missed that looks at other tokens, and taking them
+        away leaves the residual stream.
+        """
+        if index not in self.calls:
+            return True
+        layer, stream = self.layers[index], stream_of(self.model)
+        if stream.seq_axis is None:
+            return False
+        hidden = hidden_input(*self.calls[index])
+        first = torch.zeros(hidden.shape[stream.seq_axis], dtype=torch.bool, device=hidden.device)
+        first[0] = True
+        where = first.reshape([-1 if axis == stream.seq_axis else 1 for axis in range(hidden.dim())])
+        with torch.inference_mode(), _silenced(layer, *halves_of(layer).attention, *halves_of(layer).mlp):
+            before, after = (
+                hidden_of(layer(*args, **kwargs))
+                for args, kwargs in (
+                    self._call(index, state, {}) for state in (hidden, hidden.where(~where, hidden.roll(1, -1)))
+                )
+            )
+        changed = (before != after).movedim(stream.seq_axis, 0).flatten(1).any(1)
+        return torch.equal(changed, first)
+
     def _record_call(self, index: int, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self.calls[index] = (args, dict(kwargs))
 
@@ -95,7 +122,8 @@ class ByHand:
     ) -> tuple[torch.Tensor, dict[int | str, Any]]:
         """Return what a layer adds to `hidden`, and what it hands on besides."""
         if spec.mean and self.material.means is not None:
-            return spec.scale * self.material.means.vectors[spec.index].expand_as(hidden), extras
+            mean = stream_of(self.model).added(self.material.means.vectors[spec.index])
+            return spec.scale * mean.expand_as(hidden), extras
         if spec.donor is not None:
             return self._donor(spec.donor)._contribution(replace(spec, donor=None), hidden, extras)
         if spec.index not in self.calls:
@@ -181,13 +209,18 @@ def _without(layer: nn.Module, spec: Layer) -> Iterator[None]:
     if spec.part == "both":
         yield
         return
-    attention, mlp = find_halves(layer)
-    half = layer.get_submodule(str(mlp if spec.part == "attn" else attention))
-    handle = half.register_forward_hook(_nothing, with_kwargs=True)
-    try:
+    halves = halves_of(layer)
+    with _silenced(layer, *(halves.mlp if spec.part == "attn" else halves.attention)):
         yield
-    finally:
-        handle.remove()
+
+
+@contextmanager
+def _silenced(layer: nn.Module, *paths: str) -> Iterator[None]:
+    with ExitStack() as stack:
+        for path in paths:
+            hook = layer.get_submodule(path).register_forward_hook(_nothing, with_kwargs=True)
+            stack.callback(hook.remove)
+        yield
 
 
 def _nothing(module: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from surgery_core.anatomy import find_layers, width_of
+from surgery_core.anatomy import find_layers
 from surgery_core.slots import become
 from surgery_core.tail import CHUNK_ELEMENTS, Tail
 
@@ -203,7 +203,7 @@ class Head:
         become(head, Passing)
         # a last layer's output has about this size; a soft cap or a scale shows at any
         generator = torch.Generator().manual_seed(0)
-        probe = 8 * torch.randn((1, 4, width_of(model)), generator=generator)
+        probe = 8 * torch.randn((1, 4, norm.width), generator=generator)
         probe = probe.to(self.unembed.weight.device, next(find_layers(model)[1].parameters()).dtype)
         with torch.inference_mode():
             normed = norm.logits(probe)[0]

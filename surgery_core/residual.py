@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import nn
 
 from surgery_core.anatomy import find_layers
+from surgery_core.errors import AnatomyError
 from surgery_core.plan import LayerPlan, Slot
-from surgery_core.slots import hidden_input, hidden_of
+from surgery_core.streams import Stream, stream_of, with_layers
 from surgery_core.sublayers import halfway
-from surgery_core.tail import with_layers
 from surgery_core.view import operate, operate_part, plan_of
 
 INPUT = "input"
@@ -42,7 +43,8 @@ class Residuals:
 
     Attributes:
         points: where it was read: the input, then every slot.
-        states: `[rows, seq, d_model]`, a row a point.
+        states: `[rows, seq, width]`, a row a point; the width is d_model, or that of all streams one after the other
+            where layers hand on several.
         logits: `[seq, vocab]`, the model's own.
     """
 
@@ -68,7 +70,8 @@ def residuals(model: nn.Module, input_ids: torch.Tensor, *, sublayers: bool = Fa
         sublayers: whether to read after each layer's attention too.
 
     Raises:
-        AnatomyError: when `sublayers` is asked of layers that have no point after their attention.
+        AnatomyError: when `sublayers` is asked of layers that have no point after their attention, or when states have
+            no place for each token.
     """
     path, layers = find_layers(model)
     points = points_of(plan_of(model), sublayers)
@@ -76,15 +79,17 @@ def residuals(model: nn.Module, input_ids: torch.Tensor, *, sublayers: bool = Fa
         with torch.inference_mode():
             logits = model(input_ids=input_ids, use_cache=False).logits[0]
         return Residuals(points, _entering(model, input_ids)[None], logits)
+    if sublayers:
+        _check_one_stream(model)
     view = operate(model, LayerPlan.identity(len(layers)))
-    seen: list[torch.Tensor] = []
-    _record(view.get_submodule(path), seen)
+    seen = _Recorder(view.get_submodule(path), stream_of(model))
     places = _places(plan_of(model))
     wanted = [places[point.slot] - 1 for point in points if point.mid]
     middles = halfway(model, view.get_submodule(path), wanted) if sublayers else {}
     with torch.inference_mode():
         logits = view(input_ids=input_ids, use_cache=False).logits[0]
-    rows = [middles[places[point.slot] - 1] if point.mid else seen[places[point.slot]] for point in points]
+    states = [state[0] for state in seen.states()]
+    rows = [middles[places[point.slot] - 1] if point.mid else states[places[point.slot]] for point in points]
     return Residuals(points, torch.stack(rows), logits)
 
 
@@ -92,15 +97,14 @@ def residual_batch(model: nn.Module, input_ids: torch.Tensor) -> tuple[torch.Ten
     """Run the model on several texts `[batch, seq]` at once; return what enters and leaves its layers, and the logits.
 
     Returns:
-        States `[n_layers + 1, batch, seq, d_model]` and logits `[batch, seq, vocab]`.
+        States `[n_layers + 1, batch, seq, width]` and logits `[batch, seq, vocab]`.
     """
     path, layers = find_layers(model)
     view = operate(model, LayerPlan.identity(len(layers)))
-    seen: list[torch.Tensor] = []
-    _record(view.get_submodule(path), seen, whole=True)
+    seen = _Recorder(view.get_submodule(path), stream_of(model))
     with torch.inference_mode():
         logits = view(input_ids=input_ids, use_cache=False).logits
-    return torch.stack(seen), logits
+    return torch.stack(seen.states()), logits
 
 
 def points_of(plan: LayerPlan, sublayers: bool = False) -> tuple[Point, ...]:
@@ -135,18 +139,38 @@ def slot_labels(plan: LayerPlan) -> list[str]:
     return labels
 
 
-def _record(layers: Any, seen: list[torch.Tensor], *, whole: bool = False) -> None:
-    """Put what enters the first layer and what leaves each into `seen`; the batch's first text, or the whole batch."""
+class _Recorder:
+    """Keeps what enters the first of some layers and what leaves each, `[batch, seq, width]`."""
 
-    def keep(hidden: torch.Tensor) -> None:
-        seen.append(hidden.detach() if whole else hidden[0].detach())
+    def __init__(self, layers: Any, stream: Stream) -> None:
+        self.stream, self.n_layers = stream, len(layers)
+        self.left: dict[int, torch.Tensor] = {}
+        for number, layer in enumerate(layers):
+            layer.register_forward_pre_hook(self._enter, with_kwargs=True)
+            layer.register_forward_hook(partial(self._leave, number))
 
-    def entering(module: Any, args: Any, kwargs: Any) -> None:
-        keep(hidden_input(args, kwargs))
+    def states(self) -> list[torch.Tensor]:
+        """Return what entered, and what left each layer; one that did not run (for lack of an image) passes it on."""
+        found = [self.left[-1]]
+        for number in range(self.n_layers):
+            found.append(self.left.get(number, found[-1]))
+        return found
 
-    layers[0].register_forward_pre_hook(entering, with_kwargs=True)
-    for layer in layers:
-        layer.register_forward_hook(lambda module, args, output: keep(hidden_of(output)))
+    def _enter(self, module: Any, args: Any, kwargs: Any) -> None:
+        if -1 not in self.left:
+            self.left[-1] = self.stream.entering(args, kwargs).detach()
+
+    def _leave(self, number: int, module: Any, args: Any, output: Any) -> None:
+        self.left[number] = self.stream.leaving(output).detach()
+
+
+def _check_one_stream(model: nn.Module) -> None:
+    """Refuse to read inside layers whose states are not `[batch, seq, d_model]`."""
+    if not stream_of(model).is_plain:
+        raise AnatomyError(
+            f"Layers of a {type(model).__name__} do not hand on one vector a token, so no point inside them can be read; "
+            "read after whole layers."
+        )
 
 
 def _places(plan: LayerPlan) -> dict[int, int]:
@@ -158,12 +182,11 @@ def _places(plan: LayerPlan) -> dict[int, int]:
 
 
 def _entering(model: nn.Module, input_ids: torch.Tensor) -> torch.Tensor:
-    """Return what would enter the first layer, `[seq, d_model]`, of a view that has none."""
+    """Return what would enter the first layer, `[seq, width]`, of a view that has none."""
     base = with_layers(model)
     path = find_layers(base)[0]
     view = operate_part(base, 0)
-    seen: list[torch.Tensor] = []
-    _record(view.get_submodule(path), seen)
+    seen = _Recorder(view.get_submodule(path), stream_of(base))
     with torch.inference_mode():
         view(input_ids=input_ids, use_cache=False)
-    return seen[0]
+    return seen.states()[0][0]

@@ -16,8 +16,8 @@ from typing import Any, cast
 import torch
 from torch import nn
 
-from surgery_core.anatomy import find_halves
 from surgery_core.errors import RefusedPlanError
+from surgery_core.halves import halves_of
 from surgery_core.plan import Layer, LayerPlan
 
 INDEX_NAMES = ("layer_idx", "layer_id", "layer_number", "layer_index", "block_idx")
@@ -52,14 +52,20 @@ class Silenced:
 
 
 class Averaged:
-    """A layer replaced by its mean contribution `_surgery_mean` `[d_model]`; nothing of it runs."""
+    """A layer replaced by its mean contribution `_surgery_mean` `[d_model]`.
+
+    Nothing of it runs, unless layers of the model return a state that its cache is filled from (xLSTM).
+    """
 
     _surgery_mean: torch.Tensor
     _surgery_extras: int | None
+    _surgery_runs: bool = False
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Return `hidden_states` `[batch, seq, d_model]` plus the mean, in the form of the layer's own output."""
         hidden = hidden_input(args, kwargs) + self._surgery_mean
+        if self._surgery_runs:
+            return with_hidden(super().forward(*args, **kwargs), hidden)  # type: ignore[misc]
         return hidden if self._surgery_extras is None else (hidden, *[None] * self._surgery_extras)
 
 
@@ -286,15 +292,14 @@ def _like(output: Any, values: tuple[Any, ...]) -> Any:
 
 
 def _silence(layer: nn.Module, spec: Layer) -> None:
-    attention, mlp = find_halves(layer)
-    name = mlp if spec.part == "attn" else attention
-    if attention is None or mlp is None or name is None:
+    halves = halves_of(layer)
+    if not halves.both:
         raise RefusedPlanError(
             f"Layer {spec.index} has no separate attention and MLP, so .{spec.part} has no meaning for it; "
             "delete the layer or keep it whole."
         )
-    half: Any = layer.get_submodule(name)
-    become(half, Silenced)
+    for path in halves.mlp if spec.part == "attn" else halves.attention:
+        become(layer.get_submodule(path), Silenced)
 
 
 def _residual_argument(cls: type, args: tuple[Any, ...], kwargs: dict[str, Any]) -> torch.Tensor | None:

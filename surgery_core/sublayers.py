@@ -13,8 +13,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from surgery_core.anatomy import device_of, find_halves, find_layers
+from surgery_core.anatomy import device_of, find_layers
 from surgery_core.errors import AnatomyError
+from surgery_core.halves import halves_of
 from surgery_core.plan import LayerPlan
 from surgery_core.slots import Silenced, become, hidden_of
 from surgery_core.view import operate
@@ -58,10 +59,16 @@ def check_halfway(model: nn.Module, wanted: Iterable[int]) -> None:
     wanted = list(wanted)
     layers = find_layers(model)[1]
     for number in wanted:
-        if None in find_halves(layers[number]):
+        halves = halves_of(layers[number])
+        if not halves.both:
             raise AnatomyError(
                 f"{type(layers[number]).__name__} has no separate attention and MLP, so there is no point between them; "
                 "read after whole layers."
+            )
+        if any(path[-1].isdigit() for path in halves.attention):
+            raise AnatomyError(
+                f"{type(layers[number]).__name__} runs several attentions and MLPs in turn, so there is no one point "
+                "between them; read after whole layers."
             )
     without_both = _silenced(model, wanted, ("attention", "mlp"))
     without_attention = _silenced(model, wanted, ("attention",))
@@ -90,10 +97,10 @@ def _silenced(model: nn.Module, wanted: Iterable[int], halves: tuple[str, ...]) 
     view = operate(model, LayerPlan.identity(len(layers)))
     clones: Any = view.get_submodule(path)
     for number in wanted:
-        attention, mlp = find_halves(clones[number])
-        for half, name in (("attention", attention), ("mlp", mlp)):
-            if half in halves:
-                become(clones[number].get_submodule(name), Silenced)
+        found = halves_of(clones[number])
+        for half, paths in (("attention", found.attention), ("mlp", found.mlp)):
+            for path in paths if half in halves else ():
+                become(clones[number].get_submodule(path), Silenced)
     return {number: clones[number] for number in wanted}
 
 
@@ -123,5 +130,6 @@ def _calls(model: nn.Module, wanted: Iterable[int]) -> dict[int, tuple[Any, Any,
 
 
 def _watch_mlp(layer: Any, seen: list[torch.Tensor]) -> None:
-    mlp = find_halves(layer)[1]
-    layer.get_submodule(mlp).register_forward_pre_hook(lambda module, args: seen.append(args[0].clone()))
+    layer.get_submodule(halves_of(layer).mlp[0]).register_forward_pre_hook(
+        lambda module, args: seen.append(args[0].clone())
+    )

@@ -13,10 +13,9 @@ from torch import nn
 
 from surgery_core.anatomy import device_of, find_layers, is_quantised
 from surgery_core.by_hand import ByHand
-from surgery_core.errors import PlanError
+from surgery_core.errors import AnatomyError, PlanError
 from surgery_core.material import Material
 from surgery_core.plan import LayerPlan
-from surgery_core.slots import hidden_of
 from surgery_core.view import operate
 
 LENGTHS = (5, 9, 3)
@@ -76,7 +75,7 @@ class Trial:
         """Compare the view of a plan with its layers called one by one, and its generation with and without cache."""
         if not len(plan):
             return [self._none_runs(plan), *self.generation(plan, "plan")]
-        return [*self._by_hand(plan), *self.generation(plan, "plan")]
+        return [*self._by_hand(plan), *self.generation(plan, "plan"), *self._halves(plan)]
 
     def generation(self, plan: LayerPlan, what: str) -> list[Check]:
         """Compare greedy generation with and without the cache, of the `"base"` or of the `"plan"`."""
@@ -94,14 +93,15 @@ class Trial:
 
     def lens(self) -> Check:
         """Compare the last layer's state, read through what comes behind the layers, with the model's own logits."""
+        from surgery_core.residual import residuals
         from surgery_core.tail import Tail
 
         def run() -> tuple[bool, str]:
-            view, seen = self._view(LayerPlan.identity(len(find_layers(self.model)[1]))), []
-            find_layers(view)[1][-1].register_forward_hook(lambda module, args, output: seen.append(hidden_of(output)))
-            with torch.inference_mode():
-                logits = view(**self.single, use_cache=False).logits
-            return self._close(Tail(self.model).logits(seen[0]), logits)
+            try:
+                tail, stream = Tail(self.model), residuals(self.model, self.single["input_ids"])
+            except AnatomyError as error:
+                return False, str(error)
+            return self._close(tail.logits(stream.states[-1]), stream.logits)
 
         return attempt("lens", "The logit lens reads the model's own output off its last layer", run)
 
@@ -153,13 +153,30 @@ class Trial:
 
             def run(inputs: dict[str, torch.Tensor] = inputs) -> tuple[bool, str]:
                 hand = ByHand(self.model, inputs, self.material)
+                expected = hand.logits(plan)
                 logits, ran = self._counted(plan, inputs)
                 counts.append((ran, hand.runs(plan)))
-                return self._close(logits, hand.logits(plan), inputs["attention_mask"].bool())
+                return self._close(logits, expected, inputs["attention_mask"].bool())
 
             title = f"Layers called one by one give the same logits for {name}"
             checks.append(attempt(f"by-hand{suffix}", title, run))
         return [_all_ran(counts, checks), *checks]
+
+    def _halves(self, plan: LayerPlan) -> list[Check]:
+        """Return whether layers of which half is kept have nothing but the two halves to hand words to each other.
+
+        With both taken away, a layer has to pass on what it was given, each token by itself.
+        """
+        parts = {layer.index for slot in plan for layer in slot.layers if layer.part != "both" and layer.donor is None}
+        if not parts:
+            return []
+
+        def run() -> tuple[bool, str]:
+            hand = ByHand(self.model, self.single)
+            wrong = [f"L{index}" for index in sorted(parts) if not hand.passes_on(index)]
+            return not wrong, f"Not so in {', '.join(wrong)}." if wrong else f"So in {len(parts)} layers."
+
+        return [attempt("halves", "Without attention and MLP, a layer passes each token's state on by itself", run)]
 
     def _counted(self, plan: LayerPlan, inputs: dict[str, torch.Tensor]) -> tuple[torch.Tensor, int]:
         """Return the logits of a plan's view, and how many layers ran."""

@@ -18,6 +18,7 @@ from torch import nn
 
 from surgery_core.anatomy import device_of, find_layers, width_of
 from surgery_core.errors import LensError
+from surgery_core.streams import stream_of
 from surgery_core.tail import Tail
 from surgery_core.view import base_of
 
@@ -82,7 +83,12 @@ class TunedLens:
 
 
 def untrained(model: nn.Module, name: str = "") -> Translators:
-    """Return translators of zeros, which make the tuned lens of a model equal its logit lens."""
+    """Return translators of zeros, which make the tuned lens of a model equal its logit lens.
+
+    Raises:
+        LensError: when its states are no single vectors.
+    """
+    check_one_stream(model)
     n_layers, d_model = len(find_layers(model)[1]), width_of(model)
     zeros = torch.zeros((n_layers, d_model, d_model))
     return Translators(zeros, torch.zeros((n_layers, d_model)), name, unembed_hash(model))
@@ -100,6 +106,22 @@ def unembed_hash(model: nn.Module) -> str:
     return hashlib.sha256(printed.encode("utf-8")).hexdigest()
 
 
+def check_one_stream(model: nn.Module) -> None:
+    """Refuse a model whose states are more than one vector of d_model values a token, which a translator could map.
+
+    Raises:
+        LensError: naming both widths.
+    """
+    stream, d_model = stream_of(model), width_of(model)
+    if stream.problem:
+        raise LensError(stream.problem)
+    if stream.width != d_model:
+        raise LensError(
+            f"Layers of a {type(original(model)).__name__} hand on {stream.width} values a token, in several streams, "
+            f"and not one vector of d_model = {d_model}, so there is no tuned lens for it; use the logit lens."
+        )
+
+
 def check_fits(model: nn.Module, translators: Translators) -> None:
     """Refuse translators that were trained for another model.
 
@@ -107,6 +129,7 @@ def check_fits(model: nn.Module, translators: Translators) -> None:
         LensError: naming what differs.
     """
     root = original(model)
+    check_one_stream(model)
     n_layers, d_model = len(find_layers(root)[1]), width_of(root)
     if (translators.n_layers, translators.d_model) != (n_layers, d_model):
         raise LensError(

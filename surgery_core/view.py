@@ -147,8 +147,8 @@ class _View:
         clone = clone_layer(self.cloner, self.material.layer(spec, self.layers), placement, position, stride)
         if spec.mean:
             become(clone, Averaged)
-            clone._surgery_mean = self.material.means.vectors[spec.index]  # type: ignore[union-attr]
-            clone._surgery_extras = self.extras
+            clone._surgery_mean = self.stream.added(self.material.means.vectors[spec.index])  # type: ignore[union-attr]
+            clone._surgery_extras, clone._surgery_runs = self.stream.extras, self.stream.carries
         if (rotary := self.material.rotary(spec, self.model)) is not None:
             become(clone, Donated)
             clone.__dict__["_surgery_rotary"] = rotary
@@ -156,11 +156,11 @@ class _View:
         return clone
 
     @cached_property
-    def extras(self) -> int | None:
-        """What layers return besides the residual stream; found by running one, and only where it is needed."""
-        from surgery_core.tail import layer_extras
+    def stream(self) -> Any:
+        """The form of what layers return; found by running one, and only where it is needed."""
+        from surgery_core.streams import stream_of
 
-        return layer_extras(self.model)
+        return stream_of(self.model)
 
     def _order(self, placements: Sequence[Placement]) -> list[Any]:
         specs = [placement.layer for placement in placements]

@@ -15,15 +15,17 @@ from typing import Any
 
 import torch
 from families import greedy
+from halves_by_hand import residual_of, written_down
 from transformers import AutoModelForCausalLM
 
-from surgery_core.anatomy import find_halves, find_layers
+from surgery_core.anatomy import find_layers
 from surgery_core.errors import ModelError
 from surgery_core.export import unshare_layers
 from surgery_core.lens import LogitLens
 from surgery_core.material import Means
 from surgery_core.plan import LayerPlan
 from surgery_core.preflight import prove
+from surgery_core.residual import residuals
 from surgery_core.trial import Trial
 from surgery_core.view import operate
 from surgery_core.weights import quiet
@@ -58,7 +60,7 @@ def renewed(output: Any, hidden: torch.Tensor) -> Any:
     if isinstance(output, torch.Tensor):
         return hidden
     rest = (hidden, *output[1:])
-    return type(output)(*rest) if hasattr(output, "_fields") else rest
+    return type(output)(*rest) if hasattr(output, "_fields") else type(output)(rest)
 
 
 def entering(args: Any, kwargs: Any) -> torch.Tensor:
@@ -88,7 +90,7 @@ class Hooked:
         def hook(module: Any, args: Any, kwargs: Any, output: Any) -> Any:
             if "residual" not in names:
                 return renewed(output, torch.zeros_like(first(output)))
-            return renewed(output, kwargs["residual"] if "residual" in kwargs else args[names.index("residual") - 1])
+            return renewed(output, residual_of(args, kwargs, names))
 
         half.register_forward_hook(hook, with_kwargs=True)
 
@@ -114,10 +116,9 @@ def scaled(model: Any) -> tuple[str, Hooked, Means | None]:
 def halved(model: Any) -> tuple[str, Hooked, Means | None]:
     hooked = Hooked(model)
     for index, kept in ((1, 0), (2, 1)):
-        halves = find_halves(hooked.layers[index])
-        if None in halves:
-            break
-        hooked.silence(index, str(halves[1 - kept]))
+        halves = written_down(hooked.layers[index])
+        for path in halves[1 - kept] if halves else ():
+            hooked.silence(index, path)
     return "0,1.attn,2.mlp,3", hooked, None
 
 
@@ -168,17 +169,38 @@ def lens_outcome(model: Any) -> Outcome:
     if not check.passed:
         return Outcome("refused", f"{check.title}: no. {check.detail}")
     hooked, seen = Hooked(model), []
-    last = len(hooked.layers) - 1
-    hooked.change(last, lambda before, after: (seen.append(after), after)[1])
+    laid_out = LAID_OUT.get(type(model).__name__, lambda output: first(output).flatten(2))
+    for layer in hooked.layers:
+        layer.register_forward_hook(lambda module, args, output: seen.append(laid_out(output)))
     batch = inputs(2, padded=False)
     with torch.inference_mode():
         expected = hooked.model(**batch, use_cache=False).logits
     try:
-        logits = LogitLens(model).logits(seen[0])
+        logits = LogitLens(model).logits(seen[-1])
     except ModelError as error:
         return Outcome("refused", str(error))
-    problem = difference(logits, expected, batch["attention_mask"].bool())
+    if problem := difference(logits, expected, batch["attention_mask"].bool()):
+        return Outcome("wrong", problem)
+    return rows_outcome(model, [state[:1] for state in seen], expected[0], batch["input_ids"][:1])
+
+
+def rows_outcome(model: Any, states: list[torch.Tensor], expected: torch.Tensor, ids: torch.Tensor) -> Outcome:
+    """Return whether the rows of a text's residual stream are what hooks saw, and the last is read as the logits."""
+    stream = residuals(model, ids)
+    for number, state in enumerate(states):
+        if not torch.allclose(stream.states[number + 1], state[0], atol=1e-4, rtol=1e-4):
+            return Outcome("wrong", f"row {number + 1} is not what left layer {number}")
+    everywhere = torch.ones(1, ids.shape[1], dtype=torch.bool)
+    problem = difference(LogitLens(model).decode(stream.states[-1:], [None]), expected[None], everywhere)
     return Outcome("wrong", problem) if problem else Outcome("right")
+
+
+LAID_OUT: dict[str, Callable[[Any], torch.Tensor]] = {
+    "Gemma3nForCausalLM": lambda output: output.permute(1, 2, 0, 3).flatten(2),
+    "ReformerModelWithLMHead": lambda output: torch.cat([output.hidden_states, output.attn_output], dim=-1),
+    "XLNetLMHeadModel": lambda output: output[0].transpose(0, 1),
+}
+"""A token's state `[batch, seq, width]` in what layers return, of classes that do not return it in that order."""
 
 
 def cache_outcome(model: Any, padded: bool) -> Outcome:

@@ -17,7 +17,7 @@ RESULTS = Path(__file__).with_name("RESULTS.md")
 HEADER = """# Results
 
 Medians, with the fastest run in brackets. Memory is what Python allocated and still held after the call
-(tensors on the meta device hold none). Lines are added by `python -m benchmarks.<name>`.
+(tensors on the meta device hold none); peak memory is the process's own. Lines are added by `python -m benchmarks.<name>`.
 
 | date | what | how | time | memory | runs | machine |
 | --- | --- | --- | --- | --- | --- | --- |
@@ -26,7 +26,7 @@ Medians, with the fastest run in brackets. Memory is what Python allocated and s
 
 @dataclass(frozen=True)
 class Result:
-    """Seconds of each run, and bytes that one call's result holds (0 where that was not measured)."""
+    """Seconds of each run (0 where only memory was measured), and bytes (0 where that was not measured)."""
 
     what: str
     how: str
@@ -41,7 +41,7 @@ class Result:
             datetime.now(UTC).strftime("%Y-%m-%d"),
             self.what,
             self.how,
-            f"{median:,.1f} ms ({best:,.1f})",
+            f"{median:,.1f} ms ({best:,.1f})" if median else "-",
             f"{self.held_bytes / 1e6:,.2f} MB" if self.held_bytes else "-",
             str(len(self.seconds)),
             machine,

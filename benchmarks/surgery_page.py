@@ -71,8 +71,9 @@ def app() -> Iterator[str]:
         process.wait(20)
 
 
-def edits(address: str) -> list[tuple[float, float]]:
-    """Return the seconds to the first new text and to the whole page, an entry an edit."""
+@contextmanager
+def opened(address: str) -> Iterator[Any]:
+    """Open an address in Chromium."""
     from playwright.sync_api import sync_playwright
 
     path = shutil.which("chromium") or shutil.which("google-chrome")
@@ -80,12 +81,17 @@ def edits(address: str) -> list[tuple[float, float]]:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=flags)
         page = browser.new_page(viewport={"width": 1400, "height": 1400})
-        page.goto(f"{address}/?model=fable&plan=0-9,11&length={LENGTH}")
+        page.goto(address)
+        yield page
+        browser.close()
+
+
+def edits(address: str) -> list[tuple[float, float]]:
+    """Return the seconds to the first new text and to the whole page, an entry an edit."""
+    with opened(f"{address}/?model=fable&plan=0-9,11&length={LENGTH}") as page:
         page.get_by_test_id("stMetricDelta").nth(1).wait_for(timeout=60_000)
         page.wait_for_timeout(3_000)
-        found = [_edit(page, f"0-{layer - 1},{layer + 1}-11") for layer in LAYERS]
-        browser.close()
-    return found
+        return [_edit(page, f"0-{layer - 1},{layer + 1}-11") for layer in LAYERS]
 
 
 def plain(layer: int) -> tuple[float, float]:

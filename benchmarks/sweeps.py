@@ -245,21 +245,23 @@ def _peak_bytes(shape: str, way: str) -> int:
     before = psutil.Process().memory_info().rss
     model = shaped(shape)
     encoded = random_texts(model.config.vocab_size)
-    _reset_peak()
+    reset_peak()
     if way == "base":
         ids = torch.tensor(encoded.ids)
         with torch.inference_mode():
             model(ids, labels=ids, use_cache=False)
     else:
         ours(model, encoded, sweep_points("delete", LayerPlan.identity(model.config.n_layer)))
-    return _peak_rss() - before
+    return peak_rss() - before
 
 
-def _reset_peak() -> None:
+def reset_peak() -> None:
+    """Forget the process's highest memory so far."""
     Path("/proc/self/clear_refs").write_text("5")
 
 
-def _peak_rss() -> int:
+def peak_rss() -> int:
+    """Return the highest memory since then in bytes."""
     line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
     return int(line.split()[1]) * 1024
 

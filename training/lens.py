@@ -17,7 +17,7 @@ from surgery_core.lens_training import LensTraining, Progress, lens_quality, tra
 from surgery_core.models import load_model
 from surgery_core.text import Text
 
-SETTINGS = LensTraining(steps=120, tokens_per_step=512, window=256, learning_rate=3e-3, seed=0)
+SETTINGS = LensTraining(steps=400, tokens_per_step=1024, window=256, learning_rate=3e-3, seed=0)
 TRAIN_CHARACTERS = 3_000_000
 HELD_OUT_PIECES = 24
 PIECE = 1_500

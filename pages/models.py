@@ -20,7 +20,7 @@ st.subheader("Ready to open", anchor=False)
 choices_table(info)
 st.caption(
     "A folder with a Hugging Face checkpoint (config, tokenizer, safetensors) that you put into the models folder "
-    "appears here; streamlit run app.py \\-- FOLDER offers one that lies elsewhere. A hub id such as org/name can be "
+    "appears here; `streamlit run app.py -- FOLDER` offers one that lies elsewhere. A hub id such as `org/name` can be "
     "typed into the model field; it is downloaded once."
 )
 follow_sections([preflight])

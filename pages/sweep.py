@@ -3,6 +3,7 @@
 import streamlit as st
 
 from surgery_ui import session, sweep_compare, sweep_controls, sweep_view
+from surgery_ui.estimate import Estimate
 from surgery_ui.importance_view import ImportanceView
 from surgery_ui.search_view import search_tab
 from surgery_ui.sections import follow_sections
@@ -22,7 +23,7 @@ if sweep_tab.open:
         request = sweep_controls.request_form(now)
         with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
             button, line = st.container(width="content"), st.empty()
-        estimate = sweep_controls.Estimate(now, request, line)
+        estimate = Estimate(now, request, line)
         estimate.show()
         with button:
             sweep_controls.start_button(now, request, estimate)
@@ -37,4 +38,4 @@ if importance_tab.open:
 
 if remove_tab.open:
     with remove_tab:
-        search_tab(now)
+        follow_sections([search_tab(now)])

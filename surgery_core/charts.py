@@ -123,6 +123,6 @@ def labels_axis(values: list[int], labels: list[str], channel: str) -> alt.Axis:
     side = (
         {"orient": "top", "labelAngle": 0, "labelLimit": CELL - 2, "labelFlush": False}
         if channel == "X"
-        else {"labelLimit": 110}
+        else {"labelLimit": 110, "labelFlush": False}
     )
     return alt.Axis(labelExpr=f"({lookup})[datum.value]", labelOverlap=False, ticks=False, domain=False, **side)

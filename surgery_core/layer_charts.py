@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from surgery_core.charts import INK, PAPER
-from surgery_core.sweep_charts import AROUND, EMPTY, QUIET, ROW, Sheet, axis_scale, bars, value_axis
+from surgery_core.sweep_charts import AROUND, QUIET, ROW, Sheet, axis_scale, bars, value_axis, waiting
 from surgery_core.sweep_frames import figure, value_scale
 
 SIDES = ["After", "Before"]
@@ -23,16 +23,18 @@ SIDES = ["After", "Before"]
 def layer_bars(frame: pd.DataFrame, column: str, title: str, *, dark: bool = False) -> alt.LayerChart:
     """Draw one figure of each layer as bars over the layers; one that is far above the rest is cut off.
 
+    Its axes have no titles; what it shows stands above it.
+
     Args:
         frame: one line a layer: `position`, `layer`, and the column.
         column: which figure.
-        title: what the axis calls it.
+        title: what tooltips call it.
         dark: whether it is drawn on a dark page.
     """
     places = frame["position"]
     data = pd.DataFrame({"number": places, "x": frame["layer"], "x_at": places, "value": frame[column]})
     data = data.assign(y="", y_at=None, plan="", state="done", reason="")
-    return bars(data, Sheet(column, title, "Layer", dark=dark, pick=None, height=190))
+    return bars(data, Sheet(column, title, "Layer", dark=dark, pick=None, height=170, named=False))
 
 
 def rank_chart(frame: pd.DataFrame, estimate: str, *, dark: bool = False) -> alt.LayerChart:
@@ -57,7 +59,7 @@ def rank_chart(frame: pd.DataFrame, estimate: str, *, dark: bool = False) -> alt
     ]
     base = alt.Chart(frame).encode(x=x, y=y, tooltip=tooltip)
     words = base.mark_text(fontSize=11, dy=-11, color=INK[dark]).encode(text="layer:N")
-    return _plain(alt.layer(line, base.mark_circle(size=60, opacity=1), words).properties(height=300))
+    return _plain(alt.layer(line, base.mark_circle(size=60, opacity=1), words).properties(height=260))
 
 
 def ranks(values: pd.Series) -> pd.Series:
@@ -105,7 +107,7 @@ def block_map(frame: pd.DataFrame, labels: list[str], *, dark: bool = False) -> 
 
 def removal_curve(
     frame: pd.DataFrame, metric: str, title: str, *, dark: bool = False, chosen: str | None = None,
-    pick: str | None = "point",
+    pick: str | None = "point", ends_at: int | None = None,
 ) -> alt.LayerChart:  # fmt: skip
     """Draw a figure against the layers that are left, all layers on the left.
 
@@ -116,6 +118,7 @@ def removal_curve(
         dark: whether it is drawn on a dark page.
         chosen: notation of the plan whose point is outlined.
         pick: name of the selection that a click sets, or None.
+        ends_at: layers left in the end, so that the axis stands still while the search runs.
     """
     columns = ["number", "layers_left", "removed", "plan", metric]
     data = frame[columns].rename(columns={metric: "value"})
@@ -123,8 +126,12 @@ def removal_curve(
         said=[figure(value, metric) for value in data["value"]], value=data["value"].where(np.isfinite(data["value"]))
     )
     counts = sorted(data["layers_left"], reverse=True)
+    if ends_at is not None and counts:
+        counts = list(range(counts[0], min(counts[-1], ends_at) - 1, -1))
+    places = alt.Scale(domain=counts)
     base = alt.Chart(data).encode(
-        x=alt.X("layers_left:O", title="Layers left", sort=counts, axis=_labels()), y=_figures(data, metric, title)
+        x=alt.X("layers_left:O", title="Layers left", sort=counts, scale=places, axis=_labels()),
+        y=_figures(data, metric, title),
     )
     tooltip = [
         alt.Tooltip("layers_left:O", title="Layers left"),
@@ -157,7 +164,7 @@ def skill_bars(frame: pd.DataFrame, metric: str, title: str) -> alt.Chart:
         axis=alt.Axis(format=".0%" if share else "~g", tickCount=5, domain=False, ticks=False),
     )  # fmt: skip
     data = frame[["skill", "side", metric]].rename(columns={metric: "value"})
-    legend = alt.Legend(orient="top") if data["side"].nunique() > 1 else None
+    legend = alt.Legend(orient="top", values=["Before", "After"]) if data["side"].nunique() > 1 else None
     chart: alt.Chart = (
         alt.Chart(data)
         .mark_bar(cornerRadiusEnd=2)
@@ -172,7 +179,7 @@ def skill_bars(frame: pd.DataFrame, metric: str, title: str) -> alt.Chart:
                 alt.Tooltip("value:Q", title=title, format=".1%" if share else ".3f"),
             ],
         )
-        .properties(height=alt.Step(15 if data["side"].nunique() > 1 else 24))
+        .properties(height=95 + data["skill"].nunique() * (30 if data["side"].nunique() > 1 else 22))
     )
     return chart
 
@@ -195,7 +202,7 @@ def skill_map(
         y=alt.Y("skill:N", title=None, sort=list(dict.fromkeys(data["skill"])), axis=_labels(labelLimit=130)),
     )
     stroke: dict[str, Any] = {"stroke": PAPER[dark], "strokeWidth": 1, "cornerRadius": 1.5}
-    empty = base.transform_filter("!isValid(datum.accuracy)").mark_rect(color=EMPTY[dark], **stroke)
+    empty = base.transform_filter("!isValid(datum.accuracy)").mark_rect(**waiting(dark))
     done = base.transform_filter("isValid(datum.accuracy)").mark_rect(**stroke)
     done = done.encode(color=_ramp("accuracy", "Accuracy", (0.0, 1.0), ".0%"))
     tooltip = [
@@ -209,7 +216,7 @@ def skill_map(
         target = target.add_params(
             alt.selection_point(name=pick, fields=["number"], on="click", toggle=False, empty=False)
         )
-    return _plain(alt.layer(empty, done, target).properties(height=alt.Step(26)))
+    return _plain(alt.layer(empty, done, target).properties(height=AROUND + ROW * frame["skill"].nunique()))
 
 
 def _figures(data: pd.DataFrame, metric: str, title: str) -> alt.Y:
@@ -246,7 +253,7 @@ def _ramp(column: str, title: str, domain: tuple[float, float], number: str = ".
 
 
 def _labels(**more: Any) -> alt.Axis:
-    return alt.Axis(labelAngle=0, labelOverlap=True, ticks=False, domain=False, grid=False, **more)
+    return alt.Axis(labelAngle=0, labelOverlap=True, labelFlush=False, ticks=False, domain=False, grid=False, **more)
 
 
 def _plain(chart: Any) -> alt.LayerChart:

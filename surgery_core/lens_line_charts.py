@@ -32,7 +32,7 @@ def layer_lines(frame: pd.DataFrame, metric: str, *, title: str | None = None) -
         scale, axis = alt.Scale(type="log"), _decades(data[names])
     else:
         form: dict[str, Any] = {"format": ".0%"} if what.unit == "probability" else {}
-        scale, axis = alt.Scale(zero=what.zero), alt.Axis(tickCount=5, **form)
+        scale, axis = alt.Scale(zero=what.zero), alt.Axis(tickCount=5, labelFlush=False, **form)
     base = alt.Chart(data).encode(x=_rows_x(data), color=_sides(data))
     y = alt.Y("value:Q", title=title or named(what), scale=scale, axis=axis)
     drawn = base.transform_filter("isValid(datum.value)")
@@ -84,7 +84,7 @@ def _decades(values: pd.DataFrame) -> alt.Axis:
     finite = finite[np.isfinite(finite) & (finite > 0)]
     low, high = (finite.min(), finite.max()) if len(finite) else (1.0, 1.0)
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    return alt.Axis(values=[10.0**power for power in powers], format="~g")
+    return alt.Axis(values=[10.0**power for power in powers], format="~g", labelFlush=False)
 
 
 def _above(values: pd.Series[float], what: Metric) -> pd.Series[float]:

@@ -24,8 +24,8 @@ ROW = 24
 """Height of a row of a heat map in pixels, where there are few."""
 AROUND = 120
 """Pixels of a heat map's height that its axis and legend take."""
-EMPTY = {False: "#eef2f3", True: "#222c30"}
-"""Fill of a cell that has not been run, by whether the page is dark."""
+EMPTY = {False: "#dbe2e5", True: "#2e3a3f"}
+"""Outline of a cell that has not been run, by whether the page is dark; a fill would pass for a low figure."""
 GREY = {False: "#c3ccd0", True: "#47545a"}
 """Fill of a cell that was refused."""
 QUIET = {False: "#59686e", True: "#a3b1b6"}
@@ -51,6 +51,7 @@ class Sheet:
         pick: name of the selection that a click sets, or None.
         height: of bars and lines, in pixels.
         title: above the chart.
+        named: whether the axes of bars have titles.
     """
 
     metric: str
@@ -64,6 +65,7 @@ class Sheet:
     pick: str | None = "point"
     height: int = HEIGHT
     title: str = ""
+    named: bool = True
 
 
 def sweep_chart(form: Form, frame: pd.DataFrame, sheet: Sheet) -> alt.LayerChart:
@@ -89,8 +91,13 @@ def bars(frame: pd.DataFrame, sheet: Sheet) -> alt.LayerChart:
     shown = frame["value"].clip(scale.low, scale.high).mask(cut, scale.high + 0.75 * _room(scale))
     data = _said(frame, sheet).assign(shown=shown, origin=scale.origin, cut=cut)
     base = alt.Chart(data).encode(x=_x(data, sheet))
-    y = alt.Y("shown:Q", title=sheet.value_title, scale=axis_scale(scale), axis=value_axis(scale, sheet.metric))
-    bar = base.transform_filter("datum.state === 'done'").mark_bar(cornerRadiusEnd=2).encode(y=y, y2="origin:Q")
+    title = sheet.value_title if sheet.named else None
+    y = alt.Y("shown:Q", title=title, scale=axis_scale(scale), axis=value_axis(scale, sheet.metric))
+    bar = (
+        base.transform_filter("datum.state === 'done'")
+        .mark_bar(cornerRadiusEnd=2, aria=False)
+        .encode(y=y, y2="origin:Q")
+    )
     above = base.transform_filter("datum.cut").mark_text(dy=-7, fontSize=11, color=INK[sheet.dark])
     layers: list[Any] = [bar, above.encode(y=y, text="arrow:N")]
     layers += [_cross(base, sheet), *_rule(sheet, y), *_targets(base, sheet)]
@@ -106,11 +113,11 @@ def heat(frame: pd.DataFrame, sheet: Sheet) -> alt.LayerChart:
     """
     scale = _scale(frame, sheet)
     data = _said(frame, sheet).assign(shade=shades(frame["value"], scale, sheet.metric))
-    y = alt.Y("y:N", title=sheet.y_title, sort=_order(data, "y")[::-1], axis=_plain_axis())
+    y = alt.Y("y:N", title=sheet.y_title, sort=_order(data, "y")[::-1], axis=_plain_axis(labelFlush=False))
     base = alt.Chart(data).encode(x=_x(data, sheet), y=y)
     ticks = shade_ticks(frame["value"], scale, sheet.metric)
     stroke: dict[str, Any] = {"stroke": PAPER[sheet.dark], "strokeWidth": 1, "cornerRadius": 1.5}
-    empty = base.transform_filter("datum.state === 'waiting'").mark_rect(color=EMPTY[sheet.dark], **stroke)
+    empty = base.transform_filter("datum.state === 'waiting'").mark_rect(**waiting(sheet.dark))
     done = base.transform_filter("datum.state === 'done'").mark_rect(**stroke)
     done = done.encode(color=_shade(ticks, sheet))
     refused = base.transform_filter("datum.state === 'refused'").mark_rect(color=GREY[sheet.dark], **stroke)
@@ -173,7 +180,8 @@ def _numbers(column: pd.Series) -> pd.Series:
 
 def _x(data: pd.DataFrame, sheet: Sheet) -> alt.X:
     order = _order(data, "x")
-    return alt.X("x:N", title=sheet.x_title, sort=order, scale=alt.Scale(domain=order), axis=_plain_axis(labelAngle=0))
+    title = sheet.x_title if sheet.named else None
+    return alt.X("x:N", title=title, sort=order, scale=alt.Scale(domain=order), axis=_plain_axis(labelAngle=0))
 
 
 def _plain_axis(**more: Any) -> alt.Axis:
@@ -241,6 +249,11 @@ def _targets(base: alt.Chart, sheet: Sheet) -> list[Any]:
     ]  # fmt: skip
     target = base.mark_bar(opacity=0, width=alt.RelativeBandSize(1)).encode(**full, tooltip=_tooltip(sheet))
     return [*chosen, *_picking(target, sheet)]
+
+
+def waiting(dark: bool) -> dict[str, Any]:
+    """Return how a cell looks that has not been run."""
+    return {"filled": False, "stroke": EMPTY[dark], "strokeWidth": 1, "cornerRadius": 1.5}
 
 
 def _outline(base: alt.Chart, sheet: Sheet) -> list[Any]:

@@ -132,10 +132,16 @@ def shade_ticks(values: pd.Series, scale: ValueScale, metric: str) -> dict[float
 
 
 def log_ticks(low: float, high: float) -> list[float]:
-    """Return round figures for a logarithmic axis: powers of ten, and three times those where there are few."""
+    """Return round figures for a logarithmic axis: powers of ten, and more between those where they are few."""
     powers = [10.0**at for at in range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)]
-    wanted = powers if len(powers) > 5 else sorted({step * power for power in powers for step in (1, 3)})
-    return [tick for tick in wanted if low <= tick <= high]
+    if len(powers) > 5:
+        return [tick for tick in powers if low <= tick <= high]
+    found: list[float] = []
+    for steps in ((1, 3), (1, 2, 3, 5), (1, 1.5, 2, 3, 4, 5, 7)):
+        found = sorted(step * power for power in powers for step in steps if low <= step * power <= high)
+        if len(found) >= 3:
+            break
+    return found
 
 
 def figure(value: float, metric: str = "") -> str:

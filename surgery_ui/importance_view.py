@@ -75,7 +75,7 @@ class ImportanceView:
         if frame.empty:
             st.info("No layer runs under this plan, so there is nothing to rank.")
             return
-        grid = st.container().grid(3, min_column_width=280)
+        grid = st.container().grid(3, min_column_width=230)
         for column, title in ESTIMATES.items():
             with grid.container():
                 st.markdown(f"**{title}**", help=present.plain(ABOUT[column]))
@@ -116,7 +116,7 @@ def _comparison(
     damage = pd.Series({row.x: row.loss_change for row in entry.rows if row.number >= 0})
     table = frame.assign(damage=[float(damage.get(at, float("nan"))) for at in frame["position"]])
     known = table.dropna(subset=["damage"])
-    grid = st.container().grid(3, min_column_width=280)
+    grid = st.container().grid(3, min_column_width=230)
     for column, title in ESTIMATES.items():
         ranks = pd.DataFrame({
             "layer": known["layer"],
@@ -126,7 +126,7 @@ def _comparison(
         with grid.container():
             said = sweep_words.agreement(list(known[column]), list(known["damage"]))
             st.metric(
-                f"{title} against damage", said or "–", help="Spearman's rank correlation: 1 when both rank the "
+                f"{title} and damage", said or "–", help="Spearman's rank correlation: 1 when both rank the "
                 "layers alike, 0 when one says nothing about the other, -1 when they are opposite.",
             )  # fmt: skip
             chart = layer_charts.rank_chart(ranks, title, dark=dark)

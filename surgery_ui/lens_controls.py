@@ -65,7 +65,7 @@ def segments(label: str, options: list[Any], key: str, **more: Any) -> Any:
     if st.session_state.get(key) not in options:
         st.session_state[key] = options[0]
     return st.segmented_control(
-        label, options, key=key, required=True, persist_state="session", on_change=session.touch, **more
+        label, options, key=key, required=True, persist_state="session", on_change=session.touch, wrap=True, **more
     )
 
 

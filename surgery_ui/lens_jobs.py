@@ -34,7 +34,7 @@ from surgery_ui.cached import WORK, plan_key, view
 from surgery_ui.jobs import Job, Pool
 
 TRAINING = Pool(1, {"lens-training": 8}, "lenses", patience=1800.0)
-FETCHING = Pool(1, {"lens-fetch": 8}, "lens-hub", patience=120.0)
+FETCHING = Pool(2, {"lens-fetch": 8}, "lens-hub", patience=120.0)
 LANE = "lens-training"
 LOGIT, TUNED = "logit", "tuned"
 MAX_LENSES = 32

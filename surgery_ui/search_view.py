@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pandas as pd
 import streamlit as st
 
@@ -15,22 +17,25 @@ from surgery_core.sweep_file import model_name
 from surgery_core.sweep_rows import METRICS
 from surgery_ui import present, session, sweep_view, sweep_words
 from surgery_ui.controls import show_problem
+from surgery_ui.estimate import Estimate
 from surgery_ui.jobs import Job
 from surgery_ui.sweep_controls import chosen_texts, start_choice
 from surgery_ui.sweep_jobs import SWEEPS, SearchRequest, search_job
 
 MAX_BEAM = 8
+COLUMNS = {"layers_left": "Layers left", "removed": "Removed", "plan": "Plan"}
 
 
-def search_tab(now: session.Experiment) -> None:
-    """Show the controls of a search and its removal curve."""
+def search_tab(now: session.Experiment) -> Estimate:
+    """Show the controls of a search and its removal curve; return the estimate of its time, to be drawn."""
     st.caption(
-        "Layers are removed one at a time, always the one whose loss stays lowest. With a beam, several of the best "
-        "plans of each size are gone on from, which takes that many times as long."
+        "Greedy removal: layers go one at a time, each time the one without which the loss stays lowest, so that you "
+        "see how short the model can get."
     )
     with st.container(border=True):
         st.markdown(
-            present.plain(
+            "**What a paper saw.** "
+            + present.plain(
                 "ShortGPT (arXiv 2403.03853) removed 5 of Llama-2-7B's 32 layers for a perplexity of 11.4 instead of "
                 "8.0, and 9 for 40.8, while its answers to MMLU hardly changed."
             )
@@ -38,14 +43,17 @@ def search_tab(now: session.Experiment) -> None:
     request = _form(now)
     job = st.session_state.get("search-job")
     running = job is not None and not job.done
-    with st.container(horizontal=True, gap="small", vertical_alignment="center"):
+    with st.container(horizontal=True, gap="medium", vertical_alignment="center"):
         st.button(
             "Start", key="search-start", type="primary", icon=":material/play_arrow:",
             disabled=running or request is None, on_click=_begin, args=(now, request),
         )  # fmt: skip
         if running:
             st.button("Cancel", key="search-cancel", icon=":material/close:", on_click=_cancel)
+        line = st.empty()
+    estimate = Estimate(now, request, line)
     st.fragment(_curve, run_every=0.5 if running else None)(now, job, running)
+    return estimate
 
 
 def _form(now: session.Experiment) -> SearchRequest | None:
@@ -54,14 +62,15 @@ def _form(now: session.Experiment) -> SearchRequest | None:
         start = start_choice(now, "search")
         state.setdefault("search-beam", 1)
         beam = st.number_input(
-            "Beam", 1, MAX_BEAM, key="search-beam", width=120, persist_state="session", on_change=session.touch,
-            help="1 is greedy.",
+            "Beam width", 1, MAX_BEAM, key="search-beam", width=150, persist_state="session", on_change=session.touch,
+            help="How many of the best plans of each size are tried further: 1 is the quickest, 3 finds better plans in "
+            "about three times as long.",
         )  # fmt: skip
         key = f"search-least-{len(start)}"
         state.setdefault(key, min(1, len(start)))
         least = st.number_input(
-            "Ends at layers", 0, max(1, len(start)), key=key, width=140, persist_state="session",
-            on_change=session.touch,
+            "Stop when left", 0, max(1, len(start)), key=key, width=150, persist_state="session",
+            on_change=session.touch, help="How many layers are left in the end.",
         )  # fmt: skip
         skills = st.toggle("Ask the skills too", key="search-skills", persist_state="session", on_change=session.touch)
     texts = chosen_texts("search")
@@ -78,7 +87,7 @@ def _begin(now: session.Experiment, request: SearchRequest) -> None:
     session.touch()
     session.set_problem("search", None)
     st.session_state["search-job"] = search_job(now.owner, now.loaded, request)
-    st.session_state["search-model"] = model_name(now.loaded.info)
+    st.session_state["search-model"], st.session_state["search-ends"] = model_name(now.loaded.info), request.least
 
 
 def _cancel() -> None:
@@ -109,12 +118,22 @@ def _curve(now: session.Experiment, job: Job[None] | None, was: bool) -> None:
 
 def _progress(job: Job[None], steps: list[Removal]) -> None:
     done, total = job.progress
-    left = f", {steps[-1].layers_left} layers left" if steps else ""
+    layers = f", {sweep_words.counted(steps[-1].layers_left, 'layer')} remaining" if steps else ""
+    time_left = _time_left(job)
+    left = layers if time_left is None else f"{layers}, about {sweep_words.duration(time_left)} to go"
     waiting = job.started is None
     text = (
         "Waiting for its turn" if waiting else f"{done} of at most {total} plans tried{left}" if total else "Starting"
     )
     st.progress(min(1.0, done / total) if total else 0.0, text=text)
+
+
+def _time_left(job: Job[None]) -> float | None:
+    """Return about how many seconds are left, from how fast it went so far."""
+    done, total = job.progress
+    if job.started is None or not done:
+        return None
+    return (time.monotonic() - job.started) / done * (total - done)
 
 
 def removal_frame(steps: list[Removal]) -> pd.DataFrame:
@@ -135,11 +154,13 @@ def removal_frame(steps: list[Removal]) -> pd.DataFrame:
 def _draw(now: session.Experiment, frame: pd.DataFrame) -> None:
     dark = bool(st.context.theme.type == "dark")
     metrics = ["perplexity", *(["skill_accuracy"] if frame["skill_accuracy"].notna().any() else [])]
-    clicks = st.session_state.get("search-clicks", 0)
+    clicks, ends = st.session_state.get("search-clicks", 0), st.session_state.get("search-ends")
     grid = st.container().grid(len(metrics), min_column_width=330)
     for metric in metrics:
         key = f"removal-{metric}-{clicks}"
-        chart = layer_charts.removal_curve(frame, metric, METRICS[metric], dark=dark, chosen=str(now.plan))
+        chart = layer_charts.removal_curve(
+            frame, metric, METRICS[metric], dark=dark, chosen=str(now.plan), ends_at=ends
+        )
         with grid.container():
             st.altair_chart(
                 chart, key=key, on_select=_on_click(key, list(frame["plan"])),
@@ -147,10 +168,18 @@ def _draw(now: session.Experiment, frame: pd.DataFrame) -> None:
             )  # fmt: skip
     st.caption("A label names the layer that went last. Click a point to take its plan over into the strip.")
     with st.expander("Table", icon=":material/table_rows:"):
-        st.dataframe(frame, hide_index=True, alt="All steps of the search")
-    st.download_button(
-        "CSV", frame.to_csv(index=False), "removal.csv", "text/csv", key="save-removal", on_click="ignore"
-    )
+        st.dataframe(_titled(frame), hide_index=True, alt="All steps of the search")
+    with st.container(horizontal=True, gap="small", vertical_alignment="center"):
+        st.caption("Save:", width="content")
+        st.download_button(
+            "CSV", frame.to_csv(index=False), "removal.csv", "text/csv", key="save-removal", on_click="ignore"
+        )
+
+
+def _titled(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the steps as a person reads them: what is known, under names in words."""
+    known = frame.drop(columns="number").dropna(axis="columns", how="all")
+    return known.rename(columns=COLUMNS | METRICS)
 
 
 def _on_click(key: str, plans: list[str]) -> object:

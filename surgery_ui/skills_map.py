@@ -14,7 +14,7 @@ from surgery_core.sweep_plans import SweepOptions
 from surgery_core.text import bundled_texts
 from surgery_ui import chart_specs, present, session, sweep_shelf, sweep_view, sweep_words
 from surgery_ui.controls import show_problem
-from surgery_ui.sweep_controls import Estimate
+from surgery_ui.estimate import Estimate
 from surgery_ui.sweep_jobs import Request
 from surgery_ui.sweep_shelf import Entry
 
@@ -25,7 +25,10 @@ KINDS = {"delete": "Whole layer", "delete-attention": "Attention", "delete-mlp":
 def skill_by_layer(now: session.Experiment) -> Estimate:
     """Show the map, or the button that starts the sweep behind it; return the estimate of its time, to be drawn."""
     st.subheader("Skill by layer", anchor=False)
-    st.caption("Accuracy on each skill when one layer is changed. Click a cell to take its plan over into the strip.")
+    st.caption(
+        "Accuracy on each skill when one more layer, or a half of it, is taken out of the plan in the strip. Click a cell "
+        "to take its plan over."
+    )
     with st.container(horizontal=True, gap="medium", vertical_alignment="bottom"):
         st.session_state.setdefault("skills-kind", next(iter(KINDS)))
         kind = st.segmented_control(
@@ -65,7 +68,7 @@ def _map(now: session.Experiment, request: Request, was: bool) -> None:
     )  # fmt: skip
     if entry.first is not None:
         kept = ", ".join(f"{name} {value:.0%}" for name, value in entry.first.skills.items())
-        st.caption(present.plain(f"With all its layers: {kept}."))
+        st.caption(present.plain(f"With nothing more taken out: {kept}."))
     show_problem("sweep")
 
 

@@ -117,14 +117,17 @@ def _filtered(frame: pd.DataFrame, compared: bool) -> pd.DataFrame:
     filters = list(SHOWN) if compared else ["All", "Wrong before"]
     if st.session_state.get("skills-show") not in filters:
         st.session_state["skills-show"] = "All"
-    with st.container(horizontal=True, gap="medium", vertical_alignment="bottom"):
+    left, right = st.columns([2, 3], gap="medium", vertical_alignment="bottom")
+    with left:
         skills = st.multiselect(
-            "Skills", list(dict.fromkeys(frame["skill"])), key="skills-which", placeholder="All skills", width=320,
+            "Skills", list(dict.fromkeys(frame["skill"])), key="skills-which", placeholder="All skills",
             persist_state="session", on_change=session.touch,
         )  # fmt: skip
+    with right:
         wanted = st.segmented_control(
-            "Prompts", filters, key="skills-show", required=True, persist_state="session", on_change=session.touch
-        )
+            "Prompts", filters, key="skills-show", required=True, persist_state="session", on_change=session.touch,
+            wrap=True,
+        )  # fmt: skip
     rule = SHOWN[str(wanted)]
     if skills:
         frame = frame[frame["skill"].isin(skills)]

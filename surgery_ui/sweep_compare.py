@@ -22,8 +22,8 @@ def shelf() -> None:
             st.file_uploader(
                 "A sweep saved as CSV or JSON", ["csv", "json"], key=f"sweep-file-{_uploads()}", on_change=_open
             )
-        if len(found) > 1:
-            _comparison(found)
+    if len(found) > 1:
+        _comparison(found)
     show_problem("sweep-file")
 
 
@@ -53,7 +53,7 @@ def _chooser(found: list[Entry]) -> None:
     st.session_state["sweep-list"] = shown.number if shown is not None else found[-1].number
     st.selectbox(
         "Sweeps of this session", list(names), key="sweep-list", format_func=lambda number: names.get(number, ""),
-        width=280, on_change=_choose,
+        width=300, on_change=_choose,
     )  # fmt: skip
     with st.popover("Rename or remove", icon=":material/edit:"):
         if shown is not None:
@@ -69,7 +69,7 @@ def _comparison(found: list[Entry]) -> None:
     st.session_state["sweep-others"] = kept
     st.multiselect(
         "Compare it with", list(names), key="sweep-others", format_func=lambda number: names.get(number, ""),
-        max_selections=MOST_COMPARED - 1, placeholder="Side by side", width=300, on_change=session.touch,
+        max_selections=MOST_COMPARED - 1, placeholder="Side by side", width=620, on_change=session.touch,
     )  # fmt: skip
 
 

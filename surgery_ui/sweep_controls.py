@@ -16,7 +16,7 @@ from surgery_core.sweep_plans import FACTORS, SweepOptions, position_labels, swe
 from surgery_core.text import Text, bundled_prompts, bundled_texts
 from surgery_ui import present, session, sweep_shelf, sweep_words
 from surgery_ui.controls import show_problem
-from surgery_ui.jobs import Job
+from surgery_ui.estimate import Estimate
 from surgery_ui.own_text import own_text_form
 from surgery_ui.sweep_jobs import Request, costs_job
 
@@ -29,44 +29,6 @@ FINDINGS = {
     "Swapped neighbours": ("swap-neighbours", "Sweep"),
 }
 """One-click sweeps, each checking what a paper saw, and the tab that shows what came of it."""
-
-
-class Estimate:
-    """The line that says how long a sweep would take, drawn when the model has been timed."""
-
-    def __init__(self, now: session.Experiment, request: Request | None, place: Any) -> None:
-        self._request, self._place, self._drawn = request, place, False
-        texts = request.texts if request is not None else ()
-        self._job = costs_job(now.owner, now.loaded, texts) if texts else None
-
-    @property
-    def jobs(self) -> list[Job[Any]]:
-        """Return the job to look at."""
-        return [self._job] if self._job is not None else []
-
-    @property
-    def costs(self) -> Costs | None:
-        """Return the timing, once it is there."""
-        known = self._job is not None and self._job.done and self._job.error is None
-        return self._job.result if known and self._job is not None else None
-
-    def show(self) -> None:
-        """Draw the estimate once."""
-        if self._drawn or self._request is None or self._job is None:
-            return
-        plans = sweep_words.counted(len(self._request.points), "plan")
-        if not self._job.done:
-            self._place.caption(f"{plans}. Timing the model …")
-            return
-        self._drawn = True
-        if self.costs is None:
-            if self._job.error is not None:
-                self._place.error(present.plain(str(self._job.error)))
-            return
-        seconds = sum(self.costs.seconds(self._request.start, self._request.points, self._request.measures))
-        about = f"{plans} over {sweep_words.counted(self.costs.n_tokens, 'token')}: about "
-        whole = " This model cannot start in the middle, so every plan is run whole." if self.costs.whole else ""
-        self._place.caption(f"{about}**{sweep_words.duration(seconds)}**.{whole}")
 
 
 def presets(now: session.Experiment) -> None:
@@ -212,7 +174,7 @@ def start_choice(now: session.Experiment, name: str, label: str = "Starts from")
     key = f"{name}-from"
     st.session_state.setdefault(key, STRIP)
     chosen = st.segmented_control(
-        label, (STRIP, BASE), key=key, required=True, persist_state="session", on_change=session.touch
+        label, (STRIP, BASE), key=key, required=True, persist_state="session", on_change=session.touch, wrap=True
     )
     return now.plan if chosen == STRIP else now.identity
 
@@ -225,9 +187,9 @@ def _options(kind: str, start: LayerPlan) -> Any:
         labels = position_labels(start)
         given["layer"] = _choice("Layer", range(length), f"sweep-layer-{length}", length // 2, labels)
     if "max_length" in needs:
-        given["max_length"] = _number("Longest block", 1, max(1, length), f"sweep-length-{length}", max(1, length - 1))
+        given["max_length"] = _number("Longest block", 1, None, f"sweep-length-{length}", max(1, length - 1))
     if "times" in needs:
-        given["times"] = _number("Runs how often", 2, 64, "sweep-times", 2)
+        given["times"] = _number("Runs how often", 2, None, "sweep-times", 2)
     if "seed" in needs:
         given["seed"] = _number("Seed of shuffles", 0, 2**31 - 1, "sweep-seed", 0)
     typed = _factors() if "factors" in needs else None
@@ -244,11 +206,11 @@ def _choice(label: str, options: range, key: str, default: int, names: list[str]
     )  # fmt: skip
 
 
-def _number(label: str, least: int, most: int, key: str, default: int) -> int:
+def _number(label: str, least: int, most: int | None, key: str, default: int) -> int:
     st.session_state.setdefault(key, default)
     return int(
         st.number_input(
-            label, least, most, key=key, step=1, width=170, persist_state="session", on_change=session.touch
+            label, least, most, key=key, step=1, width=190, persist_state="session", on_change=session.touch
         )
     )
 

@@ -15,7 +15,7 @@ from surgery_core.sweep_rows import METRICS, SweepRow
 from surgery_core.sweep_rows import frame as rows_frame
 from surgery_ui import chart_specs, present, session, sweep_compare, sweep_save, sweep_shelf, sweep_words
 from surgery_ui.controls import show_problem
-from surgery_ui.sweep_controls import Estimate
+from surgery_ui.estimate import Estimate
 from surgery_ui.sweep_jobs import SWEEPS
 from surgery_ui.sweep_shelf import Entry
 
@@ -34,6 +34,10 @@ def live(now: session.Experiment, estimate: Estimate) -> None:
     st.fragment(_live, run_every=TICK if state != SETTLED else None)(now, estimate, state)
 
 
+UNDER_WAY = ("running", "paused", "failed")
+"""States of a sweep that is not at its end; it has a line with its progress."""
+POINTS = {"bars": "bar", "heat": "cell", "lines": "point"}
+"""What is clicked, by the form of a chart."""
 SETTLED = (False, True)
 """No sweep runs, and the model has been timed."""
 
@@ -166,6 +170,8 @@ def _trouble(entry: Entry, now: session.Experiment, texts: str | None) -> None:
     if entry.note:
         st.caption(present.plain(entry.note))
     progress(entry, now)
+    if entry.done and entry.state not in UNDER_WAY:
+        st.caption(f"Click a {POINTS[entry.kind.form]} to take its plan over into the strip.")
     show_problem("sweep")
 
 
@@ -189,7 +195,7 @@ def _where(entry: Entry) -> str:
 
 def progress(entry: Entry, now: session.Experiment) -> None:
     """Show how far a sweep is, with the buttons that stop it and go on with it."""
-    if entry.state not in ("running", "paused", "failed"):
+    if entry.state not in UNDER_WAY:
         return
     total = max(1, len(entry.planned))
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
@@ -226,8 +232,6 @@ def _act(action: str, entry: Entry, now: session.Experiment) -> None:
 
 def _below(entry: Entry) -> None:
     """Show what a sweep says besides its chart."""
-    if entry.done:
-        st.caption("Click to take a plan over into the strip.")
     _finding(entry)
     refused = [row for row in entry.rows if row.refused]
     if refused:

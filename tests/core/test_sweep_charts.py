@@ -230,6 +230,8 @@ def test_infinite_perplexity_is_cut_off_and_written() -> None:
 def test_log_ticks_are_round() -> None:
     assert log_ticks(70, 4000) == [100, 300, 1000, 3000]
     assert log_ticks(1, 1e7) == [10.0**n for n in range(8)]
+    assert log_ticks(70, 520) == [100, 200, 300, 500]
+    assert len(log_ticks(100, 330)) >= 3
 
 
 def test_shares_reach_from_0_to_1_and_others_begin_where_they_should() -> None:
@@ -319,6 +321,28 @@ def test_the_removal_curve_goes_from_all_layers_to_few() -> None:
     assert found["layer"][0]["encoding"]["x"]["sort"] == [3, 2, 1]
     assert datasets(found)[2]["value"] is None
     assert datasets(found)[2]["said"] == "∞"
+
+
+def test_the_removal_curve_keeps_places_for_what_has_not_gone_yet() -> None:
+    frame = pd.DataFrame({
+        "number": [0, 1], "layers_left": [5, 4], "removed": ["", "L1"], "plan": ["0-4", "0,2-4"],
+        "perplexity": [77.0, 90.0],
+    })  # fmt: skip
+    found = spec(layer_charts.removal_curve(frame, "perplexity", "Perplexity", ends_at=2))
+    assert found["layer"][0]["encoding"]["x"]["scale"]["domain"] == [5, 4, 3, 2]
+
+
+def test_what_has_not_run_is_hollow_so_that_it_is_no_low_figure() -> None:
+    found = spec(sweep_charts.heat(framed("skip-block", []), sheet("skip-block", first=77.0)))
+    empty = found["layer"][0]
+    assert empty["transform"][0]["filter"] == "datum.state === 'waiting'"
+    assert empty["mark"]["filled"] is False
+
+
+def test_charts_of_importance_have_no_titles_but_tooltips_name_the_figure() -> None:
+    found = spec(layer_chart_list()[0])
+    assert found["layer"][0]["encoding"]["y"]["title"] is None
+    assert [tip["title"] for tip in found["layer"][-1]["encoding"]["tooltip"]] == ["Layer", "Block Influence"]
 
 
 def test_blocks_beyond_the_end_are_left_out() -> None:

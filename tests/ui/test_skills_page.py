@@ -87,7 +87,7 @@ def test_skill_by_layer_fills_and_is_kept(open_app: Open, by_hand: ByHand, tiny_
     app.button(key="skills-start").click().run()
     (entry,) = app.session_state["sweeps"]
     wait(app, lambda: entry.state == "finished").run()
-    assert "With all its layers" in said(app)
+    assert "With nothing more taken out" in said(app)
     assert not app.get("progress")
     expected = score_skills(by_hand([0, 2, 3]), tiny_tokenizer)
     row = next(row for row in entry.rows if row.plan == "0,2-3")

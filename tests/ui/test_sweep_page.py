@@ -212,8 +212,9 @@ def test_a_text_of_ones_own_is_swept_and_one_that_is_too_short_explained(open_ap
 
 def test_a_block_is_never_longer_than_the_plan(open_app: Open) -> None:
     app = sweep_page(open_app, "skip-block")
-    field = app.number_input(key="sweep-length-4")
-    assert (field.min, field.max) == (1, 4)
+    app.number_input(key="sweep-length-4").set_value(5).run()
+    assert "A block of 5 layers does not fit a model of 4; allowed: 1 to 4" in errors(app)
+    assert app.button(key="sweep-start").disabled
     app = sweep_page(open_app, "skip-block", plan="0")
     assert "needs 2 layers or more, and this plan has 1" in said(app)
     assert app.button(key="sweep-start").disabled
@@ -407,11 +408,24 @@ def test_removal_is_started_drawn_and_adopted(open_app: Open) -> None:
     wait(app, lambda: job.done)
     app.run()
     assert [step.layers_left for step in job.pieces] == [4, 3, 2, 1]
-    table = next(frame.value for frame in app.dataframe if "layers_left" in frame.value)
-    assert list(table["layers_left"]) == [4, 3, 2, 1]
-    losses = table["perplexity"]
+    table = next(frame.value for frame in app.dataframe if "Layers left" in frame.value)
+    assert list(table["Layers left"]) == [4, 3, 2, 1]
+    assert not [column for column in table if "_" in column]
+    losses = table["Perplexity"]
     candidates = run_sweep(open_app).session_state["sweeps"][0].rows
     assert losses[1] == pytest.approx(min(row.perplexity for row in candidates if row.number >= 0), rel=1e-5)
+
+
+def test_a_removal_says_beforehand_how_long_it_takes(open_app: Open) -> None:
+    app = open_app("sweep")
+    app.session_state["sweep-tab"] = "Removal"
+    app.run()
+    assert "9 plans over" in said(app)  # of 4 layers, then of 3, then of 2
+    app.number_input(key="search-least-4").set_value(3).run()
+    assert "4 plans over" in said(app)
+    app.number_input(key="search-beam").set_value(2).run()
+    app.number_input(key="search-least-4").set_value(2).run()
+    assert "10 plans over" in said(app)
 
 
 def test_importance_is_there_without_a_sweep(open_app: Open) -> None:

@@ -7,16 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 from transformers import AutoModelForCausalLM
 
-from surgery_core.anatomy import find_layers, is_quantised
+from surgery_core.anatomy import is_quantised
 from surgery_core.errors import InputError, RefusedPlanError
 from surgery_core.models import LoadedModel
 from surgery_core.plan import LayerPlan
 from surgery_core.preflight import prove
+from surgery_core.saveable import cannot_be_saved, save_view, unshare_layers
 from surgery_core.view import checked_plan, operate
 from surgery_core.weights import quiet
+
+__all__ = ["export_model", "reopened", "save_view", "unshare_layers"]
 
 _PROBE_TOKENS = 16
 
@@ -54,7 +56,6 @@ def export_model(loaded: LoadedModel, plan: LayerPlan | str, folder: str | Path,
     if not unproved:
         prove(loaded.model, loaded.tokenizer, plan, suggest=True)
     view = operate(loaded.model, plan)
-    unshare_layers(view)
     try:
         target.mkdir(parents=True, exist_ok=True)
         _save(view, loaded, plan, target)
@@ -67,32 +68,13 @@ def _save(view: Any, loaded: LoadedModel, plan: LayerPlan, target: Path) -> None
     """Fill an empty folder, or leave none."""
     try:
         with quiet():
-            view.save_pretrained(target)
+            save_view(view, target)
             loaded.tokenizer.save_pretrained(target)
             (target / "README.md").write_text(_card(loaded, plan), encoding="utf-8")
             _require_same(view, target)
     except BaseException:
         shutil.rmtree(target, ignore_errors=True)
         raise
-
-
-def unshare_layers(model: nn.Module) -> None:
-    """Give every repeated layer of a view tensors of its own; safetensors refuses to store one tensor twice."""
-    seen: set[int] = set()
-    for layer in find_layers(model)[1]:
-        copies: dict[int, torch.Tensor] = {}
-        for module in layer.modules():
-            for store in (module._parameters, module._buffers):
-                _unshare(store, seen, copies)
-        seen |= {id(tensor) for tensor in (*layer.parameters(), *layer.buffers())}
-
-
-def _unshare(store: Any, seen: set[int], copies: dict[int, torch.Tensor]) -> None:
-    for name, tensor in store.items():
-        if tensor is not None and id(tensor) in seen:
-            copy = tensor.detach().clone()
-            copies.setdefault(id(tensor), nn.Parameter(copy, False) if isinstance(tensor, nn.Parameter) else copy)
-            store[name] = copies[id(tensor)]
 
 
 def _refuse_unsaveable(plan: LayerPlan) -> None:
@@ -117,8 +99,9 @@ def _require_same(view: Any, folder: Path) -> None:
     with torch.inference_mode():
         same = torch.allclose(view(ids).logits, saved(ids).logits, rtol=1e-3, atol=1e-4)
     if not same:
+        why = cannot_be_saved(view, saved)
         raise RefusedPlanError(
-            f"A {type(view).__name__} cannot be saved with this plan: opened again, it would compute something else."
+            f"A {type(view).__name__} cannot be saved with this plan: opened again, it would compute something else. {why}".strip()
         )
 
 

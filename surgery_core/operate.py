@@ -25,6 +25,8 @@ from surgery_core.per_layer import (
     fixed_properties,
     layer_configs,
     owner_changes,
+    types_key,
+    with_types,
 )
 from surgery_core.plan import LayerPlan, Slot, normalise_positions
 from surgery_core.shells import CAPTURE_MARK, Cloner
@@ -188,7 +190,9 @@ class ModelSurgery:
             for key, value in owner_changes(owner, order, len(layers)).items():
                 journal.set(owner.__dict__, key, value)
             if kinds:
-                journal.set(text_config(self._model).__dict__, "layer_types", kinds)
+                config = text_config(self._model)
+                config.__class__ = with_types(config, kinds)
+                journal.set(config.__dict__, types_key(config), kinds)
             for layer, original, position in zip(new, order, positions, strict=True):
                 _set_index(journal, layer, original, position, stride)
             journal.set(self._model.__dict__, "_surgery_layers_path", path)

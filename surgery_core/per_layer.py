@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -29,6 +30,16 @@ _INDEX_LISTS = ("_layers", "_layer_ids", "_layer_indices", "_layers_indices", "_
 """Endings of names under which lists of layer indices are kept."""
 
 
+_OVERRIDES = "_heterogeneity_spec"
+"""Where a config keeps settings that some of its layers have of their own, by layer (Gemma 4)."""
+
+_FIRST_READER = "first_kv_shared_layer_idx"
+"""Where a decoder keeps the place from which on every layer reads earlier layers' keys and values (Gemma 4)."""
+
+_FURTHER_DEPTHS = ("num_blocks",)
+"""Further names of the depth in configs that have a usual one too (xLSTM)."""
+
+
 def layer_configs(model: nn.Module, path: str) -> list[Any]:
     """Return the configs that describe the layers at `path`: the text config, and that of the list's owner."""
     owner = model.get_submodule(path.rpartition(".")[0])
@@ -45,24 +56,39 @@ def config_changes(config: Any, order: Order, n_layers: int) -> dict[str, Any]:
 
     Depth attributes that held `n_layers` become `len(order)`; lists with one entry a layer follow the layers.
     """
-    changes: dict[str, Any] = {key: len(order) for key in DEPTH_KEYS if config.__dict__.get(key) == n_layers}
+    depths = (*DEPTH_KEYS, *_FURTHER_DEPTHS)
+    changes: dict[str, Any] = {key: len(order) for key in depths if config.__dict__.get(key) == n_layers}
     for key, value in config.__dict__.items():
         if _is_per_layer(key, value, n_layers):
             changes[key] = _following(key, value, order)
         elif _lists_layers(key, value, n_layers):
             changes[key] = [at for at, index in enumerate(order) if index in value]
+    if (spec := config.__dict__.get(_OVERRIDES)) is not None:
+        known = spec.per_layer_overrides
+        followed = {at: known[index] for at, index in enumerate(order) if isinstance(index, int) and index in known}
+        changes[_OVERRIDES] = replace(spec, per_layer_overrides=followed)
     return changes
 
 
 def owner_changes(owner: nn.Module, order: Order, n_layers: int) -> dict[str, Any]:
     """Return the attributes in which the layer list's owner keeps its depth, or picks layers, as they have to become."""
-    return {
+    first = owner.__dict__.get(_FIRST_READER, n_layers)
+    readers = {_FIRST_READER: _first_of_rest(order, first)} if first < n_layers else {}
+    return readers | {
         key: len(order) if type(value) is int else [at for at, index in enumerate(order) if index in value]
         for key, value in owner.__dict__.items()
         if "layer" in key
         and not key.startswith("_")
         and (_is_int(value, n_layers) or _lists_layers(key, value, n_layers))
     }
+
+
+def _first_of_rest(order: Order, first: int) -> int:
+    """Return the place from which on all layers are `first` or later ones of the base; behind the last where none is."""
+    place = len(order)
+    while place and isinstance(index := order[place - 1], int) and index >= first:
+        place -= 1
+    return place
 
 
 def check_single_list(model: nn.Module, path: str, n_layers: int) -> None:
@@ -152,6 +178,11 @@ def check_sharing(layers: nn.ModuleList | Sequence[nn.Module], order: Sequence[i
         made |= set() if kind is None or reads else {kind}
 
 
+def reads_shared(layer: nn.Module) -> bool:
+    """Whether a layer has no keys and values of its own, but reads those of an earlier one."""
+    return _sharing(layer)[1]
+
+
 def _sharing(layer: nn.Module) -> tuple[str | None, bool]:
     """Return the type of a layer that takes part in sharing keys and values, and whether it only reads them."""
     for module in layer.modules():
@@ -162,7 +193,20 @@ def _sharing(layer: nn.Module) -> tuple[str | None, bool]:
 
 def is_attention(kind: str) -> bool:
     """Whether a layer type keeps keys and values, rather than a state of fixed size."""
-    return "attention" in kind and not kind.startswith("linear")
+    return kind == "hybrid" or ("attention" in kind and not kind.startswith("linear"))
+
+
+def types_key(config: Any) -> str:
+    """Return the attribute in which a config keeps its `layer_types`; some keep them under another name (Zamba)."""
+    return str(getattr(config, "attribute_map", {}).get("layer_types", "layer_types"))
+
+
+def with_types(config: Any, kinds: list[str]) -> type:
+    """Return a class for the config whose layer types are `kinds`; its own class where they are a plain attribute."""
+    cls, key = type(config), types_key(config)
+    if not isinstance(getattr(cls, key, None), property):
+        return cls
+    return type(cls.__name__, (cls,), {key: _constant(kinds), "__module__": cls.__module__})
 
 
 class PerLayerInputs:
@@ -196,7 +240,7 @@ def keep_per_layer_inputs(view: nn.Module, base: nn.Module, path: str, order: Se
 
 
 def _is_per_layer(key: str, value: object, n_layers: int) -> bool:
-    if type(value) not in (list, tuple):
+    if type(value) not in (list, tuple) or _lists_layers(key, value, n_layers):
         return False
     return len(value) == n_layers and not any(word in key for word in _NOT_PER_LAYER)  # type: ignore[arg-type]
 
@@ -210,7 +254,7 @@ def _lists_layers(key: str, value: object, n_layers: int) -> bool:
     if type(value) is not list or not value or not key.endswith(_INDEX_LISTS):
         return False
     rising = all(type(index) is int and 0 <= index < n_layers for index in value) and value == sorted(set(value))
-    return rising and len(value) < n_layers
+    return rising and (len(value) < n_layers or n_layers > 2)
 
 
 def _following(key: str, value: Any, order: Order) -> Any:

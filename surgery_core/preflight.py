@@ -121,18 +121,18 @@ def _prove(trial: Trial, plan: LayerPlan) -> PreflightReport:
     report = PreflightReport(str(plan), tuple(trial.plan_checks(plan)), time.perf_counter() - began)
     if not report.passed:
         name = type(trial.model).__name__
-        raise RefusedPlanError(f"This plan cannot be trusted on a {name}. {_own_fault(trial, report)}{report.reason}")
+        raise RefusedPlanError(f"This plan cannot be trusted on a {name}. {_own_fault(trial, report) or report.reason}")
     return report
 
 
 def _own_fault(trial: Trial, report: PreflightReport) -> str:
-    """Return what is wrong with the unchanged model already, where cached generation failed; else nothing."""
+    """Return what is wrong with the unchanged model already, where only cached generation failed; else nothing."""
     failed = {check.key for check in report.checks if not check.passed}
     if not failed or not all(key.startswith("plan-cache") for key in failed):
         return ""
     base = trial.generation(LayerPlan.identity(len(find_layers(trial.model)[1])), "base")
     wrong = next((check for check in base if not check.passed), None)
-    return f"{wrong.title}: no, so no surgery on it can be checked. " if wrong else ""
+    return f"{wrong.title}: no, so no surgery on it can be checked." if wrong else ""
 
 
 def fingerprint(model: nn.Module) -> str:

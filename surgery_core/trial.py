@@ -116,17 +116,21 @@ class Trial:
             return Check(key, title, True, f"Not tried: no room for it ({error.strerror or error}).", tried=False)
 
     def _reloaded(self, plan: LayerPlan) -> tuple[bool, str]:
-        from surgery_core.export import reopened, unshare_layers
+        from surgery_core.export import reopened
+        from surgery_core.saveable import cannot_be_saved, save_view
         from surgery_core.weights import quiet
 
         view = self._view(plan)
-        unshare_layers(view)
         with tempfile.TemporaryDirectory() as folder, quiet():
-            view.save_pretrained(folder)
-            saved = reopened(view, folder)
+            save_view(view, folder)
+            try:
+                saved = reopened(view, folder)
+            except _FAILURES:
+                return False, f"transformers does not open what a {type(view).__name__} with these layers is saved as."
         with torch.inference_mode():
             left, right = (m(**self.single, use_cache=False).logits for m in (saved, view))
-        return self._close(left, right)
+        same, detail = self._close(left, right)
+        return same, detail if same else cannot_be_saved(view, saved) or detail
 
     def _not_to_save(self, plan: LayerPlan) -> str | None:
         tensors = [*self.model.parameters(), *self.model.buffers()]
@@ -240,6 +244,9 @@ def attempt(key: str, title: str, run: Callable[[], tuple[bool, str]]) -> Check:
     except PlanError:
         raise
     except _FAILURES as error:
+        if isinstance(error, AttributeError) and isinstance(error.obj, nn.Module):
+            missing = f"The model uses {error.name} of a {type(error.obj).__name__}, which only some of its layers have"
+            return Check(key, title, False, f"{missing}, and this one stands in the place of one that has it.")
         lines = str(error).splitlines() or [""]
         return Check(key, title, False, f"It stopped with {type(error).__name__}: {lines[0][:160]}")
     return Check(key, title, passed, detail)

@@ -31,6 +31,8 @@ from surgery_core.per_layer import (
     keep_per_layer_inputs,
     layer_configs,
     owner_changes,
+    types_key,
+    with_types,
 )
 from surgery_core.plan import LayerPlan, Slot
 from surgery_core.shells import Cloner
@@ -187,7 +189,9 @@ class _View:
         owner.__dict__.update(owner_changes(owner, order, len(self.layers)))
         adjust_config(view, self.path, order, len(self.layers))
         if kinds:
-            text_config(view).__dict__["layer_types"] = kinds
+            config = text_config(view)
+            config.__class__ = with_types(config, kinds)
+            config.__dict__[types_key(config)] = kinds
 
 
 @dataclass(frozen=True, eq=False)

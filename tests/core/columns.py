@@ -20,12 +20,12 @@ from transformers import AutoModelForCausalLM
 
 from surgery_core.anatomy import find_layers
 from surgery_core.errors import ModelError
-from surgery_core.export import unshare_layers
 from surgery_core.lens import LogitLens
 from surgery_core.material import Means
 from surgery_core.plan import LayerPlan
 from surgery_core.preflight import prove
 from surgery_core.residual import residuals
+from surgery_core.saveable import save_view
 from surgery_core.trial import Trial
 from surgery_core.view import operate
 from surgery_core.weights import quiet
@@ -165,7 +165,10 @@ def slot_outcome(model: Any, name: str) -> Outcome:
 
 def lens_outcome(model: Any) -> Outcome:
     """Return whether the last layer's state, taken with a plain hook, is read as the model's own logits."""
-    check = Trial(model, None).lens()
+    try:
+        check = Trial(model, None).lens()
+    except ModelError as error:
+        return Outcome("refused", str(error))
     if not check.passed:
         return Outcome("refused", f"{check.title}: no. {check.detail}")
     hooked, seen = Hooked(model), []
@@ -226,9 +229,8 @@ def export_outcome(model: Any, plan: str, expected: Callable[[Inputs], torch.Ten
     if not check.passed:
         return Outcome("refused", f"{check.title}: no. {check.detail}")
     view = operate(model, parsed)
-    unshare_layers(view)
     with tempfile.TemporaryDirectory() as folder, quiet():
-        view.save_pretrained(folder)
+        save_view(view, folder)
         saved = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
     batch = inputs(3, padded=True)
     with torch.inference_mode():

@@ -268,7 +268,8 @@ OVERRIDES: dict[str, dict[str, Any]] = {
     },
     "xmod": {"languages": ["en_XX"], "default_language": "en_XX"},
     "zamba": {
-        "layers_block_type": ["linear_attention", "linear_attention", "hybrid", "hybrid"],
+        # more than one layer shares the block, also where one is deleted: with a single one the class cannot be opened
+        "layers_block_type": ["linear_attention", "hybrid", "hybrid", "hybrid"],
         "num_key_value_heads": 4,
         "n_mamba_heads": 2,
     },
@@ -290,6 +291,10 @@ TEXT_TYPES = {"dots3_note": "dots3_note_text", "qwen4_exp": "qwen4_exp_text"}
 
 SEEDS = {"flex_olmo": 1}
 """Other random weights where, with the first ones, two experts' scores are so close that the order of sums decides."""
+
+
+ZERO_PADDING = ("youtu",)
+"""Types whose class sets the padding token's embedding to zero whenever it opens a checkpoint."""
 
 
 def model_types() -> tuple[str, ...]:
@@ -342,6 +347,8 @@ def from_config(config: Any, seed: int = 0) -> Any:
             torch.nn.init.normal_(parameter, std=0.15)
         else:
             parameter.data += 0.05 * torch.randn_like(parameter)
+    if config.model_type in ZERO_PADDING:
+        model.get_input_embeddings().weight.data[config.pad_token_id] = 0.0
     return model.float().eval().requires_grad_(False)
 
 

@@ -97,6 +97,10 @@ def check_single_list(model: nn.Module, path: str, n_layers: int) -> None:
     Raises:
         RefusedPlanError: naming the lists.
     """
+    # of a view, the base tells: another list (of Gemma 3n's streams) can have as many entries as the view has layers
+    while (base := model.__dict__.get("_surgery_base")) is not None:
+        model = base.model
+        n_layers = len(model.get_submodule(path))  # type: ignore[arg-type]
     owner = model.get_submodule(path.rpartition(".")[0])
     lists = [
         name
@@ -222,7 +226,7 @@ class PerLayerInputs:
     def project_per_layer_inputs(self, *args: Any, **kwargs: Any) -> Any:
         """Return the projected inputs `[batch, seq, slots, d]`, one for each slot: that of its layer."""
         whole = self._surgery_whole.project_per_layer_inputs(*args, **kwargs)
-        return whole.index_select(2, torch.tensor(self._surgery_order, device=whole.device))
+        return whole.index_select(2, torch.tensor(self._surgery_order, dtype=torch.long, device=whole.device))
 
 
 def keep_per_layer_inputs(view: nn.Module, base: nn.Module, path: str, order: Sequence[int]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from surgery_core.anatomy import find_layers
+from surgery_core.anatomy import find_layers, width_of
 from surgery_core.errors import AnatomyError
 from surgery_core.plan import LayerPlan, Slot
 from surgery_core.streams import Stream, stream_of, with_layers
@@ -166,7 +166,8 @@ class _Recorder:
 
 def _check_one_stream(model: nn.Module) -> None:
     """Refuse to read inside layers whose states are not `[batch, seq, d_model]`."""
-    if not stream_of(model).is_plain:
+    stream = stream_of(model)
+    if not stream.is_plain or stream.width != width_of(model):
         raise AnatomyError(
             f"Layers of a {type(model).__name__} do not hand on one vector a token, so no point inside them can be read; "
             "read after whole layers."

@@ -195,7 +195,7 @@ class _Run:
 
 
 def _run(model: nn.Module, size: tuple[int, int]) -> _Run:
-    view = operate_part(model, 0)
+    view = operate_part(model, 0).eval()
     seen: list[Any] = []
     find_layers(view)[1][0].register_forward_hook(lambda m, a, k, output: seen.append((a, k, output)), with_kwargs=True)
     vocab = view.get_input_embeddings().weight.shape[0]
@@ -262,7 +262,7 @@ def _several(stream: Stream, run: _Run) -> Stream | None:
 def _reads(model: nn.Module, stream: Stream, run: _Run) -> bool:
     """Whether the model's own code makes the same logits of a state that is given to it, whatever the tokens are."""
     hidden = threading.local()
-    view = injecting(model, stream, hidden)
+    view = injecting(model, stream, hidden).eval()
     with torch.inference_mode():
         try:
             logits = decoded(view, stream, hidden, stream.leaving(run.output)).float()

@@ -72,7 +72,10 @@ def layer_loss(frame: pd.DataFrame) -> alt.Chart:
             x=alt.X("layer:N", title=None, sort=order, axis=alt.Axis(labelAngle=0, labelOverlap=True, grid=False)),
             y=alt.Y("loss:Q", title="Nats a token", scale=alt.Scale(zero=True)),
             color=alt.Color(
-                "side:N", title=None, scale=alt.Scale(domain=["After", "Before"]), legend=alt.Legend(orient="top")
+                "side:N",
+                title=None,
+                scale=alt.Scale(domain=["After", "Before"]),
+                legend=alt.Legend(orient="top", values=["Before", "After"]),
             ),
             order="row:Q",
             tooltip=[

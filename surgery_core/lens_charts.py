@@ -25,6 +25,7 @@ TURNS = {False: (0.69, 0.87), True: (0.54, 0.62)}
 """Shares of the two sides of the app's diverging ramp, below and above 0, from which words are the other colour."""
 RATIO = "datum.value === 0 ? 'same' : (datum.value < 0 ? '÷ ' : '× ') + format(exp(abs(datum.value)), ',.2~r')"
 """Label of a logarithm of a ratio as the ratio."""
+SIGNED = "datum.value === 0 ? '0' : format(datum.value, '+.2~f')"
 Maps: TypeAlias = alt.HConcatChart | alt.VConcatChart
 POINTED = {False: "#b4532a", True: "#f2a67c"}
 """Outline of the cells that the pointer is on, by whether the theme is dark."""
@@ -87,7 +88,7 @@ def difference_map(frame: pd.DataFrame, metric: str, *, dark: bool = False, pick
     cells = _spelled(frame).assign(colour=values.clip(-most, most), said=said, side="After", origin=frame["layer"])
     log = what.scale == "log"
     how = "after ÷ before" if log else "after minus before"
-    written: dict[str, Any] = {"labelExpr": RATIO} if log else {"format": "+.2~f"}
+    written: dict[str, Any] = {"labelExpr": RATIO if log else SIGNED}
     legend = _legend(f"{what.title if log else named(what)}, {how}", values=[-most, 0, most], **written)
     # Without it the theme's two hues would meet in a third one.
     scale = alt.Scale(domain=[-most, most], domainMid=0, interpolate="rgb")

@@ -194,11 +194,26 @@ def test_an_own_text_is_scored_and_its_tokens_speak(visit: Visit) -> None:
 
 def test_a_click_on_a_lens_cell_shows_its_ten_likeliest_tokens(visit: Visit) -> None:
     page = visit("/lens?plan=0-10")
-    cell = page.locator('.st-key-map-after path[aria-label*="After layer: L4; Token read: ·was"]').first
-    cell.scroll_into_view_if_needed()
-    cell.click()
+    cells = page.locator('.st-key-map path[aria-label*="After layer: L4; Token read: ·was"]')
+    cells.last.scroll_into_view_if_needed()
+    cells.last.click()  # of the map on the right
     page.get_by_text(re.compile(r"After L4, having read")).wait_for()
     settle(page)
+    # The pointer is on one cell, and the same cell of the other map is outlined too.
+    assert page.locator('.st-key-map path[stroke="#b4532a"]').count() == 2
+
+
+def test_two_lens_maps_fit_a_small_laptop(visit: Visit) -> None:
+    page = visit("/lens?plan=0-4,6-11", viewport={"width": 1280, "height": 800})
+    page.get_by_label("Text to read", exact=True).fill("word " * 40)
+    page.get_by_label("Text to read", exact=True).press("Control+Enter")
+    page.get_by_text("Tokens shown, of").wait_for()
+    settle(page)
+    drawn = page.locator(".st-key-map svg.marks").bounding_box()
+    main = page.get_by_test_id("stMainBlockContainer").bounding_box()
+    assert drawn["x"] + drawn["width"] <= main["x"] + main["width"]
+    cell = page.locator('.st-key-map path[aria-label*="After layer: L4;"]').last.bounding_box()
+    assert cell["y"] + cell["height"] < 900
 
 
 def test_a_finger_drags_after_a_long_press_and_taps_open_the_menu(visit: Visit) -> None:

@@ -12,6 +12,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from surgery_core.errors import LensError
+from surgery_core.lens_metrics import METRICS
 from surgery_core.models import load_model
 from surgery_core.tuned_lens import Translators, untrained
 from surgery_ui import cached, lens_jobs
@@ -73,6 +74,19 @@ def test_the_page_says_what_the_colour_and_the_prediction_depth_are(open_app: Op
     assert "Mean prediction depth, in layers:" in said(app)
     choose(app, "lens-sublayers", True)  # type: ignore[arg-type]
     assert "Mean prediction depth, in half layers:" in said(app)
+
+
+@pytest.mark.parametrize("metric", [*METRICS])
+def test_every_statistic_is_a_map_and_lines_of_a_token_and_of_the_text(open_app: Open, metric: str) -> None:
+    app = open_app("lens", plan="0-2")
+    app.session_state["lens-token"] = "t"
+    for lines in ("This token", "Mean of the text"):
+        choose(app, "lens-lines", lines)
+        choose(app, "lens-metric", metric)
+        assert METRICS[metric].title in json.dumps(maps(app))
+        assert any(f'"{METRICS[metric].title}' in chart.proto.spec and '"row"' in chart.proto.spec
+                   for chart in charts(app) if "concat" not in chart.proto.spec)  # fmt: skip
+        assert not app.error
 
 
 def test_one_model_has_no_sides_in_its_words_or_legends(open_app: Open) -> None:

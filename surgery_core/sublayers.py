@@ -75,6 +75,11 @@ def check_halfway(model: nn.Module, wanted: Iterable[int]) -> None:
     calls = _calls(model, wanted)
     with torch.inference_mode():
         for number in wanted:
+            if number not in calls:
+                raise AnatomyError(
+                    f"The {type(layers[number]).__name__} in slot {number} does not run on text alone, so there is no point "
+                    "inside it; read after whole layers."
+                )
             args, kwargs, entering, read = calls[number]
             if not torch.allclose(hidden_of(without_both[number](*args, **kwargs)), entering, atol=1e-6):
                 raise AnatomyError(

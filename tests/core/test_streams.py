@@ -89,6 +89,8 @@ def test_a_layer_that_does_not_run_passes_the_state_on() -> None:
     states = residuals(model_of("mllama"), inputs(1, padded=False)["input_ids"]).states
     assert torch.equal(states[4], states[3])
     assert not torch.equal(states[3], states[2])
+    with pytest.raises(AnatomyError, match="does not run on text alone"):
+        residuals(model_of("mllama"), inputs(1, padded=False)["input_ids"], sublayers=True)
 
 
 @pytest.mark.parametrize("model_type", SEVERAL)

@@ -19,6 +19,7 @@ from torch import nn
 from surgery_core.anatomy import context_length, device_of, find_layers
 from surgery_core.errors import Stopped
 from surgery_core.results import Comparison, ScoreTable, TextComparison, TextScore, TokenLosses
+from surgery_core.streams import stream_of
 from surgery_core.tail import CHUNK_ELEMENTS, Tail
 from surgery_core.text import Text, as_texts, encode, token_bytes, token_strings
 from surgery_core.view import operate, plan_of
@@ -266,16 +267,21 @@ def _all_logits(model: nn.Module, batch: Batch) -> torch.Tensor:
 
 
 def _last_hidden(model: nn.Module, batch: Batch) -> torch.Tensor:
-    """Return what leaves the last layer, `[batch, seq, d_model]`, recorded on a private view."""
+    """Return what leaves the last layer, `[batch, seq, width]`, recorded on a private view."""
     path, layers = find_layers(model)
     view = operate(model, f"0-{len(layers) - 1}")
-    seen: list[Any] = []
-    view.get_submodule(path)[-1].register_forward_hook(lambda module, args, output: seen.append(output))
+    seen: list[Any] = [None]
+
+    def keep(module: nn.Module, args: Any, output: Any) -> None:
+        seen[0] = output
+
+    # the last that runs: some layers do so only where there is an image
+    for layer in view.get_submodule(path):
+        layer.register_forward_hook(keep)
     inputs = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask}
     with torch.inference_mode():
         _without_head(view)(**inputs, use_cache=False)
-    hidden: torch.Tensor = seen[0] if isinstance(seen[0], torch.Tensor) else seen[0][0]
-    return hidden
+    return stream_of(model).leaving(seen[0])
 
 
 def _without_head(view: Any) -> Any:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import os
+import re
 from collections.abc import Callable, Sequence
 from functools import cache, partial
 from pathlib import Path
@@ -211,6 +212,22 @@ def test_nearly_every_class_that_can_be_built_passes_every_surgery() -> None:
     assert len(passing) / len(built) >= BAR
 
 
+@pytest.mark.matrix
+def test_the_logit_lens_is_right_wherever_every_surgery_is() -> None:
+    found = {model_type: outcomes(model_type) for model_type in zoo.model_types()}
+    passing = [t for t, results in found.items() if results and all(results[n].verdict == "right" for n in SURGERIES)]
+    assert [model_type for model_type in passing if found[model_type]["lens"].verdict != "right"] == []
+
+
+@pytest.mark.matrix
+def test_every_no_has_a_plain_sentence_for_a_reason() -> None:
+    found = [results for t in zoo.model_types() for results in outcomes(t).values()]
+    assert [one.reason for one in found if one.verdict != "right" and RAW.search(one.reason)] == []
+
+
+RAW = re.compile(r"\w+Error\b|stopped with|<class|'\w+' object")
+"""Marks of the text of a Python exception."""
+
 BAR = 0.95
 """Share of the classes that must pass all five surgeries; docs/support.md says what is refused and why."""
 
@@ -255,8 +272,9 @@ INTRODUCTION = (
     "Written by `tests/core/test_architectures.py` (with `WRITE_SUPPORT_TABLE=1`), from a tiny random model of every "
     "causal LM class of the pinned transformers. `yes`: logits equal those of an independently built model, and 20 "
     "greedily generated tokens are the same with and without the KV cache, for one prompt and for a left-padded "
-    "batch of three. Parts, scale, parallel and mean: logits equal those of the base with hooks on its layers. Lens: the "
-    "last layer, read through norm and head, gives the model's own logits. Cached generation and left-padded batch: the "
+    "batch of three. Parts, scale, parallel and mean: logits equal those of the base with hooks on its layers. Lens: every "
+    "row is what left its layer, and the last one, read through all that comes behind the layers, gives the model's own "
+    "logits. Cached generation and left-padded batch: the "
     "class itself, without surgery, writes the same with and without its cache. Export: the saved copy of `delete`, opened "
     "by plain transformers, equals an independently built model. `no`: it is refused, or preflight says so, for the "
     "reason below."

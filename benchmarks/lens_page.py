@@ -54,8 +54,8 @@ def text_of(n_tokens: int) -> str:
 def edits() -> list[float]:
     """Return the seconds from an edit to the drawn map, an entry an edit."""
     with app() as address, opened(f"{address}/lens?model=fable&plan=0-9,11") as page:
-        page.get_by_label("Text", exact=True).fill(text_of(TOKENS))
-        page.get_by_label("Text", exact=True).press("Control+Enter")
+        page.get_by_label("Text to read", exact=True).fill(text_of(TOKENS))
+        page.get_by_label("Text to read", exact=True).press("Control+Enter")
         page.locator(".st-key-map svg").first.wait_for(timeout=60_000)
         page.wait_for_timeout(3_000)
         return [_edit(page, f"0-{layer - 1},{layer + 1}-11") for layer in LAYERS]

@@ -20,11 +20,11 @@ Way = Callable[[], list[float]]
 
 def ways(model: GPT2LMHeadModel, ids: torch.Tensor) -> dict[str, Way]:
     """Return each library's delete-each sweep: the loss of the base, then without each layer."""
-    bridge = _bridge(copy.deepcopy(model))
+    bridge, traced = _bridge(copy.deepcopy(model)), _traced(copy.deepcopy(model))
     return {
         "TransformerLens, hooks": lambda: _hooked(bridge, ids),
         "TransformerLens, start_at_layer": lambda: _started(bridge, ids),
-        "nnsight, skip": lambda: _skipped(_traced(model), ids),
+        "nnsight, skip": lambda: _skipped(traced, ids),
     }
 
 

@@ -53,7 +53,7 @@ METRICS: dict[str, Metric] = {
         ),
         Metric("rank", "Rank of the right token", "rank, 1 is best", "log", "Place of the token that comes next.", 1.0),
         Metric(
-            "picked", "A token of your choice", "nats", "linear",
+            "picked", "Log-probability of a token", "nats", "linear",
             "Log-probability of the token that you pick, at most 0.", zero=False,
         ),
         Metric(

@@ -280,7 +280,7 @@ KINDS: tuple[SweepKind, ...] = (
               "bars", _SIZE, "", (), 4, _middle("looped parallel")),
     SweepKind("repeat-middle", "Repeat the centre layer", "The centre layer runs in place of the whole middle.",
               "bars", _SIZE, "", (), 4, _middle("repeat centre")),
-    SweepKind("painters", "All of these on a growing middle",
+    SweepKind("painters", "Six changes of a growing middle",
               "Skip, reverse, shuffle, parallel, looped parallel and repeated centre, side by side.",
               "lines", _SIZE, "What happens to the middle", ("seed",), 4, _middle(*VARIANTS)),
 )  # fmt: skip

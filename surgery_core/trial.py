@@ -285,4 +285,6 @@ def _extended(inputs: dict[str, torch.Tensor], sequences: torch.Tensor, step: in
 
 
 def _difference(worst: float) -> str:
+    if not worst:
+        return "Logits are equal to the bit."
     return f"Largest relative difference of logits: {worst:.1e}."

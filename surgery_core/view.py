@@ -74,7 +74,9 @@ def operate(
 
     Raises:
         PlanError: when the plan is for another number of layers, does not parse, or names what is not there.
-        RefusedPlanError: when the plan cannot be trusted on this model; has the nearest plan that can run, if any.
+        RefusedPlanError: when the structure of this model does not allow the plan; has the nearest plan that can run,
+            if any. What shows only while the model runs is found by `prove`, which the app and the command line do
+            before every result.
         AnatomyError: when the model's layers cannot be found.
     """
     plan = checked_plan(plan, len(find_layers(model)[1]))

@@ -102,7 +102,7 @@ def _controls() -> tuple[str, GenerationSettings]:
     state = st.session_state
     state["prompt-pick"] = next((title for title, text in prompts.items() if text == state["prompt"]), None)
     with st.container(horizontal=True, vertical_alignment="bottom", horizontal_alignment="distribute"):
-        st.pills("Prompt", list(prompts), key="prompt-pick", on_change=_take_prompt, args=(prompts,))
+        st.pills("Prompt", list(prompts), key="prompt-pick", on_change=_take_prompt, args=(prompts,), wrap=True)
         with st.popover("Settings", icon=":material/tune:"):
             _settings()
     st.text_area(

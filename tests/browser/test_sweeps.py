@@ -83,7 +83,7 @@ def test_a_sweep_goes_on_under_another_page(visit: Visit) -> None:
     page.get_by_role("button", name="Layers as painters").click()
     page.get_by_role("button", name="Pause").wait_for()
     page.get_by_role("link", name="Models").click()
-    status = page.get_by_test_id("stSidebar").get_by_text(re.compile(r"All of these on a growing middle: \d+ of 55"))
+    status = page.get_by_test_id("stSidebar").get_by_text(re.compile(r"Six changes of a growing middle: \d+ of 55"))
     status.wait_for()
     page.get_by_role("link", name="Sweep").click()
     page.get_by_role("button", name="Cancel").click()

@@ -195,7 +195,7 @@ class _Run:
 
 
 def _run(model: nn.Module, size: tuple[int, int]) -> _Run:
-    view = operate_part(model, 0).eval()
+    view = _without_dropout(operate_part(model, 0))
     seen: list[Any] = []
     find_layers(view)[1][0].register_forward_hook(lambda m, a, k, output: seen.append((a, k, output)), with_kwargs=True)
     vocab = view.get_input_embeddings().weight.shape[0]
@@ -204,6 +204,14 @@ def _run(model: nn.Module, size: tuple[int, int]) -> _Run:
         logits = view(input_ids=ids, use_cache=False).logits
     args, kwargs, output = seen[0]
     return _Run(args, kwargs, output, logits)
+
+
+def _without_dropout(view: Any) -> Any:
+    """Return a private view that does not drop values; other modules keep their mode, in which some pack weights."""
+    for module in view.modules():
+        if isinstance(module, nn.Dropout):
+            module.training = False
+    return view
 
 
 def _found(model: nn.Module) -> Stream:
@@ -262,7 +270,7 @@ def _several(stream: Stream, run: _Run) -> Stream | None:
 def _reads(model: nn.Module, stream: Stream, run: _Run) -> bool:
     """Whether the model's own code makes the same logits of a state that is given to it, whatever the tokens are."""
     hidden = threading.local()
-    view = injecting(model, stream, hidden).eval()
+    view = _without_dropout(injecting(model, stream, hidden))
     with torch.inference_mode():
         try:
             logits = decoded(view, stream, hidden, stream.leaving(run.output)).float()

@@ -29,7 +29,7 @@ if sweep_tab.open:
             sweep_controls.start_button(now, request, estimate)
         st.divider()
         sweep_compare.shelf()
-        sweep_view.live(now, estimate)
+        sweep_view.live(now, request, estimate)
         follow_sections([estimate])
 
 if importance_tab.open:

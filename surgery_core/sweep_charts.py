@@ -1,7 +1,8 @@
 """Charts of sweeps: pure functions from a DataFrame to an Altair chart.
 
 Bars over positions, a heat map of two coordinates, or lines of variants. What has not been run yet keeps its empty
-place, so that the axes stand still while a sweep runs; what was refused is grey and crossed out.
+place, so that the axes stand still while a sweep runs; what was refused is grey and crossed out. A live chart says
+nothing in its specification that depends on figures: a browser then replaces its data and need not draw it anew.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from surgery_core.charts import INK, PAPER
-from surgery_core.sweep_frames import SHARES, ValueScale, figure, log_ticks, shade_ticks, shades, value_scale
+from surgery_core.sweep_frames import FROM_ZERO, SHARES, ValueScale, figure, log_ticks, shade_ticks, shades, value_scale
 from surgery_core.sweep_plans import Form
 
 HEIGHT = 300
@@ -52,6 +53,7 @@ class Sheet:
         height: of bars and lines, in pixels.
         title: above the chart.
         named: whether the axes of bars have titles.
+        live: whether the chart fills while it is looked at; `first` is then in its data, not in its title.
     """
 
     metric: str
@@ -66,6 +68,7 @@ class Sheet:
     height: int = HEIGHT
     title: str = ""
     named: bool = True
+    live: bool = False
 
 
 def sweep_chart(form: Form, frame: pd.DataFrame, sheet: Sheet) -> alt.LayerChart:
@@ -89,10 +92,9 @@ def bars(frame: pd.DataFrame, sheet: Sheet) -> alt.LayerChart:
     scale = _scale(frame, sheet)
     cut = frame["value"] > scale.high
     shown = frame["value"].clip(scale.low, scale.high).mask(cut, scale.high + 0.75 * _room(scale))
-    data = _said(frame, sheet).assign(shown=shown, origin=scale.origin, cut=cut)
+    data = _said(frame, sheet).assign(shown=shown, origin=scale.origin, cut=cut, **_ends(scale, sheet))
     base = alt.Chart(data).encode(x=_x(data, sheet))
-    title = sheet.value_title if sheet.named else None
-    y = alt.Y("shown:Q", title=title, scale=axis_scale(scale), axis=value_axis(scale, sheet.metric))
+    y = _y(scale, sheet, sheet.value_title if sheet.named else None)
     bar = (
         base.transform_filter("datum.state === 'done'")
         .mark_bar(cornerRadiusEnd=2, aria=False)
@@ -100,7 +102,7 @@ def bars(frame: pd.DataFrame, sheet: Sheet) -> alt.LayerChart:
     )
     above = base.transform_filter("datum.cut").mark_text(dy=-7, fontSize=11, color=INK[sheet.dark])
     layers: list[Any] = [bar, above.encode(y=y, text="arrow:N")]
-    layers += [_cross(base, sheet), *_rule(sheet, y), *_targets(base, sheet)]
+    layers += [_cross(base, sheet), *_reach(data, sheet, y), *_rule(data, sheet, y), *_targets(base, sheet)]
     return _titled(_finished(layers, sheet.height), sheet)
 
 
@@ -115,11 +117,11 @@ def heat(frame: pd.DataFrame, sheet: Sheet) -> alt.LayerChart:
     data = _said(frame, sheet).assign(shade=shades(frame["value"], scale, sheet.metric))
     y = alt.Y("y:N", title=sheet.y_title, sort=_order(data, "y")[::-1], axis=_plain_axis(labelFlush=False))
     base = alt.Chart(data).encode(x=_x(data, sheet), y=y)
-    ticks = shade_ticks(frame["value"], scale, sheet.metric)
+    words = _shade_words(frame, scale, sheet)
     stroke: dict[str, Any] = {"stroke": PAPER[sheet.dark], "strokeWidth": 1, "cornerRadius": 1.5}
     empty = base.transform_filter("datum.state === 'waiting'").mark_rect(**waiting(sheet.dark))
     done = base.transform_filter("datum.state === 'done'").mark_rect(**stroke)
-    done = done.encode(color=_shade(ticks, sheet))
+    done = done.encode(color=_shade(words, sheet))
     refused = base.transform_filter("datum.state === 'refused'").mark_rect(color=GREY[sheet.dark], **stroke)
     cross = base.transform_filter("datum.state === 'refused'").mark_text(text="×", fontSize=12, color=INK[sheet.dark])
     target = base.mark_rect(opacity=0).encode(tooltip=_tooltip(sheet))
@@ -138,10 +140,10 @@ def lines(frame: pd.DataFrame, sheet: Sheet) -> alt.LayerChart:
     """
     scale = sheet.scale or value_scale(frame["value"], sheet.metric, sheet.first, cut=False)
     variants = list(dict.fromkeys(frame["y"]))
-    data = _said(frame, sheet).assign(shown=frame["value"].clip(scale.low, scale.high))
+    data = _said(frame, sheet).assign(shown=frame["value"].clip(scale.low, scale.high), **_ends(scale, sheet))
     colours = [VARIANT_COLOURS[sheet.dark][at % len(VARIANT_COLOURS[sheet.dark])] for at in range(len(variants))]
     base = alt.Chart(data).encode(x=_x(data, sheet))
-    y = alt.Y("shown:Q", title=sheet.value_title, scale=axis_scale(scale), axis=value_axis(scale, sheet.metric))
+    y = _y(scale, sheet, sheet.value_title)
     legend = alt.Legend(orient="top", title=None, columns=3, symbolSize=70, symbolStrokeWidth=2)
     colour = alt.Color("y:N", scale=alt.Scale(domain=variants, range=colours), legend=legend)
     shape = alt.Shape("y:N", scale=alt.Scale(domain=variants), legend=legend)
@@ -153,7 +155,7 @@ def lines(frame: pd.DataFrame, sheet: Sheet) -> alt.LayerChart:
         there.transform_filter(_is(sheet.chosen)).mark_point(size=170, filled=False, strokeWidth=2)
         .encode(color=alt.value(INK[sheet.dark]), shape=alt.value("circle"))
     ]  # fmt: skip
-    layers = [line, points, *_rule(sheet, y), *chosen, *_picking(target, sheet)]
+    layers = [line, points, *_reach(data, sheet, y), *_rule(data, sheet, y), *chosen, *_picking(target, sheet)]
     return _titled(_finished(layers, sheet.height + 40), sheet)
 
 
@@ -190,11 +192,51 @@ def _plain_axis(**more: Any) -> alt.Axis:
 
 def axis_scale(scale: ValueScale) -> alt.Scale:
     """Return the scale of an axis of figures."""
+    kind = {"type": "log"} if scale.log else {"zero": False}
+    return alt.Scale(domain=axis_ends(scale), nice=False, **kind)
+
+
+def axis_ends(scale: ValueScale) -> list[float]:
+    """Return how far an axis reaches, with room beyond the highest figure."""
     if scale.log:
-        return alt.Scale(type="log", domain=[scale.low / 1.1, scale.high * 1.15], nice=False)
+        return [scale.low / 1.1, scale.high * 1.15]
     room = _room(scale)
-    low = scale.low - room if scale.low < scale.origin else scale.low
-    return alt.Scale(domain=[low, scale.high + room], nice=False, zero=False)
+    return [scale.low - room if scale.low < scale.origin else scale.low, scale.high + room]
+
+
+def _y(scale: ValueScale, sheet: Sheet, title: str | None) -> alt.Y:
+    """Return the axis of figures; on a live chart it reaches as far as its data say."""
+    reach = axis_scale(scale)
+    if sheet.live:
+        reach = alt.Scale(type="log", nice=False) if scale.log else alt.Scale(zero=False, nice=False)
+    return alt.Y("shown:Q", title=title, scale=reach, axis=value_axis(scale, sheet.metric))
+
+
+def _ends(scale: ValueScale, sheet: Sheet) -> dict[str, float]:
+    """Return the columns that a live chart's axis and rule are made of."""
+    if not sheet.live:
+        return {}
+    low, high = axis_ends(scale)
+    return {"low": low, "high": high, "first": _finite(sheet.first)}
+
+
+def _reach(data: pd.DataFrame, sheet: Sheet, y: alt.Y) -> list[Any]:
+    """Return marks that nobody sees and that hold a live chart's axis open."""
+    if not sheet.live:
+        return []
+    ends = alt.Chart(data).mark_point(opacity=0, aria=False, tooltip=None)
+    return [ends.encode(y=_of(y, "low")), ends.encode(y=_of(y, "high"))]
+
+
+def _of(y: alt.Y, column: str) -> alt.Y:
+    """Return the same axis for another column."""
+    own = y.copy()
+    own.shorthand = f"{column}:Q"
+    return own
+
+
+def _finite(value: float | None) -> float:
+    return value if value is not None and math.isfinite(value) else math.nan
 
 
 def _room(scale: ValueScale) -> float:
@@ -210,18 +252,22 @@ def value_axis(scale: ValueScale, metric: str) -> alt.Axis:
     return alt.Axis(format=".0%" if metric in SHARES else ",.4~r", tickCount=5, **plain)
 
 
-def _rule(sheet: Sheet, y: alt.Y) -> list[Any]:
+def _rule(data: pd.DataFrame, sheet: Sheet, y: alt.Y) -> list[Any]:
     """Return the starting plan's figure as a line across the chart."""
-    if sheet.first is None or not np.isfinite(sheet.first):
+    mark: dict[str, Any] = {"color": QUIET[sheet.dark], "strokeDash": [4, 3]}
+    if sheet.live:
+        once = f"isValid(datum.first) && datum.number === {data['number'].min()}"
+        return [alt.Chart(data).transform_filter(once).mark_rule(**mark).encode(y=_of(y, "first"))]
+    if math.isnan(_finite(sheet.first)):
         return []
-    data = pd.DataFrame({"shown": [sheet.first]})
-    return [alt.Chart(data).mark_rule(color=QUIET[sheet.dark], strokeDash=[4, 3]).encode(y=y)]
+    return [alt.Chart(pd.DataFrame({"shown": [sheet.first]})).mark_rule(**mark).encode(y=y)]
 
 
 def _titled(chart: alt.LayerChart, sheet: Sheet) -> alt.LayerChart:
     """Write the chart's name above it, and what its dashed line is; beside the line bars would cover that."""
-    first = math.nan if sheet.first is None else sheet.first
-    small = f"- - -  {figure(first, sheet.metric)}, the plan that the sweep starts from" if math.isfinite(first) else ""
+    first = _finite(sheet.first)
+    known = "" if sheet.live or math.isnan(first) else f"{figure(first, sheet.metric)}, "
+    small = f"- - -  {known}the plan that the sweep starts from" if sheet.live or known else ""
     quiet: dict[str, Any] = {"anchor": "start", "offset": 8}
     colour = QUIET[sheet.dark]
     if sheet.title:
@@ -274,11 +320,19 @@ def _is(plan: str) -> str:
     return f"datum.plan === {json.dumps(plan)}"
 
 
-def _shade(ticks: dict[float, float], sheet: Sheet) -> alt.Color:
-    words = json.dumps({f"{at:g}": figure(value, sheet.metric) for at, value in ticks.items()})
+def _shade_words(frame: pd.DataFrame, scale: ValueScale, sheet: Sheet) -> dict[float, str]:
+    """Return what the ends and the middle of the colour ramp are called; on a live chart the figures still change."""
+    if sheet.live and sheet.metric not in SHARES:
+        return {0.0: "as at the start" if sheet.metric not in FROM_ZERO else "0", 0.5: "", 1.0: "most so far"}
+    ticks = shade_ticks(frame["value"], scale, sheet.metric)
+    return {at: figure(value, sheet.metric) for at, value in ticks.items()}
+
+
+def _shade(words: dict[float, str], sheet: Sheet) -> alt.Color:
+    named = json.dumps({f"{at:g}": said for at, said in words.items()})
     legend = alt.Legend(
         orient="top", title=sheet.value_title, titleLimit=260, gradientLength=200, gradientThickness=9,
-        values=list(ticks), labelExpr=f"({words})[toString(datum.value)]",
+        values=list(words), labelExpr=f"({named})[toString(datum.value)]",
     )  # fmt: skip
     return alt.Color("shade:Q", scale=alt.Scale(domain=[0, 1]), legend=legend)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -26,14 +27,17 @@ from surgery_core.sweep_rows import SweepRow
 from surgery_ui import session
 from surgery_ui.chart_specs import Specs
 from surgery_ui.jobs import Job
+from surgery_ui.sections import TICK
 from surgery_ui.sweep_jobs import LANE, SWEEPS, Request, sweep_job
 
 MAX_ENTRIES = 40
 """Most sweeps that a session keeps."""
+PATIENCE = 0.3
+"""Seconds that a page waits for a sweep's first figure before it looks at anything else."""
 MAX_LAYERS = 1024
 """Depth under which the starting plan of an opened file is read; its model may not be here."""
 
-State = Literal["running", "paused", "cancelled", "finished", "failed", "opened"]
+State = Literal["planned", "running", "paused", "cancelled", "finished", "failed", "opened"]
 
 
 @dataclass(eq=False)
@@ -54,6 +58,7 @@ class Entry:
         job: at work; None otherwise.
         before: numbers of the rows that were there when the job was asked for.
         specs: of its charts as they were drawn last.
+        drawn: whether the page shows it as it is now: planned, or at work.
     """
 
     number: int
@@ -73,6 +78,7 @@ class Entry:
     costs: Costs | None = None
     before: frozenset[int] = frozenset()
     specs: Specs = field(default_factory=dict)
+    drawn: bool = False
 
     @property
     def first(self) -> SweepRow | None:
@@ -106,6 +112,15 @@ class Entry:
             self.state = "paused"
         else:
             self.state, self.error = "failed", str(job.error)
+
+    def await_first(self) -> None:
+        """Wait a moment for the first figure, so that it is drawn as soon as it is there."""
+        until = time.monotonic() + PATIENCE
+        while self.state == "running" and not self.done and time.monotonic() < until and self.job is not None:
+            self.job.wait(TICK)
+            # Touching the session's state gives Streamlit the chance to stop this run.
+            _ = st.session_state["owner"]
+            self.sync()
 
     def time_left(self) -> float | None:
         """Return about how many seconds are left, from the estimate and from how fast it went so far."""
@@ -170,15 +185,27 @@ def start(now: session.Experiment, request: Request, costs: Costs | None = None)
         st.session_state["sweep-shown"] = known.number
         return known
     _room()
-    points = request.points
-    entry = Entry(
-        number=_number(), name=_name(request.family.title), kind=request.family, planned=points,
-        labels=tuple(position_labels(request.start)), model=mine,
-        n_layers=now.loaded.info.n_layers, request=request, costs=costs,
-    )  # fmt: skip
+    entry = draft(now, request)
+    entry.costs, entry.state, entry.drawn = costs, "running", False
     entry.job = sweep_job(now.owner, now.loaded, request)
     _put(entry)
     return entry
+
+
+def draft(now: session.Experiment, request: Request) -> Entry:
+    """Return the sweep that a request would start; it is kept until another one is asked for, and in no list.
+
+    It has the number that it will have, so that a browser that shows it keeps its chart when it starts.
+    """
+    known: Entry | None = st.session_state.get("sweep-draft")
+    mine, number = model_name(now.loaded.info), _next_number()
+    if known is None or (known.request, known.model, known.number, known.state) != (request, mine, number, "planned"):
+        known = st.session_state["sweep-draft"] = Entry(
+            number=number, name=_name(request.family.title), kind=request.family, planned=request.points,
+            labels=tuple(position_labels(request.start)), model=mine, n_layers=now.loaded.info.n_layers,
+            request=request, state="planned",
+        )  # fmt: skip
+    return known
 
 
 def pause(entry: Entry) -> None:
@@ -231,9 +258,9 @@ def open_file(name: str, data: bytes) -> Entry:
     kind = sweep_kind(result.identity.kind)
     begin, planned = _plans(result)
     entry = Entry(
-        number=_number(), name=_name(name.rsplit(".", 1)[0]), kind=kind, planned=planned, model=result.identity.model,
-        labels=tuple(position_labels(begin)) if begin is not None else (), identity=result.identity,
-        rows=result.rows, state="opened",
+        number=_next_number(), name=_name(name.rsplit(".", 1)[0]), kind=kind, planned=planned,
+        model=result.identity.model, labels=tuple(position_labels(begin)) if begin is not None else (),
+        identity=result.identity, rows=result.rows, state="opened",
     )  # fmt: skip
     _put(entry)
     return entry
@@ -251,6 +278,7 @@ def guarded(control: str, action: Callable[[], object]) -> bool:
 
 
 def _put(entry: Entry) -> None:
+    st.session_state["sweep-count"] = entry.number
     st.session_state["sweeps"] = [*entries(), entry]
     st.session_state["sweep-shown"] = entry.number
 
@@ -260,9 +288,8 @@ def _room() -> None:
         raise SettingsError(f"There are {MAX_ENTRIES} sweeps in this session; remove one first.")
 
 
-def _number() -> int:
-    st.session_state["sweep-count"] = st.session_state.get("sweep-count", 0) + 1
-    return int(st.session_state["sweep-count"])
+def _next_number() -> int:
+    return int(st.session_state.get("sweep-count", 0)) + 1
 
 
 def _name(wanted: str) -> str:

@@ -16,26 +16,29 @@ from surgery_core.sweep_rows import frame as rows_frame
 from surgery_ui import chart_specs, present, session, sweep_compare, sweep_save, sweep_shelf, sweep_words
 from surgery_ui.controls import show_problem
 from surgery_ui.estimate import Estimate
-from surgery_ui.sweep_jobs import SWEEPS
+from surgery_ui.sweep_jobs import SWEEPS, Request
 from surgery_ui.sweep_shelf import Entry
 
 TICK = 0.3
 """Seconds between two looks at a running sweep."""
 
 
-def live(now: session.Experiment, estimate: Estimate) -> None:
+def live(now: session.Experiment, request: Request | None, estimate: Estimate) -> None:
     """Show the sweeps of the session; while one runs, look at it again and again.
 
     Args:
         now: what the page works on.
-        estimate: of the controls above; the model may still be timed.
+        request: what the controls above ask for; without any sweep yet, its empty chart is shown.
+        estimate: of the same; the model may still be timed.
     """
     state = _state(estimate)
-    st.fragment(_live, run_every=TICK if state != SETTLED else None)(now, estimate, state)
+    st.fragment(_live, run_every=TICK if state != SETTLED else None)(now, request, estimate, state)
 
 
 UNDER_WAY = ("running", "paused", "failed")
 """States of a sweep that is not at its end; it has a line with its progress."""
+FILLS = ("planned", "running")
+"""States of a sweep whose chart is filling, or about to."""
 POINTS = {"bars": "bar", "heat": "cell", "lines": "point"}
 """What is clicked, by the form of a chart."""
 SETTLED = (False, True)
@@ -46,24 +49,38 @@ def _state(estimate: Estimate) -> tuple[bool, bool]:
     return sweep_shelf.sync() is not None, all(job.done for job in estimate.jobs)
 
 
-def _live(now: session.Experiment, estimate: Estimate, before: tuple[bool, bool]) -> None:
+def _live(now: session.Experiment, request: Request | None, estimate: Estimate, before: tuple[bool, bool]) -> None:
     follow_adoption()
+    if (running := sweep_shelf.sync()) is not None and running.drawn:
+        running.await_first()
     if _state(estimate) != before:
         # Only a whole run redraws the controls that wait for a sweep to end.
         st.rerun()
     entry, others = sweep_shelf.shown(), sweep_compare.compared()
+    if entry is None and request is not None:
+        entry = sweep_shelf.draft(now, request)
     if entry is None:
         st.info("No sweep yet. Choose one above and press Start, or check a paper's finding with one click.")
     elif others:
         sweep_compare.side_by_side(others, now)
     else:
+        _one(entry, now, estimate)
+
+
+def _one(entry: Entry, now: session.Experiment, estimate: Estimate) -> None:
+    """Show one sweep. Its chart keeps its place on the page, so that a browser goes on with the one that it has."""
+    above, drawn, below = st.container(), st.container(), st.container()
+    with above:
         with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
             with st.container():
                 _head(entry)
             metric = metric_choice([entry])
         _trouble(entry, now, estimate.costs.texts if estimate.costs is not None else None)
+    with drawn:
         chart(entry, metric, now)
+    with below:
         _below(entry)
+    entry.drawn = True
 
 
 def metric_choice(shown: Sequence[Entry]) -> str:
@@ -82,6 +99,7 @@ def metric_choice(shown: Sequence[Entry]) -> str:
 def chart(entry: Entry, metric: str, now: session.Experiment, scale: ValueScale | None = None, title: str = "") -> None:
     """Draw a sweep; a click on it takes its plan over into the strip."""
     chosen, dark = str(now.plan), _dark()
+    made_of = (len(entry.rows), entry.state in FILLS, metric, chosen, scale, dark)
 
     def make() -> object:
         frame = sweep_frame(entry.kind, entry.labels, entry.planned, entry.rows, metric)
@@ -89,7 +107,7 @@ def chart(entry: Entry, metric: str, now: session.Experiment, scale: ValueScale 
 
     key = f"sweep-chart-{entry.number}-{title}-{st.session_state.get('sweep-clicks', 0)}"
     chart_specs.draw(
-        entry.specs, f"sweep-{title}", (len(entry.rows), metric, chosen, scale, dark), make, key=key,
+        entry.specs, f"sweep-{title}", made_of, make, key=key,
         on_select=on_click(entry, key), alt=f"{entry.name}: {METRICS[metric]} of every plan",
     )  # fmt: skip
 
@@ -102,7 +120,8 @@ def sheet(
     first = entry.first
     value = float(getattr(first, metric)) if first is not None else None
     kind = entry.kind
-    return Sheet(metric, METRICS[metric], kind.x_title, kind.y_title, value, scale, chosen, dark, pick)
+    live = entry.state in FILLS and scale is None
+    return Sheet(metric, METRICS[metric], kind.x_title, kind.y_title, value, scale, chosen, dark, pick, live=live)
 
 
 def shared_scale(shown: Sequence[Entry], metric: str) -> ValueScale:
@@ -177,6 +196,8 @@ def _trouble(entry: Entry, now: session.Experiment, texts: str | None) -> None:
 
 def _facts(entry: Entry) -> str:
     request = entry.request
+    if entry.state == "planned":
+        return f"Press Start and each {POINTS[entry.kind.form]} fills in as soon as it is measured."
     start = entry.identity.start if entry.identity is not None else str(request.start) if request is not None else ""
     texts = entry.identity.texts.split(",")[0] if entry.identity is not None else ""
     model = entry.model.split(" ")[0]

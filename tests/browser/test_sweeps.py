@@ -35,8 +35,11 @@ def finish(page: Any, plans: int) -> None:
 def test_bars_appear_while_it_runs_and_a_click_takes_a_plan_over(visit: Visit, expected: Expected) -> None:
     page = visit("/sweep")
     page.get_by_text(re.compile(r"12 plans over .* about")).wait_for()
+    bar(page, "Deleted layer: L0; Perplexity: not run yet").wait_for(state="attached")
+    chart = page.locator(".stVegaLiteChart svg.marks").element_handle()
     start(page)
     bar(page, "Deleted layer: L0; Perplexity: 3").wait_for(state="attached")
+    assert chart.evaluate("drawn => drawn.isConnected"), "the empty chart was drawn anew instead of filled"
     assert page.get_by_text("All 12 plans measured.").count() == 0
     assert bar(page, "Deleted layer: L11; Perplexity: not run yet").count() == 1
     finish(page, 12)

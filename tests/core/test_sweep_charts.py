@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from io import BytesIO
 from typing import Any
 
@@ -90,6 +91,48 @@ def test_the_axes_stand_still_while_a_sweep_runs(kind: str) -> None:
         encodings = [layer["encoding"] for layer in found["layer"] if "x" in layer.get("encoding", {})]
         sides.append([encodings[0]["x"]["scale"]["domain"], encodings[0].get("y", {}).get("sort")])
     assert sides[0] == sides[1] == sides[2]
+
+
+def without_figures(found: dict[str, Any]) -> str:
+    """Return a specification without its data, which Altair names by what is in them."""
+    names = {name: f"data-{at}" for at, name in enumerate(found.pop("datasets"))}
+    text = json.dumps(found)
+    for name, plain in names.items():
+        text = text.replace(name, plain)
+    return re.sub(r"view_[0-9a-f]+", "view", text)
+
+
+@pytest.mark.parametrize("kind", ["delete", "skip-block", "painters"])
+@pytest.mark.parametrize("metric", ["perplexity", "kl", "top1"])
+def test_a_live_chart_says_nothing_of_figures_in_its_specification(kind: str, metric: str) -> None:
+    drawn = set()
+    for upto, first in ((0, None), (1, 49.0), (4, 49.0)):
+        rows = rows_of(kind, lambda point: 50.0 + point.number, upto=upto)
+        frame = sweep_frame(sweep_kind(kind), position_labels(BASE), sweep_points(kind, BASE), rows, "perplexity")
+        about = sheet(kind, metric=metric, first=first, live=True, chosen="0-5")
+        drawn.add(without_figures(spec(sweep_chart(sweep_kind(kind).form, frame, about))))
+    assert len(drawn) == 1
+
+
+@pytest.mark.parametrize("kind", ["delete", "painters"])
+def test_a_live_chart_reaches_as_far_as_one_that_is_done(kind: str) -> None:
+    frame = framed(kind, rows_of(kind, lambda point: 50.0 + point.number))
+    live, done = (
+        spec(sweep_chart(sweep_kind(kind).form, frame, sheet(kind, first=49.0, live=live))) for live in (True, False)
+    )
+    domain = next(layer["encoding"]["y"]["scale"]["domain"] for layer in done["layer"] if "y" in layer["encoding"])
+    fields = {
+        layer["encoding"][channel]["field"]
+        for layer in live["layer"]
+        for channel in ("y", "y2")
+        if "field" in layer["encoding"].get(channel, {})
+    }
+    shown = [row[field] for row in datasets(live) for field in fields]
+    assert [min(shown), max(shown)] == pytest.approx(domain)
+    assert all("domain" not in layer["encoding"].get("y", {}).get("scale", {}) for layer in live["layer"])
+    rule = next(layer for layer in live["layer"] if layer["mark"]["type"] == "rule")
+    assert rule["encoding"]["y"]["field"] == "first"
+    assert {row["first"] for row in datasets(live)} == {49.0}
 
 
 def test_positions_go_by_the_names_of_their_slots() -> None:

@@ -1,11 +1,8 @@
-"""The app without a browser: every page, every control, bad input, two people at once."""
+"""The app without a browser: every page, plans, addresses, models, two people at once."""
 
 from __future__ import annotations
 
-import html
 import json
-import math
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,63 +10,22 @@ from typing import Any
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from surgery_core.presets import PRESETS
-from surgery_core.text import bundled_prompts, bundled_texts
+from surgery_core.text import bundled_texts
+from tests.ui.reading import (
+    charts,
+    errors,
+    greedy_by_hand,
+    metrics,
+    perplexity_by_hand,
+    plan,
+    table,
+    type_notation,
+    written,
+)
 
 Open = Callable[..., AppTest]
 ByHand = Callable[[list[int]], Any]
 PAGES = ("surgery", "lens", "sweep", "skills", "models")
-
-
-def plan(app: AppTest) -> str:
-    return str(app.query_params["plan"])
-
-
-def errors(app: AppTest) -> str:
-    return " ".join(re.sub(r"\\(.)", r"\1", error.value) for error in app.error)
-
-
-def metrics(app: AppTest) -> dict[str, str]:
-    return {metric.label: metric.value for metric in app.metric}
-
-
-def table(app: AppTest) -> Any:
-    return app.dataframe[0].value
-
-
-def written(app: AppTest) -> list[str]:
-    """Return the new text of each side, without its prompt."""
-    bodies = [element.body for element in app.get("html")]
-    return [html.unescape("".join(re.findall(r"<span[^>]*>(.*?)</span>", body, re.S)[1:])) for body in bodies]
-
-
-def type_notation(app: AppTest, text: str) -> AppTest:
-    return app.text_input(key="notation").set_value(text).run()
-
-
-def perplexity_by_hand(model: Any, tokenizer: Any, text: str) -> float:
-    """Score every token after the first with one forward pass over all of the text."""
-    import torch
-
-    ids = torch.tensor([tokenizer(text, add_special_tokens=False)["input_ids"]])
-    with torch.no_grad():
-        logits = model(ids).logits.double()
-    losses = torch.nn.functional.cross_entropy(logits[0, :-1], ids[0, 1:], reduction="mean")
-    return math.exp(losses)
-
-
-def greedy_by_hand(model: Any, tokenizer: Any, prompt: str, length: int) -> list[int]:
-    """Continue with the likeliest token each time, without a cache."""
-    import torch
-
-    ids = tokenizer(prompt, add_special_tokens=False)["input_ids"]
-    for _ in range(length):
-        with torch.no_grad():
-            token = int(model(torch.tensor([ids])).logits[0, -1].argmax())
-        ids.append(token)
-        if token == tokenizer.eos_token_id:
-            break
-    return ids
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -305,144 +261,6 @@ def test_a_model_that_cannot_be_opened_leaves_the_one_that_is(open_app: Open, na
     assert (metrics(app), written(app)) == before
 
 
-def test_delete_tool(open_app: Open) -> None:
-    app = open_app()
-    app.multiselect(key="delete-which").set_value([1, 2])
-    submit(app, "Delete them")
-    assert plan(app) == "0,3"
-    submit(app, "Delete them")
-    assert "at least one layer" in errors(app)
-    assert plan(app) == "0,3"
-
-
-@pytest.mark.parametrize(
-    ("order", "result"), [("3,2,1,0", "3-0"), ("0-1 3", "0-1,3"), ("-1,0,0", "3,0x2"), ("3-1", "3-1")]
-)
-def test_permute_tool(open_app: Open, order: str, result: str) -> None:
-    app = open_app()
-    app.text_input(key="permute-order").set_value(order)
-    submit(app, "Permute")
-    assert not app.error
-    assert plan(app) == result
-
-
-@pytest.mark.parametrize("order", ["", "0,9", "a", "0-999999", "0;1", "🙂"])
-def test_permute_tool_explains_a_bad_order(open_app: Open, order: str) -> None:
-    app = open_app(plan="0-2")
-    app.text_input(key="permute-order").set_value(order)
-    submit(app, "Permute")
-    assert len(app.error) == 1
-    assert plan(app) == "0-2"
-
-
-def test_replace_tool(open_app: Open) -> None:
-    app = open_app()
-    app.selectbox(key="replace-which").set_value(1)
-    app.selectbox(key="replace-by").set_value(3)
-    submit(app, "Replace it")
-    assert plan(app) == "0,3,2-3"
-
-
-def test_tools_work_without_layers(open_app: Open) -> None:
-    app = open_app(plan="")
-    assert not app.exception
-    submit(app, "Replace it")
-    assert "no layer left" in errors(app)
-
-
-def test_presets(open_app: Open) -> None:
-    app = open_app()
-    found = {}
-    for preset in PRESETS:
-        app.selectbox(key="preset").select(preset.key).run()
-        app.button(key="preset-apply").click().run()
-        assert not app.error
-        found[preset.key] = plan(app)
-    assert found.pop("shuffle-middle") != "0-3"
-    assert found == {
-        "drop-one": "0-1,3",
-        "drop-last-quarter": "0-1,3",
-        "reverse-middle": "0,2,1,3",
-        "swap-neighbours": "0-1,3,2",
-        "repeat-middle": "0-2,1-3",
-    }
-
-
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [("", "empty"), ("   \n", "empty"), ("a", "at least 2"), ("a\0b", "NUL"), ("x" * 1_000_001, "1,000,000")],
-)
-def test_an_unusable_own_text_is_explained_and_the_table_stays(open_app: Open, text: str, said: str) -> None:
-    app = open_app(plan="0-2")
-    before = table(app)
-    app.text_area(key="own-typed").set_value(text)
-    app.button(key="own-score").click().run()
-    assert not app.exception
-    assert len(app.error) == 1
-    assert said in errors(app)
-    assert table(app).equals(before)
-
-
-@pytest.mark.parametrize("text", ["A dragon 🐉 and a fox", "Zwölf Boxkämpfer jagen Viktor", "x" * 3_000])
-def test_unusual_own_texts_are_scored(open_app: Open, text: str) -> None:
-    app = open_app(plan="0-2")
-    app.text_area(key="own-typed").set_value(text)
-    app.button(key="own-score").click().run()
-    assert not app.error
-    assert table(app).iloc[0]["title"] == "Your text"
-    assert table(app).iloc[0]["tokens"] == len(text.encode()) - 1
-
-
-def test_an_uploaded_file_is_scored_survives_a_reload_and_can_be_taken_out(open_app: Open) -> None:
-    app = open_app(plan="0-2")
-    app.file_uploader(key="own-file").set_value(("tale.txt", "Es war einmal ein König.".encode(), "text/plain")).run()
-    assert not app.error
-    row = table(app).iloc[0]
-    assert row["title"] == "tale.txt"
-    again = open_app(**app.query_params)
-    assert table(again).iloc[0].equals(row)
-    again.button(key="own-remove").click().run()
-    assert len(table(again)) == len(bundled_texts())
-    assert "own" not in again.query_params
-
-
-def test_an_upload_that_is_not_utf8_is_explained(open_app: Open) -> None:
-    app = open_app()
-    app.file_uploader(key="own-file").set_value(("tale.txt", b"caf\xe9 \xff", "text/plain")).run()
-    assert "UTF-8" in errors(app)
-    assert len(table(app)) == len(bundled_texts())
-
-
-@pytest.mark.parametrize(("prompt", "said"), [("word " * 200, "at most 128"), ("a\0b", "NUL")])
-def test_an_unusable_prompt_is_explained_and_the_scores_stay(open_app: Open, prompt: str, said: str) -> None:
-    app = open_app(plan="0-2")
-    before = metrics(app), table(app)
-    app.text_area(key="prompt").set_value(prompt).run()
-    assert not app.exception
-    assert len(app.error) == 1
-    assert said in errors(app)
-    assert metrics(app) == before[0]
-    assert table(app).equals(before[1])
-
-
-@pytest.mark.parametrize("prompt", ["A dragon 🐉", ""])
-def test_unusual_prompts_work_and_survive_a_reload(open_app: Open, prompt: str) -> None:
-    app = open_app(plan="0-2", length="4")
-    app.text_area(key="prompt").set_value(prompt).run()
-    assert not app.error
-    assert len(written(app)) == 2
-    again = open_app(**app.query_params)
-    assert again.text_area(key="prompt").value == prompt
-    assert written(again) == written(app)
-
-
-def test_a_prompt_is_picked_by_its_title(open_app: Open) -> None:
-    app = open_app()
-    last = bundled_prompts()[-1]
-    app.pills(key="prompt-pick").select(last.title).run()
-    assert app.text_area(key="prompt").value == last.text
-
-
 def test_settings_change_the_text_and_the_address(open_app: Open) -> None:
     app = open_app(plan="0-2")
     app.slider(key="set-length").set_value(7).run()
@@ -508,42 +326,9 @@ def test_the_models_page_shows_the_checks_and_every_page_warns_where_one_failed(
         assert any("Exactly the planned layers run: no. 10 of 11 ran" in one.value.replace("\\", "") for one in shown)
 
 
-@pytest.mark.parametrize("text", ["a\0b", " ", ""])
-def test_an_unusable_lens_text_is_explained(open_app: Open, text: str) -> None:
-    app = open_app("lens", plan="0-2")
-    app.text_area(key="lens").set_value(text).run()
-    assert not app.exception
-    assert len(app.error) == 1
-    assert plan(app) == "0-2"
-
-
-def test_a_long_lens_text_is_read_in_part_and_says_so(open_app: Open) -> None:
-    app = open_app("lens")
-    app.text_area(key="lens").set_value("word " * 100).run()
-    assert not app.error
-    assert "1 to 128 of 500" in app.info[0].value.replace("\\", "")
-    app.select_slider(key="lens-start").set_value(100).run()
-    assert not app.exception
-
-
 def test_the_models_page_lists_what_can_be_opened(open_app: Open) -> None:
     app = open_app("models")
     assert app.button(key="open-fable").disabled
     app.button(key="open-other").click().run()
     assert not app.error
     assert app.selectbox(key="picker").value == "other"
-
-
-def test_text_that_looks_like_html_is_shown_as_text(open_app: Open) -> None:
-    app = open_app(prompt="<img src=x onerror=alert(1)>", length="2")
-    body = app.get("html")[0].body
-    assert "<img" not in body
-    assert "&lt;img src=x onerror=alert(1)&gt;" in body
-
-
-def submit(app: AppTest, label: str) -> None:
-    next(button for button in app.button if button.label == label).click().run()
-
-
-def charts(app: AppTest) -> list[Any]:
-    return [*app.get("vega_lite_chart"), *app.get("arrow_vega_lite_chart")]

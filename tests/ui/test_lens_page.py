@@ -17,7 +17,7 @@ from surgery_core.models import load_model
 from surgery_core.tuned_lens import Translators, untrained
 from surgery_ui import cached, lens_jobs
 from surgery_ui.jobs import Job
-from tests.ui.test_app import charts
+from tests.ui.reading import charts
 
 Open = Callable[..., AppTest]
 

@@ -1,78 +1,20 @@
-"""The Sweep page without a browser: sweeps start, fill, pause, go on, are cancelled, saved, reopened, compared."""
+"""The Sweep page without a browser: sweeps start, fill, pause, go on, are cancelled."""
 
 from __future__ import annotations
 
 import json
 import math
 import re
-import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
-from streamlit.testing.v1 import AppTest
 
-from surgery_core.sweep_file import SweepResult
-from surgery_core.sweep_rows import SweepRow
-from surgery_ui import sweep_save, sweep_words
+from surgery_ui import sweep_words
 from surgery_ui.sweep_controls import FINDINGS, OWN, PICK, read_factors
-from surgery_ui.sweep_shelf import Entry
+from tests.ui.sweeping import Open, click, entries, errors, finished, run_sweep, said, sweep_page, wait
 
-ROOT = Path(__file__).resolve().parents[2]
-Open = Callable[..., AppTest]
 ByHand = Callable[[list[int]], Any]
-
-
-def errors(app: AppTest) -> str:
-    return " ".join(re.sub(r"\\(.)", r"\1", error.value) for error in app.error)
-
-
-def said(app: AppTest) -> str:
-    """Return everything that the page says in small print, boxes and paragraphs."""
-    kinds = (app.caption, app.info, app.warning, app.markdown, app.error)
-    return " ".join(re.sub(r"\\(.)", r"\1", element.value) for kind in kinds for element in kind)
-
-
-def entries(app: AppTest) -> list[Entry]:
-    found: list[Entry] = app.session_state["sweeps"]
-    return found
-
-
-def wait(app: AppTest, condition: Callable[[], object], seconds: float = 60.0) -> AppTest:
-    """Run the page again and again, as its fragment does, until something holds."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert not app.exception
-        assert time.monotonic() < end, f"waited too long; the page says {said(app)}"
-        time.sleep(0.05)
-        app.run()
-    return app
-
-
-def finished(app: AppTest) -> bool:
-    return bool(entries(app)) and all(entry.state == "finished" for entry in entries(app))
-
-
-def sweep_page(open_app: Open, kind: str = "delete", **address: str) -> AppTest:
-    app = open_app("sweep", **address)
-    family = next(name for name, kinds in sweep_words.FAMILIES.items() if kind in kinds)
-    app.session_state["sweep-family"] = family
-    app.session_state[f"sweep-kind-{family}"] = kind
-    return app.run()
-
-
-def run_sweep(open_app: Open, kind: str = "delete", **address: str) -> AppTest:
-    app = sweep_page(open_app, kind, **address)
-    app.button(key="sweep-start").click().run()
-    return wait(app, lambda: finished(app)).run()
-
-
-def click(app: AppTest, number: int) -> AppTest:
-    """Do what a click on a bar does: AppTest cannot send chart selections."""
-    entry = entries(app)[-1]
-    plan = str(entry.planned[number].plan)
-    return app.text_input(key="notation").set_value(plan).run()
 
 
 @pytest.mark.parametrize("kind", [kind for kinds in sweep_words.FAMILIES.values() for kind in kinds])
@@ -250,143 +192,24 @@ def test_a_papers_finding_is_checked_with_one_click(open_app: Open, title: str) 
         assert "What this model shows." in said(app) or kind == "painters"
 
 
-def test_two_sweeps_stand_side_by_side(open_app: Open) -> None:
-    app = run_sweep(open_app)
-    app.session_state["sweep-kind-Delete"] = "delete-mlp"
-    app.run()
+def test_an_empty_chart_shows_what_will_be_measured(open_app: Open) -> None:
+    app = sweep_page(open_app, "skip-block")
+    assert "Press Start and each cell fills in as soon as it is measured." in said(app)
+    (chart,) = app.get("vega_lite_chart")
+    planned = json.loads(chart.proto.spec)
     app.button(key="sweep-start").click().run()
+    (chart,) = app.get("vega_lite_chart")
+    assert json.loads(chart.proto.spec)["layer"] == planned["layer"]
     wait(app, lambda: finished(app)).run()
-    first, second = entries(app)
-    assert app.selectbox(key="sweep-list").value == second.number
-    app.multiselect(key="sweep-others").set_value([first.number]).run()
-    assert len(app.get("vega_lite_chart")) == 2
-    assert not app.exception
-    domains = [
-        json.loads(chart.proto.spec)["layer"][0]["encoding"]["y"]["scale"]["domain"]
-        for chart in app.get("vega_lite_chart")
-    ]
-    assert domains[0] == domains[1]
-
-
-def test_a_sweep_is_renamed_and_removed(open_app: Open) -> None:
-    app = run_sweep(open_app)
-    app.text_input(key="sweep-name").set_value("My first").run()
-    assert entries(app)[0].name == "My first"
-    app.button(key="sweep-remove").click().run()
-    assert not entries(app)
-    assert "No sweep yet" in said(app)
-
-
-def test_a_sweep_survives_other_pages(open_app: Open) -> None:
-    app = run_sweep(open_app)
-    app.switch_page("../pages/models.py").run()
-    app.switch_page("../pages/sweep.py").run()
-    assert "All 4 plans measured." in said(app)
-
-
-@pytest.fixture
-def uploaded() -> Callable[[AppTest, str, bytes], AppTest]:
-    """Return the function that gives the page a file, as its upload field does."""
-
-    def give(app: AppTest, name: str, data: bytes) -> AppTest:
-        number = app.session_state["sweep-uploads"] if "sweep-uploads" in app.session_state else 0  # noqa: SIM401
-        return app.file_uploader(key=f"sweep-file-{number}").upload(name, data).run()
-
-    return give
-
-
-def test_refused_plans_are_listed_with_their_reason(open_app: Open, uploaded: Any) -> None:
-    app = run_sweep(open_app)
-    result = entries(app)[0].result
-    refused = SweepRow(0, 0, None, "1-3", refused="layer 0 owns the embedding norm")
-    rows = tuple(refused if row.number == 0 else row for row in result.rows)
-    uploaded(app, "refused.json", SweepResult(result.identity, rows).to_json().encode())
-    assert not app.error
-    listed = next(frame.value for frame in app.dataframe if "Why" in frame.value)
-    assert listed.to_dict("records") == [{"Plan": "1-3", "Why": "layer 0 owns the embedding norm"}]
-    drawn = json.loads(app.get("vega_lite_chart")[0].proto.spec)
-    assert any(layer["mark"].get("text") == "×" for layer in drawn["layer"])
-
-
-def test_a_saved_sweep_is_reopened_as_it_was(open_app: Open, uploaded: Any) -> None:
-    app = run_sweep(open_app)
-    result = entries(app)[0].result
-    for name, data in (("a.csv", result.to_csv()), ("b.json", result.to_json())):
-        uploaded(app, name, data.encode())
-        assert not app.exception
-        assert not app.error
-        again = entries(app)[-1]
-        assert again.state == "opened"
-        assert [row.perplexity for row in again.rows] == [row.perplexity for row in result.rows]
-        assert "read only" not in said(app)
-    assert len(entries(app)) == 3
-
-
-def test_a_file_of_another_model_or_other_texts_is_labelled_with_what_differs(open_app: Open, uploaded: Any) -> None:
-    app = run_sweep(open_app)
-    result = entries(app)[0].result
-    uploaded(app, "other.csv", result.to_csv().replace(result.identity.model, "gpt2 abc float32").encode())
-    wait(app, lambda: "Opened to read only" in said(app))
-    assert "“gpt2 abc float32”" in said(app)
-    uploaded(app, "texts.csv", result.to_csv().replace(result.identity.texts, "3 texts, 0123456789abcdef").encode())
-    wait(app, lambda: "other texts (3 texts, 0123456789abcdef" in said(app))
-    assert len(entries(app)) == 3
-
-
-@pytest.mark.parametrize(
-    ("name", "data", "reason"),
-    [
-        ("a.csv", b"", "no rows"),
-        ("a.csv", b"x,y\n1,2\n", "no column"),
-        ("a.json", b"{}", "no sweep"),
-        ("a.csv", b"\xff\xfe\x00", "not text"),
-        ("a.json", b'{"sweep": {"model": 1}, "rows": [{}]}', ""),
-    ],
-)
-def test_a_wrong_file_is_refused_and_nothing_is_lost(
-    open_app: Open, uploaded: Any, name: str, data: bytes, reason: str
-) -> None:
-    app = run_sweep(open_app)
-    uploaded(app, name, data)
-    assert not app.exception
-    assert len(app.error) == 1
-    assert reason in errors(app)
     assert len(entries(app)) == 1
-    assert "All 4 plans measured." in said(app)
 
 
-def test_a_file_with_a_plan_that_does_not_fit_opens_but_does_not_change_the_strip(
-    open_app: Open, uploaded: Any
-) -> None:
-    app = run_sweep(open_app)
-    text = entries(app)[0].result.to_csv().replace('"0,2-3"', '"0,2-99"')
-    uploaded(app, "odd.csv", text.encode())
-    assert entries(app)[-1].planned[1].plan == "0,2-99"
-    click(app, 1)
-    assert "no layer 99" in errors(app)
-    assert app.query_params["plan"] == "0-3"
-
-
-@pytest.mark.parametrize("kind", ["svg", "png", "html"])
-def test_a_chart_is_saved_with_everything_inside(open_app: Open, kind: str) -> None:
-    app = run_sweep(open_app)
-    entry = entries(app)[0]
-    theme = {"range": {"category": ["#123456"]}, "mark": {"color": "#123456"}}
-    data = sweep_save.chart_file(entry, "perplexity", kind, theme)
-    if kind == "png":
-        assert data.startswith(b"\x89PNG")
-        return
-    text = data.decode("utf-8")
-    assert "Delete each layer" in text
-    assert "123456" in text
-    assert not re.search(r'<(script|link)[^>]+(src|href)="?https?:', text)
-
-
-def test_the_saved_colours_are_the_apps(open_app: Open) -> None:
-    from streamlit import config
-
-    palette = sweep_save.palette()
-    assert palette["range"]["category"] == list(config.get_option("theme.light.chartCategoricalColors"))
+def test_without_texts_there_is_no_empty_chart(open_app: Open) -> None:
+    app = sweep_page(open_app)
+    app.segmented_control(key="sweep-texts").set_value(PICK).run()
+    app.multiselect(key="sweep-picked").set_value([]).run()
+    assert "No sweep yet" in said(app)
+    assert not app.get("vega_lite_chart")
 
 
 def test_removal_is_started_drawn_and_adopted(open_app: Open) -> None:

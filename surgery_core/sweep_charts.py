@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import altair as alt
@@ -138,7 +138,7 @@ def lines(frame: pd.DataFrame, sheet: Sheet) -> alt.LayerChart:
         frame: the output of `sweep_frame`; `y` names the variant.
         sheet: what the chart says besides.
     """
-    scale = sheet.scale or value_scale(frame["value"], sheet.metric, sheet.first, cut=False)
+    scale = _scale(frame, sheet, cut=False)
     variants = list(dict.fromkeys(frame["y"]))
     data = _said(frame, sheet).assign(shown=frame["value"].clip(scale.low, scale.high), **_ends(scale, sheet))
     colours = [VARIANT_COLOURS[sheet.dark][at % len(VARIANT_COLOURS[sheet.dark])] for at in range(len(variants))]
@@ -159,8 +159,10 @@ def lines(frame: pd.DataFrame, sheet: Sheet) -> alt.LayerChart:
     return _titled(_finished(layers, sheet.height + 40), sheet)
 
 
-def _scale(frame: pd.DataFrame, sheet: Sheet) -> ValueScale:
-    return sheet.scale or value_scale(frame["value"], sheet.metric, sheet.first)
+def _scale(frame: pd.DataFrame, sheet: Sheet, *, cut: bool = True) -> ValueScale:
+    """Return how far figures reach. A live chart is linear: one first bad figure would make it logarithmic and back."""
+    found = sheet.scale or value_scale(frame["value"], sheet.metric, sheet.first, cut=cut)
+    return replace(found, log=False) if sheet.live else found
 
 
 def _said(frame: pd.DataFrame, sheet: Sheet) -> pd.DataFrame:
@@ -206,9 +208,7 @@ def axis_ends(scale: ValueScale) -> list[float]:
 
 def _y(scale: ValueScale, sheet: Sheet, title: str | None) -> alt.Y:
     """Return the axis of figures; on a live chart it reaches as far as its data say."""
-    reach = axis_scale(scale)
-    if sheet.live:
-        reach = alt.Scale(type="log", nice=False) if scale.log else alt.Scale(zero=False, nice=False)
+    reach = alt.Scale(zero=False, nice=False) if sheet.live else axis_scale(scale)
     return alt.Y("shown:Q", title=title, scale=reach, axis=value_axis(scale, sheet.metric))
 
 

@@ -106,8 +106,8 @@ def without_figures(found: dict[str, Any]) -> str:
 @pytest.mark.parametrize("metric", ["perplexity", "kl", "top1"])
 def test_a_live_chart_says_nothing_of_figures_in_its_specification(kind: str, metric: str) -> None:
     drawn = set()
-    for upto, first in ((0, None), (1, 49.0), (4, 49.0)):
-        rows = rows_of(kind, lambda point: 50.0 + point.number, upto=upto)
+    for upto, first in ((0, None), (1, 49.0), (4, 49.0), (6, 49.0)):
+        rows = rows_of(kind, lambda point: 50.0 + point.number if point.number else 6e5, upto=upto)
         frame = sweep_frame(sweep_kind(kind), position_labels(BASE), sweep_points(kind, BASE), rows, "perplexity")
         about = sheet(kind, metric=metric, first=first, live=True, chosen="0-5")
         drawn.add(without_figures(spec(sweep_chart(sweep_kind(kind).form, frame, about))))

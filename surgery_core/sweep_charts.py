@@ -26,7 +26,7 @@ ROW = 24
 AROUND = 120
 """Pixels of a heat map's height that its axis and legend take."""
 EMPTY = {False: "#dbe2e5", True: "#2e3a3f"}
-"""Outline of a cell that has not been run, by whether the page is dark; a fill would pass for a low figure."""
+"""Outline of what has not been run, by whether the page is dark; a fill would pass for a low figure."""
 GREY = {False: "#c3ccd0", True: "#47545a"}
 """Fill of a cell that was refused."""
 QUIET = {False: "#59686e", True: "#a3b1b6"}
@@ -92,7 +92,7 @@ def bars(frame: pd.DataFrame, sheet: Sheet) -> alt.LayerChart:
     scale = _scale(frame, sheet)
     cut = frame["value"] > scale.high
     shown = frame["value"].clip(scale.low, scale.high).mask(cut, scale.high + 0.75 * _room(scale))
-    data = _said(frame, sheet).assign(shown=shown, origin=scale.origin, cut=cut, **_ends(scale, sheet))
+    data = _said(frame, sheet).assign(shown=shown, origin=scale.origin, cut=cut, **_ends(frame, scale, sheet))
     base = alt.Chart(data).encode(x=_x(data, sheet))
     y = _y(scale, sheet, sheet.value_title if sheet.named else None)
     bar = (
@@ -101,7 +101,7 @@ def bars(frame: pd.DataFrame, sheet: Sheet) -> alt.LayerChart:
         .encode(y=y, y2="origin:Q")
     )
     above = base.transform_filter("datum.cut").mark_text(dy=-7, fontSize=11, color=INK[sheet.dark])
-    layers: list[Any] = [bar, above.encode(y=y, text="arrow:N")]
+    layers: list[Any] = [*_places(base, sheet), bar, above.encode(y=y, text="arrow:N")]
     layers += [_cross(base, sheet), *_reach(data, sheet, y), *_rule(data, sheet, y), *_targets(base, sheet)]
     return _titled(_finished(layers, sheet.height), sheet)
 
@@ -140,7 +140,7 @@ def lines(frame: pd.DataFrame, sheet: Sheet) -> alt.LayerChart:
     """
     scale = _scale(frame, sheet, cut=False)
     variants = list(dict.fromkeys(frame["y"]))
-    data = _said(frame, sheet).assign(shown=frame["value"].clip(scale.low, scale.high), **_ends(scale, sheet))
+    data = _said(frame, sheet).assign(shown=frame["value"].clip(scale.low, scale.high), **_ends(frame, scale, sheet))
     colours = [VARIANT_COLOURS[sheet.dark][at % len(VARIANT_COLOURS[sheet.dark])] for at in range(len(variants))]
     base = alt.Chart(data).encode(x=_x(data, sheet))
     y = _y(scale, sheet, sheet.value_title)
@@ -212,10 +212,12 @@ def _y(scale: ValueScale, sheet: Sheet, title: str | None) -> alt.Y:
     return alt.Y("shown:Q", title=title, scale=reach, axis=value_axis(scale, sheet.metric))
 
 
-def _ends(scale: ValueScale, sheet: Sheet) -> dict[str, float]:
-    """Return the columns that a live chart's axis and rule are made of."""
+def _ends(frame: pd.DataFrame, scale: ValueScale, sheet: Sheet) -> dict[str, float]:
+    """Return the columns that a live chart's axis and rule are made of; without figures its axis has none either."""
     if not sheet.live:
         return {}
+    if not np.isfinite(frame["value"]).any():
+        return dict.fromkeys(("low", "high", "first"), math.nan)
     low, high = axis_ends(scale)
     return {"low": low, "high": high, "first": _finite(sheet.first)}
 
@@ -298,8 +300,16 @@ def _targets(base: alt.Chart, sheet: Sheet) -> list[Any]:
 
 
 def waiting(dark: bool) -> dict[str, Any]:
-    """Return how a cell looks that has not been run."""
+    """Return how a cell or a bar looks that has not been run."""
     return {"filled": False, "stroke": EMPTY[dark], "strokeWidth": 1, "cornerRadius": 1.5}
+
+
+def _places(base: alt.Chart, sheet: Sheet) -> list[Any]:
+    """Return the outlines of bars that a live chart has yet to fill."""
+    if not sheet.live:
+        return []
+    mark = base.transform_filter("datum.state === 'waiting'").mark_bar(aria=False, **waiting(sheet.dark))
+    return [mark.encode(y=alt.value(0), y2=alt.value("height"))]
 
 
 def _outline(base: alt.Chart, sheet: Sheet) -> list[Any]:

@@ -135,6 +135,20 @@ def test_a_live_chart_reaches_as_far_as_one_that_is_done(kind: str) -> None:
     assert {row["first"] for row in datasets(live)} == {49.0}
 
 
+@pytest.mark.parametrize("kind", ["delete", "painters"])
+def test_a_live_chart_without_figures_has_none_on_its_axis(kind: str) -> None:
+    found = spec(sweep_chart(sweep_kind(kind).form, framed(kind, []), sheet(kind, first=49.0, live=True)))
+    assert {(row["low"], row["high"], row["first"]) for row in datasets(found)} == {(None, None, None)}
+
+
+def test_bars_that_wait_are_outlined_while_a_chart_fills() -> None:
+    frame = framed("delete", rows_of("delete", lambda point: 50.0, upto=2))
+    for live in (True, False):
+        found = spec(sweep_charts.bars(frame, sheet(live=live)))
+        filters = [layer["transform"][0]["filter"] for layer in found["layer"] if "transform" in layer]
+        assert filters.count("datum.state === 'waiting'") == live
+
+
 def test_positions_go_by_the_names_of_their_slots() -> None:
     start = LayerPlan.parse("3,1,1,0", 6)
     frame = framed("delete", [], start)

@@ -6,9 +6,12 @@ import re
 import shlex
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from surgery_core.cli import main
 from tests.core.test_boundary import imported
@@ -92,6 +95,47 @@ def test_requirements_are_pinned_and_cover_what_the_sources_import() -> None:
     ]
     needed = {name for file in files for name in imported(file)} - set(sys.stdlib_module_names)
     assert needed - {"surgery_core", "surgery_ui"} <= names
+
+
+def brought_by(file: str) -> set[str]:
+    """Return the distributions that a requirements file installs, with all that those need."""
+    found: set[str] = set()
+    waiting = [line for line in (ROOT / file).read_text().splitlines() if line and not line.startswith(("#", "-"))]
+    while waiting:
+        wanted = Requirement(waiting.pop())
+        name = canonicalize_name(wanted.name)
+        if name in found or (wanted.marker is not None and not wanted.marker.evaluate({"extra": ""})):
+            continue
+        found.add(name)
+        waiting += metadata.requires(name) or []
+    return found
+
+
+SAVE = """
+import sys
+class Missing:
+    def find_spec(name, path=None, target=None):
+        if name.partition(".")[0] in {blocked!r}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+sys.meta_path.insert(0, Missing)
+import altair, pandas
+from surgery_ui.sweep_save import rendered
+chart = altair.Chart(pandas.DataFrame({{"x": [1], "y": [2]}})).mark_bar().encode(x="x:O", y="y:Q")
+print([len(rendered(chart, kind, {{}})) > 100 for kind in ("svg", "png", "html")])
+"""
+
+
+def test_charts_are_saved_with_nothing_but_what_the_first_command_installs() -> None:
+    there = brought_by("requirements.txt")
+    blocked = {
+        module
+        for module, owners in metadata.packages_distributions().items()
+        if not there & {canonicalize_name(owner) for owner in owners}
+    }
+    assert {"pytest", "playwright", "ray"} <= blocked
+    command = [sys.executable, "-c", SAVE.format(blocked=blocked)]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert result.stdout.strip() == "[True, True, True]", result.stderr
 
 
 def test_the_package_says_which_version_it_is() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -66,15 +67,14 @@ def export_model(loaded: LoadedModel, plan: LayerPlan | str, folder: str | Path,
 
 def _save(view: Any, loaded: LoadedModel, plan: LayerPlan, target: Path) -> None:
     """Fill an empty folder, or leave none."""
-    try:
+    with ExitStack() as undo:
+        undo.callback(shutil.rmtree, target, ignore_errors=True)
         with quiet():
             save_view(view, target)
             loaded.tokenizer.save_pretrained(target)
             (target / "README.md").write_text(_card(loaded, plan), encoding="utf-8")
             _require_same(view, target)
-    except BaseException:
-        shutil.rmtree(target, ignore_errors=True)
-        raise
+        undo.pop_all()
 
 
 def _refuse_unsaveable(plan: LayerPlan) -> None:

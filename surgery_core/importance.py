@@ -137,6 +137,7 @@ class _Sums:
         self.n_tokens = self.n_texts = 0
 
     def add(self, model: nn.Module, window: Window, *, is_last: bool) -> None:
+        """Add a window's tokens, each once, and its last token's angles where the text ends there."""
         stream = residuals(model, torch.tensor([window.ids], device=device_of(model)))
         # a window's tokens before these were read in the window before
         fresh = 0 if window.begin == 0 else window.first - window.begin
@@ -152,6 +153,7 @@ class _Sums:
             self.n_texts += 1
 
     def result(self) -> Importance:
+        """Return the means of what was added."""
         n = len(self.labels)
         similarity = self.cosines / self.n_tokens
         angles = self.angles / self.n_texts

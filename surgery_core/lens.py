@@ -208,6 +208,7 @@ class _Reader:
         self.top_probabilities = np.zeros((self.rows, self.seq, self.top_k), dtype=np.float32)
 
     def read(self, stop: threading.Event | None) -> None:
+        """Fill all figures in chunks. Raises `Stopped` when `stop` was set."""
         columns, final = slice(0, 0), torch.empty(0)
         with torch.inference_mode():
             for rows, tokens in chunks(self.rows, self.seq, self.final.shape[-1], stop):

@@ -225,6 +225,7 @@ class _Losses:
         self.arrays = [np.full(len(ids) - 1, np.nan, dtype=np.float32) for ids in encoded.ids]
 
     def put(self, batch: Batch, part: slice, nll: torch.Tensor) -> None:
+        """Take the losses `[n]`, in nats, of a part of a batch's scored positions."""
         values = nll.cpu().numpy()
         texts, positions = batch.texts[part].numpy(), batch.positions[part].numpy()
         for text in np.unique(texts):
@@ -239,6 +240,7 @@ class _Divergence:
         self.sums = torch.zeros((n_texts, 3), dtype=torch.float64)
 
     def put(self, texts: torch.Tensor, base: torch.Tensor, operated: torch.Tensor) -> None:
+        """Add positions: the text of each, `[n]`, and its logits on both sides, `[n, vocab]`."""
         p, q = base.log_softmax(-1), operated.log_softmax(-1)
         weights = p.exp()
         kl = torch.where(weights > 0, weights * (p - q), 0.0).sum(-1)

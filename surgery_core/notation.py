@@ -50,6 +50,7 @@ class _Parser:
         self.depth = 0
 
     def parse(self) -> tuple[Slot, ...]:
+        """Return the slots. Raises `NotationError`, which names the character."""
         if self._peek() == "":
             return ()
         slots = self._sequence()

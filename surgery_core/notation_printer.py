@@ -37,6 +37,7 @@ class _Printer:
         self.known: dict[tuple[int, ...], tuple[str, int]] = {}
 
     def text(self, slots: tuple[Slot, ...]) -> str:
+        """Return the shortest notation of the slots."""
         return self._best(tuple(self._intern(slot) for slot in slots))[0]
 
     def _intern(self, slot: Slot) -> int:

@@ -90,6 +90,7 @@ class _Search:
         self.measures, self.stop = measures or SweepMeasures(), stop
 
     def steps(self, start: LayerPlan, beam: int, least: int, on_progress: Progress | None) -> Iterator[Removal]:
+        """Yield the start, then the best plan with one layer less each time, down to `least` layers."""
         yield Removal(len(start), start, "", self._measured(start))
         kept, tried = [start], 0
         most = sum(size * min(beam, len(start) - size + 1) for size in range(least + 1, len(start) + 1))

@@ -191,6 +191,7 @@ class _Run:
 
     @property
     def values(self) -> list[Any]:
+        """Return what the layer returned, one by one."""
         return [self.output] if isinstance(self.output, torch.Tensor) else list(self.output)
 
 

@@ -134,6 +134,7 @@ class _View:
         self.cloner = Cloner()
 
     def build(self, placements: Sequence[Placement]) -> Any:
+        """Return the view with these layers. Errors as for `operate`."""
         operated = _empty_list(self.layers)
         self.cloner.adopt(self.layers, operated)
         view = self.cloner.module(self.model)

@@ -5,6 +5,7 @@ Pure functions from a DataFrame to an Altair chart, as in `charts`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -148,6 +149,21 @@ def removal_curve(
     ring = base.transform_filter(alt.datum.plan == (chosen or "")).mark_point(size=170, strokeWidth=2, color=INK[dark])
     layers = [base.mark_line(strokeWidth=2), base.mark_circle(size=64, opacity=1), words]
     return _plain(alt.layer(*layers, *([ring] if chosen is not None else []), target).properties(height=260))
+
+
+def removal_sheet(frame: pd.DataFrame, titles: Mapping[str, str], *, width: int) -> alt.VConcatChart:
+    """Draw several removal curves one above the other, for a file.
+
+    Args:
+        frame: as for `removal_curve`.
+        titles: what the axes call the figures, by metric.
+        width: of each curve in pixels.
+    """
+    curves = [removal_curve(frame, name, title, pick=None).properties(width=width) for name, title in titles.items()]
+    for curve in curves:
+        # the parts of a whole must not have a configuration of their own
+        curve.config = alt.Undefined
+    return alt.vconcat(*curves)
 
 
 def skill_bars(frame: pd.DataFrame, metric: str, title: str) -> alt.Chart:

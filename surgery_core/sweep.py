@@ -48,6 +48,14 @@ class SweepMeasures:
     prompt: str | None = None
     new_tokens: int = 64
 
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Return the keys of `METRICS` that rows then have."""
+        agreement = ("kl", "top1", "top5") if self.agreement else ()
+        skills = ("skill_accuracy",) if self.skills else ()
+        text = ("distinct_2",) if self.prompt is not None else ()
+        return ("perplexity", "bits_per_byte", "loss_change", *agreement, *skills, *text)
+
 
 class Sweep:
     """One sweep over a model: its points, what it starts from, and its rows as they come.

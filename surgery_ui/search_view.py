@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
 
 import pandas as pd
 import streamlit as st
@@ -15,7 +18,7 @@ from surgery_core.skills import load_skills
 from surgery_core.sweep import SweepMeasures
 from surgery_core.sweep_file import model_name
 from surgery_core.sweep_rows import METRICS
-from surgery_ui import present, session, sweep_view, sweep_words
+from surgery_ui import present, session, sweep_save, sweep_view, sweep_words
 from surgery_ui.controls import show_problem
 from surgery_ui.estimate import Estimate
 from surgery_ui.jobs import Job
@@ -169,11 +172,16 @@ def _draw(now: session.Experiment, frame: pd.DataFrame) -> None:
     st.caption("A label names the layer that went last. Click a point to take its plan over into the strip.")
     with st.expander("Table", icon=":material/table_rows:"):
         st.dataframe(_titled(frame), hide_index=True, alt="All steps of the search")
-    with st.container(horizontal=True, gap="small", vertical_alignment="center"):
-        st.caption("Save:", width="content")
-        st.download_button(
-            "CSV", frame.to_csv(index=False), "removal.csv", "text/csv", key="save-removal", on_click="ignore"
-        )
+    theme = sweep_save.palette()
+    drawn = {kind: partial(curve_file, frame, metrics, kind, theme) for kind in sweep_save.CHARTS}
+    files = {"csv": frame.to_csv(index=False), "json": frame.to_json(orient="records", indent=2), **drawn}
+    sweep_save.buttons("removal", files, "save-removal")
+
+
+def curve_file(frame: pd.DataFrame, metrics: Sequence[str], kind: str, theme: dict[str, Any]) -> bytes:
+    """Return the removal curves as SVG, PNG or HTML with everything inside; light, as for a paper."""
+    sheet = layer_charts.removal_sheet(frame, {name: METRICS[name] for name in metrics}, width=sweep_save.WIDTH)
+    return sweep_save.rendered(sheet, kind, theme)
 
 
 def _titled(frame: pd.DataFrame) -> pd.DataFrame:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from functools import partial
 from io import BytesIO, StringIO
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 WIDTH = 760
 """Of a saved chart, in pixels."""
 PNG_SCALE = 2.0
+CHARTS = ("svg", "png", "html")
+"""Kinds of files of a chart."""
 MIMES = {"csv": "text/csv", "json": "application/json", "svg": "image/svg+xml", "png": "image/png", "html": "text/html"}
 
 
@@ -29,12 +32,24 @@ def save(entry: Entry, metric: str) -> None:
     if result is None:
         return
     theme = palette()
+    drawn = {kind: partial(chart_file, entry, metric, kind, theme) for kind in CHARTS}
+    buttons(_stem(entry.name), {"csv": result.to_csv(), "json": result.to_json(), **drawn}, "save")
+
+
+def buttons(stem: str, files: Mapping[str, Any], key: str) -> None:
+    """Show a button for each file.
+
+    Args:
+        stem: of the files' names.
+        files: by kind: what is in it, or what makes it when it is asked for.
+        key: what the buttons' keys begin with.
+    """
     with st.container(horizontal=True, gap="small", vertical_alignment="center"):
         st.caption("Save:", width="content")
-        for kind in ("csv", "json"):
-            _button(entry, kind, result.to_csv() if kind == "csv" else result.to_json())
-        for kind in ("svg", "png", "html"):
-            _button(entry, kind, partial(chart_file, entry, metric, kind, theme))
+        for kind, data in files.items():
+            st.download_button(
+                kind.upper(), data, f"{stem}.{kind}", MIMES[kind], key=f"{key}-{kind}", on_click="ignore"
+            )
 
 
 def chart_file(entry: Entry, metric: str, kind: str, theme: dict[str, Any]) -> bytes:
@@ -79,12 +94,6 @@ def palette() -> dict[str, Any]:
         "legend": text,
         "title": {"anchor": "start", "color": "#1d2528", "fontWeight": 600},
     }
-
-
-def _button(entry: Entry, kind: str, data: Any) -> None:
-    st.download_button(
-        kind.upper(), data, f"{_stem(entry.name)}.{kind}", MIMES[kind], key=f"save-{kind}", on_click="ignore"
-    )
 
 
 def _stem(name: str) -> str:

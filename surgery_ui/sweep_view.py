@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import pandas as pd
@@ -85,8 +86,7 @@ def _one(entry: Entry, now: session.Experiment, estimate: Estimate) -> None:
 
 def metric_choice(shown: Sequence[Entry]) -> str:
     """Show which figure is drawn and return it; only those that all sweeps shown have."""
-    rows = [row for entry in shown for row in entry.rows if not row.refused]
-    known = [metric for metric in METRICS if all(_has(row, metric) for row in rows)] or ["perplexity"]
+    known = [metric for metric in METRICS if all(_has(entry, metric) for entry in shown)] or ["perplexity"]
     if st.session_state.get("sweep-metric") not in known:
         st.session_state["sweep-metric"] = known[0]
     chosen = st.selectbox(
@@ -306,9 +306,12 @@ def _names(entry: Entry) -> dict[int, str]:
     }
 
 
-def _has(row: SweepRow, metric: str) -> bool:
-    value = float(getattr(row, metric))
-    return value == value
+def _has(entry: Entry, metric: str) -> bool:
+    """Whether a sweep has a figure, or will have it."""
+    rows = [row for row in entry.rows if not row.refused]
+    if not rows and entry.request is not None:
+        return metric in entry.request.measures.metrics
+    return not any(math.isnan(float(getattr(row, metric))) for row in rows)
 
 
 def _dark() -> bool:

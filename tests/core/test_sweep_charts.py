@@ -389,6 +389,18 @@ def test_the_removal_curve_keeps_places_for_what_has_not_gone_yet() -> None:
     assert found["layer"][0]["encoding"]["x"]["scale"]["domain"] == [5, 4, 3, 2]
 
 
+def test_removal_curves_of_a_file_stand_one_above_the_other_without_clicks() -> None:
+    frame = pd.DataFrame({
+        "number": [0, 1], "layers_left": [5, 4], "removed": ["", "L1"], "plan": ["0-4", "0,2-4"],
+        "perplexity": [77.0, 90.0], "skill_accuracy": [0.9, 0.8],
+    })  # fmt: skip
+    titles = {"perplexity": "Perplexity", "skill_accuracy": "Skill accuracy"}
+    found = spec(layer_charts.removal_sheet(frame, titles, width=500))
+    assert [one["layer"][0]["encoding"]["y"]["title"] for one in found["vconcat"]] == list(titles.values())
+    assert {one["width"] for one in found["vconcat"]} == {500}
+    assert "params" not in found
+
+
 def test_what_has_not_run_is_hollow_so_that_it_is_no_low_figure() -> None:
     found = spec(sweep_charts.heat(framed("skip-block", []), sheet("skip-block", first=77.0)))
     empty = found["layer"][0]

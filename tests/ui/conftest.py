@@ -6,9 +6,13 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import streamlit as st
 from streamlit.testing.v1 import AppTest
+
+from surgery_ui import chart_specs
 
 ROOT = Path(__file__).resolve().parents[2]
 Open = Callable[..., AppTest]
@@ -61,3 +65,15 @@ def by_hand(models_folder: Path) -> Callable[[list[int]], object]:
         return model
 
     return build
+
+
+@pytest.fixture
+def clickable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put a box with what a click on each point sends in a chart's place: AppTest cannot click on charts."""
+    sent = [None, *({"selection": {"point": [{"number": number}]}} for number in range(4))]
+
+    def draw(specs: object, name: str, made_of: object, make: Callable[[], object], **chart: Any) -> None:
+        make()
+        st.selectbox(chart["alt"], sent, key=chart["key"], format_func=str, on_change=chart["on_select"])
+
+    monkeypatch.setattr(chart_specs, "draw", draw)

@@ -1,10 +1,12 @@
-"""What a page says, and what it should say by hand."""
+"""What pages say, waiting for them, and what they should say by hand."""
 
 from __future__ import annotations
 
 import html
 import math
 import re
+import time
+from collections.abc import Callable
 from typing import Any
 
 from streamlit.testing.v1 import AppTest
@@ -16,6 +18,23 @@ def plan(app: AppTest) -> str:
 
 def errors(app: AppTest) -> str:
     return " ".join(re.sub(r"\\(.)", r"\1", error.value) for error in app.error)
+
+
+def said(app: AppTest) -> str:
+    """Return everything that the page says in small print, boxes and paragraphs."""
+    kinds = (app.caption, app.info, app.warning, app.markdown, app.error)
+    return " ".join(re.sub(r"\\(.)", r"\1", element.value) for kind in kinds for element in kind)
+
+
+def wait(app: AppTest, condition: Callable[[], object], seconds: float = 60.0) -> AppTest:
+    """Run the page again and again, as its fragments do, until something holds."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert not app.exception
+        assert time.monotonic() < end, f"waited too long; the page says {said(app)}"
+        time.sleep(0.05)
+        app.run()
+    return app
 
 
 def metrics(app: AppTest) -> dict[str, str]:

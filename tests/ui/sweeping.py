@@ -2,42 +2,17 @@
 
 from __future__ import annotations
 
-import re
-import time
-from collections.abc import Callable
-
 from streamlit.testing.v1 import AppTest
 
 from surgery_ui import sweep_words
 from surgery_ui.sweep_shelf import Entry
-
-Open = Callable[..., AppTest]
-
-
-def errors(app: AppTest) -> str:
-    return " ".join(re.sub(r"\\(.)", r"\1", error.value) for error in app.error)
-
-
-def said(app: AppTest) -> str:
-    """Return everything that the page says in small print, boxes and paragraphs."""
-    kinds = (app.caption, app.info, app.warning, app.markdown, app.error)
-    return " ".join(re.sub(r"\\(.)", r"\1", element.value) for kind in kinds for element in kind)
+from tests.ui.conftest import Open
+from tests.ui.reading import wait
 
 
 def entries(app: AppTest) -> list[Entry]:
     found: list[Entry] = app.session_state["sweeps"]
     return found
-
-
-def wait(app: AppTest, condition: Callable[[], object], seconds: float = 60.0) -> AppTest:
-    """Run the page again and again, as its fragment does, until something holds."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert not app.exception
-        assert time.monotonic() < end, f"waited too long; the page says {said(app)}"
-        time.sleep(0.05)
-        app.run()
-    return app
 
 
 def finished(app: AppTest) -> bool:
@@ -59,7 +34,6 @@ def run_sweep(open_app: Open, kind: str = "delete", **address: str) -> AppTest:
 
 
 def click(app: AppTest, number: int) -> AppTest:
-    """Do what a click on a bar does: AppTest cannot send chart selections."""
-    entry = entries(app)[-1]
-    plan = str(entry.planned[number].plan)
-    return app.text_input(key="notation").set_value(plan).run()
+    """Click on a bar. Only where `clickable` stands in for charts."""
+    box = next(box for box in app.selectbox if str(box.key).startswith("sweep-chart-"))
+    return box.select_index(1 + number).run()

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from streamlit.testing.v1 import AppTest
 
 from surgery_core.text import bundled_texts
+from tests.ui.conftest import Open
 from tests.ui.reading import (
     charts,
     errors,
@@ -23,7 +23,6 @@ from tests.ui.reading import (
     written,
 )
 
-Open = Callable[..., AppTest]
 ByHand = Callable[[list[int]], Any]
 PAGES = ("surgery", "lens", "sweep", "skills", "models")
 

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
-from streamlit.testing.v1 import AppTest
 
 from surgery_core.text import bundled_prompts, bundled_texts
+from tests.ui.conftest import Open
 from tests.ui.reading import errors, metrics, plan, table, written
-
-Open = Callable[..., AppTest]
 
 
 @pytest.mark.parametrize(

@@ -17,9 +17,8 @@ from surgery_core.models import load_model
 from surgery_core.tuned_lens import Translators, untrained
 from surgery_ui import cached, lens_jobs
 from surgery_ui.jobs import Job
-from tests.ui.reading import charts
-
-Open = Callable[..., AppTest]
+from tests.ui.conftest import Open
+from tests.ui.reading import charts, said
 
 
 def lens(models_folder: Path, model: str = "fable") -> Translators:
@@ -35,10 +34,6 @@ def done(work: Callable[[Any], Translators]) -> Job[Translators]:
 def maps(app: AppTest) -> dict[str, Any]:
     found = (json.loads(chart.proto.spec) for chart in charts(app))
     return next(one for one in found if "hconcat" in one or "vconcat" in one)
-
-
-def said(app: AppTest) -> str:
-    return " ".join(caption.value for caption in app.caption).replace("\\", "")
 
 
 def choose(app: AppTest, key: str, value: str) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -11,32 +9,14 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from surgery_core.skills import load_skills, score_skills
+from tests.ui.conftest import Open
+from tests.ui.reading import metrics, said, wait
 
-Open = Callable[..., AppTest]
 ByHand = Callable[[list[int]], Any]
-
-
-def said(app: AppTest) -> str:
-    kinds = (app.caption, app.info, app.warning, app.markdown, app.error)
-    return " ".join(re.sub(r"\\(.)", r"\1", element.value) for kind in kinds for element in kind)
 
 
 def table(app: AppTest) -> Any:
     return next(frame.value for frame in app.dataframe if "prefers_before" in frame.value)
-
-
-def metrics(app: AppTest) -> dict[str, str]:
-    return {metric.label: metric.value for metric in app.metric}
-
-
-def wait(app: AppTest, condition: Callable[[], object]) -> AppTest:
-    end = time.monotonic() + 60
-    while not condition():
-        assert not app.exception
-        assert time.monotonic() < end, f"waited too long; the page says {said(app)}"
-        time.sleep(0.05)
-        app.run()
-    return app
 
 
 def test_the_unchanged_model_has_one_side(open_app: Open) -> None:

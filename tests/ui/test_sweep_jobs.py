@@ -12,7 +12,6 @@ from typing import Any
 
 import psutil
 import pytest
-from streamlit.testing.v1 import AppTest
 
 from surgery_core.errors import Stopped
 from surgery_core.models import LoadedModel, load_model
@@ -25,7 +24,6 @@ from surgery_ui import sweep_words
 from surgery_ui.sweep_jobs import SWEEPS, Request, sweep_job
 
 ROOT = Path(__file__).resolve().parents[2]
-Open = Callable[..., AppTest]
 ByHand = Callable[[list[int]], Any]
 
 

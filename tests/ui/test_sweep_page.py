@@ -10,9 +10,11 @@ from typing import Any
 
 import pytest
 
-from surgery_ui import sweep_words
+from surgery_ui import search_view, sweep_save, sweep_words
 from surgery_ui.sweep_controls import FINDINGS, OWN, PICK, read_factors
-from tests.ui.sweeping import Open, click, entries, errors, finished, run_sweep, said, sweep_page, wait
+from tests.ui.conftest import Open
+from tests.ui.reading import errors, said, wait
+from tests.ui.sweeping import click, entries, finished, run_sweep, sweep_page
 
 ByHand = Callable[[list[int]], Any]
 
@@ -81,6 +83,7 @@ def test_the_same_sweep_is_not_run_twice(open_app: Open) -> None:
     assert len(entries(app)) == 1
 
 
+@pytest.mark.usefixtures("clickable")
 def test_adopting_a_plan_changes_the_strip_and_can_be_undone(open_app: Open) -> None:
     app = run_sweep(open_app)
     click(app, 1)
@@ -195,6 +198,7 @@ def test_a_papers_finding_is_checked_with_one_click(open_app: Open, title: str) 
 def test_an_empty_chart_shows_what_will_be_measured(open_app: Open) -> None:
     app = sweep_page(open_app, "skip-block")
     assert "Press Start and each cell fills in as soon as it is measured." in said(app)
+    assert not {"Skill accuracy", "Distinct 2-grams of its text"} & set(app.selectbox(key="sweep-metric").options)
     (chart,) = app.get("vega_lite_chart")
     planned = json.loads(chart.proto.spec)
     app.button(key="sweep-start").click().run()
@@ -226,6 +230,11 @@ def test_removal_is_started_drawn_and_adopted(open_app: Open) -> None:
     assert list(table["Layers left"]) == [4, 3, 2, 1]
     assert not [column for column in table if "_" in column]
     losses = table["Perplexity"]
+    frame = search_view.removal_frame(job.pieces)
+    for kind, begins in (("svg", b"<svg"), ("png", b"\x89PNG"), ("html", b"<!DOCTYPE html>")):
+        data = search_view.curve_file(frame, ["perplexity"], kind, sweep_save.palette())
+        assert data.startswith(begins)
+        assert kind == "png" or b"Layers left" in data
     candidates = run_sweep(open_app).session_state["sweeps"][0].rows
     assert losses[1] == pytest.approx(min(row.perplexity for row in candidates if row.number >= 0), rel=1e-5)
 

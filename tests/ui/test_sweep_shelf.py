@@ -13,7 +13,9 @@ from streamlit.testing.v1 import AppTest
 from surgery_core.sweep_file import SweepResult
 from surgery_core.sweep_rows import SweepRow
 from surgery_ui import sweep_save
-from tests.ui.sweeping import Open, click, entries, errors, finished, run_sweep, said, wait
+from tests.ui.conftest import Open
+from tests.ui.reading import errors, said, wait
+from tests.ui.sweeping import click, entries, finished, run_sweep
 
 
 def test_two_sweeps_stand_side_by_side(open_app: Open) -> None:
@@ -121,6 +123,7 @@ def test_a_wrong_file_is_refused_and_nothing_is_lost(
     assert "All 4 plans measured." in said(app)
 
 
+@pytest.mark.usefixtures("clickable")
 def test_a_file_with_a_plan_that_does_not_fit_opens_but_does_not_change_the_strip(
     open_app: Open, uploaded: Any
 ) -> None:

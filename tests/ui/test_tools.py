@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
-from streamlit.testing.v1 import AppTest
 
 from surgery_core.presets import PRESETS
+from tests.ui.conftest import Open
 from tests.ui.reading import errors, plan, submit
-
-Open = Callable[..., AppTest]
 
 
 def test_delete_tool(open_app: Open) -> None:

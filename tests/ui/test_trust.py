@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -11,8 +11,7 @@ from streamlit.testing.v1 import AppTest
 from surgery_core.errors import RefusedPlanError
 from surgery_core.plan import LayerPlan
 from surgery_ui import cached
-
-Open = Callable[..., AppTest]
+from tests.ui.conftest import Open
 
 REASON = "This plan cannot be trusted on a LlamaForCausalLM. Exactly the planned layers run: no. 1 of 2 ran."
 

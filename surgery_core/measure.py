@@ -131,7 +131,7 @@ def reference(
     total = sum(len(batch.targets) for batch in encoded.batches) * _vocab(model) * 4
     hidden = total > KEPT_BYTES and len(find_layers(model)[1]) > 0
     for _, batch in _walk(encoded, stop, on_progress):
-        forward = _Forward(model, batch, chunked=hidden or None)
+        forward = _Forward(model, batch, chunked=hidden)
         for part in forward.parts:
             losses.put(batch, part, _nll(forward.logits(part), batch.targets[part]))
         kept.append(forward.scored)

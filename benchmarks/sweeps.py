@@ -29,9 +29,9 @@ from torch import nn
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from benchmarks.record import Result, keep
-from surgery_core.head import Head
 from surgery_core.measure import Encoded
 from surgery_core.plan import LayerPlan
+from surgery_core.readout import Readout
 from surgery_core.sweep import Sweep, SweepMeasures
 from surgery_core.sweep_plans import SweepPoint, sweep_points
 from surgery_core.text import Text
@@ -94,7 +94,7 @@ class Floor:
     def __init__(self, model: GPT2LMHeadModel, encoded: Encoded) -> None:
         self.model, self.batch = model, encoded.batches[0]
         self.hidden = model.transformer.wte(self.batch.input_ids)
-        self.head = Head(model)
+        self.readout = Readout(model)
         self.layer: list[float] = []
         self.heads: dict[str, list[float]] = {}
 
@@ -106,7 +106,8 @@ class Floor:
             for size in (256, 512, len(scored)):
                 self._time(f"{size} positions at a time", lambda size=size: self._by_positions(scored, size))
             self._time(
-                "slices of the vocabulary", lambda: self.head.figures(self.head.enter(scored), self.batch.targets)
+                "slices of the vocabulary",
+                lambda: self.readout.figures(self.readout.enter(scored), self.batch.targets),
             )
 
     def seconds(self, layer_runs: int, heads: int) -> float:

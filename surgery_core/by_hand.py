@@ -23,7 +23,7 @@ from surgery_core.errors import RefusedPlanError
 from surgery_core.halves import halves_of
 from surgery_core.material import Material
 from surgery_core.plan import Layer, LayerPlan
-from surgery_core.slots import Silenced, hidden_input, hidden_of, with_hidden
+from surgery_core.slots import Silenced, contributed, hidden_input, hidden_of, with_hidden
 from surgery_core.streams import stream_of
 from surgery_core.view import operate
 
@@ -69,9 +69,10 @@ class ByHand:
         with torch.inference_mode():
             for slot in plan:
                 results = [self._contribution(layer, hidden, extras) for layer in slot.layers]
-                changes = [change for change, _ in results]
+                where = results[-1][0].device
+                changes = [change.to(where) for change, _ in results]
                 extras = results[-1][1]
-                hidden = hidden + torch.stack(changes).mean(0) if len(changes) > 1 else hidden + changes[0]
+                hidden = hidden.to(where) + (torch.stack(changes).mean(0) if len(changes) > 1 else changes[0])
             return self._tail(hidden, extras)
 
     def runs(self, plan: LayerPlan) -> int:
@@ -123,7 +124,7 @@ class ByHand:
         """Return what a layer adds to `hidden`, and what it hands on besides."""
         if spec.mean and self.material.means is not None:
             mean = stream_of(self.model).added(self.material.means.vectors[spec.index])
-            return spec.scale * mean.expand_as(hidden), extras
+            return spec.scale * mean.to(hidden).expand_as(hidden), extras
         if spec.donor is not None:
             return self._donor(spec.donor)._contribution(replace(spec, donor=None), hidden, extras)
         if spec.index not in self.calls:
@@ -132,7 +133,7 @@ class ByHand:
         args, kwargs = self._call(spec.index, hidden, extras)
         with _without(layer, spec):
             output = layer(*args, **kwargs)
-        return spec.scale * (hidden_of(output) - hidden), {key: output[at] for key, at in self.handed_on.items()}
+        return spec.scale * contributed(hidden, output)[1], {key: output[at] for key, at in self.handed_on.items()}
 
     def _call(self, index: int, hidden: torch.Tensor, extras: dict[int | str, Any]) -> tuple[list[Any], dict[str, Any]]:
         """Return the recorded arguments of a layer with another residual stream and other handed-on values."""

@@ -8,7 +8,7 @@ et al., "The Unreasonable Ineffectiveness of the Deeper Layers", arXiv 2403.1788
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,13 +18,15 @@ import torch
 from torch import nn
 
 from surgery_core.anatomy import device_of
-from surgery_core.errors import Stopped
-from surgery_core.measure import Progress, encode_texts
+from surgery_core.measure import Progress, encode_texts, looking
 from surgery_core.residual import residuals
-from surgery_core.text import Text
+from surgery_core.text import TextsLike
 from surgery_core.windows import Window, windows_of
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
+
+TOKENS = 256
+"""Tokens whose states are compared at once, in float64."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +82,7 @@ class Importance:
 def importance(
     model: nn.Module,
     tokenizer: Any,
-    texts: Iterable[Text] | Text | str,
+    texts: TextsLike,
     *,
     stop: threading.Event | None = None,
     on_progress: Progress | None = None,
@@ -105,11 +107,10 @@ def importance(
         for window in windows_of(text, ids, encoded.context, encoded.stride)
     ]
     last = {window.text: window for window in windows}
-    sums = _Sums()
+    sums, look = _Sums(), looking(stop, "Stopped before all texts were read.")
     for done, window in enumerate(windows, 1):
-        if stop is not None and stop.is_set():
-            raise Stopped("Stopped before all texts were read.")
-        sums.add(model, window, is_last=last[window.text] is window)
+        look()
+        sums.add(model, window, is_last=last[window.text] is window, look=look)
         if on_progress is not None:
             on_progress(done, len(windows))
     return sums.result()
@@ -136,17 +137,21 @@ class _Sums:
         self.angles: Any = 0.0
         self.n_tokens = self.n_texts = 0
 
-    def add(self, model: nn.Module, window: Window, *, is_last: bool) -> None:
+    def add(self, model: nn.Module, window: Window, *, is_last: bool, look: Callable[[], None]) -> None:
         """Add a window's tokens, each once, and its last token's angles where the text ends there."""
-        stream = residuals(model, torch.tensor([window.ids], device=device_of(model)))
+        stream = residuals(model, torch.tensor([window.ids], device=device_of(model)), look=look)
         # a window's tokens before these were read in the window before
         fresh = 0 if window.begin == 0 else window.first - window.begin
-        states = stream.states[:, fresh:].double().cpu()
-        units = nn.functional.normalize(states, dim=-1)
         self.labels = stream.labels[1:]
-        self.cosines += torch.einsum("itd,jtd->ij", units, units).numpy()
-        self.norms += (states[1:] - states[:-1]).norm(dim=-1).sum(1).numpy()
-        self.n_tokens += states.shape[1]
+        units = torch.zeros(0)
+        for some in stream.states[:, fresh:].split(TOKENS, dim=1):  # type: ignore[no-untyped-call]
+            look()
+            # float64 only once it is on the CPU: Apple's GPU has none
+            states = some.cpu().double()
+            units = nn.functional.normalize(states, dim=-1)
+            self.cosines += torch.einsum("itd,jtd->ij", units, units).numpy()
+            self.norms += (states[1:] - states[:-1]).norm(dim=-1).sum(1).numpy()
+            self.n_tokens += states.shape[1]
         if is_last:
             end = units[:, -1]
             self.angles += (torch.arccos((end @ end.T).clamp(-1, 1)) / torch.pi).numpy()

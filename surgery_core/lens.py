@@ -8,25 +8,30 @@ from Transformers with the Tuned Lens" (arXiv 2303.08112), and are in nats.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
 from torch import nn
 
-from surgery_core.anatomy import context_length, device_of
-from surgery_core.errors import Stopped, TextError
-from surgery_core.lens_statistics import cell_statistics, log_probabilities
+from surgery_core.anatomy import device_of
+from surgery_core.errors import TextError
+from surgery_core.finite import not_finite
+from surgery_core.lens_statistics import cell_statistics, likeliest, log_probabilities
+from surgery_core.measure import looking
 from surgery_core.plan import LayerPlan
 from surgery_core.residual import Point, Residuals, points_of, residuals
 from surgery_core.tail import Tail
 from surgery_core.text import Text, encode, token_strings
 from surgery_core.trajectory import Array, Trajectory
 from surgery_core.view import plan_of
+from surgery_core.windows import DEFAULT_CONTEXT, Batch, window_length
 
 CHUNK_ELEMENTS = 2**21
 """Most logits that are held at once: 8 MB in float32, which a processor's cache holds."""
+
+STOPPED = "Stopped before the whole text was read."
 
 TARGETED = ("rank", "cross_entropy", "target_probability")
 """Statistics of the token that comes next, which the last token has not."""
@@ -108,13 +113,14 @@ def read_lens(
         lens: what turns residual stream states into logits.
         model: the model (or view) whose residual stream is read.
         tokenizer: its tokenizer.
-        text: the text. One that is longer than the model's context, or `max_tokens`, is read in a window of that
-            length; `note` says so.
+        text: the text. Of one that is longer than the model's context, or `max_tokens`, a window of that length is
+            read; `note` says so.
         follow: whether a tuned lens's translators follow their layer or their position; see `translators_of`.
         sublayers: whether to read after each layer's attention too.
         picked: a token whose log-probability is wanted as the statistic `picked`; see `one_token`.
         top_k: how many of the likeliest tokens are kept a cell.
         start: the first token of the window. The model sees nothing before it.
+        max_tokens: most tokens that are read, by default 2,048: every layer's states are held at once.
         stop: when set, the work ends with `Stopped`.
 
     Raises:
@@ -123,11 +129,12 @@ def read_lens(
         Stopped: when `stop` was set.
     """
     text = Text("The text", text) if isinstance(text, str) else text
-    ids, total = _window(model, encode(tokenizer, text, least=1), start, max_tokens)
-    stream = residuals(model, torch.tensor([ids], device=device_of(model)), sublayers=sublayers)
+    ids, total = lens_window(model, encode(tokenizer, text, least=1), start, max_tokens)
+    inputs, look = torch.tensor([ids], device=device_of(model)), looking(stop, STOPPED)
+    stream = residuals(model, inputs, sublayers=sublayers, look=look)
     translators = translators_of(plan_of(model), follow, sublayers=sublayers)
     reader = _Reader(lens, translators, stream, torch.tensor(ids), top_k, picked)
-    reader.read(stop)
+    reader.read(look)
     return Trajectory(
         tokens=tuple(token_strings(tokenizer, ids)),
         labels=stream.labels,
@@ -139,6 +146,7 @@ def read_lens(
         note=_note(start, len(ids), total),
         start=start,
         total=total,
+        not_finite=_not_finite(model, inputs) if reader.broken else "",
     )
 
 
@@ -157,26 +165,40 @@ def one_token(tokenizer: Any, text: str) -> int:
     return int(ids[0])
 
 
-def chunks(rows: int, seq: int, vocab: int, stop: threading.Event | None) -> Iterator[tuple[slice, slice]]:
-    """Yield (rows, tokens) of chunks of cells whose logits fit into `CHUNK_ELEMENTS`.
-
-    Raises:
-        Stopped: when `stop` was set.
-    """
+def chunks(rows: int, seq: int, vocab: int, look: Callable[[], None]) -> Iterator[tuple[slice, slice]]:
+    """Yield (rows, tokens) of chunks of cells whose logits fit into `CHUNK_ELEMENTS`; `look` is called before each."""
     width = max(1, min(seq, CHUNK_ELEMENTS // vocab))
     height = max(1, CHUNK_ELEMENTS // (vocab * width))
     for left in range(0, seq, width):
         for top in range(0, rows, height):
-            if stop is not None and stop.is_set():
-                raise Stopped("Stopped before the whole text was read.")
+            look()
             yield slice(top, top + height), slice(left, left + width)
 
 
-def _window(model: nn.Module, ids: list[int], start: int, max_tokens: int | None) -> tuple[list[int], int]:
+def lens_window(
+    model: nn.Module, ids: list[int], start: int = 0, max_tokens: int | None = None
+) -> tuple[list[int], int]:
+    """Return the tokens that a lens reads at once, and how many there are in all.
+
+    Args:
+        model: whose context bounds the window.
+        ids: of the whole text.
+        start: the first token.
+        max_tokens: most tokens, by default 2,048.
+
+    Raises:
+        TextError: when there is no token `start`.
+    """
     if not 0 <= start < len(ids):
         raise TextError(f"There is no token {start}; the text's {len(ids):,} tokens are 0 to {len(ids) - 1}.")
-    limit = min(value for value in (context_length(model), max_tokens, len(ids)) if value is not None)
+    limit = window_length(model, DEFAULT_CONTEXT if max_tokens is None else max_tokens)
     return ids[start : start + limit], len(ids)
+
+
+def _not_finite(model: nn.Module, input_ids: torch.Tensor) -> str:
+    nothing = torch.zeros(0, dtype=torch.long)
+    mask = torch.ones_like(input_ids)
+    return not_finite(model, Batch(input_ids, mask, nothing, nothing, nothing, nothing, nothing))
 
 
 def _note(start: int, count: int, total: int) -> str:
@@ -199,21 +221,25 @@ class _Reader:
         picked: int | None,
     ) -> None:
         self.lens, self.translators, self.picked = lens, translators, picked
-        self.states, self.final = stream.states, stream.logits
+        self.states, self.broken = stream.states, False
+        with torch.inference_mode():
+            self.vocab = lens.decode(self.states[-1:, :1], [None]).shape[-1]
         self.targets = torch.cat([ids[1:], ids[-1:]]).to(self.states.device)
         self.rows, self.seq = self.states.shape[:2]
         self.statistics: dict[str, Array] = {}
-        self.top_k = min(top_k, self.final.shape[-1])
+        self.top_k = min(top_k, self.vocab)
         self.top_ids = np.zeros((self.rows, self.seq, self.top_k), dtype=np.int64)
         self.top_probabilities = np.zeros((self.rows, self.seq, self.top_k), dtype=np.float32)
 
-    def read(self, stop: threading.Event | None) -> None:
-        """Fill all figures in chunks. Raises `Stopped` when `stop` was set."""
+    def read(self, look: Callable[[], None]) -> None:
+        """Fill all figures in chunks; `look` may raise to stop the work."""
         columns, final = slice(0, 0), torch.empty(0)
         with torch.inference_mode():
-            for rows, tokens in chunks(self.rows, self.seq, self.final.shape[-1], stop):
+            for rows, tokens in chunks(self.rows, self.seq, self.vocab, look):
                 if tokens != columns:
-                    columns, final = tokens, log_probabilities(self.final[tokens])
+                    # the last row is the model's own output
+                    own = self.lens.decode(self.states[-1:, tokens], [None])[0]
+                    columns, final = tokens, log_probabilities(own)
                 self._chunk(rows, columns, final)
         for name in TARGETED:
             self.statistics[name][:, -1] = np.nan
@@ -224,9 +250,10 @@ class _Reader:
             if name not in self.statistics:
                 self.statistics[name] = np.full((self.rows, self.seq), np.nan, dtype=np.float32)
             self.statistics[name][rows, columns] = value.cpu().numpy()
-        top = logp.topk(self.top_k, dim=-1)
-        self.top_ids[rows, columns] = top.indices.cpu().numpy()
-        self.top_probabilities[rows, columns] = top.values.exp().cpu().numpy()
+        self.broken = self.broken or bool(logp[..., 0].isnan().any())
+        values, indices = likeliest(logp, self.top_k)
+        self.top_ids[rows, columns] = indices.cpu().numpy()
+        self.top_probabilities[rows, columns] = values.exp().cpu().numpy()
 
 
 def _strings(tokenizer: Any, ids: Array) -> dict[int, str]:

@@ -10,11 +10,10 @@ import numpy as np
 import pandas as pd
 from torch import nn
 
-from surgery_core.anatomy import context_length
 from surgery_core.lens import Follow, Lens, read_lens
-from surgery_core.text import Text, as_texts, encode
+from surgery_core.text import Text, TextsLike, as_texts, encode
 from surgery_core.trajectory import Trajectory
-from surgery_core.windows import DEFAULT_CONTEXT
+from surgery_core.windows import DEFAULT_CONTEXT, window_length
 
 BAND = (0.1, 0.9)
 """Quantiles over the texts between which the band lies."""
@@ -24,7 +23,7 @@ def lens_averages(
     lens: Lens,
     model: nn.Module,
     tokenizer: Any,
-    texts: Iterable[Text] | Text | str,
+    texts: TextsLike,
     *,
     follow: Follow = "layer",
     max_window: int | None = None,
@@ -79,7 +78,7 @@ def spread(averages: pd.DataFrame, metric: str) -> pd.DataFrame:
 def _pieces(
     model: nn.Module, tokenizer: Any, texts: Iterable[Text], max_window: int | None
 ) -> Iterable[tuple[Text, int, int]]:
-    size = min(value for value in (context_length(model), max_window, DEFAULT_CONTEXT) if value is not None)
+    size = window_length(model, min(max_window or DEFAULT_CONTEXT, DEFAULT_CONTEXT))
     for text in texts:
         total = len(encode(tokenizer, text))
         # a last window of one token would have nothing to predict

@@ -58,11 +58,12 @@ class LeastSquares:
 
 def _solved(moments: torch.Tensor, products: torch.Tensor) -> torch.Tensor:
     """Return the solution `[d_model + 1, d_model]` of one layer, in double precision on the CPU where it is made."""
-    left, right = moments.double().cpu(), products.double().cpu()
+    # Apple's GPU has no float64
+    left, right = moments.cpu().double(), products.cpu().double()
     scale = left.diagonal().clamp_min(torch.finfo(torch.float32).tiny).rsqrt()
     left = left * scale[:, None] * scale + DAMPING * torch.eye(len(left), dtype=left.dtype)
     factor, failed = torch.linalg.cholesky_ex(left)
     if failed.item():
         return torch.zeros_like(products)
     found = scale[:, None] * torch.cholesky_solve(scale[:, None] * right, factor)
-    return torch.nan_to_num(found, 0.0, 0.0, 0.0).to(products)
+    return torch.nan_to_num(found, 0.0, 0.0, 0.0).to(products.dtype).to(products.device)

@@ -17,9 +17,10 @@ from torch import nn
 
 from surgery_core.anatomy import device_of
 from surgery_core.errors import TextError
-from surgery_core.lens import Follow, Lens, chunks, translators_of
+from surgery_core.lens import STOPPED, Follow, Lens, chunks, lens_window, translators_of
 from surgery_core.lens_metrics import METRICS
 from surgery_core.lens_statistics import js_divergence, log_probabilities, total_variation
+from surgery_core.measure import looking
 from surgery_core.residual import residuals
 from surgery_core.text import Text, encode
 from surgery_core.trajectory import Array, Trajectory
@@ -72,7 +73,7 @@ def distances(
     follow: Follow = "layer",
     sublayers: bool = False,
     start: int = 0,
-    length: int,
+    length: int | None = None,
     stop: threading.Event | None = None,
 ) -> dict[str, Array]:
     """Return how far what the lens reads after surgery is from what it read before, cell by cell.
@@ -83,7 +84,7 @@ def distances(
         tokenizer: their tokenizer.
         text: what both read.
         follow, sublayers, start: as for `read_lens`.
-        length: tokens of the window.
+        length: most tokens of the window, as `max_tokens` of `read_lens`.
         stop: when set, the work ends with `Stopped`.
 
     Returns:
@@ -94,18 +95,18 @@ def distances(
         Stopped: when `stop` was set.
     """
     text = Text("The text", text) if isinstance(text, str) else text
-    ids = encode(tokenizer, text)[start : start + length]
-    tokens = torch.tensor([ids], device=device_of(models[0]))
-    streams = [residuals(model, tokens, sublayers=sublayers) for model in models]
+    ids, _ = lens_window(models[0], encode(tokenizer, text), start, length)
+    tokens, look = torch.tensor([ids], device=device_of(models[0])), looking(stop, STOPPED)
+    streams = [residuals(model, tokens, sublayers=sublayers, look=look) for model in models]
     translators = [translators_of(plan_of(model), follow, sublayers=sublayers) for model in models]
     partners = matching_rows(*([point.origin for point in stream.points] for stream in streams))
     found = {name: np.full((len(partners), len(ids)), np.nan, dtype=np.float32) for name in ("js", "tv")}
-    vocab = streams[0].logits.shape[-1]
     with torch.inference_mode():
+        vocab = lenses[0].decode(streams[0].states[-1:, :1], [None]).shape[-1]
         for after, before in enumerate(partners):
             if before is None:
                 continue
-            for _, columns in chunks(1, len(ids), vocab, stop):
+            for _, columns in chunks(1, len(ids), vocab, look):
                 sides = [
                     log_probabilities(lens.decode(stream.states[row : row + 1, columns], rows[row : row + 1])[0])
                     for lens, stream, rows, row in zip(lenses, streams, translators, (before, after), strict=True)

@@ -25,7 +25,11 @@ def entropy(logp: torch.Tensor) -> torch.Tensor:
 
 
 def kl_divergence(logp: torch.Tensor, logq: torch.Tensor) -> torch.Tensor:
-    """Return KL(p || q) `[...]` in nats, at least 0; not symmetric."""
+    """Return KL(p || q) `[...]` in nats, at least 0; not symmetric.
+
+    The differences of the logarithms are summed, and not two sums subtracted: of a distribution against itself the
+    result is 0, however large the vocabulary is.
+    """
     return _restored((logp.exp() * (logp - logq)).sum(-1).clamp_min(0.0))
 
 
@@ -45,10 +49,47 @@ def total_variation(logp: torch.Tensor, logq: torch.Tensor) -> torch.Tensor:
     return (logp.exp() - logq.exp()).abs().sum(-1) / 2
 
 
+def count_above(values: torch.Tensor, limits: torch.Tensor) -> torch.Tensor:
+    """Return how many of `values` `[..., n]` are above `limits` `[...]`, as float32, which counts to 16 million.
+
+    Comparisons that are written as numbers are summed several times faster than booleans.
+    """
+    return torch.gt(values, limits[..., None], out=torch.empty_like(values)).sum(-1)
+
+
+def next_below(values: torch.Tensor) -> torch.Tensor:
+    """Return the largest numbers below `values`: what is above them is at least as large as `values`."""
+    return torch.nextafter(values, torch.full_like(values, -torch.inf))
+
+
 def ranks(logp: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """Return how many tokens are likelier than `targets` `[...]`, plus one."""
-    own = logp.gather(-1, targets[..., None])
-    return (logp > own).sum(-1) + 1
+    """Return the place of `targets` `[...]` among all tokens, from 1: those before are likelier, or as likely with a lower id.
+
+    NaN where probabilities are.
+    """
+    own = logp.gather(-1, targets[..., None])[..., 0]
+    found = count_above(logp, own) + 1
+    tied = (count_above(logp, next_below(own)) > found).nonzero(as_tuple=True)
+    if len(tied[0]):
+        ids = torch.arange(logp.shape[-1], device=logp.device)
+        found[tied] += ((logp[tied] == own[tied][:, None]) & (ids < targets[tied][:, None])).sum(-1)
+    return torch.where(own.isnan(), torch.nan, found)
+
+
+def likeliest(logp: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the values and ids `[..., count]` of the likeliest tokens; of equally likely ones the lower id comes first.
+
+    `topk` leaves the order of ties open, and in half precision logits often tie.
+    """
+    ids = logp.topk(count, dim=-1).indices.sort(dim=-1).values
+    order = logp.gather(-1, ids).sort(dim=-1, descending=True, stable=True).indices
+    ids = ids.gather(-1, order)
+    first = logp.argmax(-1, keepdim=True)
+    # more tokens than asked for may share the highest value; the first of them all must be there
+    missing = (ids != first).all(-1, keepdim=True)
+    shifted = torch.cat([first, ids[..., :-1]], dim=-1)
+    ids = torch.where(missing, shifted, ids)
+    return logp.gather(-1, ids), ids
 
 
 def cell_statistics(
@@ -65,16 +106,15 @@ def cell_statistics(
     targets = targets.expand(logp.shape[:2])
     target_logp = _restored(logp.gather(-1, targets[..., None])[..., 0])
     p, q = final.exp(), logp.exp()
-    # sums of products go through one pass over the vocabulary each
-    own, crossed = torch.einsum("rsv,rsv->rs", q, logp), torch.einsum("rsv,sv->rs", q, final)
-    reverse = _restored((own - crossed).clamp_min(0.0))
-    forward = (torch.einsum("sv,sv->s", p, final) - torch.einsum("sv,rsv->rs", p, logp)).clamp_min(0.0)
+    # differences are taken before they are summed, and by `sum`, whose error does not grow with the vocabulary
+    change = final - logp
+    own = (q * logp).sum(-1)
     values = {
         "probability": q.amax(-1),
         "entropy": (-own).clamp_min(0.0),
         "cross_entropy": -target_logp,
-        "kl": _restored(forward),
-        "kl_reverse": reverse,
+        "kl": _restored((p * change).sum(-1).clamp_min(0.0)),
+        "kl_reverse": _restored((-(q * change).sum(-1)).clamp_min(0.0)),
         "rank": ranks(logp, targets),
         "target_probability": target_logp.exp(),
     }

@@ -14,9 +14,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from surgery_core.head import Head
+from surgery_core.anatomy import device_of
 from surgery_core.lens_statistics import log_probabilities
+from surgery_core.readout import Readout
 from surgery_core.residual import residual_batch
+from surgery_core.tail import Tail
 
 CHUNK = {"cpu": 2**21, "cuda": 2**26}
 """Logits that are made at once: 4 or 8 MB on a CPU."""
@@ -31,8 +33,10 @@ class StepGradients:
     """
 
     def __init__(self, model: nn.Module, dtype: torch.dtype) -> None:
-        self.model, self.head, self.dtype = model, Head(model), dtype
+        self.model, self.dtype = model, dtype
+        self.head = Readout(model)
         self.unembed: Any = self.head.unembed
+        self.home = self.unembed.weight.device if self.head.slices else device_of(model)
 
     def read(
         self, batch: torch.Tensor, *, exactly: bool = False
@@ -46,8 +50,8 @@ class StepGradients:
         with torch.autocast(batch.device.type, dtype=torch.bfloat16, enabled=fast):
             states, logits = residual_batch(self.model, batch)
         # tensors made in inference mode cannot take part in a graph; a clone outside of it can
-        flat = states.flatten(1, 2).clone().float()
-        return flat[:-1], flat[-1], logits.flatten(0, 1).clone()
+        flat = states.flatten(1, 2).clone().to(self.home).float()
+        return flat[:-1], flat[-1], logits.flatten(0, 1).clone().to(self.home)
 
     def losses(
         self, states: torch.Tensor, final: torch.Tensor, weights: torch.Tensor, biases: torch.Tensor
@@ -126,12 +130,13 @@ class StepGradients:
         parameter_dtype = next(self.model.parameters()).dtype
         losses, by_state = torch.zeros(len(translated), device=final.device), torch.zeros_like(translated)
         size = max(1, CHUNK["cpu"] * 4 // final.shape[-1])
+        tail = self.head.tail or Tail(self.model)
         for layer in range(len(translated)):
             for at in range(0, translated.shape[1], size):
                 part = slice(at, at + size)
                 leaf = translated[layer, part].clone().requires_grad_()
                 with torch.enable_grad():
-                    logits = self.head.tail.logits(leaf[None].to(parameter_dtype), grad=True)[0]
+                    logits = tail.logits(leaf[None].to(parameter_dtype), grad=True)[0]
                 logq = log_probabilities(logits.detach())
                 losses[layer] += (p[part] * (logp[part] - logq)).sum()
                 if grads:

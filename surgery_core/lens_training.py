@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -25,11 +25,13 @@ from torch import nn
 
 from surgery_core.anatomy import context_length, device_of
 from surgery_core.errors import SettingsError, TextError
+from surgery_core.lens import CHUNK_ELEMENTS, lens_window
 from surgery_core.lens_fit import TOKENS_A_COORDINATE, LeastSquares
 from surgery_core.lens_statistics import kl_divergence, log_probabilities
 from surgery_core.lens_trainer import StepGradients, fast_dtype
+from surgery_core.measure import looking
 from surgery_core.residual import residuals
-from surgery_core.text import Text, as_texts, encode
+from surgery_core.text import TextsLike, as_texts, encode
 from surgery_core.tuned_lens import Translators, TunedLens, untrained
 
 
@@ -101,7 +103,7 @@ class Progress:
 def train_lens(
     model: nn.Module,
     tokenizer: Any,
-    texts: Iterable[Text] | Text | str,
+    texts: TextsLike,
     settings: LensTraining | None = None,
     *,
     name: str = "",
@@ -143,25 +145,49 @@ def train_lens(
     return trainer.translators()
 
 
-def lens_quality(model: nn.Module, tokenizer: Any, translators: Translators, texts: Iterable[Text]) -> pd.DataFrame:
+def lens_quality(
+    model: nn.Module,
+    tokenizer: Any,
+    translators: Translators,
+    texts: TextsLike,
+    *,
+    stop: threading.Event | None = None,
+) -> pd.DataFrame:
     """Return, for what enters each layer, the mean KL(final || lens) in nats of the logit lens and the tuned lens.
 
-    Columns: layer (its number), logit_lens, tuned_lens.
+    Columns: layer (its number), logit_lens, tuned_lens. Of a text that is longer than what a lens reads at once, the
+    beginning is read.
+
+    Raises:
+        TextError: when a text has no token.
+        Stopped: when `stop` was set.
     """
     lens = TunedLens(model, translators)
-    totals, count = np.zeros((2, translators.n_layers)), 0
+    totals, count, look = np.zeros((2, translators.n_layers)), 0, looking(stop, "Stopped before all texts were read.")
+    vocab = model.get_output_embeddings().weight.shape[0]  # type: ignore[operator]
     for text in as_texts(texts):
-        ids = encode(tokenizer, text)[: context_length(model)]
-        stream = residuals(model, torch.tensor([ids], device=device_of(model)))
-        final = log_probabilities(stream.logits)
-        for index in range(translators.n_layers):
-            for row, translator in enumerate((None, index)):
-                logits = lens.decode(stream.states[index : index + 1], [translator])[0]
-                totals[row, index] += float(kl_divergence(final, log_probabilities(logits)).double().sum())
+        ids, _ = lens_window(model, encode(tokenizer, text))
+        states = residuals(model, torch.tensor([ids], device=device_of(model)), look=look).states
+        for some in states.split(max(1, CHUNK_ELEMENTS // vocab), dim=1):  # type: ignore[no-untyped-call]
+            look()
+            totals += _divergences(lens, some, translators.n_layers)
         count += len(ids)
     return pd.DataFrame(
         {"layer": range(translators.n_layers), "logit_lens": totals[0] / count, "tuned_lens": totals[1] / count}
     )
+
+
+def _divergences(lens: TunedLens, states: torch.Tensor, n_layers: int) -> np.ndarray[Any, Any]:
+    """Return the summed KL(final || lens), `[2, n_layers]`, of both lenses over states `[n_layers + 1, tokens, d_model]`."""
+    found = np.zeros((2, n_layers))
+    with torch.inference_mode():
+        final = log_probabilities(lens.decode(states[-1:], [None])[0])
+        for index in range(n_layers):
+            for row, translator in enumerate((None, index)):
+                logp = log_probabilities(lens.decode(states[index : index + 1], [translator])[0])
+                # float64 only once it is on the CPU: Apple's GPU has none
+                found[row, index] = float(kl_divergence(final, logp).cpu().double().sum())
+    return found
 
 
 class _Trainer:
@@ -170,10 +196,10 @@ class _Trainer:
     def __init__(
         self, model: nn.Module, settings: LensTraining, start: Translators, held_out: torch.Tensor | None
     ) -> None:
-        device = device_of(model)
         dtype = fast_dtype(model) if settings.precision == "auto" else getattr(torch, settings.precision)
         self.settings, self.start = settings, start
         self.gradients = StepGradients(model, dtype)
+        device = self.gradients.home
         self.weights = start.weights.to(device).clone().requires_grad_()
         self.biases = start.biases.to(device).clone().requires_grad_()
         self.optimizer = torch.optim.Adam([self.weights, self.biases], lr=settings.learning_rate, betas=(0.9, 0.98))
@@ -183,7 +209,7 @@ class _Trainer:
         self.latest: tuple[torch.Tensor, torch.Tensor] | None = None
         self.held_out: tuple[torch.Tensor, torch.Tensor] | None = None
         if held_out is not None:
-            states, _, final = self.gradients.read(held_out.to(device), exactly=True)
+            states, _, final = self.gradients.read(held_out.to(device_of(model)), exactly=True)
             self.held_out = (states, final)
         self.best = (self.weights.detach().clone(), self.biases.detach().clone())
         self.best_loss = torch.full((start.n_layers,), torch.inf, device=device)
@@ -251,7 +277,7 @@ _HELD_OUT_WINDOWS = 1
 
 
 def _split(
-    model: nn.Module, tokenizer: Any, texts: Iterable[Text] | Text | str, settings: LensTraining
+    model: nn.Module, tokenizer: Any, texts: TextsLike, settings: LensTraining
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Return the tokens to train on, `[n]`, and windows `[batch, window]` that are held out, from the end of the text."""
     ids = torch.tensor([token for text in as_texts(texts) for token in encode(tokenizer, text)])

@@ -14,13 +14,16 @@ from surgery_core.anatomy import device_of, find_layers, text_config, width_of
 from surgery_core.errors import PlanError, RefusedPlanError
 from surgery_core.plan import Layer, LayerPlan
 
+_TOKENS = 256
+"""Tokens whose states are summed at once, in float64."""
+
 
 @dataclass(frozen=True, eq=False)
 class Means:
     """Mean contribution of every layer to the residual stream over calibration texts.
 
     Attributes:
-        vectors: `[n_layers, d_model]`; row `i` is the mean over all tokens of layer `i`'s output minus its input.
+        vectors: `[n_layers, d_model]`, on the CPU; row `i` is the mean over all tokens of layer `i`'s output minus its input.
         titles: of the texts.
         n_tokens: how many tokens the means are over.
     """
@@ -109,17 +112,20 @@ def mean_contributions(model: nn.Module, tokenizer: Any, texts: Iterable[Any]) -
     Raises:
         TextError: when a text has no token.
     """
-    from surgery_core.anatomy import context_length
     from surgery_core.residual import residuals
     from surgery_core.text import as_texts, encode
+    from surgery_core.windows import window_length
 
     found = as_texts(texts)
     total = torch.zeros((), dtype=torch.float64)
     count = 0
     for text in found:
-        ids = encode(tokenizer, text)[: context_length(model)]
-        states = residuals(model, torch.tensor([ids], device=device_of(model))).states.double()
-        total = total.to(states.device) + (states[1:] - states[:-1]).sum(1)
+        ids = encode(tokenizer, text)[: window_length(model)]
+        states = residuals(model, torch.tensor([ids], device=device_of(model))).states
+        for some in states.split(_TOKENS, dim=1):  # type: ignore[no-untyped-call]
+            # float64 only once it is on the CPU: Apple's GPU has none
+            own = some.cpu().double()
+            total = total + (own[1:] - own[:-1]).sum(1)
         count += len(ids)
     dtype = next(model.parameters()).dtype
     return Means((total / count).to(dtype), tuple(text.title for text in found), count)
@@ -143,4 +149,5 @@ def _rotary(model: nn.Module) -> nn.Module | None:
 
 def _same_buffers(left: nn.Module, right: nn.Module) -> bool:
     ours, theirs = dict(left.named_buffers()), dict(right.named_buffers())
-    return ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
+    same = (torch.equal(ours[name].cpu(), theirs[name].cpu()) for name in ours if name in theirs)
+    return ours.keys() == theirs.keys() and all(same)

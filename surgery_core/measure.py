@@ -8,7 +8,7 @@ cover, so that models with different tokenizers compare. Sums are in float64.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,22 +16,19 @@ import numpy as np
 import torch
 from torch import nn
 
-from surgery_core.anatomy import context_length, device_of, find_layers
-from surgery_core.errors import Stopped
+from surgery_core.anatomy import device_of
+from surgery_core.errors import Stopped, TextError
+from surgery_core.finite import not_finite
+from surgery_core.readout import BaseSide, Figures, Readout
 from surgery_core.results import Comparison, ScoreTable, TextComparison, TextScore, TokenLosses
-from surgery_core.streams import stream_of
-from surgery_core.tail import CHUNK_ELEMENTS, Tail
-from surgery_core.text import Text, as_texts, encode, token_bytes, token_strings
-from surgery_core.view import operate, plan_of
-from surgery_core.windows import DEFAULT_CONTEXT, Batch, Window, batches_of, check_stride, windows_of
+from surgery_core.text import Text, TextsLike, as_texts, encode, token_bytes, token_strings
+from surgery_core.view import plan_of
+from surgery_core.windows import Batch, Window, batches_of, check_stride, window_length, windows_of
 
 Progress = Callable[[int, int], None]
 
-LOGITS_ELEMENTS = 2**26
-"""Most logits of one forward pass (256 MB in float32); a larger vocabulary has its head applied in chunks."""
-
 KEPT_BYTES = 2**28
-"""Most bytes of logits that a reference keeps; beyond it keeps hidden states and applies the base's head again."""
+"""Most bytes of the base's probabilities that a reference keeps; beyond it they are made again for each comparison."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +51,11 @@ class Encoded:
     stride: int
     batches: tuple[Batch, ...]
 
+    @property
+    def n_scored(self) -> int:
+        """Return how many tokens are scored."""
+        return sum(len(batch.targets) for batch in self.batches)
+
 
 @dataclass(frozen=True, eq=False)
 class Reference:
@@ -61,31 +63,35 @@ class Reference:
 
     Attributes:
         encoded: the texts that it is about.
-        losses: nats a scored token, one float32 array a text.
-        kept: for each batch the base's logits `[n, vocab]`, or the hidden states `[n, d_model]` behind them.
-        tail: what turns kept hidden states into logits; None where logits were kept.
+        losses: nats a scored token, one float32 array a text; NaN where the model's logits are not finite.
+        sides: for each batch what comparisons need of the base's predictions; None where that is made again.
+        readout: of the base.
+        not_finite: empty, or a sentence that says from which layer on the base's states are not numbers.
     """
 
     encoded: Encoded
     losses: tuple[np.ndarray[Any, Any], ...]
-    kept: tuple[torch.Tensor, ...]
-    tail: Tail | None
+    sides: tuple[BaseSide | None, ...]
+    readout: Readout
+    not_finite: str = ""
 
     @property
     def table(self) -> ScoreTable:
         """Return the base's scores, a row a text."""
-        return _table(self.encoded, self.losses)
+        return _table(self.encoded, self.losses, self.not_finite)
 
-    def logits(self, number: int, part: slice) -> torch.Tensor:
-        """Return the base's logits `[n, vocab]` for a part of batch `number`, in float32."""
-        kept = self.kept[number][part]
-        return (kept if self.tail is None else self.tail.logits(kept[None])[0]).float()
+    def side(self, number: int, look: Callable[[], None] = lambda: None) -> BaseSide:
+        """Return the base's side of a batch; where it was too large to keep, the base runs again."""
+        kept, batch = self.sides[number], self.encoded.batches[number]
+        if kept is not None:
+            return kept
+        return self.readout.base_side(self.readout.read(batch, look), batch.targets, keep=False, look=look)
 
 
 def score(
     model: nn.Module,
     tokenizer: Any,
-    texts: Iterable[Text] | Text | str,
+    texts: TextsLike,
     *,
     stride: int | None = None,
     stop: threading.Event | None = None,
@@ -96,9 +102,9 @@ def score(
     Args:
         model: a causal language model.
         tokenizer: its tokenizer.
-        texts: titled texts, or one string.
+        texts: one string, a list of strings, or titled texts.
         stride: tokens between the windows of a text longer than the context; by default half of it.
-        stop: when set, the work ends with `Stopped`.
+        stop: when set, the work ends with `Stopped`, within a layer's or a chunk's time.
         on_progress: called with (tokens done, tokens in all).
 
     Raises:
@@ -107,19 +113,16 @@ def score(
         Stopped: when `stop` was set.
     """
     encoded = encode_texts(model, tokenizer, texts, stride)
-    losses = _Losses(encoded)
-    for number, batch in _walk(encoded, stop, on_progress):
-        forward = _Forward(model, batch)
-        for part in forward.parts:
-            losses.put(batch, part, _nll(forward.logits(part), batch.targets[part]))
-        del forward, number
-    return _table(encoded, losses.arrays)
+    readout, losses, look = Readout(model), Losses(encoded), looking(stop)
+    for _, batch in _walk(encoded, look, on_progress):
+        losses.put(batch, readout.figures(readout.read(batch, look), batch.targets, look=look).nll)
+    return _table(encoded, losses.arrays, losses.not_finite(model))
 
 
 def reference(
     model: nn.Module,
     tokenizer: Any,
-    texts: Iterable[Text] | Text | str,
+    texts: TextsLike,
     *,
     stride: int | None = None,
     stop: threading.Event | None = None,
@@ -127,22 +130,23 @@ def reference(
 ) -> Reference:
     """Score the base once and keep what comparisons with it need. Arguments and errors as for `score`."""
     encoded = encode_texts(model, tokenizer, texts, stride)
-    losses, kept = _Losses(encoded), []
-    total = sum(len(batch.targets) for batch in encoded.batches) * _vocab(model) * 4
-    hidden = total > KEPT_BYTES and len(find_layers(model)[1]) > 0
-    for _, batch in _walk(encoded, stop, on_progress):
-        forward = _Forward(model, batch, chunked=hidden)
-        for part in forward.parts:
-            losses.put(batch, part, _nll(forward.logits(part), batch.targets[part]))
-        kept.append(forward.scored)
-    return Reference(encoded, tuple(losses.arrays), tuple(kept), Tail(model) if hidden else None)
+    readout, losses, look = Readout(model), Losses(encoded), looking(stop)
+    fits = encoded.n_scored * readout.vocab * 4 <= KEPT_BYTES
+    sides: list[BaseSide | None] = []
+    for _, batch in _walk(encoded, look, on_progress):
+        # what was read of a model that runs whole are its logits already
+        keep = fits and not readout.whole
+        side = readout.base_side(readout.read(batch, look), batch.targets, keep=keep, look=look)
+        losses.put(batch, side.nll)
+        sides.append(side if fits or not readout.whole else None)
+    return Reference(encoded, tuple(losses.arrays), tuple(sides), readout, losses.not_finite(model))
 
 
 def compare(
     base: nn.Module | Reference,
     operated: nn.Module,
     tokenizer: Any,
-    texts: Iterable[Text] | Text | str,
+    texts: TextsLike,
     *,
     stride: int | None = None,
     stop: threading.Event | None = None,
@@ -159,27 +163,31 @@ def compare(
     Returns:
         Perplexity on both sides; mean KL(base || operated) in nats a token, at least 0; top-1 agreement (share of
         positions where both predict the same token) and top-5 agreement (share where the base's prediction is
-        among the operated model's five likeliest), 0 to 1; and the loss of every token on both sides.
+        among the operated model's first five), 0 to 1; and the loss of every token on both sides. Of equally likely
+        tokens the one with the lower id comes first.
+
+    Raises:
+        TextError: also when a reference is of other texts than these.
+        PlanError: when the two models have vocabularies of different sizes.
     """
-    if not isinstance(base, Reference):
+    if isinstance(base, Reference):
+        _check_same(base.encoded, tokenizer, texts, stride)
+    else:
         base = reference(base, tokenizer, texts, stride=stride, stop=stop)
-    encoded = base.encoded
-    losses, divergence = _Losses(encoded), _Divergence(len(encoded.texts))
-    for number, batch in _walk(encoded, stop, on_progress):
-        forward = _Forward(operated, batch)
-        for part in forward.parts:
-            logits = forward.logits(part)
-            losses.put(batch, part, _nll(logits, batch.targets[part]))
-            divergence.put(batch.texts[part], base.logits(number, part), logits)
-    return _comparison(base, losses.arrays, divergence, str(plan_of(operated)))
+    encoded, readout, look = base.encoded, Readout(operated), looking(stop)
+    losses, sums = Losses(encoded), Sums(len(encoded.texts))
+    for number, batch in _walk(encoded, look, on_progress):
+        side = base.side(number, look)
+        figures = readout.figures(readout.read(batch, look), batch.targets, side, look)
+        losses.put(batch, figures.nll)
+        sums.put(batch, figures)
+    return _comparison(base, losses, sums, operated)
 
 
-def encode_texts(
-    model: nn.Module, tokenizer: Any, texts: Iterable[Text] | Text | str, stride: int | None = None
-) -> Encoded:
+def encode_texts(model: nn.Module, tokenizer: Any, texts: TextsLike, stride: int | None = None) -> Encoded:
     """Return texts as tokens in windows that fit the model. Errors as for `score`."""
     found = as_texts(texts)
-    context = context_length(model) or DEFAULT_CONTEXT
+    context = window_length(model)
     stride = check_stride(stride, context)
     ids = tuple(tuple(encode(tokenizer, text, least=2)) for text in found)
     windows: list[Window] = [w for n, tokens in enumerate(ids) for w in windows_of(n, tokens, context, stride)]
@@ -195,114 +203,92 @@ def encode_texts(
     )
 
 
-class _Forward:
-    """One forward pass over a batch; its logits are handed out in parts of bounded size.
+def looking(stop: threading.Event | None, what: str = "Stopped before all texts were scored.") -> Callable[[], None]:
+    """Return what is called between layers and chunks: it raises `Stopped`, which says `what`, once `stop` is set."""
 
-    Where all logits would be too large, the model runs up to its last layer, and its own tail makes the logits of
-    each part.
-    """
+    def look() -> None:
+        if stop is not None and stop.is_set():
+            raise Stopped(what)
 
-    def __init__(self, model: nn.Module, batch: Batch, *, chunked: bool | None = None) -> None:
-        vocab = _vocab(model)
-        if chunked is None:
-            chunked = batch.input_ids.numel() * vocab > LOGITS_ELEMENTS and len(find_layers(model)[1]) > 0
-        self.tail = Tail(model) if chunked else None
-        states = _last_hidden(model, batch) if chunked else _all_logits(model, batch)
-        self.scored = states[batch.rows, batch.columns]
-        step = max(1, CHUNK_ELEMENTS // vocab)
-        self.parts = [slice(at, at + step) for at in range(0, len(batch.targets), step)]
-
-    def logits(self, part: slice) -> torch.Tensor:
-        """Return the logits `[n, vocab]` of a part, in float32."""
-        scored = self.scored[part]
-        return (scored if self.tail is None else self.tail.logits(scored[None])[0]).float()
+    return look
 
 
-class _Losses:
+class Losses:
     """Losses by text and position, put together from batches in any order."""
 
     def __init__(self, encoded: Encoded) -> None:
         self.arrays = [np.full(len(ids) - 1, np.nan, dtype=np.float32) for ids in encoded.ids]
+        self.broken: Batch | None = None
 
-    def put(self, batch: Batch, part: slice, nll: torch.Tensor) -> None:
-        """Take the losses `[n]`, in nats, of a part of a batch's scored positions."""
+    def put(self, batch: Batch, nll: torch.Tensor) -> None:
+        """Take the losses `[n]`, in nats, of a batch's scored positions."""
         values = nll.cpu().numpy()
-        texts, positions = batch.texts[part].numpy(), batch.positions[part].numpy()
+        if self.broken is None and np.isnan(values).any():
+            self.broken = batch
+        texts, positions = batch.texts.numpy(), batch.positions.numpy()
         for text in np.unique(texts):
             here = texts == text
             self.arrays[text][positions[here] - 1] = values[here]
 
+    def not_finite(self, model: nn.Module) -> str:
+        """Return where the model that these are of stops computing numbers; empty where it does not."""
+        return "" if self.broken is None else not_finite(model, self.broken)
 
-class _Divergence:
-    """Sums over each text of KL, top-1 and top-5 agreement, in float64."""
+
+class Sums:
+    """Sums over the tokens of each text, in float64: loss in nats, KL in nats, top-1 and top-5 kept, tokens."""
+
+    COLUMNS = ("nats", "kl", "top1", "top5", "tokens")
 
     def __init__(self, n_texts: int) -> None:
-        self.sums = torch.zeros((n_texts, 3), dtype=torch.float64)
+        self.values = torch.zeros((n_texts, len(self.COLUMNS)), dtype=torch.float64)
 
-    def put(self, texts: torch.Tensor, base: torch.Tensor, operated: torch.Tensor) -> None:
-        """Add positions: the text of each, `[n]`, and its logits on both sides, `[n, vocab]`."""
-        p, q = base.log_softmax(-1), operated.log_softmax(-1)
-        weights = p.exp()
-        kl = torch.where(weights > 0, weights * (p - q), 0.0).sum(-1)
-        top = p.argmax(-1)
-        five = q.topk(min(5, q.shape[-1]), dim=-1).indices
-        columns = torch.stack([kl, (q.argmax(-1) == top).float(), (five == top[:, None]).any(-1).float()], dim=-1)
-        self.sums.index_add_(0, texts, columns.double().cpu())
+    def put(self, batch: Batch, figures: Figures) -> None:
+        """Add the figures of a batch's scored positions."""
+        nll = figures.nll
+        kl = torch.zeros_like(nll) if figures.kl is None else figures.kl
+        columns = torch.stack([nll, kl, figures.kept(1), figures.kept(5), torch.ones_like(nll)], dim=-1)
+        # float64 only once it is on the CPU: Apple's GPU has none
+        self.values.index_add_(0, batch.texts, columns.cpu().double())
+
+    def by_text(self, column: str) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+        """Return one column's sums, a text each."""
+        return self.values[:, self.COLUMNS.index(column)].numpy()
+
+    def mean(self, column: str) -> float:
+        """Return one column's mean over all tokens."""
+        return float(self.by_text(column).sum() / self.by_text("tokens").sum())
 
 
-def _walk(encoded: Encoded, stop: threading.Event | None, on_progress: Progress | None) -> Iterable[tuple[int, Batch]]:
-    done, total = 0, sum(len(batch.targets) for batch in encoded.batches)
+def _walk(encoded: Encoded, look: Callable[[], None], on_progress: Progress | None) -> Iterator[tuple[int, Batch]]:
+    done = 0
     for number, batch in enumerate(encoded.batches):
-        if stop is not None and stop.is_set():
-            raise Stopped("Stopped before all texts were scored.")
+        look()
         yield number, batch
         done += len(batch.targets)
         if on_progress is not None:
-            on_progress(done, total)
+            on_progress(done, encoded.n_scored)
 
 
-def _all_logits(model: nn.Module, batch: Batch) -> torch.Tensor:
-    with torch.inference_mode():
-        output = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask, use_cache=False)
-    logits: torch.Tensor = output.logits
-    return logits
+def _check_same(encoded: Encoded, tokenizer: Any, texts: TextsLike, stride: int | None) -> None:
+    """Refuse to answer for the texts of a reference where others are asked about."""
+    found = as_texts(texts)
+    if found != encoded.texts:
+        known, asked = (", ".join(repr(text.title) for text in side[:3]) for side in (encoded.texts, found))
+        raise TextError(
+            f"The reference is of {len(encoded.texts)} texts ({known}) and {len(found)} others are asked about "
+            f"({asked}); make a reference of these texts."
+        )
+    if tuple(encode(tokenizer, found[0], least=2)) != encoded.ids[0]:
+        raise TextError("The reference was made with another tokenizer; make one with this tokenizer.")
+    if stride is not None and stride != encoded.stride:
+        raise TextError(
+            f"The reference was made with a stride of {encoded.stride}, and {stride} is asked for; make one with that."
+        )
 
 
-def _last_hidden(model: nn.Module, batch: Batch) -> torch.Tensor:
-    """Return what leaves the last layer, `[batch, seq, width]`, recorded on a private view."""
-    path, layers = find_layers(model)
-    view = operate(model, f"0-{len(layers) - 1}")
-    seen: list[Any] = [None]
-
-    def keep(module: nn.Module, args: Any, output: Any) -> None:
-        seen[0] = output
-
-    # the last that runs: some layers do so only where there is an image
-    for layer in view.get_submodule(path):
-        layer.register_forward_hook(keep)
-    inputs = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask}
-    with torch.inference_mode():
-        _without_head(view)(**inputs, use_cache=False)
-    return stream_of(model).leaving(seen[0])
-
-
-def _without_head(view: Any) -> Any:
-    """Return the view's body where it has one, so that no logits are made."""
-    body = view.base_model
-    return body if body is not view else view
-
-
-def _nll(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    return nn.functional.cross_entropy(logits, targets, reduction="none")
-
-
-def _vocab(model: nn.Module) -> int:
-    head = model.get_output_embeddings()  # type: ignore[operator]
-    return int(head.weight.shape[0]) if head is not None else int(model.config.vocab_size)  # type: ignore[union-attr, arg-type]
-
-
-def _table(encoded: Encoded, losses: Sequence[np.ndarray[Any, Any]]) -> ScoreTable:
-    return ScoreTable(tuple(_row(encoded, number, array) for number, array in enumerate(losses)))
+def _table(encoded: Encoded, losses: Sequence[np.ndarray[Any, Any]], broken: str) -> ScoreTable:
+    return ScoreTable(tuple(_row(encoded, number, array) for number, array in enumerate(losses)), broken)
 
 
 def _row(encoded: Encoded, number: int, losses: np.ndarray[Any, Any]) -> TextScore:
@@ -318,13 +304,18 @@ def _row(encoded: Encoded, number: int, losses: np.ndarray[Any, Any]) -> TextSco
     )
 
 
-def _comparison(
-    base: Reference, losses: Sequence[np.ndarray[Any, Any]], divergence: _Divergence, plan: str
-) -> Comparison:
-    encoded, before, after = base.encoded, base.table, _table(base.encoded, losses)
+def _comparison(base: Reference, losses: Losses, sums: Sums, operated: nn.Module) -> Comparison:
+    encoded, before = base.encoded, base.table
+    broken = losses.not_finite(operated)
+    after = _table(encoded, losses.arrays, broken)
     rows = []
     for number, (left, right) in enumerate(zip(before.rows, after.rows, strict=True)):
-        kl, top1, top5 = (divergence.sums[number] / left.n_tokens).tolist()
-        tokens = TokenLosses(encoded.strings[number], base.losses[number], losses[number])
-        rows.append(TextComparison(left, right, max(kl, 0.0), top1, top5, tokens))
-    return Comparison(tuple(rows), plan)
+        kl, top1, top5 = (float(sums.by_text(name)[number]) / left.n_tokens for name in ("kl", "top1", "top5"))
+        tokens = TokenLosses(encoded.strings[number], base.losses[number], losses.arrays[number])
+        rows.append(TextComparison(left, right, at_least_0(kl), top1, top5, tokens))
+    return Comparison(tuple(rows), str(plan_of(operated)), broken or base.not_finite)
+
+
+def at_least_0(value: float) -> float:
+    """Return a divergence without what rounding took below 0; NaN stays NaN."""
+    return 0.0 if value < 0 else value

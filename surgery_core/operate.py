@@ -14,32 +14,15 @@ from typing import Any
 
 from torch import nn
 
-from surgery_core.anatomy import find_final_norm, find_layers, text_config
+from surgery_core.anatomy import find_final_norm, find_layers
+from surgery_core.assembly import Assembly, assemble
 from surgery_core.errors import AnatomyError, PlanError, RefusedPlanError
 from surgery_core.foreign import Adapter, adapt, check_width
-from surgery_core.per_layer import (
-    check_attention,
-    check_sharing,
-    check_single_list,
-    config_changes,
-    fixed_properties,
-    layer_configs,
-    owner_changes,
-    types_key,
-    with_types,
-)
+from surgery_core.material import Material
+from surgery_core.per_layer import kept_inputs
 from surgery_core.plan import LayerPlan, Slot, normalise_positions
 from surgery_core.shells import CAPTURE_MARK, Cloner
-from surgery_core.slots import (
-    Placement,
-    cache_positions,
-    cache_stride,
-    check_groups,
-    equip,
-    index_slots,
-    own_indices,
-    place,
-)
+from surgery_core.slots import equip, index_slots, own_indices
 from surgery_core.view import checked_plan, clone_layer
 
 _MISSING = object()
@@ -167,56 +150,35 @@ class ModelSurgery:
 
     @contextmanager
     def _operated(self, plan: LayerPlan | str, modules: dict[int, nn.Module]) -> Iterator[Any]:
-        path, layers = find_layers(self._model)
-        plan = checked_plan(plan, len(layers))
+        plan = checked_plan(plan, len(find_layers(self._model)[1]))
         _check_in_place(plan)
-        placements = place(plan)
-        order = [placement.layer.index for placement in placements]
-        check_groups(layers, order)
-        check_single_list(self._model, path, len(layers))
-        check_attention(self._model, order)
-        check_sharing(layers, order)
         adapted = {at: adapt(module, self._model) for at, module in modules.items()}
-        positions, kinds = self._cache_positions(adapted, order)
-        clones = self._clones(list(layers), placements, positions, set(adapted))
-        new = [adapted.get(at) or clones.get(at) or layers[index] for at, index in enumerate(order)]
-        stride = cache_stride(layers)
+        made = assemble(self._model, plan, Material(), adapted)
+        clones = self._clones(made, set(adapted))
+        order = [placement.layer.index for placement in made.placements]
+        new = [adapted.get(at) or clones.get(at) or made.layers[index] for at, index in enumerate(order)]
         with ExitStack() as undo:
             journal = _Journal(undo)
             self._journal_marks(journal)
-            self._journal_list(journal, layers, new)
-            self._journal_configs(journal, path, order, len(layers))
-            owner = self._model.get_submodule(path.rpartition(".")[0])
-            for key, value in owner_changes(owner, order, len(layers)).items():
-                journal.set(owner.__dict__, key, value)
-            if kinds:
-                config = text_config(self._model)
-                config.__class__ = with_types(config, kinds)
-                journal.set(config.__dict__, types_key(config), kinds)
-            for layer, original, position in zip(new, order, positions, strict=True):
-                _set_index(journal, layer, original, position, stride)
-            journal.set(self._model.__dict__, "_surgery_layers_path", path)
+            self._journal_list(journal, made.layers, new)
+            self._journal_owner(journal, made)
+            for change in made.configs:
+                journal.become(change.config, change.cls)
+                for key, value in change.values.items():
+                    journal.set(change.config.__dict__, key, value)
+            for layer, original, position in zip(new, order, made.positions, strict=True):
+                _set_index(journal, layer, original, position, made.stride)
+            journal.set(self._model.__dict__, "_surgery_layers_path", made.path)
             journal.set(self._model.__dict__, "_surgery_plan", plan)
             yield self._model
 
-    def _cache_positions(self, adapted: dict[int, Adapter], order: list[int]) -> tuple[list[int], list[str]]:
-        """Return the cache position of every layer, and the layer types, if the model has any, that go with them."""
-        types = getattr(text_config(self._model), "layer_types", None)
-        kinds = [types[index] if types else "" for index in order]
-        attends = [at not in adapted or bool(own_indices(adapted[at])) for at in range(len(order))]
-        positions, kinds = cache_positions(kinds, attends)
-        return positions, kinds if types else []
-
-    def _clones(
-        self, originals: list[nn.Module], placements: list[Placement], positions: list[int], taken: set[int]
-    ) -> dict[int, nn.Module]:
+    def _clones(self, made: Assembly, taken: set[int]) -> dict[int, nn.Module]:
         """Return a clone for every position that cannot use the original layer object itself.
 
         The original runs at its first plain use, with the hooks that a person put on it; further uses and modified
         ones are clones, which carry the same hooks. Clones refer to everything outside of the layer as it is.
         """
-        stride = cache_stride(originals)
-        outside = Cloner()
+        originals, outside = list(made.layers), Cloner()
         inside = {id(module) for layer in originals for module in layer.modules()}
         for module in self._model.modules():
             if id(module) not in inside:
@@ -225,14 +187,14 @@ class ModelSurgery:
                 outside.adopt(config, config)
         used: set[int] = set()
         clones: dict[int, nn.Module] = {}
-        for at, placement in enumerate(placements):
+        for at, placement in enumerate(made.placements):
             original = originals[placement.layer.index]
             if at in taken:
                 continue
             if placement.layer.is_plain and placement.group is None and id(original) not in used:
                 used.add(id(original))
                 continue
-            clones[at] = clone_layer(outside, original, placement, positions[at], stride, keep_hooks=True)
+            clones[at] = clone_layer(outside, original, placement, made.positions[at], made.stride, keep_hooks=True)
             equip(clones[at], placement)
         return clones
 
@@ -245,12 +207,16 @@ class ModelSurgery:
                 if child is layers:
                     journal.set(module._modules, name, operated)
 
-    def _journal_configs(self, journal: _Journal, path: str, order: list[int], n_layers: int) -> None:
-        for config in layer_configs(self._model, path):
-            journal.on_exit(setattr, config, "__class__", type(config))
-            config.__class__ = fixed_properties(config, order, n_layers)
-            for key, value in config_changes(config, order, n_layers).items():
-                journal.set(config.__dict__, key, value)
+    def _journal_owner(self, journal: _Journal, made: Assembly) -> None:
+        """Let what holds the layers, and computes what each of them gets, follow the plan."""
+        owner: Any = self._model.get_submodule(made.owner_path)
+        values = dict(made.owner)
+        if made.inputs is not None:
+            cls, state = kept_inputs(owner, owner.config, made.inputs)
+            journal.become(owner, cls)
+            values |= state
+        for key, value in values.items():
+            journal.set(owner.__dict__, key, value)
 
     def _journal_marks(self, journal: _Journal) -> None:
         """On exit, take off output-capturing hooks that transformers puts on the operated model in between."""
@@ -269,6 +235,11 @@ class _Journal:
         """Set an entry now; put back what was there, or remove it, on exit."""
         self.undo.callback(_restore, target, key, target.get(key, _MISSING))
         target[key] = value
+
+    def become(self, target: Any, cls: type) -> None:
+        """Give an object another class now, and its own again on exit."""
+        self.undo.callback(setattr, target, "__class__", type(target))
+        target.__class__ = cls
 
     def on_exit(self, action: Any, *args: Any) -> None:
         """Run an action on exit."""

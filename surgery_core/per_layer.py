@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import copy
 import sys
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -161,38 +161,64 @@ def _is_cache(cls: type, module: str) -> bool:
 
 
 def check_sharing(layers: nn.ModuleList | Sequence[nn.Module], order: Sequence[int]) -> None:
-    """Refuse a plan in which a layer that reads an earlier layer's keys and values has none of its type before it.
+    """Refuse a plan in which a layer that reads an earlier layer's keys and values has none to read before it.
+
+    Only some of the layers with keys and values of their own keep them for later ones (Gemma 3n, Gemma 4).
 
     Args:
         layers: of the base.
         order: what runs, by original index.
 
     Raises:
-        RefusedPlanError: naming the layer, and those that could run before it (Gemma 3n, Gemma 4).
+        RefusedPlanError: naming the layer, and those that could run before it.
     """
-    made: set[str] = set()
+    kept: set[Hashable] = set()
     for index in order:
-        kind, reads = _sharing(layers[index])
-        if reads and kind not in made:
-            sources = [f"L{at}" for at, layer in enumerate(layers) if _sharing(layer) == (kind, False)]
+        found = _sharing(layers[index])
+        if found is None:
+            continue
+        if found.reads and found.kind not in kept:
             raise RefusedPlanError(
-                f"L{index} has no keys and values of its own, and no layer that makes them for it runs before it; "
-                f"run {' or '.join(sources)} earlier, or leave L{index} out."
+                f"L{index} has no keys and values of its own, and no layer that keeps its own for it runs before it; "
+                f"run {_keepers(layers, found.kind)} earlier, or leave L{index} out."
             )
-        made |= set() if kind is None or reads else {kind}
+        if found.keeps:
+            kept.add(found.kind)
+
+
+def _keepers(layers: nn.ModuleList | Sequence[nn.Module], kind: Hashable) -> str:
+    shared = ((at, _sharing(layer)) for at, layer in enumerate(layers))
+    return " or ".join(f"L{at}" for at, found in shared if found is not None and found.keeps and found.kind == kind)
 
 
 def reads_shared(layer: nn.Module) -> bool:
     """Whether a layer has no keys and values of its own, but reads those of an earlier one."""
-    return _sharing(layer)[1]
+    found = _sharing(layer)
+    return found is not None and found.reads
 
 
-def _sharing(layer: nn.Module) -> tuple[str | None, bool]:
-    """Return the type of a layer that takes part in sharing keys and values, and whether it only reads them."""
+@dataclass(frozen=True)
+class _Sharing:
+    """How a layer takes part in sharing keys and values.
+
+    Attributes:
+        kind: under what they are kept.
+        reads: whether it only reads them.
+        keeps: whether it keeps its own for later layers.
+    """
+
+    kind: Hashable
+    reads: bool
+    keeps: bool
+
+
+def _sharing(layer: nn.Module) -> _Sharing | None:
     for module in layer.modules():
-        if type(reads := module.__dict__.get("is_kv_shared_layer")) is bool:
-            return str(getattr(module, "layer_type", "")), reads
-    return None, False
+        state = module.__dict__
+        if type(reads := state.get("is_kv_shared_layer")) is bool:
+            kind = (state.get("layer_type"), state.get("use_rope"))
+            return _Sharing(kind, reads, bool(state.get("store_full_length_kv", not reads)))
+    return None
 
 
 def is_attention(kind: str) -> bool:
@@ -205,9 +231,9 @@ def types_key(config: Any) -> str:
     return str(getattr(config, "attribute_map", {}).get("layer_types", "layer_types"))
 
 
-def with_types(config: Any, kinds: list[str]) -> type:
-    """Return a class for the config whose layer types are `kinds`; its own class where they are a plain attribute."""
-    cls, key = type(config), types_key(config)
+def with_types(cls: type, config: Any, kinds: list[str]) -> type:
+    """Return `cls`, a class for the config, with the layer types `kinds`; itself where they are a plain attribute."""
+    key = types_key(config)
     if not isinstance(getattr(cls, key, None), property):
         return cls
     return type(cls.__name__, (cls,), {key: _constant(kinds), "__module__": cls.__module__})
@@ -229,18 +255,22 @@ class PerLayerInputs:
         return whole.index_select(2, torch.tensor(self._surgery_order, dtype=torch.long, device=whole.device))
 
 
-def keep_per_layer_inputs(view: nn.Module, base: nn.Module, path: str, order: Sequence[int]) -> None:
-    """Let a view of a model with per-layer inputs compute them with the base's config, then pick those it runs."""
-    owner_path = path.rpartition(".")[0]
-    owner: Any = view.get_submodule(owner_path)
-    original: Any = base.get_submodule(owner_path)
-    if not hasattr(owner, "project_per_layer_inputs"):
-        return
+def has_per_layer_inputs(owner: nn.Module) -> bool:
+    """Whether the layers' owner computes an input of its own for each of them (Gemma 3n, Gemma 4)."""
+    return hasattr(owner, "project_per_layer_inputs")
+
+
+def kept_inputs(owner: Any, config: Any, order: Sequence[int]) -> tuple[type, dict[str, Any]]:
+    """Return class and attributes with which a layer list's owner computes inputs for all layers, then picks some.
+
+    Args:
+        owner: the module that will compute them.
+        config: of the base, before anything is changed in it.
+        order: what runs, by original index.
+    """
     whole = copy.copy(owner)
-    whole.__dict__["config"] = original.config
-    owner.__class__ = mixed(PerLayerInputs, type(owner))
-    owner.__dict__["_surgery_whole"] = whole
-    owner.__dict__["_surgery_order"] = list(order)
+    whole.__dict__["config"] = copy.copy(config)
+    return mixed(PerLayerInputs, type(owner)), {"_surgery_whole": whole, "_surgery_order": list(order)}
 
 
 def _is_per_layer(key: str, value: object, n_layers: int) -> bool:

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from surgery_core.closeness import relative_difference
+from surgery_core.failures import FAILURES
 from surgery_core.material import Material
 from surgery_core.plan import LayerPlan
 from surgery_core.prefix import SharedRuns
@@ -20,8 +22,6 @@ PROBES = 2
 
 TOLERANCE = 1e-4
 """Largest difference of the two ways' logits, as a share of their spread (float32); ten times that in half formats."""
-
-_FAILURES = (RuntimeError, ValueError, TypeError, KeyError, IndexError, AttributeError, NotImplementedError)
 
 
 def cannot_start_in_the_middle(
@@ -54,7 +54,7 @@ def _difference(model: nn.Module, batch: Batch, groups: Sequence[Sequence[LayerP
                 runs.finish(plan)
             if (gap := _gap(shared, view, batch)) > TOLERANCE * (1 if shared.dtype == torch.float32 else 10):
                 return f"Starting in the middle changes the logits of {group[0]} by {gap:.1g} of their spread."
-    except _FAILURES as error:
+    except FAILURES as error:
         return f"Starting in the middle stopped with {type(error).__name__}."
     return ""
 
@@ -63,11 +63,7 @@ def _gap(shared: torch.Tensor, view: Any, batch: Batch) -> float:
     with torch.inference_mode():
         whole = view(input_ids=batch.input_ids, attention_mask=batch.attention_mask, use_cache=False).logits
     real = batch.attention_mask.bool()
-    left, right = shared[real].float(), whole[real].float()
-    if left.shape != right.shape or not torch.equal(torch.isfinite(left), torch.isfinite(right)):
-        return float("inf")
-    finite = torch.isfinite(right)
-    return float((left - right)[finite].abs().max() / right[finite].std().clamp_min(1e-6))
+    return relative_difference(shared[real.to(shared.device)], whole[real.to(whole.device)], blind=True)
 
 
 def _beginning(batch: Batch, rows: int = 2, tokens: int = 12) -> Batch:

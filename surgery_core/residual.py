@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -11,10 +12,11 @@ from torch import nn
 
 from surgery_core.anatomy import find_layers, width_of
 from surgery_core.errors import AnatomyError
+from surgery_core.last_state import last_state, run_body
 from surgery_core.plan import LayerPlan, Slot
-from surgery_core.streams import Stream, stream_of, with_layers
+from surgery_core.streams import Stream, stream_of
 from surgery_core.sublayers import halfway
-from surgery_core.view import operate, operate_part, plan_of
+from surgery_core.view import operate, plan_of
 
 INPUT = "input"
 """Label of the row that shows the residual stream before any layer."""
@@ -45,12 +47,10 @@ class Residuals:
         points: where it was read: the input, then every slot.
         states: `[rows, seq, width]`, a row a point; the width is d_model, or that of all streams one after the other
             where layers hand on several.
-        logits: `[seq, vocab]`, the model's own.
     """
 
     points: tuple[Point, ...]
     states: torch.Tensor
-    logits: torch.Tensor
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -58,8 +58,10 @@ class Residuals:
         return tuple(point.label for point in self.points)
 
 
-def residuals(model: nn.Module, input_ids: torch.Tensor, *, sublayers: bool = False) -> Residuals:
-    """Run the model on `input_ids` `[1, seq]` and return its residual stream.
+def residuals(
+    model: nn.Module, input_ids: torch.Tensor, *, sublayers: bool = False, look: Callable[[], None] = lambda: None
+) -> Residuals:
+    """Run the model on `input_ids` `[1, seq]`, without its head, and return its residual stream.
 
     The states are taken with hooks on the layers of a private view: the last entry of transformers'
     `output_hidden_states` is already normed in most architectures.
@@ -68,29 +70,27 @@ def residuals(model: nn.Module, input_ids: torch.Tensor, *, sublayers: bool = Fa
         model: the model, or a view of it.
         input_ids: one text.
         sublayers: whether to read after each layer's attention too.
+        look: called before every layer; it may raise to stop the work.
 
     Raises:
         AnatomyError: when `sublayers` is asked of layers that have no point after their attention, or when states have
             no place for each token.
     """
     path, layers = find_layers(model)
-    points = points_of(plan_of(model), sublayers)
+    points, mask = points_of(plan_of(model), sublayers), torch.ones_like(input_ids)
     if not len(layers):
-        with torch.inference_mode():
-            logits = model(input_ids=input_ids, use_cache=False).logits[0]
-        return Residuals(points, _entering(model, input_ids)[None], logits)
+        return Residuals(points, last_state(model, input_ids, mask))
     if sublayers:
         _check_one_stream(model)
     view = operate(model, LayerPlan.identity(len(layers)))
-    seen = _Recorder(view.get_submodule(path), stream_of(model))
+    seen = _Recorder(view.get_submodule(path), stream_of(model), look)
     places = _places(plan_of(model))
     wanted = [places[point.slot] - 1 for point in points if point.mid]
     middles = halfway(model, view.get_submodule(path), wanted) if sublayers else {}
-    with torch.inference_mode():
-        logits = view(input_ids=input_ids, use_cache=False).logits[0]
+    run_body(view, input_ids, mask)
     states = [state[0] for state in seen.states()]
     rows = [middles[places[point.slot] - 1] if point.mid else states[places[point.slot]] for point in points]
-    return Residuals(points, torch.stack(rows), logits)
+    return Residuals(points, torch.stack([row.to(states[0].device) for row in rows]))
 
 
 def residual_batch(model: nn.Module, input_ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -104,7 +104,7 @@ def residual_batch(model: nn.Module, input_ids: torch.Tensor) -> tuple[torch.Ten
     seen = _Recorder(view.get_submodule(path), stream_of(model))
     with torch.inference_mode():
         logits = view(input_ids=input_ids, use_cache=False).logits
-    return torch.stack(seen.states()), logits
+    return torch.stack([state.to(logits.device) for state in seen.states()]), logits
 
 
 def points_of(plan: LayerPlan, sublayers: bool = False) -> tuple[Point, ...]:
@@ -142,8 +142,8 @@ def slot_labels(plan: LayerPlan) -> list[str]:
 class _Recorder:
     """Keeps what enters the first of some layers and what leaves each, `[batch, seq, width]`."""
 
-    def __init__(self, layers: Any, stream: Stream) -> None:
-        self.stream, self.n_layers = stream, len(layers)
+    def __init__(self, layers: Any, stream: Stream, look: Callable[[], None] = lambda: None) -> None:
+        self.stream, self.n_layers, self.look = stream, len(layers), look
         self.left: dict[int, torch.Tensor] = {}
         for number, layer in enumerate(layers):
             layer.register_forward_pre_hook(self._enter, with_kwargs=True)
@@ -157,6 +157,7 @@ class _Recorder:
         return found
 
     def _enter(self, module: Any, args: Any, kwargs: Any) -> None:
+        self.look()
         if -1 not in self.left:
             self.left[-1] = self.stream.entering(args, kwargs).detach()
 
@@ -180,14 +181,3 @@ def _places(plan: LayerPlan) -> dict[int, int]:
     for number, slot in enumerate(plan):
         places[number] = places[number - 1] + len(slot.layers)
     return places
-
-
-def _entering(model: nn.Module, input_ids: torch.Tensor) -> torch.Tensor:
-    """Return what would enter the first layer, `[seq, width]`, of a view that has none."""
-    base = with_layers(model)
-    path = find_layers(base)[0]
-    view = operate_part(base, 0)
-    seen = _Recorder(view.get_submodule(path), stream_of(base))
-    with torch.inference_mode():
-        view(input_ids=input_ids, use_cache=False)
-    return seen.states()[0][0]

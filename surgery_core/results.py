@@ -51,9 +51,16 @@ class TextScore:
 
 @dataclass(frozen=True)
 class ScoreTable:
-    """Scores of several texts, and the pooled figures over all their tokens and bytes."""
+    """Scores of several texts, and the pooled figures over all their tokens and bytes.
+
+    Attributes:
+        rows: one a text.
+        not_finite: empty, or a sentence that says from which layer on the model's states are not numbers; figures of
+            texts where that happened are NaN.
+    """
 
     rows: tuple[TextScore, ...]
+    not_finite: str = ""
 
     @property
     def n_tokens(self) -> int:
@@ -134,10 +141,18 @@ class TextComparison:
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """Texts under the base and under the model that `plan` (in notation) describes."""
+    """Texts under the base and under the model that `plan` (in notation) describes.
+
+    Attributes:
+        rows: one a text.
+        plan: in notation.
+        not_finite: empty, or a sentence that says from which layer on the states of one of the two models are not
+            numbers; figures of texts where that happened are NaN.
+    """
 
     rows: tuple[TextComparison, ...]
     plan: str
+    not_finite: str = ""
 
     @property
     def base(self) -> ScoreTable:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ from surgery_core.plan import LayerPlan
 from surgery_core.sweep import Sweep, SweepMeasures
 from surgery_core.sweep_plans import SweepPoint, position_labels
 from surgery_core.sweep_rows import SweepRow
-from surgery_core.text import Text
+from surgery_core.text import TextsLike
 
 MAX_BEAM = 16
 
@@ -41,7 +41,7 @@ class Removal:
 def remove_greedily(
     model: nn.Module,
     tokenizer: Any,
-    texts: Iterable[Text] | Text | str,
+    texts: TextsLike,
     *,
     start: LayerPlan | None = None,
     beam: int = 1,

@@ -32,7 +32,8 @@ class Scaled:
         """Run the layer and scale what it adds to `hidden_states` `[batch, seq, d_model]`."""
         entering = hidden_input(args, kwargs)
         output = super().forward(*args, **kwargs)  # type: ignore[misc]
-        return with_hidden(output, entering + self._surgery_scale * (hidden_of(output) - entering))
+        entering, added = contributed(entering, output)
+        return with_hidden(output, entering + self._surgery_scale * added)
 
 
 class Silenced:
@@ -63,7 +64,8 @@ class Averaged:
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Return `hidden_states` `[batch, seq, d_model]` plus the mean, in the form of the layer's own output."""
-        hidden = hidden_input(args, kwargs) + self._surgery_mean
+        entering = hidden_input(args, kwargs)
+        hidden = entering + self._surgery_mean.to(entering)
         if self._surgery_runs:
             return with_hidden(super().forward(*args, **kwargs), hidden)  # type: ignore[misc]
         return hidden if self._surgery_extras is None else (hidden, *[None] * self._surgery_extras)
@@ -105,8 +107,8 @@ class Grouped:
         group = self._surgery_group
         entering = hidden_input(args, kwargs)
         output = super().forward(*args, **kwargs)  # type: ignore[misc]
-        contribution = hidden_of(output) - entering
-        total = contribution if self._surgery_member == 0 else group.local.total + contribution
+        entering, added = contributed(entering, output)
+        total = added if self._surgery_member == 0 else group.local.total.to(added.device) + added
         if self._surgery_member < group.size - 1:
             group.local.total = total
             return with_hidden(output, entering)
@@ -156,11 +158,7 @@ def cache_positions(types: Sequence[str], attends: Sequence[bool]) -> tuple[list
 
 
 def equip(layer: Any, placement: Placement) -> None:
-    """Give a cloned layer the behaviour that its placement asks for.
-
-    Raises:
-        RefusedPlanError: when the layer has no separate attention or MLP to keep.
-    """
+    """Give a cloned layer the behaviour that its placement asks for."""
     spec = placement.layer
     if spec.part != "both":
         _silence(layer, spec)
@@ -268,6 +266,13 @@ def hidden_input(args: tuple[Any, ...], kwargs: dict[str, Any]) -> torch.Tensor:
     return hidden
 
 
+def contributed(entering: torch.Tensor, output: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return what entered a layer and what the layer added to it, both on the device on which the layer ran."""
+    hidden = hidden_of(output)
+    entering = entering.to(hidden.device)
+    return entering, hidden - entering
+
+
 def hidden_of(output: Any) -> torch.Tensor:
     """Return the residual stream in a layer's output, a tensor or a tuple that begins with it."""
     return output if isinstance(output, torch.Tensor) else output[0]
@@ -293,11 +298,6 @@ def _like(output: Any, values: tuple[Any, ...]) -> Any:
 
 def _silence(layer: nn.Module, spec: Layer) -> None:
     halves = halves_of(layer)
-    if not halves.both:
-        raise RefusedPlanError(
-            f"Layer {spec.index} has no separate attention and MLP, so .{spec.part} has no meaning for it; "
-            "delete the layer or keep it whole."
-        )
     for path in halves.mlp if spec.part == "attn" else halves.attention:
         become(layer.get_submodule(path), Silenced)
 

@@ -28,7 +28,7 @@ from surgery_core.skills import Skill
 from surgery_core.sweep_plans import SweepOptions, SweepPoint, sweep_points
 from surgery_core.sweep_rows import SweepRow
 from surgery_core.sweep_run import Run
-from surgery_core.text import Text
+from surgery_core.text import TextsLike
 from surgery_core.view import checked_plan, operate
 
 
@@ -81,7 +81,7 @@ class Sweep:
         self,
         model: nn.Module,
         tokenizer: Any,
-        texts: Iterable[Text] | Text | str | Encoded,
+        texts: TextsLike | Encoded,
         points: Sequence[SweepPoint],
         *,
         start: LayerPlan | str | None = None,
@@ -147,7 +147,7 @@ class Sweep:
 def sweep(
     model: nn.Module,
     tokenizer: Any,
-    texts: Iterable[Text] | Text | str,
+    texts: TextsLike,
     kind: str = "delete",
     options: SweepOptions | None = None,
     *,

@@ -24,7 +24,7 @@ from surgery_core.measure import Encoded
 from surgery_core.models import ModelInfo
 from surgery_core.sweep import Sweep, SweepMeasures
 from surgery_core.sweep_plans import SweepOptions
-from surgery_core.sweep_rows import SweepRow, frame
+from surgery_core.sweep_rows import LATER, SweepRow, frame
 
 MAX_FILE_BYTES = 64 * 2**20
 """Largest results file that is read."""
@@ -160,7 +160,7 @@ class SweepFile:
         content = _read(self.path)
         whole = _without_cut_line(content)
         records = _csv_records(whole, str(self.path))
-        if records and set(self.columns) != set(records[0]):
+        if records and set(self.columns) - set(LATER) != set(records[0]) - set(LATER):
             self.identity.check(records[0], str(self.path))
             raise SweepFileError(f"{self.path} has other columns than this sweep writes; choose another file.")
         for record in records:

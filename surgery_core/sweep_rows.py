@@ -43,7 +43,9 @@ class SweepRow:
         skills: accuracy by skill, 0 to 1, where asked for.
         distinct: distinct-1, -2 and -3 of the text that it writes (Li et al., arXiv 1510.03055), where asked for.
         seconds: that it took.
-        refused: why it was not run; all figures are NaN then.
+        refused: why it was not run, or failed while it ran; all figures are NaN then.
+        not_finite: where the plan's states are not numbers, as a sentence; figures of texts where they are not are NaN.
+        unproved: why it is not known that the figures are right; empty where plans of this kind passed their checks.
     """
 
     number: int
@@ -62,6 +64,8 @@ class SweepRow:
     distinct: tuple[float, ...] = ()
     seconds: float = 0.0
     refused: str = ""
+    not_finite: str = ""
+    unproved: str = ""
 
     @property
     def skill_accuracy(self) -> float:
@@ -94,8 +98,9 @@ class SweepRow:
         figures = {name: NAN if _empty(record[name]) else float(record[name]) for name in _FIGURES}
         return cls(
             number=int(record["number"]), x=_axis(record["x"]), y=None if _empty(record["y"]) else _axis(record["y"]),
-            plan="" if _empty(record["plan"]) else str(record["plan"]), texts=named["loss"], skills=named["skill"],
-            distinct=tuple(distinct), refused="" if _empty(record["refused"]) else str(record["refused"]), **figures,
+            plan=_text(record["plan"]), texts=named["loss"], skills=named["skill"],
+            distinct=tuple(distinct), refused=_text(record["refused"]), not_finite=_text(record.get("not_finite")),
+            unproved=_text(record.get("unproved")), **figures,
         )  # fmt: skip
 
 
@@ -105,7 +110,9 @@ def frame(rows: Iterable[SweepRow]) -> pd.DataFrame:
 
 
 _FIGURES = ("nats", "loss_change", "perplexity", "bits_per_byte", "kl", "top1", "top5", "seconds")
-_PLAIN = ("number", "x", "y", "plan", *_FIGURES, "refused")
+LATER = ("not_finite", "unproved")
+"""Columns that results files of version 0.1 do not have."""
+_PLAIN = ("number", "x", "y", "plan", *_FIGURES, "refused", *LATER)
 _DISTINCT = ("distinct_1", "distinct_2", "distinct_3")
 
 
@@ -119,6 +126,10 @@ def _named(record: Mapping[str, Any], prefix: str) -> dict[str, float]:
 
 def _empty(value: Any) -> bool:
     return value is None or value == "" or (isinstance(value, float) and math.isnan(value))
+
+
+def _text(value: Any) -> str:
+    return "" if _empty(value) else str(value)
 
 
 def _axis(value: Any) -> Axis:

@@ -11,16 +11,19 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from surgery_core.errors import PlanError, RefusedPlanError
+from surgery_core.failures import FAILURES, failure
+from surgery_core.finite import not_finite
 from surgery_core.generate import GenerationSettings, complete
-from surgery_core.head import BaseSide, Figures, Head, of_logits
-from surgery_core.measure import Encoded
+from surgery_core.measure import Encoded, Sums, at_least_0
 from surgery_core.plan import LayerPlan
 from surgery_core.prefix import SharedRuns
 from surgery_core.prefix_probe import cannot_run_together, cannot_start_in_the_middle
+from surgery_core.readout import BaseSide, Figures, Readout
 from surgery_core.skills import score_skill
 from surgery_core.sweep_plans import SweepPoint
+from surgery_core.sweep_proof import SweepProof
 from surgery_core.sweep_rows import SweepRow
-from surgery_core.sweep_statistics import Sums, text_bytes
+from surgery_core.text import Text, encode
 from surgery_core.view import check_operable
 
 if TYPE_CHECKING:
@@ -37,7 +40,7 @@ MOST_TOGETHER = 16
 
 
 class Run:
-    """The state of a running sweep: how hidden states are made, the base's side, and the head.
+    """The state of a running sweep: how hidden states are made, the base's side, and the readout.
 
     Attributes:
         together: how many plans are run at a time.
@@ -47,34 +50,63 @@ class Run:
         self.sweep, self.encoded = sweep, sweep.encoded
         self.note = _why_whole(sweep, plans)
         made = _WholeRuns if self.note else _SharedPrefix
-        self.runs: _WholeRuns | _SharedPrefix = made(sweep, plans)
+        self.runs: _Runs = made(sweep, plans)
         self.together = 1 if self.note else _how_many_together(sweep, plans)
+        self.proof = SweepProof(sweep.model, sweep.tokenizer, sweep.material)
 
     def rows(self, points: Sequence[SweepPoint], before: float | None = None) -> list[SweepRow]:
-        """Return the rows of some points; `before` is the starting plan's loss in nats a token."""
+        """Return the rows of some points; `before` is the starting plan's loss in nats a token.
+
+        A plan that is refused, or that the model's own code cannot run, gets a row that says so.
+        """
         began = time.perf_counter()
-        rows: dict[int, SweepRow] = {}
-        for point in points:
-            try:
-                check_operable(self.sweep.model, point.plan, self.sweep.material)
-                self.runs.prepare(point.plan)
-            except (RefusedPlanError, PlanError) as error:
-                rows[point.number] = _refused(point, error)
+        rows = {point.number: row for point in points if (row := self._refused(point)) is not None}
         running = [point for point in points if point.number not in rows]
-        for point, figures in zip(running, self._figures(running), strict=True):
-            rows[point.number] = self._row(point, figures, before)
+        rows |= self._measured(running, before)
         for point in points:
             self.runs.finish(point.plan)
         seconds = (time.perf_counter() - began) / len(points)
         return [replace(rows[point.number], seconds=seconds) for point in points]
 
+    def _refused(self, point: SweepPoint) -> SweepRow | None:
+        """Return the row of a plan that cannot run on this model, or None for one that may."""
+        try:
+            check_operable(self.sweep.model, point.plan, self.sweep.material)
+            self.runs.prepare(point.plan)
+        except FAILURES as error:
+            return _refused(point, error)
+        return None
+
+    def _measured(self, points: Sequence[SweepPoint], before: float | None) -> dict[int, SweepRow]:
+        """Return rows by number. Where several plans run together and that fails, each is tried alone."""
+        if not points:
+            return {}
+        try:
+            figures = self._figures(points)
+        except FAILURES as error:
+            if len(points) == 1:
+                return {points[0].number: _refused(points[0], error)}
+            alone = [self._measured([point], before) for point in points]
+            return {number: row for rows in alone for number, row in rows.items()}
+        return {
+            point.number: self._row(point, found, before) for point, found in zip(points, figures, strict=True)
+        }  # fmt: skip
+
     def _row(self, point: SweepPoint, figures: dict[str, Any], before: float | None) -> SweepRow:
         try:
             extras = self._extras(point.plan)
-        except (RefusedPlanError, PlanError) as error:
+            unproved = self.proof.problem(point.plan)
+            broken = self._broken(point.plan) if math.isnan(figures["nats"]) else ""
+        except FAILURES as error:
             return _refused(point, error)
         change = 0.0 if before is None else figures["nats"] - before
-        return SweepRow(point.number, point.x, point.y, str(point.plan), loss_change=change, **figures, **extras)
+        return SweepRow(
+            point.number, point.x, point.y, str(point.plan), loss_change=change, not_finite=broken, unproved=unproved,
+            **figures, **extras,
+        )  # fmt: skip
+
+    def _broken(self, plan: LayerPlan) -> str:
+        return not_finite(self.sweep.operate(plan), self.encoded.batches[0])
 
     def _figures(self, points: Sequence[SweepPoint]) -> list[dict[str, Any]]:
         sums = [Sums(len(self.encoded.texts)) for _ in points]
@@ -92,106 +124,116 @@ class Run:
             return extras
         view = self.sweep.operate(plan)
         if wanted.skills:
-            results = []
-            for skill in wanted.skills:
-                self.sweep.look()
-                results.append(score_skill(view, tokenizer, skill))
+            results = [score_skill(view, tokenizer, skill, stop=self.sweep.stop) for skill in wanted.skills]
             extras["skills"] = {result.skill.title: result.accuracy for result in results}
         if wanted.prompt is not None:
             settings = GenerationSettings(max_new_tokens=wanted.new_tokens)
             text = complete(view, tokenizer, wanted.prompt, settings, stop=self.sweep.stop)
-            ids = tokenizer(text.text)["input_ids"]
+            ids = encode(tokenizer, Text("The continuation", text.text), least=0)
             extras["distinct"] = tuple(distinct(ids, n) for n in (1, 2, 3))
         return extras
 
 
-class _SharedPrefix:
-    """Figures of plans whose common beginnings run once."""
+class _Runs:
+    """The base's side of a sweep, and how plans are run."""
+
+    def __init__(self, sweep: Sweep) -> None:
+        self.sweep, self.batches = sweep, sweep.encoded.batches
+        self.readout = Readout(sweep.model)
+        self.fits = sweep.encoded.n_scored * self.readout.vocab * 4 <= KEPT_BYTES
+        self.sides: dict[int, BaseSide] = {}
+
+    def prepare(self, plan: LayerPlan) -> None:
+        """Refuse a plan that this model cannot run."""
+        raise NotImplementedError
+
+    def entered(self, plans: Sequence[LayerPlan], number: int) -> Iterator[torch.Tensor]:
+        """Yield what the readout takes of a batch's scored positions, under each plan."""
+        raise NotImplementedError
+
+    def base_entered(self, number: int) -> torch.Tensor:
+        """Return the same of the base."""
+        raise NotImplementedError
+
+    def finish(self, plan: LayerPlan) -> None:
+        """Let go of what only this plan needed."""
+
+    def figures(self, plans: Sequence[LayerPlan], number: int) -> Iterator[Figures]:
+        """Yield the figures of a batch's scored positions under each plan."""
+        side, targets = self._side(number), self.batches[number].targets
+        for entered in self.entered(plans, number):
+            yield self.readout.figures(entered, targets, side, self.sweep.look)
+
+    def _side(self, number: int) -> BaseSide | None:
+        """Return the base's side of a batch, where agreement with it is asked for."""
+        if not self.sweep.measures.agreement:
+            return None
+        if number in self.sides:
+            return self.sides[number]
+        whole, batch = self.readout.whole, self.batches[number]
+        side = self.readout.base_side(
+            self.base_entered(number), batch.targets, keep=self.fits and not whole, look=self.sweep.look
+        )
+        if self.fits or not whole:
+            self.sides[number] = side
+        return side
+
+
+class _SharedPrefix(_Runs):
+    """Plans whose common beginnings run once."""
 
     def __init__(self, sweep: Sweep, plans: Sequence[LayerPlan]) -> None:
-        self.sweep, self.batches = sweep, sweep.encoded.batches
-        self.head = Head(sweep.model)
+        super().__init__(sweep)
         self.shared = SharedRuns(
             sweep.model, self.batches, plans, material=sweep.material, memory=sweep.memory, stop=sweep.stop
         )
-        n_scored = sum(len(batch.targets) for batch in self.batches)
-        self.keep = n_scored * self.head.vocab * 4 <= KEPT_BYTES
-        self.base: dict[int, BaseSide] = {}
 
     def prepare(self, plan: LayerPlan) -> None:
         """Refuse a plan that this model cannot run."""
         self.shared.prepare(plan)
 
-    def figures(self, plans: Sequence[LayerPlan], number: int) -> Iterator[Figures]:
-        """Yield the figures of a batch's scored positions under each plan."""
-        base = self._base(number) if self.sweep.measures.agreement else None
-        targets = self.batches[number].targets
-        if base is not None and [plan.is_identity for plan in plans] == [True]:
-            yield self.head.own_figures(base, targets)
-            return
+    def entered(self, plans: Sequence[LayerPlan], number: int) -> Iterator[torch.Tensor]:
+        """Yield what the readout takes of a batch's scored positions, under each plan."""
+        if self.sweep.measures.agreement and [plan.is_identity for plan in plans] == [True]:
+            side = self._side(number)
+            if side is not None:
+                yield side.entered
+                return
         for hidden in self.shared.hidden(plans, number):
-            yield self.head.figures(self._entered(number, hidden), targets, base, self.sweep.look)
+            yield self.readout.scored(self.batches[number], hidden)
+
+    def base_entered(self, number: int) -> torch.Tensor:
+        """Return the same of the base."""
+        return self.readout.scored(self.batches[number], self.shared.base_hidden(number))
 
     def finish(self, plan: LayerPlan) -> None:
         """Let go of what only this plan needed."""
         self.shared.finish(plan)
 
-    def _entered(self, number: int, hidden: torch.Tensor) -> torch.Tensor:
-        batch = self.batches[number]
-        return self.head.enter(hidden[batch.rows, batch.columns])
 
-    def _base(self, number: int) -> BaseSide:
-        if number not in self.base:
-            entered = self._entered(number, self.shared.base_hidden(number))
-            self.base[number] = self.head.base_side(entered, keep=self.keep, look=self.sweep.look)
-        return self.base[number]
-
-
-class _WholeRuns:
-    """Figures of plans that are run whole, for models that cannot start in the middle."""
+class _WholeRuns(_Runs):
+    """Plans that are run whole, for models that cannot start in the middle."""
 
     def __init__(self, sweep: Sweep, plans: Sequence[LayerPlan]) -> None:
-        self.sweep, self.batches = sweep, sweep.encoded.batches
-        self.base: dict[int, torch.Tensor] = {}
+        super().__init__(sweep)
 
     def prepare(self, plan: LayerPlan) -> None:
         """Refuse a plan that this model cannot run."""
         self.sweep.operate(plan)
 
-    def figures(self, plans: Sequence[LayerPlan], number: int) -> Iterator[Figures]:
-        """Yield the figures of a batch's scored positions under each plan."""
-        targets = self.batches[number].targets
+    def entered(self, plans: Sequence[LayerPlan], number: int) -> Iterator[torch.Tensor]:
+        """Yield what the readout takes of a batch's scored positions, under each plan."""
         for plan in plans:
-            logits = self._logits(self.sweep.operate(plan), number)
-            if not self.sweep.measures.agreement:
-                yield of_logits(logits, targets)
-                continue
-            logp = self._base(number).log_softmax(-1)
-            entropy = -torch.where(logp > -torch.inf, logp.exp() * logp, 0.0).sum(-1)
-            yield of_logits(logits, targets, logp.exp(), (logp.argmax(-1), entropy))
+            yield self.readout.read(self.batches[number], self.sweep.look, self.sweep.operate(plan))
 
-    def finish(self, plan: LayerPlan) -> None:
-        """There is nothing to let go of."""
-
-    def _base(self, number: int) -> torch.Tensor:
-        if number in self.base:
-            return self.base[number]
-        logits = self._logits(self.sweep.model, number)
-        if logits.numel() * 4 * len(self.batches) <= KEPT_BYTES:
-            self.base[number] = logits
-        return logits
-
-    def _logits(self, model: Any, number: int) -> torch.Tensor:
-        self.sweep.look()
-        batch = self.batches[number]
-        with torch.inference_mode():
-            logits = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask, use_cache=False).logits
-        scored: torch.Tensor = logits[batch.rows, batch.columns].float()
-        return scored
+    def base_entered(self, number: int) -> torch.Tensor:
+        """Return the same of the base."""
+        return self.readout.read(self.batches[number], self.sweep.look)
 
 
-def _refused(point: SweepPoint, error: Exception) -> SweepRow:
-    return SweepRow(point.number, point.x, point.y, str(point.plan), refused=str(error))
+def _refused(point: SweepPoint, error: BaseException) -> SweepRow:
+    said = str(error) if isinstance(error, (RefusedPlanError, PlanError)) else failure(error)
+    return SweepRow(point.number, point.x, point.y, str(point.plan), refused=said)
 
 
 def _how_many_together(sweep: Sweep, plans: Sequence[LayerPlan]) -> int:
@@ -223,10 +265,10 @@ def _summary(encoded: Encoded, sums: Sums, *, agreement: bool) -> dict[str, Any]
     mean = float(nats.sum() / tokens.sum())
     figures: dict[str, Any] = {
         "nats": mean,
-        "perplexity": math.exp(mean) if mean < 700 else math.inf,
-        "bits_per_byte": float(nats.sum()) / math.log(2) / max(1, sum(text_bytes(encoded))),
+        "perplexity": math.inf if mean >= 700 else math.exp(mean),
+        "bits_per_byte": float(nats.sum()) / math.log(2) / max(1, sum(sum(sizes[1:]) for sizes in encoded.sizes)),
         "texts": dict(zip(titles, (nats / tokens).tolist(), strict=True)),
     }
     if agreement:
-        figures |= {"kl": max(0.0, sums.mean("kl")), "top1": sums.mean("top1"), "top5": sums.mean("top5")}
+        figures |= {"kl": at_least_0(sums.mean("kl")), "top1": sums.mean("top1"), "top5": sums.mean("top5")}
     return figures

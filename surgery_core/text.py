@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 import unicodedata
 from collections.abc import Iterable, Sequence
@@ -17,6 +18,8 @@ MAX_TEXT_BYTES = 1_000_000
 
 _VISIBLE = {" ": "·", "\n": "↵", "\t": "→", "\r": "␍"}
 _REPLACEMENT = "\ufffd"
+_BYTE_PIECE = re.compile(r"<0x[0-9A-Fa-f]{2}>")
+"""A piece of a vocabulary with byte fallback (SentencePiece): one byte of a character that has no piece."""
 
 
 @dataclass(frozen=True)
@@ -71,17 +74,22 @@ def read_text(data: bytes | str, title: str = "Your text") -> Text:
     return Text(title, text)
 
 
-def as_texts(texts: Iterable[Text] | Text | str) -> tuple[Text, ...]:
-    """Return texts as a tuple; a plain string is one text.
+TextsLike = Iterable["Text | str"] | Text | str
+"""What is taken wherever texts are asked for: one string, several, or titled texts."""
+
+
+def as_texts(texts: TextsLike) -> tuple[Text, ...]:
+    """Return texts as a tuple; a plain string is one text, and several are called `Text 1`, `Text 2`, ...
 
     Raises:
-        TextError: when there is none, or two have the same title.
+        TextError: when there is none, one is no text, or two have the same title.
     """
     if isinstance(texts, str):
         return (Text("Text", texts),)
-    found = (texts,) if isinstance(texts, Text) else tuple(texts)
-    if not found:
+    given = (texts,) if isinstance(texts, Text) else tuple(texts)
+    if not given:
         raise TextError("There is no text to score. Choose at least one.")
+    found = tuple(_titled(number, text) for number, text in enumerate(given, 1))
     titles = [text.title for text in found]
     twice = sorted({title for title in titles if titles.count(title) > 1})
     if twice:
@@ -89,13 +97,28 @@ def as_texts(texts: Iterable[Text] | Text | str) -> tuple[Text, ...]:
     return found
 
 
+def _titled(number: int, text: Text | str) -> Text:
+    if isinstance(text, str):
+        return Text(f"Text {number}", text)
+    if isinstance(text, Text):
+        return text
+    raise TextError(f"Text {number} is {type(text).__name__} {text!r:.60}; give strings, or Text records with a title.")
+
+
 def encode(tokenizer: Any, text: Text, *, least: int = 1) -> list[int]:
-    """Return the token ids of a text, with the special tokens that the tokenizer puts by itself.
+    """Return the token ids of a text, with the special tokens that the tokenizer puts before it by itself.
+
+    What it puts behind a text (an end-of-text token, `[SEP]`) is left out: a text that goes on, is scored or is read has
+    not ended there.
 
     Raises:
         TextError: when there are fewer than `least` tokens.
     """
-    ids: list[int] = tokenizer(text.text, verbose=False)["input_ids"]
+    found = tokenizer(text.text, verbose=False, return_special_tokens_mask=True)
+    ids: list[int] = list(found["input_ids"])
+    added = found["special_tokens_mask"]
+    while ids and added[len(ids) - 1]:
+        ids.pop()
     if len(ids) < least:
         count = "no token" if not ids else f"{len(ids)} token" + ("s" if len(ids) > 1 else "")
         raise TextError(f"{text.title} has {count} here; at least {least} are needed. Add a few words.")
@@ -125,7 +148,7 @@ def token_bytes(tokenizer: Any, text: Text, ids: Sequence[int]) -> list[int]:
 
 
 def token_strings(tokenizer: Any, ids: Sequence[int]) -> list[str]:
-    """Return each token as text; parts of a character that no text can show become `<0xE2>`."""
+    """Return each token as text; parts of a character that no text can show become `<0xE2>`, unknown ids `<id 49200>`."""
     return [_token_string(tokenizer, int(index)) for index in ids]
 
 
@@ -135,13 +158,25 @@ def visible(token: str) -> str:
 
 
 def _token_string(tokenizer: Any, index: int) -> str:
+    piece = _piece(tokenizer, index)
+    if piece is None:
+        # embeddings often have more rows than the tokenizer has tokens
+        return f"<id {index}>"
     text: str = tokenizer.decode([index], clean_up_tokenization_spaces=False)
-    piece = tokenizer.convert_ids_to_tokens(index)
-    if _REPLACEMENT in text and piece is not None:
-        return _bytes_of_piece(str(piece))
-    if piece is not None and str(piece).startswith("\u2581") and not text.startswith(" "):
+    if _REPLACEMENT in text:
+        return piece if _BYTE_PIECE.fullmatch(piece) else _bytes_of_piece(piece)
+    if piece.startswith("\u2581") and not text.startswith(" "):
         return " " + text
-    return text
+    return text or piece
+
+
+def _piece(tokenizer: Any, index: int) -> str | None:
+    """Return a token as the vocabulary has it, or None where there is no token with this id."""
+    try:
+        piece = tokenizer.convert_ids_to_tokens(index)
+    except (IndexError, OverflowError, KeyError):
+        return None
+    return None if piece is None else str(piece)
 
 
 def _bytes_of_piece(piece: str) -> str:

@@ -30,6 +30,7 @@ class Trajectory:
         note: a sentence when only a part of the text was read, else empty.
         start: number of the first token that was read.
         total: tokens of the whole text.
+        not_finite: empty, or a sentence that says from which layer on the model's states are not numbers.
     """
 
     tokens: tuple[str, ...]
@@ -42,6 +43,7 @@ class Trajectory:
     note: str = ""
     start: int = 0
     total: int = 0
+    not_finite: str = ""
 
     @property
     def truncated(self) -> bool:

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from huggingface_hub.errors import StrictDataclassError
 from torch import nn
 
 from surgery_core.anatomy import device_of, find_layers, is_quantised
 from surgery_core.by_hand import ByHand
+from surgery_core.closeness import relative_difference
 from surgery_core.errors import AnatomyError, PlanError
+from surgery_core.failures import FAILURES, failure
+from surgery_core.finite import not_finite
 from surgery_core.material import Material
 from surgery_core.plan import LayerPlan
 from surgery_core.view import operate
+from surgery_core.windows import Batch
 
 LENGTHS = (5, 9, 3)
 """Tokens of the prompts in the left-padded batch."""
@@ -26,9 +30,6 @@ NEW_TOKENS = 3
 
 LARGEST_COPY = 2 * 2**30
 """Most bytes of weights that are written to a temporary folder to see whether a saved copy is the same model."""
-
-_FAILURES = (RuntimeError, ValueError, TypeError, LookupError, AttributeError, StrictDataclassError)
-"""What a model's own code, or the writing of its config, raises on what it cannot do."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,7 @@ class Trial:
         self.tolerance = 1e-3 if self.model.dtype == torch.float32 else 0.1
         self.batch = self._padded(tokenizer)
         self.single = {name: tensor[1:2] for name, tensor in self.batch.items()}
+        self._hands: dict[str, ByHand] = {}
 
     def identity(self, plan: LayerPlan) -> Check:
         """Compare the view of the unchanged model with the model."""
@@ -71,17 +73,32 @@ class Trial:
 
         return attempt("identity", "Surgery that changes nothing gives the same logits", run)
 
-    def plan_checks(self, plan: LayerPlan) -> list[Check]:
-        """Compare the view of a plan with its layers called one by one, and its generation with and without cache."""
-        if not len(plan):
-            return [self._none_runs(plan), *self.generation(plan, "plan")]
-        return [*self._by_hand(plan), *self.generation(plan, "plan"), *self._halves(plan)]
+    def numbers(self) -> Check:
+        """Look whether the model computes numbers at all: equal nonsense on two sides would be no agreement."""
 
-    def generation(self, plan: LayerPlan, what: str) -> list[Check]:
+        def run() -> tuple[bool, str]:
+            with torch.inference_mode():
+                logits = self.model(**self.single, use_cache=False).logits
+            if not bool((logits.isnan() | logits.isposinf()).any()):
+                return True, "All logits of the test prompt are numbers."
+            return False, not_finite(self.model, _batch(self.single))
+
+        return attempt("numbers", "The model's logits are numbers", run)
+
+    def plan_checks(self, plan: LayerPlan, *, brief: bool = False) -> list[Check]:
+        """Compare the view of a plan with its layers called one by one, and its generation with and without cache.
+
+        With `brief`, on the left-padded batch only, in which one prompt is as long as the batch.
+        """
+        if not len(plan):
+            return [self._none_runs(plan), *self.generation(plan, "plan", brief=brief)]
+        return [*self._by_hand(plan, brief), *self.generation(plan, "plan", brief=brief), *self._halves(plan)]
+
+    def generation(self, plan: LayerPlan, what: str, *, brief: bool = False) -> list[Check]:
         """Compare greedy generation with and without the cache, of the `"base"` or of the `"plan"`."""
         subject = "The model itself" if what == "base" else "The operated model"
         checks = []
-        for name, suffix, inputs in self._prompts():
+        for name, suffix, inputs in self._prompts(brief):
 
             def run(inputs: dict[str, torch.Tensor] = inputs) -> tuple[bool, str]:
                 model = self.model if what == "base" else self._view(plan)
@@ -101,7 +118,9 @@ class Trial:
                 tail, stream = Tail(self.model), residuals(self.model, self.single["input_ids"])
             except AnatomyError as error:
                 return False, str(error)
-            return self._close(tail.logits(stream.states[-1]), stream.logits)
+            with torch.inference_mode():
+                own = self.model(input_ids=self.single["input_ids"], use_cache=False).logits[0]
+            return self._close(tail.logits(stream.states[-1]), own)
 
         return attempt("lens", "The logit lens reads the model's own output off its last layer", run)
 
@@ -125,7 +144,7 @@ class Trial:
             save_view(view, folder)
             try:
                 saved = reopened(view, folder)
-            except _FAILURES:
+            except FAILURES:
                 return False, f"transformers does not open what a {type(view).__name__} with these layers is saved as."
         with torch.inference_mode():
             left, right = (m(**self.single, use_cache=False).logits for m in (saved, view))
@@ -146,17 +165,24 @@ class Trial:
     def _view(self, plan: LayerPlan) -> Any:
         return operate(self.model, plan, donors=self.material.donors, means=self.material.means)
 
-    def _prompts(self) -> list[tuple[str, str, dict[str, torch.Tensor]]]:
-        return [("one prompt", "", self.single), ("a left-padded batch", "-padded", self.batch)]
+    def _prompts(self, brief: bool = False) -> list[tuple[str, str, dict[str, torch.Tensor]]]:
+        padded = ("a left-padded batch", "-padded", self.batch)
+        return [padded] if brief else [("one prompt", "", self.single), padded]
 
-    def _by_hand(self, plan: LayerPlan) -> list[Check]:
+    def _hand(self, suffix: str, inputs: dict[str, torch.Tensor]) -> ByHand:
+        """Return the base's run on a prompt, made once for all plans."""
+        if suffix not in self._hands:
+            self._hands[suffix] = ByHand(self.model, inputs, self.material)
+        return self._hands[suffix]
+
+    def _by_hand(self, plan: LayerPlan, brief: bool) -> list[Check]:
         """Return whether as many layers run as should, and whether their logits are right for both kinds of prompt."""
         counts: list[tuple[int, int]] = []
         checks = []
-        for name, suffix, inputs in self._prompts():
+        for name, suffix, inputs in self._prompts(brief):
 
-            def run(inputs: dict[str, torch.Tensor] = inputs) -> tuple[bool, str]:
-                hand = ByHand(self.model, inputs, self.material)
+            def run(suffix: str = suffix, inputs: dict[str, torch.Tensor] = inputs) -> tuple[bool, str]:
+                hand = self._hand(suffix, inputs)
                 expected = hand.logits(plan)
                 logits, ran = self._counted(plan, inputs)
                 counts.append((ran, hand.runs(plan)))
@@ -176,7 +202,7 @@ class Trial:
             return []
 
         def run() -> tuple[bool, str]:
-            hand = ByHand(self.model, self.single)
+            hand = self._hand("", self.single)
             wrong = [f"L{index}" for index in sorted(parts) if not hand.passes_on(index)]
             return not wrong, f"Not so in {', '.join(wrong)}." if wrong else f"So in {len(parts)} layers."
 
@@ -212,14 +238,14 @@ class Trial:
         with torch.inference_mode():
             cached = _generate(model, inputs, count, use_cache=True)
             plain = _generate(model, _extended(inputs, cached.sequences, count - 1), 1, use_cache=False)
-            worst = relative(cached.logits[-1], plain.logits[0])
+            worst = relative_difference(cached.logits[-1], plain.logits[0])
             if worst > self.tolerance:
                 plain = _generate(model, inputs, count, use_cache=False)
-                worst = max(relative(*pair) for pair in zip(cached.logits, plain.logits, strict=True))
+                worst = max(relative_difference(*pair) for pair in zip(cached.logits, plain.logits, strict=True))
         return worst <= self.tolerance, _difference(worst)
 
     def _close(self, left: torch.Tensor, right: torch.Tensor, real: torch.Tensor | None = None) -> tuple[bool, str]:
-        worst = relative(left, right) if real is None else relative(left[real], right[real])
+        worst = relative_difference(left, right) if real is None else relative_difference(left[real], right[real])
         return worst <= self.tolerance, _difference(worst)
 
     def _padded(self, tokenizer: Any) -> dict[str, torch.Tensor]:
@@ -234,6 +260,12 @@ class Trial:
         return {"input_ids": ids.to(self.device), "attention_mask": mask.to(self.device)}
 
 
+def _batch(inputs: dict[str, torch.Tensor]) -> Batch:
+    """Return prompts as a batch of which nothing is scored."""
+    nothing = torch.zeros(0, dtype=torch.long)
+    return Batch(inputs["input_ids"], inputs["attention_mask"], nothing, nothing, nothing, nothing, nothing)
+
+
 _LAYERS_RUN = "Exactly the planned layers run"
 
 
@@ -243,23 +275,9 @@ def attempt(key: str, title: str, run: Callable[[], tuple[bool, str]]) -> Check:
         passed, detail = run()
     except PlanError:
         raise
-    except _FAILURES as error:
-        if isinstance(error, AttributeError) and isinstance(error.obj, nn.Module):
-            missing = f"The model uses {error.name} of a {type(error.obj).__name__}, which only some of its layers have"
-            return Check(key, title, False, f"{missing}, and this one stands in the place of one that has it.")
-        lines = str(error).splitlines() or [""]
-        return Check(key, title, False, f"It stopped with {type(error).__name__}: {lines[0][:160]}")
+    except FAILURES as error:
+        return Check(key, title, False, failure(error))
     return Check(key, title, passed, detail)
-
-
-def relative(left: torch.Tensor, right: torch.Tensor) -> float:
-    """Return the largest difference over the spread of `right`; infinite where either is not finite alike."""
-    left, right = left.float(), right.float()
-    finite = torch.isfinite(right)
-    if left.shape != right.shape or not torch.equal(torch.isfinite(left), finite):
-        return float("inf")
-    left, right = left[finite], right[finite]
-    return float((left - right).abs().max() / right.std().clamp_min(1e-6)) if right.numel() > 1 else 0.0
 
 
 def _all_ran(counts: list[tuple[int, int]], checks: list[Check]) -> Check:
@@ -285,6 +303,8 @@ def _extended(inputs: dict[str, torch.Tensor], sequences: torch.Tensor, step: in
 
 
 def _difference(worst: float) -> str:
+    if math.isinf(worst):
+        return "Logits are not numbers, or not in the same places."
     if not worst:
         return "Logits are equal to the bit."
     return f"Largest relative difference of logits: {worst:.1e}."

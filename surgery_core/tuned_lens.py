@@ -20,7 +20,7 @@ from surgery_core.anatomy import device_of, find_layers, width_of
 from surgery_core.errors import LensError
 from surgery_core.streams import stream_of
 from surgery_core.tail import Tail
-from surgery_core.view import base_of
+from surgery_core.view import root_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +74,7 @@ class TunedLens:
         """Return hidden states `[..., d_model]` translated for the final norm; None leaves them as they are."""
         if translator is None:
             return hidden
-        return hidden + hidden @ self.weights[translator].T.to(hidden.dtype) + self.biases[translator].to(hidden.dtype)
+        return hidden + hidden @ self.weights[translator].T.to(hidden) + self.biases[translator].to(hidden)
 
     def decode(self, states: torch.Tensor, translators: Sequence[int | None]) -> torch.Tensor:
         """Return logits `[rows, seq, vocab]` of states `[rows, seq, d_model]`, a translator a row."""
@@ -117,7 +117,7 @@ def check_one_stream(model: nn.Module) -> None:
         raise LensError(stream.problem)
     if stream.width != d_model:
         raise LensError(
-            f"Layers of a {type(original(model)).__name__} hand on {stream.width} values a token, in several streams, "
+            f"Layers of a {type(root_of(model)).__name__} hand on {stream.width} values a token, in several streams, "
             f"and not one vector of d_model = {d_model}, so there is no tuned lens for it; use the logit lens."
         )
 
@@ -128,7 +128,7 @@ def check_fits(model: nn.Module, translators: Translators) -> None:
     Raises:
         LensError: naming what differs.
     """
-    root = original(model)
+    root = root_of(model)
     check_one_stream(model)
     n_layers, d_model = len(find_layers(root)[1]), width_of(root)
     if (translators.n_layers, translators.d_model) != (n_layers, d_model):
@@ -142,10 +142,3 @@ def check_fits(model: nn.Module, translators: Translators) -> None:
             f"This lens was trained for another model{' (' + translators.base_model + ')' if translators.base_model else ''}: "
             "its unembedding has another hash. Choose the lens of this model or train one."
         )
-
-
-def original(model: nn.Module) -> nn.Module:
-    """Return the model that a view, or a view of a view, was made of."""
-    while (base := base_of(model)) is not None:
-        model = base
-    return model

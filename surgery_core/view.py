@@ -7,7 +7,7 @@ any number of views can live at once, in any number of threads.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
@@ -15,39 +15,15 @@ from typing import Any
 
 from torch import nn
 
-from surgery_core.anatomy import find_layers, text_config
+from surgery_core.anatomy import find_layers
+from surgery_core.assembly import Assembly, assemble
 from surgery_core.errors import PlanError, RefusedPlanError
 from surgery_core.material import Material, Means
 from surgery_core.neighbours import neighbours
-from surgery_core.per_layer import (
-    Order,
-    check_attention,
-    check_sharing,
-    check_single_list,
-    config_changes,
-    fixed_properties,
-    has_own_cache,
-    is_attention,
-    keep_per_layer_inputs,
-    layer_configs,
-    owner_changes,
-    types_key,
-    with_types,
-)
+from surgery_core.per_layer import kept_inputs
 from surgery_core.plan import LayerPlan, Slot
 from surgery_core.shells import Cloner
-from surgery_core.slots import (
-    Averaged,
-    Donated,
-    Placement,
-    become,
-    cache_positions,
-    cache_stride,
-    check_groups,
-    equip,
-    index_slots,
-    place,
-)
+from surgery_core.slots import Averaged, Donated, Placement, become, equip, index_slots
 
 _NEIGHBOURS = 64
 """Plans that are looked at for one that the structure allows."""
@@ -82,22 +58,15 @@ def operate(
     plan = checked_plan(plan, len(find_layers(model)[1]))
     material = Material(donors or {}, means)
     try:
-        check_operable(model, plan, material)
+        assembly = assemble(model, plan, material)
     except RefusedPlanError as error:
         raise RefusedPlanError(str(error), _nearest_operable(model, plan, material)) from None
-    return _View(model, plan, material).build(place(plan))
+    return _View(assembly, material).build()
 
 
 def check_operable(model: nn.Module, plan: LayerPlan, material: Material) -> None:
     """Refuse a plan that cannot run on this model. Errors as for `operate`, which does this first."""
-    path, layers = find_layers(model)
-    material.check(plan, model)
-    placements = place(plan)
-    check_groups(layers, [placement.layer.index for placement in placements if placement.layer.donor is None])
-    check_single_list(model, path, len(layers))
-    own = [p.layer.index for p in placements if not p.layer.mean and p.layer.donor is None]
-    check_attention(model, [placement.layer.index for placement in placements if not placement.layer.mean])
-    check_sharing(layers, own)
+    assemble(model, plan, material)
 
 
 def _nearest_operable(model: nn.Module, plan: LayerPlan, material: Material) -> LayerPlan | None:
@@ -114,36 +83,37 @@ def _nearest_operable(model: nn.Module, plan: LayerPlan, material: Material) -> 
 
 
 def operate_slot(model: nn.Module, slot: Slot, material: Material | None = None) -> Any:
-    """Return a view with one single slot of a plan, for calling its layers by hand."""
-    plan = LayerPlan((slot,), len(find_layers(model)[1]))
-    return _View(model, plan, material or Material()).build(place(plan))
+    """Return a view with one single slot of a plan, for calling its layers by hand.
+
+    Whether the slot alone would be a model to be trusted does not matter here.
+    """
+    plan, material = LayerPlan((slot,), len(find_layers(model)[1])), material or Material()
+    return _View(assemble(model, plan, material, alone=True), material).build()
 
 
 def operate_part(model: nn.Module, position: int) -> Any:
     """Return a view with one single layer of `model`, for running what stands around the layers."""
-    plan = LayerPlan.identity(len(find_layers(model)[1])).permute([position])
-    return _View(model, plan, Material()).build(place(plan))
+    return operate_slot(model, Slot.of(position))
 
 
 class _View:
     """Puts a view together: clones around the layers, then the layers of the plan, then the config."""
 
-    def __init__(self, model: nn.Module, plan: LayerPlan, material: Material) -> None:
-        self.model, self.plan, self.material = model, plan, material
-        self.path, self.layers = find_layers(model)
+    def __init__(self, assembly: Assembly, material: Material) -> None:
+        self.assembly, self.material = assembly, material
+        self.model, self.layers = assembly.model, assembly.layers
         self.cloner = Cloner()
 
-    def build(self, placements: Sequence[Placement]) -> Any:
-        """Return the view with these layers. Errors as for `operate`."""
+    def build(self) -> Any:
+        """Return the view. Raises `RefusedPlanError` where a mean has no form in this model."""
+        made = self.assembly
         operated = _empty_list(self.layers)
         self.cloner.adopt(self.layers, operated)
         view = self.cloner.module(self.model)
-        stride = cache_stride(self.layers)
-        positions, kinds = self._cache(placements)
-        for at, (placement, position) in enumerate(zip(placements, positions, strict=True)):
-            operated._modules[str(at)] = self._layer(placement, position, stride)
-        self._configure(view, placements, kinds)
-        state = {"_surgery_layers_path": self.path, "_surgery_plan": self.plan, "_surgery_base": _Base(self.model)}
+        for at, (placement, position) in enumerate(zip(made.placements, made.positions, strict=True)):
+            operated._modules[str(at)] = self._layer(placement, position, made.stride)
+        self._configure(view)
+        state = {"_surgery_layers_path": made.path, "_surgery_plan": made.plan, "_surgery_base": _Base(self.model)}
         view.__dict__.update(state)
         return view
 
@@ -167,34 +137,17 @@ class _View:
 
         return stream_of(self.model)
 
-    def _order(self, placements: Sequence[Placement]) -> list[Any]:
-        specs = [placement.layer for placement in placements]
-        return [spec.index if spec.donor is None else (self.material.config(spec), spec.index) for spec in specs]
-
-    def _cache(self, placements: Sequence[Placement]) -> tuple[list[int], list[str]]:
-        """Return the cache positions, and the layer types that go with them where a layer does not attend."""
-        attends = [not placement.layer.mean for placement in placements]
-        types = getattr(text_config(self.model), "layer_types", None)
-        if types and has_own_cache(self.model):
-            fills = [is_attention(types[placement.layer.index]) for placement in placements]
-            both = [left and right for left, right in zip(attends, fills, strict=True)]
-            return cache_positions([""] * len(both), both)[0], []
-        if all(attends):
-            return list(range(len(placements))), []
-        kinds = [types[placement.layer.index] if types else "" for placement in placements]
-        positions, kinds = cache_positions(kinds, attends)
-        return positions, kinds if types else []
-
-    def _configure(self, view: nn.Module, placements: Sequence[Placement], kinds: list[str]) -> None:
-        order = self._order(placements)
-        keep_per_layer_inputs(view, self.model, self.path, [placement.layer.index for placement in placements])
-        owner = view.get_submodule(self.path.rpartition(".")[0])
-        owner.__dict__.update(owner_changes(owner, order, len(self.layers)))
-        adjust_config(view, self.path, order, len(self.layers))
-        if kinds:
-            config = text_config(view)
-            config.__class__ = with_types(config, kinds)
-            config.__dict__[types_key(config)] = kinds
+    def _configure(self, view: nn.Module) -> None:
+        made = self.assembly
+        owner: Any = view.get_submodule(made.owner_path)
+        owner.__dict__.update(made.owner)
+        if made.inputs is not None:
+            config = self.model.get_submodule(made.owner_path).config
+            owner.__class__, state = kept_inputs(owner, config, made.inputs)
+            owner.__dict__.update(state)
+        for config, change in made.config_changes_of(view):
+            config.__class__ = change.cls
+            config.__dict__.update(change.values)
 
 
 @dataclass(frozen=True, eq=False)
@@ -208,6 +161,13 @@ def base_of(model: nn.Module) -> Any:
     """Return the model that a view was made of, or None for a model that is no view."""
     base = model.__dict__.get("_surgery_base")
     return base.model if base is not None else None
+
+
+def root_of(model: nn.Module) -> nn.Module:
+    """Return the model that a view, or a view of a view, was made of in the end; a model that is no view itself."""
+    while (base := base_of(model)) is not None:
+        model = base
+    return model
 
 
 def plan_of(model: nn.Module) -> LayerPlan:
@@ -240,13 +200,6 @@ def clone_layer(
     for module, name, value in index_slots(clone, placement.layer.index, position, stride):
         module.__dict__[name] = value
     return clone
-
-
-def adjust_config(view: nn.Module, path: str, order: Order, n_layers: int) -> None:
-    """Bring the depth and the per-layer lists of the view's own configs in line with `order`."""
-    for config in layer_configs(view, path):
-        config.__class__ = fixed_properties(config, order, n_layers)
-        config.__dict__.update(config_changes(config, order, n_layers))
 
 
 def _empty_list(layers: nn.ModuleList) -> Any:

@@ -10,7 +10,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
+from torch import nn
 
+from surgery_core.anatomy import context_length
 from surgery_core.errors import SettingsError
 
 BATCH_TOKENS = 2048
@@ -18,6 +20,14 @@ BATCH_TOKENS = 2048
 
 DEFAULT_CONTEXT = 2048
 """Window of a model that states no context length."""
+
+MAX_CONTEXT = 8192
+"""Longest window that texts are scored in: attention over more costs memory and time that grow with its square."""
+
+
+def window_length(model: nn.Module, most: int = MAX_CONTEXT) -> int:
+    """Return how many tokens of a text a model reads at once: its context, or 2,048 where it states none, at most `most`."""
+    return min(context_length(model) or DEFAULT_CONTEXT, most)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from surgery_core import measure
+from surgery_core import measure, readout
 from surgery_core.errors import SettingsError, Stopped, TextError
 from surgery_core.measure import compare, reference, score
 from surgery_core.text import Text
@@ -145,20 +145,21 @@ def test_token_losses_add_up_and_the_first_token_has_none() -> None:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_large_vocabulary_is_scored_in_chunks_with_the_same_result(
-    family: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_beyond_every_limit_of_memory_the_result_is_the_same(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
     base, tokenizer = model_of(family), byte_tokenizer()
     operated = operate(base, "0,1*0.5,(2|3)")
     expected = compare(base, operated, tokenizer, TEXTS)
-    for name in ("LOGITS_ELEMENTS", "KEPT_BYTES", "CHUNK_ELEMENTS"):
-        monkeypatch.setattr(measure, name, 96 * 7)
+    monkeypatch.setattr(measure, "KEPT_BYTES", 0)
+    monkeypatch.setattr(readout, "CHUNK_ELEMENTS", 96 * 7)
+    monkeypatch.setattr(readout, "SLICE_ELEMENTS", {"cpu": 1, "cuda": 1})
+    monkeypatch.setattr(readout, "NARROWEST_SLICE", 7)
     base_side = reference(base, tokenizer, TEXTS)
-    assert base_side.tail is not None
+    assert all(side is None or side.p is None for side in base_side.sides)
     chunked = compare(base_side, operated, tokenizer, TEXTS)
     assert chunked.base.perplexity == pytest.approx(expected.base.perplexity, rel=1e-6)
     assert chunked.operated.perplexity == pytest.approx(expected.operated.perplexity, rel=1e-6)
-    assert chunked.kl == pytest.approx(expected.kl, rel=1e-4)
+    assert chunked.kl == pytest.approx(expected.kl, rel=1e-4, abs=1e-6)
+    assert (chunked.top1, chunked.top5) == (expected.top1, expected.top5)
     empty = operate(base, "")
     assert compare(base_side, empty, tokenizer, TEXTS).operated.perplexity == pytest.approx(
         score(empty, tokenizer, TEXTS).perplexity, rel=1e-6

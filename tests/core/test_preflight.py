@@ -28,7 +28,7 @@ def test_every_supported_family_passes(family: str) -> None:
     assert report.passed, report.reason
     assert report.reason == ""
     assert list(report.frame()["key"]) == [
-        "identity", "base-cache", "base-cache-padded", "layers", "by-hand", "by-hand-padded", "plan-cache",
+        "numbers", "identity", "base-cache", "base-cache-padded", "layers", "by-hand", "by-hand-padded", "plan-cache",
         "plan-cache-padded", "lens", "reload", "untouched",
     ]  # fmt: skip
 

@@ -246,7 +246,8 @@ class _Reader:
 
     def _chunk(self, rows: slice, columns: slice, final: torch.Tensor) -> None:
         logp = log_probabilities(self.lens.decode(self.states[rows, columns], self.translators[rows]))
-        for name, value in cell_statistics(logp, final, self.targets[columns], self.picked).items():
+        targets = self.targets[columns].to(logp.device)
+        for name, value in cell_statistics(logp, final, targets, self.picked).items():
             if name not in self.statistics:
                 self.statistics[name] = np.full((self.rows, self.seq), np.nan, dtype=np.float32)
             self.statistics[name][rows, columns] = value.cpu().numpy()

@@ -127,6 +127,8 @@ class Readout:
         self.model: Any = model
         self.unembed: Any = model.get_output_embeddings()  # type: ignore[operator]
         self.vocab = int(self.unembed.weight.shape[0]) if self.unembed is not None else _stated_vocab(model)
+        weight = getattr(self.unembed, "weight", None)
+        self.home = None if weight is None or weight.device.type == "meta" else weight.device
         self.tail = _tail(model)
         self._norm: Tail | None = None if self.tail is None else self._split(model, self.tail)
 
@@ -167,9 +169,9 @@ class Readout:
         With `grad`, gradients flow back to the states.
         """
         if self._norm is None:
-            return states
+            return states.to(self.home or states.device)
         # where layers are spread over devices, a tied unembedding can be on another one than the norm
-        return self._norm.logits(states[None], grad=grad)[0].to(self.unembed.weight.device)
+        return self._norm.logits(states[None], grad=grad)[0].to(self.home)
 
     def logits(self, entered: torch.Tensor, columns: slice = slice(None)) -> torch.Tensor:
         """Return logits `[n, columns]` in float32 for a slice of the vocabulary, by default all of it."""
@@ -179,7 +181,7 @@ class Readout:
                 sliced: torch.Tensor = nn.functional.linear(entered, self.unembed.weight[columns], bias)
                 return sliced.float()
             whole = entered if self.tail is None else self.tail.logits(entered[None])[0]
-            return whole[:, columns].float()
+            return whole[:, columns].float().to(entered.device)
 
     def base_side(self, entered: torch.Tensor, targets: torch.Tensor, *, keep: bool, look: Look = _never) -> BaseSide:
         """Return the base's side at n positions; with `keep`, its probabilities are kept.

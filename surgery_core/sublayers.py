@@ -81,7 +81,8 @@ def check_halfway(model: nn.Module, wanted: Iterable[int]) -> None:
                     "inside it; read after whole layers."
                 )
             args, kwargs, entering, read = calls[number]
-            if not torch.allclose(hidden_of(without_both[number](*args, **kwargs)), entering, atol=1e-6):
+            untouched = hidden_of(without_both[number](*args, **kwargs))
+            if not torch.allclose(untouched, entering.to(untouched.device), atol=1e-6, equal_nan=True):
                 raise AnatomyError(
                     f"{type(layers[number]).__name__} norms what its halves have added, so its residual stream has no "
                     "point between them; read after whole layers."

@@ -245,7 +245,11 @@ class Trial:
         return worst <= self.tolerance, _difference(worst)
 
     def _close(self, left: torch.Tensor, right: torch.Tensor, real: torch.Tensor | None = None) -> tuple[bool, str]:
-        worst = relative_difference(left, right) if real is None else relative_difference(left[real], right[real])
+        worst = (
+            relative_difference(left, right)
+            if real is None
+            else relative_difference(left[real.to(left.device)], right[real.to(right.device)])
+        )
         return worst <= self.tolerance, _difference(worst)
 
     def _padded(self, tokenizer: Any) -> dict[str, torch.Tensor]:
@@ -288,11 +292,31 @@ def _all_ran(counts: list[tuple[int, int]], checks: list[Check]) -> Check:
     return Check("layers", _LAYERS_RUN, ran == expected, f"{ran} of {expected} ran.")
 
 
-def _generate(model: Any, inputs: dict[str, torch.Tensor], count: int, *, use_cache: bool) -> Any:
-    return model.generate(
-        **inputs, do_sample=False, max_new_tokens=count, min_new_tokens=count, pad_token_id=0, output_logits=True,
-        return_dict_in_generate=True, use_cache=use_cache,
+@dataclass(frozen=True, eq=False)
+class _Written:
+    """Prompts with the tokens written after them, `[batch, seq]`, and the logits `[batch, vocab]` of each."""
+
+    sequences: torch.Tensor
+    logits: list[torch.Tensor]
+
+
+def _generate(model: Any, inputs: dict[str, torch.Tensor], count: int, *, use_cache: bool) -> _Written:
+    """Write tokens greedily.
+
+    Logits are seen by a processor and not asked for: transformers then returns the cache too, and on some devices winds
+    it back, which the cache of a layer that does not attend does not allow.
+    """
+    seen: list[torch.Tensor] = []
+
+    def keep(input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        seen.append(scores.clone())
+        return scores
+
+    sequences = model.generate(
+        **inputs, do_sample=False, max_new_tokens=count, min_new_tokens=count, pad_token_id=0, use_cache=use_cache,
+        logits_processor=[keep],
     )  # fmt: skip
+    return _Written(sequences, seen)
 
 
 def _extended(inputs: dict[str, torch.Tensor], sequences: torch.Tensor, step: int) -> dict[str, torch.Tensor]:

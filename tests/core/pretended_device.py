@@ -110,9 +110,27 @@ class _Functions(TorchFunctionMode):
 
 @contextmanager
 def pretended() -> Iterator[None]:
-    """Let tensors live on pretended devices inside the block."""
-    with _Dispatch(), _Functions():
-        yield
+    """Let tensors live on pretended devices inside the block.
+
+    Inference mode is without gradients only there: its tensors cannot be wrapped.
+    """
+    own = torch.inference_mode, torch.Event
+    torch.inference_mode, torch.Event = torch.no_grad, _Event  # type: ignore[assignment,misc]
+    try:
+        with _Dispatch(), _Functions():
+            yield
+    finally:
+        torch.inference_mode, torch.Event = own  # type: ignore[misc]
+
+
+class _Event:
+    """An event on a device that is never behind."""
+
+    def __init__(self, *_: Any, **__: Any) -> None:
+        """There is nothing to wait for."""
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda *_, **__: True
 
 
 def put(module: nn.Module, device: str) -> Any:

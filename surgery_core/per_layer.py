@@ -17,18 +17,23 @@ from torch import nn
 
 from surgery_core.anatomy import DEPTH_KEYS, text_config
 from surgery_core.errors import RefusedPlanError
+from surgery_core.failures import FAILURES
 from surgery_core.slots import mixed
 
 _DEPRECATED = frozenset({"torch_dtype", "use_return_dict"})
 """Config properties that warn when they are read."""
 
-_NOT_PER_LAYER = ("token_id", "architectures", "keys_to_ignore", "label", "languages", "skip_modules")
-"""Parts of names of config lists that are never one entry a layer, whatever their length."""
+_PER_LAYER = ("layer", "kv_sharing_modes", "activation_sparsity_pattern", "intermediate_size", "indexer_types")
+"""Parts of names of config lists that have an entry a layer. Of a list with another name it is found out by trying."""
 
+_NOT_PER_LAYER = ("mtp_", "token_id", "architectures", "keys_to_ignore", "label", "languages", "skip_modules")
+"""Parts of names of config lists that never have, whatever their length; `mtp_` are those of layers for later tokens."""
 
-_INDEX_LISTS = ("_layers", "_layer_ids", "_layer_indices", "_layers_indices", "_layer_idx")
+_INDEX_LISTS = ("_layers", "_layer_ids", "_layer_indices", "_layers_indices", "_layer_idx", "_idxs")
 """Endings of names under which lists of layer indices are kept."""
 
+_FLAG_LISTS = ("no_rope_layers",)
+"""Lists with such a name that have a 0 or 1 for each layer instead."""
 
 _OVERRIDES = "_heterogeneity_spec"
 """Where a config keeps settings that some of its layers have of their own, by layer (Gemma 4)."""
@@ -59,7 +64,7 @@ def config_changes(config: Any, order: Order, n_layers: int) -> dict[str, Any]:
     depths = (*DEPTH_KEYS, *_FURTHER_DEPTHS)
     changes: dict[str, Any] = {key: len(order) for key in depths if config.__dict__.get(key) == n_layers}
     for key, value in config.__dict__.items():
-        if _is_per_layer(key, value, n_layers):
+        if _is_per_layer(config, key, value, n_layers):
             changes[key] = _following(key, value, order)
         elif _lists_layers(key, value, n_layers):
             changes[key] = [at for at, index in enumerate(order) if index in value]
@@ -125,7 +130,7 @@ def fixed_properties(config: Any, order: Order, n_layers: int) -> type:
     for name in dir(cls):
         if isinstance(getattr(cls, name, None), property) and not name.startswith("_") and name not in _DEPRECATED:
             value = _property_value(config, name)
-            if _is_per_layer(name, value, n_layers):
+            if _is_per_layer(config, name, value, n_layers):
                 fixed[name] = _constant(_following(name, value, order))
     return type(cls.__name__, (cls,), fixed | {"__module__": cls.__module__}) if fixed else cls
 
@@ -273,10 +278,28 @@ def kept_inputs(owner: Any, config: Any, order: Sequence[int]) -> tuple[type, di
     return mixed(PerLayerInputs, type(owner)), {"_surgery_whole": whole, "_surgery_order": list(order)}
 
 
-def _is_per_layer(key: str, value: object, n_layers: int) -> bool:
-    if type(value) not in (list, tuple) or _lists_layers(key, value, n_layers):
+def _is_per_layer(config: Any, key: str, value: object, n_layers: int) -> bool:
+    """Whether a config's list has an entry a layer: by what it is called, and not by its length alone.
+
+    Falcon-H1's `mlp_multipliers` has two entries, as a model of two layers has layers.
+    """
+    if type(value) not in (list, tuple) or len(value) != n_layers or _lists_layers(key, value, n_layers):  # type: ignore[arg-type]
         return False
-    return len(value) == n_layers and not any(word in key for word in _NOT_PER_LAYER)  # type: ignore[arg-type]
+    if any(word in key for word in _NOT_PER_LAYER):
+        return False
+    return any(word in key for word in _PER_LAYER) or _follows_depth(config, key, n_layers)
+
+
+def _follows_depth(config: Any, key: str, n_layers: int) -> bool:
+    """Whether the class, told to make a config that is one layer deeper, makes this list one entry longer."""
+    depth = next((name for name in DEPTH_KEYS if config.__dict__.get(name) == n_layers), None)
+    if depth is None:
+        return False
+    try:
+        found = getattr(type(config)(**{depth: n_layers + 1}), key)
+    except FAILURES:
+        return False
+    return type(found) in (list, tuple) and len(found) == n_layers + 1
 
 
 def _is_int(value: object, expected: int) -> bool:
@@ -285,10 +308,9 @@ def _is_int(value: object, expected: int) -> bool:
 
 def _lists_layers(key: str, value: object, n_layers: int) -> bool:
     """Whether a list holds the indices of some of the layers (Mllama's cross-attention layers)."""
-    if type(value) is not list or not value or not key.endswith(_INDEX_LISTS):
+    if type(value) is not list or not value or not key.endswith(_INDEX_LISTS) or key in _FLAG_LISTS:
         return False
-    rising = all(type(index) is int and 0 <= index < n_layers for index in value) and value == sorted(set(value))
-    return rising and (len(value) < n_layers or n_layers > 2)
+    return all(type(index) is int and 0 <= index < n_layers for index in value) and value == sorted(set(value))
 
 
 def _following(key: str, value: Any, order: Order) -> Any:

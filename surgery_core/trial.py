@@ -245,11 +245,9 @@ class Trial:
         return worst <= self.tolerance, _difference(worst)
 
     def _close(self, left: torch.Tensor, right: torch.Tensor, real: torch.Tensor | None = None) -> tuple[bool, str]:
-        worst = (
-            relative_difference(left, right)
-            if real is None
-            else relative_difference(left[real.to(left.device)], right[real.to(right.device)])
-        )
+        if real is not None:
+            left, right = left[real.to(left.device)], right[real.to(right.device)]
+        worst = relative_difference(left, right)
         return worst <= self.tolerance, _difference(worst)
 
     def _padded(self, tokenizer: Any) -> dict[str, torch.Tensor]:

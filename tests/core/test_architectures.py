@@ -36,6 +36,7 @@ from transformers import AutoModelForCausalLM
 from surgery_core.anatomy import find_layers
 from surgery_core.by_hand import ByHand
 from surgery_core.errors import ModelError
+from surgery_core.operate import ModelSurgery
 from surgery_core.plan import LayerPlan, Slot
 from surgery_core.preflight import prove
 from surgery_core.slots import INDEX_NAMES
@@ -53,7 +54,8 @@ SURGERIES = {
 }
 SUPPORT = Path(__file__).parents[2] / "docs" / "support.md"
 
-COLUMNS = (*SURGERIES, *SLOTS, "lens", "cached generation", "left-padded batch", "export and reload")
+IN_PLACE = "in place"
+COLUMNS = (*SURGERIES, IN_PLACE, *SLOTS, "lens", "cached generation", "left-padded batch", "export and reload")
 
 
 def rebuilt(model: Any, order: Sequence[int]) -> Any | None:
@@ -152,7 +154,36 @@ def outcomes(model_type: str) -> dict[str, Outcome]:
         find_layers(model)
     except ModelError as error:
         return dict.fromkeys(COLUMNS, Outcome("refused", str(error)))
-    return {name: judge(model, order) for name, order in SURGERIES.items()} | further(model)
+    found = {name: judge(model, order) for name, order in SURGERIES.items()}
+    return found | {IN_PLACE: outcome_of(partial(in_place_outcome, model, found))} | further(model)
+
+
+def in_place_outcome(model: Any, found: dict[str, Outcome]) -> Outcome:
+    """Return the outcome of `ModelSurgery` over the surgeries that views do right: as right, and nothing left behind."""
+    passing = [order for name, order in SURGERIES.items() if found[name].verdict == "right"]
+    if not passing:
+        return next(outcome for outcome in found.values() if outcome.verdict != "right")
+    settings, batches = model.config.to_dict(), (inputs(2, padded=False), inputs(3, padded=True))
+    with torch.inference_mode():
+        before = model(**batches[0], use_cache=False).logits
+    for order in passing:
+        plan = LayerPlan(tuple(Slot.of(index) for index in order), len(find_layers(model)[1]))
+        expected = [expected_logits(model, order, batch, plan) for batch in batches]
+        with ModelSurgery(model).apply(plan):
+            for batch, wanted in zip(batches, expected, strict=True):
+                with torch.inference_mode():
+                    logits = model(**batch, use_cache=False).logits
+                if problem := difference(logits, wanted, batch["attention_mask"].bool()):
+                    return Outcome("wrong", f"{plan}: {problem}")
+            if not torch.equal(
+                greedy(model, batches[1], NEW_TOKENS), greedy(model, batches[1], NEW_TOKENS, use_cache=False)
+            ):
+                return Outcome("wrong", f"{plan}: cached generation differs from uncached")
+    with torch.inference_mode():
+        after = model(**batches[0], use_cache=False).logits
+    if model.config.to_dict() != settings or not torch.equal(before, after):
+        return Outcome("wrong", "the model is not what it was before")
+    return Outcome("right")
 
 
 def further(model: Any) -> dict[str, Outcome]:
@@ -272,7 +303,8 @@ INTRODUCTION = (
     "Written by `tests/core/test_architectures.py` (with `WRITE_SUPPORT_TABLE=1`), from a tiny random model of every "
     "causal LM class of the pinned transformers. `yes`: logits equal those of an independently built model, and 20 "
     "greedily generated tokens are the same with and without the KV cache, for one prompt and for a left-padded "
-    "batch of three. Parts, scale, parallel and mean: logits equal those of the base with hooks on its layers. Lens: every "
+    "batch of three. In place: the same with `ModelSurgery`, and the model is what it was afterwards. "
+    "Parts, scale, parallel and mean: logits equal those of the base with hooks on its layers. Lens: every "
     "row is what left its layer, and the last one, read through all that comes behind the layers, gives the model's own "
     "logits. Cached generation and left-padded batch: the "
     "class itself, without surgery, writes the same with and without its cache. Export: the saved copy of `delete`, opened "

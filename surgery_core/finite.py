@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from surgery_core.anatomy import find_layers
 from surgery_core.last_state import run_body
@@ -15,7 +16,41 @@ from surgery_core.slots import hidden_input, hidden_of, place
 from surgery_core.view import operate, plan_of
 from surgery_core.windows import Batch
 
+_KNOWN: Any = WeakTensorKeyDictionary()
+"""Whether weights that were looked at are numbers, with their version, which counts changes in place."""
+
 _HALF = (torch.float16, torch.bfloat16)
+_FLOATS = (*_HALF, torch.float32, torch.float64)
+
+
+def broken_weights(model: nn.Module) -> str:
+    """Return a sentence that says which part of a model has weights that are no numbers; empty where none has.
+
+    Kernels of attention may drop such a weight's results without a trace, so looking at the logits is not enough. Each
+    weight is looked at once, until it is changed.
+    """
+    parts = [
+        ("the embeddings", model.get_input_embeddings()),  # type: ignore[operator]
+        *zip(_labels(model), find_layers(model)[1], strict=True),
+        ("the head", model.get_output_embeddings()),  # type: ignore[operator]
+        ("the model", model),
+    ]
+    return next((_weights(name) for name, part in parts if part is not None and not _is_sound(part)), "")
+
+
+def _is_sound(part: nn.Module) -> bool:
+    return all(_is_finite(parameter) for parameter in part.parameters())
+
+
+def _is_finite(parameter: torch.Tensor) -> bool:
+    """Whether a weight is numbers; one that is packed, or not in memory, is taken for sound."""
+    if type(parameter) is not nn.Parameter or parameter.device.type == "meta" or parameter.dtype not in _FLOATS:
+        return True
+    version = 0 if parameter.is_inference() else parameter._version
+    known = _KNOWN.get(parameter)
+    if known is None or known[0] != version:
+        known = _KNOWN[parameter] = (version, bool(parameter.detach().isfinite().all()))
+    return bool(known[1])
 
 
 def not_finite(model: nn.Module, batch: Batch) -> str:
@@ -51,6 +86,11 @@ def not_finite(model: nn.Module, batch: Batch) -> str:
     return _sentence(_labels(model)[places[0] - 1], layers[places[0] - 1], model)
 
 
+def _weights(where: str) -> str:
+    verb = "have" if where.endswith("s") else "has"
+    return f"Not a number from {where} on: {where} {verb} weights that are no numbers; get the checkpoint anew."
+
+
 def _labels(model: nn.Module) -> list[str]:
     """Return the label of the slot that each layer of a model stands in."""
     plan = plan_of(model)
@@ -66,9 +106,8 @@ def _broken(states: torch.Tensor, real: torch.Tensor) -> bool:
 
 
 def _sentence(where: str, part: Any, model: nn.Module) -> str:
-    tensors = list(part.parameters()) if isinstance(part, nn.Module) else []
-    if any(tensor.is_floating_point() and not bool(tensor.isfinite().all()) for tensor in tensors):
-        return f"Not a number from {where} on: {where} has weights that are no numbers; get the checkpoint anew."
+    if isinstance(part, nn.Module) and not _is_sound(part):
+        return _weights(where)
     dtype: Any = next(model.parameters()).dtype
     if dtype in _HALF:
         name = str(dtype).removeprefix("torch.")

@@ -17,7 +17,7 @@ from torch import nn
 
 from surgery_core.anatomy import device_of
 from surgery_core.errors import TextError
-from surgery_core.finite import not_finite
+from surgery_core.finite import broken_weights, not_finite
 from surgery_core.lens_statistics import cell_statistics, likeliest, log_probabilities
 from surgery_core.measure import looking
 from surgery_core.plan import LayerPlan
@@ -146,7 +146,7 @@ def read_lens(
         note=_note(start, len(ids), total),
         start=start,
         total=total,
-        not_finite=_not_finite(model, inputs) if reader.broken else "",
+        not_finite=broken_weights(model) or (_not_finite(model, inputs) if reader.broken else ""),
     )
 
 

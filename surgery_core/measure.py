@@ -18,7 +18,7 @@ from torch import nn
 
 from surgery_core.anatomy import device_of
 from surgery_core.errors import Stopped, TextError
-from surgery_core.finite import not_finite
+from surgery_core.finite import broken_weights, not_finite
 from surgery_core.readout import BaseSide, Figures, Readout
 from surgery_core.results import Comparison, ScoreTable, TextComparison, TextScore, TokenLosses
 from surgery_core.text import Text, TextsLike, as_texts, encode, token_bytes, token_strings
@@ -232,7 +232,7 @@ class Losses:
 
     def not_finite(self, model: nn.Module) -> str:
         """Return where the model that these are of stops computing numbers; empty where it does not."""
-        return "" if self.broken is None else not_finite(model, self.broken)
+        return broken_weights(model) or ("" if self.broken is None else not_finite(model, self.broken))
 
 
 class Sums:

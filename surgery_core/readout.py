@@ -66,6 +66,16 @@ class BaseSide:
     top: torch.Tensor
     p: torch.Tensor | None
 
+    @property
+    def shift(self) -> torch.Tensor:
+        """Return what logits are lessened by before they are summed, `[n]`: the base's log-sum-exp where it is a number."""
+        return torch.where(self.lse.isfinite(), self.lse, 0.0)
+
+    @property
+    def nothing(self) -> torch.Tensor:
+        """Return 0 where the base's logits are numbers, and NaN elsewhere, `[n]`."""
+        return torch.where(self.lse.isfinite(), 0.0, torch.nan)
+
     def on(self, device: torch.device) -> BaseSide:
         """Return the side with its figures on a device; the states stay where the base's head is."""
         if self.lse.device == device:
@@ -220,8 +230,7 @@ class Readout:
             )
         with torch.inference_mode():
             if base is not None and self._is_base(entered, targets, base):
-                nothing = torch.where(base.nll.isnan(), torch.nan, 0.0)
-                return Figures(base.nll, nothing, nothing)
+                return Figures(base.nll, base.nothing, base.nothing)
             base = None if base is None else base.on(entered.device)
             if self._norm is not None:
                 return self._sliced(entered, targets, base, look)
@@ -299,7 +308,7 @@ class _Sums:
         self.targets, self.base, self.guess = targets, base, guess
         zeros = torch.zeros(n, device=targets.device)
         # logits less the base's own log-sum are close to log-probabilities: sums of those are exact where both agree
-        self.shift = zeros if base is None else base.lse
+        self.shift = zeros if base is None else base.shift
         self.exps: list[torch.Tensor] = []
         self.target, self.own = zeros.clone(), zeros.clone()
         self.mean, self.ahead = zeros.clone(), zeros.clone()
@@ -327,7 +336,9 @@ class _Sums:
         nll = lse - (self.target - self.shift)
         if self.base is None:
             return _seen(lse, Figures(nll))
-        return _seen(lse, Figures(nll, lse - self.mean - self.base.entropy, self.ahead))
+        # of a base that computes no numbers the entropy is NaN, and so is the divergence from it
+        kl = lse + self.shift - self.base.lse - self.mean - self.base.entropy
+        return _seen(lse, Figures(nll, kl, self.ahead + self.base.nothing))
 
 
 def of_logits(logits: torch.Tensor, targets: torch.Tensor, base: BaseSide | None = None) -> Figures:
@@ -345,13 +356,14 @@ def of_logits(logits: torch.Tensor, targets: torch.Tensor, base: BaseSide | None
         lse = logits.logsumexp(-1)
         return _seen(lse, Figures(lse - _picked(logits, targets)))
     ahead = _ahead(logits, base.top)
-    shifted = logits - base.lse[:, None]
+    shifted = logits - base.shift[:, None]
     lse, p = shifted.logsumexp(-1), base.probabilities()
     mean = torch.linalg.vecdot(p, shifted)
     if mean.isnan().any():
         # a logit of minus infinity where the base has probability 0
         mean = torch.where(p > 0, p * shifted, 0.0).sum(-1)
-    return _seen(lse, Figures(lse - _picked(shifted, targets), lse - mean - base.entropy, ahead))
+    kl = lse + base.shift - base.lse - mean - base.entropy
+    return _seen(lse, Figures(lse - _picked(shifted, targets), kl, ahead + base.nothing))
 
 
 def _seen(lse: torch.Tensor, figures: Figures) -> Figures:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -101,7 +102,8 @@ class _Search:
                 tried += 1
                 if on_progress is not None:
                     on_progress(min(tried, most), most)
-                if not row.refused:
+                # what is refused, or is no number, cannot be the best
+                if not row.refused and not math.isnan(row.nats):
                     scored.append((row.nats, row.number))
             if not scored:
                 return

@@ -12,7 +12,7 @@ import torch
 
 from surgery_core.errors import PlanError, RefusedPlanError
 from surgery_core.failures import FAILURES, failure
-from surgery_core.finite import not_finite
+from surgery_core.finite import broken_weights, not_finite
 from surgery_core.generate import GenerationSettings, complete
 from surgery_core.measure import Encoded, Sums, at_least_0
 from surgery_core.plan import LayerPlan
@@ -52,6 +52,7 @@ class Run:
         made = _WholeRuns if self.note else _SharedPrefix
         self.runs: _Runs = made(sweep, plans)
         self.together = 1 if self.note else _how_many_together(sweep, plans)
+        self._weights = broken_weights(sweep.model)
         self.proof = SweepProof(sweep.model, sweep.tokenizer, sweep.material)
 
     def rows(self, points: Sequence[SweepPoint], before: float | None = None) -> list[SweepRow]:
@@ -95,8 +96,9 @@ class Run:
     def _row(self, point: SweepPoint, figures: dict[str, Any], before: float | None) -> SweepRow:
         try:
             extras = self._extras(point.plan)
-            unproved = self.proof.problem(point.plan)
-            broken = self._broken(point.plan) if math.isnan(figures["nats"]) else ""
+            broken = self._broken(point.plan, figures)
+            # a plan that computes no numbers says nothing about others of its kind
+            unproved = "" if broken else self.proof.problem(point.plan)
         except FAILURES as error:
             return _refused(point, error)
         change = 0.0 if before is None else figures["nats"] - before
@@ -105,8 +107,14 @@ class Run:
             **figures, **extras,
         )  # fmt: skip
 
-    def _broken(self, plan: LayerPlan) -> str:
-        return not_finite(self.sweep.operate(plan), self.encoded.batches[0])
+    def _broken(self, plan: LayerPlan, figures: dict[str, Any]) -> str:
+        """Return where a plan stops computing numbers; a view is made only where something is wrong."""
+        if not math.isnan(figures["nats"]) and not self._weights:
+            return ""
+        view = self.sweep.operate(plan)
+        return broken_weights(view) or (
+            not_finite(view, self.encoded.batches[0]) if math.isnan(figures["nats"]) else ""
+        )
 
     def _figures(self, points: Sequence[SweepPoint]) -> list[dict[str, Any]]:
         sums = [Sums(len(self.encoded.texts)) for _ in points]

@@ -16,7 +16,7 @@ from surgery_core.by_hand import ByHand
 from surgery_core.closeness import relative_difference
 from surgery_core.errors import AnatomyError, PlanError
 from surgery_core.failures import FAILURES, failure
-from surgery_core.finite import not_finite
+from surgery_core.finite import broken_weights, not_finite
 from surgery_core.material import Material
 from surgery_core.plan import LayerPlan
 from surgery_core.view import operate
@@ -77,13 +77,15 @@ class Trial:
         """Look whether the model computes numbers at all: equal nonsense on two sides would be no agreement."""
 
         def run() -> tuple[bool, str]:
+            if broken := broken_weights(self.model):
+                return False, broken
             with torch.inference_mode():
                 logits = self.model(**self.single, use_cache=False).logits
             if not bool((logits.isnan() | logits.isposinf()).any()):
                 return True, "All logits of the test prompt are numbers."
             return False, not_finite(self.model, _batch(self.single))
 
-        return attempt("numbers", "The model's logits are numbers", run)
+        return attempt("numbers", "The model's weights and logits are numbers", run)
 
     def plan_checks(self, plan: LayerPlan, *, brief: bool = False) -> list[Check]:
         """Compare the view of a plan with its layers called one by one, and its generation with and without cache.

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from conftest import build_model
 from families import FAMILIES, build
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -227,3 +228,61 @@ def test_bytes_of_a_real_tokenizer_add_up_with_characters_of_many_bytes() -> Non
     text = Text("t", "aé🙂b\n")
     ids = fast(text.text)["input_ids"]
     assert token_bytes(fast, text, ids) == [1, 0, 2, 0, 0, 0, 4, 1, 1]
+
+
+def test_a_list_of_plain_strings_is_scored() -> None:
+    model, tokenizer = model_of("llama"), byte_tokenizer()
+    table = score(model, tokenizer, [SHORT, LONG])
+    assert [row.title for row in table.rows] == ["Text 1", "Text 2"]
+    assert table.rows[0].nats == pytest.approx(score(model, tokenizer, SHORT).nats, rel=1e-6)
+    assert compare(model, operate(model, "0-2"), tokenizer, [SHORT]).rows[0].before.title == "Text 1"
+
+
+def test_a_reference_does_not_answer_for_other_texts() -> None:
+    model, tokenizer = model_of("llama"), byte_tokenizer()
+    base_side, operated = reference(model, tokenizer, TEXTS[:1]), operate(model, "0-2")
+    with pytest.raises(TextError, match=r"reference is of 1 texts \('Short'\) and 1 others .* \('Long'\)"):
+        compare(base_side, operated, tokenizer, TEXTS[1:2])
+    with pytest.raises(TextError, match="others are asked about"):
+        compare(base_side, operated, tokenizer, [Text("Short", "Another content")])
+    with pytest.raises(TextError, match="stride of 32, and 16"):
+        compare(base_side, operated, tokenizer, TEXTS[:1], stride=16)
+    assert compare(base_side, operated, tokenizer, list(TEXTS[:1])).kl > 0
+
+
+def ending_tokenizer() -> PreTrainedTokenizerFast:
+    """Return the byte tokenizer, with an end token that it puts behind every text."""
+    from tokenizers.processors import TemplateProcessing
+
+    tokenizer = byte_tokenizer.__wrapped__()
+    tokenizer.add_special_tokens({"eos_token": "<end>"})
+    end = tokenizer.convert_tokens_to_ids("<end>")
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single="$A <end>", pair="$A $B", special_tokens=[("<end>", end)]
+    )
+    return tokenizer
+
+
+def test_an_end_token_that_a_tokenizer_adds_is_not_scored() -> None:
+    model, ending = model_of("llama"), ending_tokenizer()
+    assert len(ending(SHORT).input_ids) == len(SHORT) + 1
+    assert score(model, ending, SHORT).perplexity == score(model, byte_tokenizer(), SHORT).perplexity
+    after = compare(model, operate(model, "0,2,1,3"), ending, SHORT)
+    assert after.operated.n_tokens == len(SHORT) - 1
+
+
+def test_a_prompt_is_not_continued_behind_an_end_token() -> None:
+    from surgery_core.generate import GenerationSettings, complete
+
+    model, settings = model_of("llama"), GenerationSettings(max_new_tokens=8)
+    written, plain = (complete(model, t, SHORT, settings).text for t in (ending_tokenizer(), byte_tokenizer()))
+    assert written == plain
+
+
+def test_long_contexts_are_scored_in_windows_that_fit_into_memory() -> None:
+    from surgery_core.windows import DEFAULT_CONTEXT, MAX_CONTEXT, window_length
+
+    lengths = {131_072: MAX_CONTEXT, MAX_CONTEXT: MAX_CONTEXT, 100: 100}
+    for stated, read in lengths.items():
+        assert window_length(build_model("llama", max_position_embeddings=stated)) == read
+    assert window_length(build("bloom")) == DEFAULT_CONTEXT

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import pytest
+from conftest import build_tokenizer
 from hypothesis import given
 from hypothesis import strategies as st
 from test_measure import byte_tokenizer
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from tokenizers.processors import TemplateProcessing
+from transformers import PreTrainedTokenizerFast
 
 from surgery_core.errors import TextError
 from surgery_core.text import (
@@ -14,7 +18,9 @@ from surgery_core.text import (
     as_texts,
     bundled_prompts,
     bundled_texts,
+    encode,
     read_text,
+    token_bytes,
     token_strings,
     visible,
 )
@@ -86,3 +92,53 @@ def test_tokens_that_are_parts_of_a_character_are_shown_as_bytes() -> None:
 def test_bundled_texts_and_prompts_are_there() -> None:
     assert len(bundled_texts()) == 12
     assert bundled_prompts()[0].text == "Once upon a time there was"
+
+
+# What tokenizers add and what vocabularies lack
+
+
+def test_what_a_tokenizer_puts_behind_a_text_is_left_out_and_what_stands_in_front_stays() -> None:
+    tokenizer = build_tokenizer()
+    text = Text("t", "ab")
+    plain = encode(tokenizer, text)
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single="<bos> $A <eos>", pair="$A $B", special_tokens=[("<bos>", 257), ("<eos>", 256)]
+    )
+    assert tokenizer("ab").input_ids == [257, *plain, 256]
+    assert encode(tokenizer, text) == [257, *plain]
+    # an end-of-text token that a person wrote stays
+    assert encode(tokenizer, Text("t", "ab<eos>")) == [257, *plain, 256]
+    assert encode(tokenizer, Text("t", ""), least=0) == []
+    assert sum(token_bytes(tokenizer, text, encode(tokenizer, text))) == 2
+
+
+def byte_fallback() -> PreTrainedTokenizerFast:
+    """Return a tokenizer with SentencePiece's byte tokens, as Llama 2's has."""
+    pieces = ["<unk>", *(f"<0x{byte:02X}>" for byte in range(256)), "▁", "a", "▁a", "é"]
+    tokenizer = Tokenizer(
+        models.BPE({p: i for i, p in enumerate(pieces)}, [("▁", "a")], byte_fallback=True, unk_token="<unk>")
+    )
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    tokenizer.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer)
+
+
+def test_byte_tokens_print_as_the_bytes_that_they_are() -> None:
+    tokenizer = byte_fallback()
+    shown = token_strings(tokenizer, range(1, 257))
+    assert shown[ord("A")] == "A"
+    assert shown[0x80:] == [f"<0x{byte:02X}>" for byte in range(0x80, 0x100)]
+    ids = tokenizer("a€").input_ids
+    assert token_strings(tokenizer, ids) == [" a", "<0xE2>", "<0x82>", "<0xAC>"]
+
+
+def test_ids_without_a_token_are_named() -> None:
+    tokenizer = build_tokenizer()
+    assert token_strings(tokenizer, [65, 300, 49_200]) == ["b", "<id 300>", "<id 49200>"]
+
+
+def test_plain_strings_are_texts_with_names() -> None:
+    found = as_texts(["one", Text("Mine", "two"), "three"])
+    assert found == (Text("Text 1", "one"), Text("Mine", "two"), Text("Text 3", "three"))
+    with pytest.raises(TextError, match="Text 2 is int 7"):
+        as_texts(["one", 7])  # type: ignore[list-item]

@@ -13,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from surgery_core.errors import AnatomyError, PlanError
+from surgery_core.errors import AnatomyError, PlanError, RefusedPlanError
 from surgery_core.operate import ModelSurgery
+from surgery_core.view import operate
 
 model_of = cache(build)
 
@@ -294,3 +295,54 @@ def test_a_model_without_final_norm_or_layers_says_so() -> None:
     bare.model.layers = nn.Sequential(*bare.model.layers)
     with pytest.raises(AnatomyError, match="No list of layers"):
         ModelSurgery(bare)
+
+
+class Adding(torch.nn.Module):
+    """A person's module in place of a layer: adds a constant and attends to nothing."""
+
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        return hidden + 0.01
+
+
+@pytest.mark.parametrize("model_type", ["minimax", "qwen3_next", "jamba", "gemma2"])
+@pytest.mark.parametrize("at", [0, 1, 2, 3])
+def test_a_module_that_does_not_attend_is_right_with_a_cache_or_refused(model_type: str, at: int) -> None:
+    """In the place of any layer of a hybrid, whose cache counts its tokens in one kind of layer."""
+    import zoo
+    from columns import inputs
+    from families import greedy
+
+    model = zoo.try_build(model_type)
+    batch = inputs(3, padded=True)
+    before = model(**batch, use_cache=False).logits
+    try:
+        with ModelSurgery(model).replace_layers(at, Adding()):
+            cached, plain = (greedy(model, batch, 6, use_cache=use) for use in (True, False))
+            assert torch.equal(cached, plain)
+    except RefusedPlanError as error:
+        assert "attention layer" in str(error)
+    assert torch.equal(model(**batch, use_cache=False).logits, before)
+
+
+def test_the_last_attention_layer_of_a_hybrid_is_not_replaced_by_what_does_not_attend() -> None:
+    import zoo
+
+    model = zoo.try_build("qwen3_next")
+    kinds = model.config.layer_types
+    attention = [index for index, kind in enumerate(kinds) if kind == "full_attention"]
+    with (
+        pytest.raises(RefusedPlanError, match=f"keep at least one of L{attention[0]}"),
+        ModelSurgery(model).replace_layers(attention, [Adding() for _ in attention]),
+    ):
+        pass
+
+
+def test_views_made_before_are_not_touched_by_surgery_in_place() -> None:
+    import zoo
+
+    model = zoo.try_build("gemma3n_text")
+    ids = torch.arange(3, 12)[None]
+    view = operate(model, "0,2,1,3")
+    expected = view(ids, use_cache=False).logits
+    with ModelSurgery(model).apply("3,1"):
+        assert torch.equal(view(ids, use_cache=False).logits, expected)

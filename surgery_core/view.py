@@ -17,7 +17,7 @@ from torch import nn
 
 from surgery_core.anatomy import find_layers, text_config
 from surgery_core.errors import PlanError, RefusedPlanError
-from surgery_core.material import Material, Means
+from surgery_core.material import PENDING, Material, Means
 from surgery_core.neighbours import neighbours
 from surgery_core.per_layer import (
     Order,
@@ -81,11 +81,26 @@ def operate(
     """
     plan = checked_plan(plan, len(find_layers(model)[1]))
     material = Material(donors or {}, means)
+    _require_operable(model, plan, material)
+    return _View(model, plan, material).build(place(plan))
+
+
+def check_plan(model: nn.Module, plan: LayerPlan, donors: Mapping[str, nn.Module] | None = None) -> None:
+    """Refuse a plan that cannot run on this model. Nothing runs: means need not have been measured.
+
+    Raises: as `operate`.
+    """
+    material = Material(donors or {}, PENDING)
+    _require_operable(model, plan, material)
+    for layer in {layer for slot in plan for layer in slot.layers if layer.part != "both"}:
+        operate_slot(model, Slot((layer,)), material)
+
+
+def _require_operable(model: nn.Module, plan: LayerPlan, material: Material) -> None:
     try:
         check_operable(model, plan, material)
     except RefusedPlanError as error:
         raise RefusedPlanError(str(error), _nearest_operable(model, plan, material)) from None
-    return _View(model, plan, material).build(place(plan))
 
 
 def check_operable(model: nn.Module, plan: LayerPlan, material: Material) -> None:

@@ -22,7 +22,9 @@ layers = st.builds(
     part=st.sampled_from(["both", "both", "attn", "mlp"]),
     scale=st.sampled_from([1.0, 1.0, 0.5, -2.0, 0.0, 1e-7, 1 / 3, 1e21]),
     mean=st.sampled_from([False, False, False, True]),
-    donor=st.sampled_from([None, None, None, "other", "org/some-model.v2", "my model+x, 7", '9"\\', "mean(", "größe 🙂"]),
+    donor=st.sampled_from(
+        [None, None, None, "other", "org/some-model.v2", "my model+x, 7", '9"\\', "mean(", "größe 🙂"]
+    ),
 )
 slots = st.lists(layers, min_size=1, max_size=3).map(lambda found: Slot(tuple(found)))
 plain = st.integers(0, N - 1).map(Slot.of)
@@ -207,7 +209,7 @@ def test_errors_point_at_the_character_and_say_what_is_allowed(text: str, positi
     assert caught.value.pointer().splitlines()[-1] == " " * position + "^"
 
 
-@given(st.text(alphabet="0123456789-,x()|.*:attnmlpe \x00🙂\"\\", max_size=30))
+@given(st.text(alphabet='0123456789-,x()|.*:attnmlpe \x00🙂"\\', max_size=30))
 def test_any_text_parses_or_points(text: str) -> None:
     try:
         plan = LayerPlan.parse(text, N)

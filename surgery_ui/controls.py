@@ -17,9 +17,10 @@ from surgery_ui.tools import tools
 
 def sidebar() -> None:
     """Show the sidebar."""
-    with st.container(gap=None):
+    with st.container(gap=None):  # the component has no height, and shall not have a gap either
         browser_tab("tab-token" in st.session_state, _take_token, _take_steps)
-        _model_picker()
+        with st.container():
+            _model_picker()
     _left()
     _refused()
     show_problem("address")

@@ -66,7 +66,7 @@ function isTextField(target) {
 function onClick(event) {
   if (window.innerWidth > NARROW || !event.target.closest?.('[data-testid="stSidebarNavLink"]')) return;
   setTimeout(() => {
-    const open = document.querySelector('[data-testid="stSidebar"][aria-expanded="true"], [data-testid="stSidebar"][data-collapsed="false"]');
+    const open = document.querySelector('[data-testid="stSidebar"][data-collapsed="false"]');
     if (open) open.querySelector('[data-testid="stSidebarCollapseButton"] button')?.click();
   }, 0);
 }

@@ -19,7 +19,12 @@ LINK = {"plan": "0,2-3", "prompt": "A wolf", "lens": "A fox", "length": "5"}
 def prepared(open_app: Open, page: str) -> AppTest:
     """Return a page with a plan and texts of its own, and every field changed that a page keeps."""
     app = open_app(page, **LINK)
-    for key, value in {"sweep-family": "Scale", "search-beam": 3, "lens-metric": "entropy", "preset": "drop-one"}.items():
+    for key, value in {
+        "sweep-family": "Scale",
+        "search-beam": 3,
+        "lens-metric": "entropy",
+        "preset": "drop-one",
+    }.items():
         app.session_state[key] = value
     return app.run()
 

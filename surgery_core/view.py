@@ -86,10 +86,7 @@ def operate(
 
 
 def check_plan(model: nn.Module, plan: LayerPlan, donors: Mapping[str, nn.Module] | None = None) -> None:
-    """Refuse a plan that cannot run on this model. Nothing runs: means need not have been measured.
-
-    Raises: as `operate`.
-    """
+    """Refuse a plan that cannot run on this model, before anything of it is measured. Errors as for `operate`."""
     material = Material(donors or {}, PENDING)
     _require_operable(model, plan, material)
     for layer in {layer for slot in plan for layer in slot.layers if layer.part != "both"}:

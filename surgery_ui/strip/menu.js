@@ -21,15 +21,12 @@ Object.assign(Strip.prototype, {
   },
 
   drawMenu() {
-    const active = this.root.getRootNode().activeElement;
-    const remembered = active && this.panel.contains(active) ? active.dataset.item : null;
     const at = this.indexOf(this.menuId);
     const slot = this.slots[at];
     const title = element("h3", {}, `${slot.spoken}, position ${at}`);
-    this.panel.replaceChildren(title, this.moveRow(slot, at), ...(slot.index === null ? [] : this.layerRows(slot)));
     this.panel.hidden = false;
+    this.fill(this.panel, [title, this.moveRow(slot, at), ...(slot.index === null ? [] : this.layerRows(slot))]);
     this.placeMenu();
-    this.refocus(this.panel, remembered);
   },
 
   placeMenu() {
@@ -77,8 +74,8 @@ Object.assign(Strip.prototype, {
 
   scaleRow(slot) {
     const input = element("input", { type: "number", step: "0.1", "data-item": "scale", value: slot.scale || "1" });
-    input.onchange = () => {
-      const scale = Number.isFinite(input.valueAsNumber) ? String(input.valueAsNumber) : "1";
+    input.onchange = ({ currentTarget }) => {
+      const scale = Number.isFinite(currentTarget.valueAsNumber) ? String(currentTarget.valueAsNumber) : "1";
       this.rewrite(slot.id, write(slot, { scale }), `${slot.spoken} scaled by ${scale}.`);
     };
     return labelled("Scale its contribution", input);
@@ -92,9 +89,9 @@ Object.assign(Strip.prototype, {
       option.selected = layer === slot.layer;
       select.append(option);
     }
-    select.onchange = () => {
-      const text = write(slot, { from: "", mean: false, index: Number(select.value) });
-      if (select.value !== "") this.rewrite(slot.id, text, `${slot.spoken} replaced by L${select.value}.`);
+    select.onchange = ({ currentTarget: { value } }) => {
+      const text = write(slot, { from: "", mean: false, index: Number(value) });
+      if (value !== "") this.rewrite(slot.id, text, `${slot.spoken} replaced by L${value}.`);
     };
     return labelled("Replace by", select);
   },

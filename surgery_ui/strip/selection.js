@@ -70,8 +70,6 @@ Object.assign(Strip.prototype, {
   renderSelection() {
     const chosen = this.chosen();
     this.selected = new Set(chosen.map((slot) => slot.id));
-    const held = this.root.getRootNode().activeElement;
-    const remembered = held && this.tools.contains(held) ? held.dataset.item : null;
     this.tools.hidden = chosen.length === 0;
     this.root.classList.toggle("selecting", chosen.length > 0);
     if (!chosen.length) return this.tools.replaceChildren();
@@ -85,15 +83,15 @@ Object.assign(Strip.prototype, {
     row.append(this.action("Delete", "delete", () => this.removeSelected(), { class: "delete" }));
     const title = element("h3", {}, `${counted(chosen.length)} selected`);
     title.append(this.action("Clear", "clear", () => this.clearSelection(), { class: "quiet" }));
-    this.tools.replaceChildren(title, row, this.scaleAllRow(chosen));
-    this.refocus(this.tools, remembered);
+    this.fill(this.tools, [title, row, this.scaleAllRow(chosen)]);
   },
 
   scaleAllRow(chosen) {
     const scales = new Set(chosen.map((slot) => slot.scale || "1"));
     const value = scales.size === 1 ? [...scales][0] : "";
     const input = element("input", { type: "number", step: "0.1", "data-item": "scale", value, placeholder: "mixed" });
-    input.onchange = () => Number.isFinite(input.valueAsNumber) && this.scaleSelected(input.valueAsNumber);
+    input.onchange = ({ currentTarget: { valueAsNumber } }) =>
+      Number.isFinite(valueAsNumber) && this.scaleSelected(valueAsNumber);
     return labelled("Scale their contributions", input);
   },
 });

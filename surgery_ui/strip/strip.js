@@ -249,10 +249,31 @@ class Strip {
     this.live.textContent = message;
   }
 
-  // Put the focus back on a control that was drawn anew, or on the first one where it is not there any more.
-  refocus(place, item) {
+  // Draw controls anew. Where only what they say changes they stay the same elements: a field that is left by a click
+  // on a button changes the plan, and the button must still be there when the mouse is let go. Handlers of controls
+  // must read them off the event, for they move from one set of elements to the other.
+  fill(place, nodes) {
+    const active = this.root.getRootNode().activeElement;
+    const item = active && place.contains(active) ? active.dataset.item : null;
+    const made = element("div");
+    made.append(...nodes);
+    if (!patch(place, made, active)) place.replaceChildren(...nodes);
     if (!item) return;
     const again = place.querySelector(`[data-item="${item}"]:not(:disabled)`);
     (again ?? place.querySelector("button:not(:disabled)"))?.focus();
   }
+}
+
+function patch(place, made, active) {
+  const [old, next] = [[...place.querySelectorAll("*")], [...made.querySelectorAll("*")]];
+  if (old.length !== next.length || old.some((one, i) => one.dataset.item !== next[i].dataset.item)) return false;
+  if (old.some((one, i) => one.tagName !== next[i].tagName)) return false;
+  old.forEach((one, i) => {
+    for (const { name, value } of next[i].attributes) one.setAttribute(name, value);
+    for (const name of ["onclick", "onchange", "disabled"]) one[name] = next[i][name];
+    if (next[i].firstChild?.nodeType === Node.TEXT_NODE) one.firstChild.data = next[i].firstChild.data;
+  });
+  // Behind everything else: a select takes its value from options that have theirs.
+  old.forEach((one, i) => "value" in one && one !== active && one.tagName !== "OPTION" && (one.value = next[i].value));
+  return true;
 }

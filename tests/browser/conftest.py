@@ -26,6 +26,9 @@ ROOT = Path(__file__).resolve().parents[2]
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 INSTALL = "no Chromium found: install it (Debian and Ubuntu: apt-get install chromium) or set CHROMIUM to its path"
 TWIN = "9 fables+one"
+STREAMLITS_OWN = "RuntimeError: dictionary changed size during iteration"
+"""How a run ends now and then that a click has replaced already: Streamlit 1.67 lists the session's state in it while
+the run that took its place writes there (`SafeSessionState.filtered_state` has a lock a run). Nobody sees it."""
 FLAGS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -113,7 +116,8 @@ def started(models: Path, log: Path) -> Iterator[str]:
     finally:
         process.terminate()
         process.wait(20)
-    assert "Traceback" not in log.read_text(encoding="utf-8", errors="replace")
+    said = log.read_text(encoding="utf-8", errors="replace")
+    assert said.count("Traceback") == said.count(STREAMLITS_OWN), said
 
 
 @pytest.fixture(scope="session")

@@ -38,6 +38,10 @@ class Means:
         return f"Means over {self.n_tokens:,} tokens of: {', '.join(self.titles)}."
 
 
+PENDING = Means(torch.empty(0, 0), (), 0)
+"""Stands for means that are still to be measured; enough to check a plan, not to run it."""
+
+
 @dataclass(frozen=True, eq=False)
 class Material:
     """Other models by the name they are loaded under, and the base's mean contributions."""

@@ -5,9 +5,11 @@
     modifier := ".attn" | ".mlp" | "*" number | "x" count
     atom     := span | "mean(" span ")" | "(" plan ")" | "(" member ("|" member)+ ")"
     span     := [donor ":"] layer [ "-" layer ]
+    donor    := letter (letter | digit | "_" | "." | "/" | "-")* | '"' character+ '"'
     member   := one layer with its modifiers except "x", as in 4.attn*0.5
 
-Whitespace is ignored. A modifier after a bare range (`3-7x2`) is refused, because it could mean two things.
+A donor's name in quotes may hold anything; \\" stands for a quote in it and \\\\ for a backslash. Elsewhere whitespace
+is ignored. A modifier after a bare range (`3-7x2`) is refused, because it could mean two things.
 `notation_printer.format_slots` prints the shortest text that parses back to the same slots.
 """
 
@@ -19,12 +21,12 @@ from dataclasses import replace
 from typing import NoReturn
 
 from surgery_core.errors import NotationError, PlanError
-from surgery_core.plan import MAX_SLOTS, Layer, Part, Slot, _check_layer
+from surgery_core.plan import BARE_DONOR, MAX_DONOR, MAX_SLOTS, Layer, Part, Slot, _check_layer
 
 _NUMBER = re.compile(r"[-+]?(\d+(\.\d+)?|\.\d+)([eE][-+]?\d+)?")
 _INTEGER = re.compile(r"\d+")
 _MEAN = re.compile(r"mean\s*\(")
-_DONOR = re.compile(r"[A-Za-z][A-Za-z0-9_./-]*:")
+_DONOR = re.compile(rf"({BARE_DONOR.pattern})\s*:")
 MAX_TEXT = 20_000
 MAX_DEPTH = 20
 
@@ -173,12 +175,36 @@ class _Parser:
         return tuple(Slot((Layer(index, donor=donor),)) for index in range(first, last + step, step))
 
     def _donor(self) -> str | None:
-        self._skip()
+        if self._peek() == '"':
+            return self._quoted()
         match = _DONOR.match(self.text, self.at)
         if match is None:
             return None
         self.at = match.end()
-        return match.group()[:-1]
+        return self._named(match[1], match.start())
+
+    def _quoted(self) -> str:
+        """Return the donor's name that stands in quotes here, and go on behind its colon."""
+        start = self._skip()
+        self.at, name = start + 1, ""
+        while (sign := self.text[self.at : self.at + 1]) != '"':
+            if sign == "\\":
+                self.at += 1
+                sign = self.text[self.at : self.at + 1]
+                if sign not in ('"', "\\"):
+                    self._fail_here('behind a backslash in a name stands " or another backslash.')
+            if not sign:
+                self._fail('close the name with another ", as in "my model":7.', start)
+            name += sign
+            self.at += 1
+        self.at += 1
+        self._expect(":", 'write a colon and a layer behind a name in quotes, as in "my model":7.')
+        return self._named(name, start)
+
+    def _named(self, name: str, start: int) -> str:
+        if not 0 < len(name) <= MAX_DONOR:
+            self._fail(f"a donor's name has 1 to {MAX_DONOR:,} characters; this one has {len(name):,}.", start)
+        return name
 
     def _layer(self, donor: str | None) -> int:
         start = self._skip()
@@ -227,6 +253,10 @@ class _Parser:
     def _expect(self, sign: str, reason: str) -> None:
         if not self._accept(sign):
             self._fail(reason)
+
+    def _fail_here(self, reason: str) -> NoReturn:
+        """Refuse the next character, a space too."""
+        raise NotationError(self.text, self.at, reason)
 
     def _fail(self, reason: str, at: int | None = None) -> NoReturn:
         raise NotationError(self.text, self._skip() if at is None else at, reason)

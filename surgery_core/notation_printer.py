@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
 
-from surgery_core.plan import Layer, Slot
+from surgery_core.plan import BARE_DONOR, Layer, Slot, donor_text
 
-_BARE_RANGE = re.compile(r"([A-Za-z][A-Za-z0-9_./-]*:)?\d+-\d+")
+_BARE_RANGE = re.compile(rf'(?:(?:{BARE_DONOR.pattern}|"(?:[^"\\]|\\.)*"):)?\d+-\d+', re.DOTALL)
 
 Item = tuple[int, str]
 """Where an item starts, and its text."""
@@ -122,7 +122,8 @@ def _step(first: Slot, second: Slot) -> int:
 
 def _range_text(first: Slot, last: Slot) -> str:
     a, b = first.layers[0], last.layers[0]
-    span = f"{a.donor}:{a.index}-{b.index}" if a.donor else f"{a.index}-{b.index}"
+    donor = "" if a.donor is None else f"{donor_text(a.donor)}:"
+    span = f"{donor}{a.index}-{b.index}"
     return f"mean({span})" if a.mean else span
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import operator
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -19,6 +20,10 @@ from surgery_core.errors import PlanError
 Part = Literal["both", "attn", "mlp"]
 PARTS: tuple[Part, ...] = ("both", "attn", "mlp")
 
+BARE_DONOR = re.compile(r"[A-Za-z][A-Za-z0-9_./-]*")
+"""A donor's name that the notation has without quotes."""
+MAX_DONOR = 1_000
+"""Longest name of a donor, in characters."""
 MAX_SLOTS = 1024
 """Most layers that a plan may run; keeps a typed `5x1000000` from taking the server down."""
 
@@ -48,6 +53,8 @@ class Layer:
             raise PlanError(f"A layer cannot be scaled by {self.scale}; give a finite number such as 0.5.")
         if self.index < 0:
             raise PlanError(f"{self.index} is not a layer; layers are numbered from 0.")
+        if self.donor is not None and not 0 < len(self.donor) <= MAX_DONOR:
+            raise PlanError(f"A donor's name has 1 to {MAX_DONOR:,} characters; this one has {len(self.donor):,}.")
 
     @property
     def is_plain(self) -> bool:
@@ -61,7 +68,7 @@ class Layer:
         return part + ("" if self.scale == 1 else f"*{format_number(self.scale)}")
 
     def __str__(self) -> str:
-        name = f"{self.donor}:{self.index}" if self.donor else str(self.index)
+        name = str(self.index) if self.donor is None else f"{donor_text(self.donor)}:{self.index}"
         return (f"mean({name})" if self.mean else name) + self.modifiers
 
 
@@ -291,6 +298,14 @@ def normalise_positions(positions: Iterable[int] | int, length: int) -> list[int
     return found
 
 
+def donor_text(name: str) -> str:
+    """Return a donor's name as the notation has it: in double quotes where it needs them, `\\` before `"` and `\\`."""
+    if BARE_DONOR.fullmatch(name):
+        return name
+    escaped = name.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
 def format_number(value: float) -> str:
     """Return the shortest text of a number that reads back to the same value."""
     return str(int(value)) if float(value).is_integer() and abs(value) < 1e15 else repr(float(value))
@@ -333,5 +348,5 @@ def _number(value: float) -> float:
 
 
 def _layer_label(layer: Layer) -> str:
-    name = f"{layer.donor}:L{layer.index}" if layer.donor else f"L{layer.index}"
+    name = f"L{layer.index}" if layer.donor is None else f"{donor_text(layer.donor)}:L{layer.index}"
     return (f"mean {name}" if layer.mean else name) + layer.modifiers.replace("*", "×")

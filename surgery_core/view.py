@@ -18,7 +18,7 @@ from torch import nn
 from surgery_core.anatomy import find_layers
 from surgery_core.assembly import Assembly, assemble
 from surgery_core.errors import PlanError, RefusedPlanError
-from surgery_core.material import Material, Means
+from surgery_core.material import PENDING, Material, Means
 from surgery_core.neighbours import neighbours
 from surgery_core.per_layer import kept_inputs
 from surgery_core.plan import LayerPlan, Slot
@@ -57,11 +57,20 @@ def operate(
     """
     plan = checked_plan(plan, len(find_layers(model)[1]))
     material = Material(donors or {}, means)
+    return _View(_assembled(model, plan, material), material).build()
+
+
+def check_plan(model: nn.Module, plan: LayerPlan, donors: Mapping[str, nn.Module] | None = None) -> None:
+    """Refuse a plan that cannot run on this model, before anything of it is measured. Errors as for `operate`."""
+    _assembled(model, plan, Material(donors or {}, PENDING))
+
+
+def _assembled(model: nn.Module, plan: LayerPlan, material: Material) -> Assembly:
+    """Return what a plan consists of on a model; a refusal has the nearest plan that its structure allows."""
     try:
-        assembly = assemble(model, plan, material)
+        return assemble(model, plan, material)
     except RefusedPlanError as error:
         raise RefusedPlanError(str(error), _nearest_operable(model, plan, material)) from None
-    return _View(assembly, material).build()
 
 
 def check_operable(model: nn.Module, plan: LayerPlan, material: Material) -> None:

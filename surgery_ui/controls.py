@@ -7,16 +7,22 @@ import streamlit as st
 from surgery_core.errors import NotationError, PlanError, SurgeryError
 from surgery_core.models import list_models
 from surgery_core.plan import LayerPlan
-from surgery_ui import present, session
+from surgery_ui import echo, labels, present, session, switching
 from surgery_ui.link import copy_link
 from surgery_ui.strip import KEY as STRIP
 from surgery_ui.strip import layer_strip, read_edit
+from surgery_ui.tab import browser_tab, new_steps, sent
 from surgery_ui.tools import tools
 
 
 def sidebar() -> None:
     """Show the sidebar."""
-    _model_picker()
+    with st.container(gap=None):  # the component has no height, and shall not have a gap either
+        browser_tab("tab-token" in st.session_state, _take_token, _take_steps)
+        with st.container():
+            _model_picker()
+    _left()
+    _refused()
     show_problem("address")
     now = session.experiment()
     if now is None:
@@ -34,13 +40,30 @@ def show_problem(control: str) -> None:
         st.error(present.plain(str(error)))
 
 
+def model_labels() -> dict[str, str]:
+    """Return what each model that can be chosen is called, by its name; no two alike."""
+    titles = {choice.name: choice.title for choice in list_models()}
+    return labels.unique(titles, {name: name for name in titles})
+
+
+def _take_token() -> None:
+    session.recall(sent("token"))
+
+
+def _take_steps() -> None:
+    """Undo and redo as the keyboard asked for."""
+    steps, st.session_state["steps-seen"] = new_steps(sent("steps"), st.session_state.get("steps-seen", ("", 0)))
+    for step in steps if session.experiment() is not None else ():
+        session.undo() if step == "undo" else session.redo()
+
+
 def _model_picker() -> None:
     state = st.session_state
-    choices = {choice.name: choice.title for choice in list_models()}
+    choices = model_labels()
     current = state.get("loaded_name")
     if current is not None:
         choices.setdefault(current, current)
-    state["picker"] = current
+    echo.put("picker", current)
     st.selectbox(
         "Model",
         list(choices),
@@ -49,12 +72,53 @@ def _model_picker() -> None:
         accept_new_options=True,
         placeholder="Choose, or type a hub id",
         help="Models in the models folder are listed. You can also type a Hugging Face id such as org/name.",
-        on_change=lambda: session.choose_model(state["picker"]),
+        on_change=_take_model,
     )
+    echo.drawn("picker")
     show_problem("model")
     now = session.experiment()
     if now is not None:
         st.caption(present.facts(now.loaded.info))
+
+
+def _take_model() -> None:
+    if not echo.is_echo("picker"):
+        switching.choose(st.session_state["picker"])
+
+
+def _left() -> None:
+    """Say what became of the plan when another model was opened, and offer the way back."""
+    before, now = switching.left(), session.experiment()
+    if before is None or now is None:
+        return
+    named = model_labels().get(before.name, before.title)
+    here = "with its own plan" if not now.plan.is_identity else "unchanged"
+    st.caption(present.plain(f"This model is open {here}. The plan and undo steps of {named} are kept."))
+    with st.container(horizontal=True, gap="xsmall"):
+        st.button(
+            present.plain(f"Back to {named}"), key="back-to-model", icon=":material/undo:",
+            on_click=switching.choose, args=(before.name,),
+        )  # fmt: skip
+        if before.history.plan != now.plan and before.fits(now.plan.n_layers):
+            st.button(
+                "Use its plan here", key="take-along", on_click=session.take_along,
+                help=present.plain(str(before.history.plan) or "no layers"),
+            )  # fmt: skip
+
+
+def _refused() -> None:
+    """Show a link's plan that was not applied, because the link's model is not open."""
+    found, now = switching.refused(), session.experiment()
+    if found is None:
+        return
+    said = f"The link's plan is for “{found.model}”, which could not be opened, so it was not applied"
+    st.warning(present.plain(f"{said}{f' to {now.loaded.info.title}' if now is not None else ''}. It reads:"))
+    st.code(found.plan or "(no layers)", language=None, wrap_lines=True)
+    with st.container(horizontal=True, gap="xsmall"):
+        if now is not None:
+            st.button("Use it here", key="use-refused", on_click=session.use_refused)
+        st.button("Dismiss", key="dismiss-refused", type="tertiary", on_click=session.dismiss_refused)
+    show_problem("refused")
 
 
 def _strip(now: session.Experiment) -> None:
@@ -87,10 +151,13 @@ def _steps() -> None:
 def _notation() -> None:
     st.text_input(
         "Notation",
+        # A browser that draws the field late begins with this, and must not send back an empty text instead.
+        st.session_state["notation"],
         key="notation",
         on_change=_take_notation,
         help=NOTATION_HELP,
     )
+    echo.drawn("notation")
     error = session.problem("notation")
     if isinstance(error, NotationError):
         st.code(error.pointer(), language=None)
@@ -100,14 +167,24 @@ def _notation() -> None:
 
 
 def _take_notation() -> None:
+    """Adopt the plan that was typed. An empty field is no plan: it is cleared too easily for deleting every layer."""
+    if echo.is_echo("notation"):
+        st.session_state["notation"] = str(session.history().plan)
+        return
     typed = st.session_state["notation"]
 
     def edit(plan: LayerPlan) -> LayerPlan:
         if len(typed) > MAX_NOTATION:
             raise PlanError(f"The notation is {len(typed):,} characters long; at most {MAX_NOTATION:,} are read.")
+        if not typed.strip() and len(plan):
+            raise PlanError(
+                f"The field is empty, so the plan stays {plan}. Write the layers that run; to run none at all, delete "
+                "them in the strip or with Delete."
+            )
         return LayerPlan.parse(typed, plan.n_layers)
 
-    session.change("notation", edit)
+    if not session.change("notation", edit) and not typed.strip():
+        echo.put("notation", str(session.history().plan))
 
 
 MAX_NOTATION = 20_000
@@ -123,5 +200,5 @@ The layers in the order in which they run. A layer that is not named is deleted.
 | `7*0.5` | its contribution scaled |
 | `(4\\|5)` | both read the same input |
 | `mean(7)` | replaced by its mean contribution |
-| `other:7` | layer 7 of another open model |
+| `other:7`, `"my model+x":7` | layer 7 of another open model; in quotes where its name has spaces or signs |
 """

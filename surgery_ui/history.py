@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from surgery_core.plan import LayerPlan
 
@@ -23,11 +23,23 @@ class History:
         """Return a fresh history that begins with the unchanged model."""
         return cls(LayerPlan.identity(n_layers))
 
+    @property
+    def is_fresh(self) -> bool:
+        """Whether nothing was ever changed."""
+        return self == History.start(self.plan.n_layers)
+
     def edit(self, plan: LayerPlan) -> History:
         """Return the history with `plan` as the newest step; the same plan again is no step."""
         if plan == self.plan:
             return self
         return History(plan, (*self.past, self.plan)[-MAX_STEPS:])
+
+    def then(self, later: History) -> History:
+        """Return this history with the steps of one that began after it, which started from the unchanged model."""
+        joined = self
+        for plan in (*later.past[1:], later.plan):
+            joined = joined.edit(plan)
+        return replace(joined, undone=later.undone) if later.undone else joined
 
     def undo(self) -> History:
         """Return the history one step back; the beginning stays where it is."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from surgery_core.models import ModelChoice, ModelInfo, list_models
-from surgery_ui import cached, present, session
+from surgery_ui import cached, labels, present, switching
 
 
 def facts_table(info: ModelInfo) -> None:
@@ -20,11 +20,15 @@ def choices_table(info: ModelInfo) -> None:
     """Show every model that lies ready or is open on this server, with a button that opens it."""
     in_memory = {one.info.name: one.info for one in cached.open_models()}
     choices = list_models()
+    others = {name: one for name, one in in_memory.items() if name not in {choice.name for choice in choices}}
+    titles = {choice.name: choice.title for choice in choices} | {name: one.title for name, one in others.items()}
+    named = labels.unique(titles, {name: name for name in titles})
     for choice in choices:
         note = ", in memory" if choice.name in in_memory else ""
-        _card(choice.name, choice.title, _line(choice) + note, choice.name == info.name, choice.n_layers is not None)
-    for name in in_memory.keys() - {choice.name for choice in choices}:
-        _card(name, in_memory[name].title, f"{present.facts(in_memory[name])}, in memory", name == info.name, True)
+        name, usable = choice.name, choice.n_layers is not None
+        _card(name, named[name], _line(choice) + note, name == info.name, usable)
+    for name, one in others.items():
+        _card(name, named[name], f"{present.facts(one)}, in memory", name == info.name, True)
 
 
 def _card(name: str, title: str, line: str, in_use: bool, usable: bool) -> None:
@@ -36,7 +40,8 @@ def _card(name: str, title: str, line: str, in_use: bool, usable: bool) -> None:
             "In use" if in_use else "Open",
             key=f"open-{name}",
             disabled=in_use or not usable,
-            on_click=session.choose_model,
+            help=present.plain(f"Open {title}"),
+            on_click=switching.choose,
             args=(name,),
         )
 

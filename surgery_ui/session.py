@@ -10,6 +10,7 @@ import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import streamlit as st
 
@@ -18,10 +19,11 @@ from surgery_core.generate import GenerationSettings
 from surgery_core.models import LoadedModel
 from surgery_core.plan import LayerPlan
 from surgery_core.text import Text, bundled_prompts
-from surgery_ui import cached, present
+from surgery_core.view import check_plan
+from surgery_ui import cached, echo, plans, switching
 from surgery_ui.address import Address
 from surgery_ui.history import History
-from surgery_ui.sections import follow
+from surgery_ui.memory import TABS, is_token
 from surgery_ui.startup import first_model
 
 ADDRESS_DELAY = 0.3
@@ -46,15 +48,19 @@ def begin() -> None:
     """Start a run: take over the address, open the model, write the address."""
     state = st.session_state
     state.setdefault("owner", uuid.uuid4().hex)
+    state.setdefault("session", state["owner"])
     state.setdefault("problems", {})
+    state.setdefault("histories", {})
     state.setdefault("settings", GenerationSettings())
     state.setdefault("own", None)
     parameters = st.query_params.to_dict()
     if "address" not in state or _is_news(parameters):
         _adopt(Address.read(parameters), fresh="address" not in state)
-    _open_model()
+    switching.open_model()
     _take_plan()
     _write_address()
+    if "tab-token" in state:
+        TABS.keep(state["tab-token"], state["session"], state)
     state["edited"] = False
 
 
@@ -107,9 +113,8 @@ def own_text() -> Text | None:
 
 
 def history() -> History:
-    """Return the plans of this session."""
-    found: History = st.session_state["history"]
-    return found
+    """Return the plans of this session for the open model."""
+    return plans.current()
 
 
 def change(control: str, edit: Callable[[LayerPlan], LayerPlan]) -> bool:
@@ -123,23 +128,23 @@ def change(control: str, edit: Callable[[LayerPlan], LayerPlan]) -> bool:
     problems.pop(control, None)
     try:
         plan = edit(history().plan)
-        cached.view(st.session_state["loaded"], plan)
+        _require_possible(plan)
     except SurgeryError as error:
         problems[control] = error
         return False
-    _keep(history().edit(plan))
+    _step(history().edit(plan))
     return True
 
 
 def undo() -> None:
     """Go one plan back."""
-    _keep(history().undo())
+    _step(history().undo())
     touch()
 
 
 def redo() -> None:
     """Go one undone plan forward."""
-    _keep(history().redo())
+    _step(history().redo())
     touch()
 
 
@@ -148,12 +153,42 @@ def reset() -> None:
     change("notation", lambda plan: LayerPlan.identity(plan.n_layers))
 
 
-def choose_model(name: str | None) -> None:
-    """Open this model from the next run on."""
-    if name and name.strip():
-        st.session_state["model"] = name.strip()
-        st.session_state["problems"].pop("model", None)
-        touch()
+def take_along() -> None:
+    """Use the plan of the model that was left on this one."""
+    before = switching.left()
+    if before is not None:
+        change("model", lambda plan: LayerPlan.parse(str(before.history.plan), plan.n_layers))
+
+
+def use_refused() -> None:
+    """Use a link's plan that was for another model on this one."""
+    found = switching.refused()
+    if found is not None and change("refused", lambda plan: LayerPlan.parse(found.plan, plan.n_layers)):
+        dismiss_refused()
+
+
+def dismiss_refused() -> None:
+    """Forget a link's plan that was not applied."""
+    touch()
+    st.session_state["refused"] = None
+    st.session_state["problems"].pop("refused", None)
+
+
+def recall(token: object) -> None:
+    """Take over what the browser's tab had before it was loaded anew, by the token that it shows."""
+    state = st.session_state
+    if not is_token(token) or state.get("tab-token") == token:
+        return
+    touch()
+    state["tab-token"] = token
+    kept = TABS.take(str(token), state["session"])
+    if not kept:
+        return
+    # Work that was asked for in the moment before goes on under the owner that the tab had.
+    cached.WORK.leave(state["owner"])
+    _recall_plans(kept.pop("histories"))
+    _recall_sweeps(kept.pop("sweeps", []), kept.pop("sweep-count", 0))
+    state.update({name: value for name, value in kept.items() if value is not None})
 
 
 def touch() -> None:
@@ -203,35 +238,11 @@ def _adopt(found: Address, fresh: bool) -> None:
     if found.problems:
         state["problems"]["address"] = SurgeryError(" ".join(found.problems))
     state["model"] = found.model or state.get("model", first_model())
-    state["wanted_plan"] = found.plan
+    state["wanted_plan"], state["plan-said"] = found.plan, found.plan is not None
     state["settings"] = found.settings if fresh or found.settings != GenerationSettings() else state["settings"]
     for name, said in (("prompt", found.prompt), ("lens", found.lens)):
         state[name] = said if said is not None else default_prompt() if fresh else state[name]
     state["own"] = found.own or (None if fresh else state["own"])
-
-
-def _open_model() -> None:
-    """Open the wanted model; where that fails, say so and go on with the one that was open, or the default."""
-    state = st.session_state
-    for name in dict.fromkeys((state["model"], state.get("loaded_name"), first_model())):
-        if name is None:
-            continue
-        job = cached.model_job(state["owner"], name)
-        if not job.done:
-            with st.spinner(f"Opening {present.plain(name)}"):
-                follow([job], lambda: None)
-        if job.error is None:
-            return _use(name, job.result)
-        state["problems"].setdefault("model", job.error)
-    state["loaded"] = None
-
-
-def _use(name: str, loaded: LoadedModel) -> None:
-    state = st.session_state
-    state["model"], known = name, state.get("loaded")
-    state["loaded"], state["loaded_name"] = loaded, name
-    if known is None or known.info.key != loaded.info.key:
-        _keep(History.start(loaded.info.n_layers))
 
 
 def _take_plan() -> None:
@@ -240,15 +251,42 @@ def _take_plan() -> None:
     if wanted is None or st.session_state["loaded"] is None:
         return
     if not change("notation", lambda plan: LayerPlan.parse(wanted, plan.n_layers)):
-        st.session_state["notation"] = wanted
+        echo.put("notation", wanted)
 
 
-def _keep(new: History) -> None:
-    """Make a history the current one; the notation field follows, and jobs of the old plan are let go."""
+def _step(new: History) -> None:
+    """Make a history the current one; with a new plan the model that was left is no longer worth a word."""
+    if new.plan != history().plan:
+        st.session_state["left"] = None
+    plans.keep(new)
+
+
+def _require_possible(plan: LayerPlan) -> None:
+    """Refuse a plan that the open model cannot run. Nothing runs here: means are measured by the jobs that need them.
+
+    Raises:
+        PlanError: as for `operate`.
+    """
+    loaded: LoadedModel = st.session_state["loaded"]
+    donors = {name: one.model for name, one in cached.donors(plan).items()}
+    check_plan(loaded.model, plan, donors)
+
+
+def _recall_plans(kept: dict[tuple[str, ...], History]) -> None:
+    """Put the plans that a tab had before those of this session, which began with what the address said."""
     state = st.session_state
-    if "history" in state and state["history"].plan != new.plan:
-        cached.WORK.leave(state["owner"], ("after", "scores", "own-scores", "layers-after", "lens-after", "proof"))
-    state["history"] = new
-    state["notation"] = str(new.plan)
-    for control in ("strip", "notation", "tools"):
-        state["problems"].pop(control, None)
+    mine: dict[tuple[str, ...], History] = state["histories"]
+    state["histories"] = kept | {key: kept[key].then(new) if key in kept else new for key, new in mine.items()}
+    if state.get("loaded") is not None:
+        key = state["loaded"].info.key
+        bare = key in kept and mine[key].is_fresh and not state["plan-said"]
+        plans.keep(kept[key] if bare else state["histories"][key])
+
+
+def _recall_sweeps(kept: list[Any], count: int) -> None:
+    """Put the sweeps that a tab had before those of this session; numbers stay unique."""
+    state = st.session_state
+    new = state.get("sweeps", [])
+    for number, entry in enumerate(new, count + 1):
+        entry.number = number
+    state["sweeps"], state["sweep-count"] = [*kept, *new], count + len(new)

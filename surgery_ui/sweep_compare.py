@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from surgery_ui import present, session, sweep_shelf, sweep_view
+from surgery_ui import echo, present, session, sweep_shelf, sweep_view
 from surgery_ui.controls import show_problem
 from surgery_ui.sweep_shelf import Entry
 
@@ -50,15 +50,17 @@ def side_by_side(found: list[Entry], now: session.Experiment) -> None:
 def _chooser(found: list[Entry]) -> None:
     shown = sweep_shelf.shown()
     names = {entry.number: entry.name for entry in reversed(found)}
-    st.session_state["sweep-list"] = shown.number if shown is not None else found[-1].number
+    echo.put("sweep-list", shown.number if shown is not None else found[-1].number)
     st.selectbox(
         "Sweeps of this session", list(names), key="sweep-list", format_func=lambda number: names.get(number, ""),
         width=300, on_change=_choose,
     )  # fmt: skip
+    echo.drawn("sweep-list")
     with st.popover("Rename or remove", icon=":material/edit:"):
         if shown is not None:
-            st.session_state["sweep-name"] = shown.name
-            st.text_input("Name", key="sweep-name", max_chars=MAX_NAME, on_change=_rename, args=(shown,))
+            # A field of its own for each sweep, which begins with that sweep's name whenever the popover opens.
+            key = f"sweep-name-{shown.number}"
+            st.text_input("Name", shown.name, MAX_NAME, key, on_change=_rename, args=(shown, key))
             st.button("Remove this sweep", key="sweep-remove", on_click=_remove, args=(shown,))
 
 
@@ -84,12 +86,14 @@ def _warn(found: list[Entry]) -> None:
 
 def _choose() -> None:
     session.touch()
-    st.session_state["sweep-shown"] = st.session_state["sweep-list"]
+    if not echo.is_echo("sweep-list"):
+        st.session_state["sweep-shown"] = st.session_state["sweep-list"]
 
 
-def _rename(entry: Entry) -> None:
+def _rename(entry: Entry, key: str) -> None:
     session.touch()
-    entry.name = st.session_state["sweep-name"].strip() or entry.name
+    sweep_shelf.rename(entry, st.session_state[key])
+    st.session_state[key] = entry.name
 
 
 def _remove(entry: Entry) -> None:

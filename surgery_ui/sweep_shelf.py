@@ -24,7 +24,7 @@ from surgery_core.sweep_plans import (
     sweep_points,
 )
 from surgery_core.sweep_rows import SweepRow
-from surgery_ui import session
+from surgery_ui import labels, session
 from surgery_ui.chart_specs import Specs
 from surgery_ui.jobs import Job
 from surgery_ui.sections import TICK
@@ -292,10 +292,14 @@ def _next_number() -> int:
     return int(st.session_state.get("sweep-count", 0)) + 1
 
 
+def rename(entry: Entry, wanted: str) -> None:
+    """Call a sweep something else; a name that another one has gets a number, an empty one changes nothing."""
+    if wanted.strip():
+        entry.name = labels.free(wanted, {one.name for one in entries() if one is not entry})
+
+
 def _name(wanted: str) -> str:
-    taken = {entry.name for entry in entries()}
-    names = [wanted, *(f"{wanted} ({number})" for number in range(2, MAX_ENTRIES + 2))]
-    return next(name for name in names if name not in taken)
+    return labels.free(wanted, {entry.name for entry in entries()})
 
 
 def _decoded(data: bytes, name: str) -> str:

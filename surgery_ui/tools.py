@@ -11,7 +11,7 @@ from surgery_core.errors import PlanError
 from surgery_core.plan import LayerPlan
 from surgery_core.presets import PRESETS, Preset
 from surgery_core.presets import preset as find_preset
-from surgery_ui import present, session
+from surgery_ui import labels, present, session
 
 
 def tools(now: session.Experiment) -> None:
@@ -25,15 +25,22 @@ def tools(now: session.Experiment) -> None:
     ):
         with place.popover(label, key=f"tool-{label}", on_change=session.touch, width="stretch"):
             body(now.plan)
-    error = session.problem("tools")
+            # Here and not below the buttons, where the open tool would lie over it.
+            _problem(label)
+
+
+def _problem(tool: str) -> None:
+    error = session.problem(f"tool-{tool}")
     if error is not None:
         st.error(present.plain(str(error)))
 
 
 def _delete(plan: LayerPlan) -> None:
-    labels = _labels(plan)
+    named = _labels(plan)
     with st.form("delete", border=False):
-        st.multiselect("Layers to delete", range(len(plan)), format_func=labels.__getitem__, key="delete-which")
+        st.multiselect("Layers to delete", range(len(plan)), format_func=named.__getitem__, key="delete-which")
+        if len(plan):
+            st.caption(f"Positions 0 to {len(plan) - 1}, in running order.")
         st.form_submit_button("Delete them", on_click=_apply, args=("Delete", _deletion))
 
 
@@ -47,7 +54,8 @@ def _deletion(plan: LayerPlan) -> LayerPlan:
 def _permute(plan: LayerPlan) -> None:
     with st.form("permute", border=False):
         st.text_input("New order of the positions", key="permute-order", placeholder=_example(len(plan)))
-        st.caption(f"Positions 0 to {len(plan) - 1}. Leave one out to drop it, write it twice to run it twice.")
+        where = f"Positions 0 to {len(plan) - 1}. " if len(plan) else ""
+        st.caption(f"{where}Leave one out to drop it, write it twice to run it twice.")
         st.form_submit_button("Permute", on_click=_apply, args=("Permute", _permutation))
 
 
@@ -85,9 +93,9 @@ def _range(match: re.Match[str]) -> range | list[int]:
 
 
 def _replace(plan: LayerPlan) -> None:
-    labels = _labels(plan)
+    named = _labels(plan)
     with st.form("replace", border=False):
-        st.selectbox("Replace", range(len(plan)), format_func=labels.__getitem__, key="replace-which")
+        st.selectbox("Replace", range(len(plan)), format_func=named.__getitem__, key="replace-which")
         st.selectbox("by layer", range(plan.n_layers), format_func=lambda layer: f"L{layer}", key="replace-by")
         st.form_submit_button("Replace it", on_click=_apply, args=("Replace", _replacement))
 
@@ -122,16 +130,18 @@ def _preset(preset: Preset, plan: LayerPlan) -> LayerPlan:
 
 
 def _apply(tool: str, edit: Callable[[LayerPlan], LayerPlan]) -> None:
-    """Make the tool's edit; a tool that worked closes."""
-    if session.change("tools", edit):
+    """Make the tool's edit; a tool that worked closes, one that did not says why."""
+    if session.change(f"tool-{tool}", edit):
         st.session_state[f"tool-{tool}"] = False
         st.session_state.pop("delete-which", None)
 
 
 def _labels(plan: LayerPlan) -> list[str]:
-    """Return a name for each position; the position is added where a layer runs more than once."""
+    """Return a name for each position, counted from 0; only where layers stand at their own numbers, without it."""
     names = [slot.label for slot in plan]
-    return [f"{name} (position {at})" if names.count(name) > 1 else name for at, name in enumerate(names)]
+    if plan.is_identity:
+        return names
+    return list(labels.unique({at: f"{at}: {name}" for at, name in enumerate(names)}).values())
 
 
 def _example(length: int) -> str:

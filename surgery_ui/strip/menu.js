@@ -2,11 +2,14 @@
 const PARTS = [["", "Whole"], [".attn", "Attention"], [".mlp", "MLP"]];
 
 Object.assign(Strip.prototype, {
-  openMenu(id) {
-    this.menuId = id;
-    this.focusId = id;
+  // `keeps` leaves the focus on the control of the menu that has it.
+  openMenu(id, keeps = false) {
+    this.selected.clear();
+    this.menuId = this.focusId = this.anchorId = id;
     this.render();
-    this.panel.querySelector("button:not(:disabled)")?.focus();
+    if (!keeps) this.panel.querySelector("button:not(:disabled)")?.focus();
+    this.list.querySelector(".chip.open")?.scrollIntoView({ block: "nearest" });
+    this.placeMenu();
   },
 
   closeMenu(backToChip) {
@@ -18,16 +21,19 @@ Object.assign(Strip.prototype, {
   },
 
   drawMenu() {
-    const active = this.root.getRootNode().activeElement;
-    const remembered = active && this.panel.contains(active) ? active.dataset.item : null;
     const at = this.indexOf(this.menuId);
     const slot = this.slots[at];
-    const title = element("h3", {}, `${slot.name}, position ${at + 1} of ${this.slots.length}`);
-    this.panel.replaceChildren(title, this.moveRow(slot, at), ...(slot.layer === null ? [] : this.layerRows(slot)));
-    const chip = this.list.querySelector(`[data-id="${slot.id}"]`).getBoundingClientRect();
-    this.panel.style.top = chip.bottom - this.root.getBoundingClientRect().top + 6 + "px";
+    const title = element("h3", {}, `${slot.spoken}, position ${at}`);
     this.panel.hidden = false;
-    if (remembered) this.panel.querySelector(`[data-item="${remembered}"]`)?.focus();
+    this.fill(this.panel, [title, this.moveRow(slot, at), ...(slot.index === null ? [] : this.layerRows(slot))]);
+    this.placeMenu();
+  },
+
+  placeMenu() {
+    const chip = this.list.querySelector(".chip.open").getBoundingClientRect();
+    const list = this.list.getBoundingClientRect();
+    const bottom = Math.min(chip.bottom, list.bottom);
+    this.panel.style.top = bottom - this.root.getBoundingClientRect().top + 6 + "px";
   },
 
   action(label, item, act, attributes = {}) {
@@ -42,42 +48,51 @@ Object.assign(Strip.prototype, {
     const last = this.action("→", "right", () => this.move(slot.id, at + 1), { "aria-label": "Move later" });
     first.disabled = at === 0;
     last.disabled = at === this.slots.length - 1;
-    const erase = () => {
-      this.closeMenu(true);
-      this.remove(slot.id);
-    };
     row.append(first, last, this.action("Repeat", "repeat", () => this.repeat(slot.id)));
-    row.append(this.action("Delete", "delete", erase, { class: "delete" }));
+    row.append(this.action("Delete", "delete", () => this.eraseFromMenu(slot.id), { class: "delete" }));
     return row;
   },
 
+  eraseFromMenu(id) {
+    this.closeMenu(true);
+    this.remove(id);
+  },
+
   layerRows(slot) {
+    const rows = [this.scaleRow(slot), this.replaceRow(slot)];
+    return slot.mean ? rows : [this.partRow(slot), ...rows]; // a mean is that of a whole layer
+  },
+
+  partRow(slot) {
     const parts = element("div", { class: "row", role: "group", "aria-label": "Which half runs" });
     for (const [part, label] of PARTS) {
-      const act = () => this.rewrite(slot.id, write(slot.layer, part, slot.scale), `${slot.name}: ${label}.`);
+      const act = () => this.rewrite(slot.id, write(slot, { part }), `${slot.spoken}: ${label}.`);
       parts.append(this.action(label, "part" + part, act, { "aria-pressed": String(slot.part === part) }));
     }
-    return [parts, this.scaleRow(slot), this.replaceRow(slot)];
+    return parts;
   },
 
   scaleRow(slot) {
     const input = element("input", { type: "number", step: "0.1", "data-item": "scale", value: slot.scale || "1" });
-    input.onchange = () => {
-      const scale = Number.isFinite(input.valueAsNumber) ? String(input.valueAsNumber) : "1";
-      this.rewrite(slot.id, write(slot.layer, slot.part, scale), `${slot.name} scaled by ${scale}.`);
+    input.onchange = ({ currentTarget }) => {
+      const scale = Number.isFinite(currentTarget.valueAsNumber) ? String(currentTarget.valueAsNumber) : "1";
+      this.rewrite(slot.id, write(slot, { scale }), `${slot.spoken} scaled by ${scale}.`);
     };
     return labelled("Scale its contribution", input);
   },
 
   replaceRow(slot) {
     const select = element("select", { "data-item": "replace" });
+    if (slot.layer === null) select.append(element("option", { value: "" }, slot.spoken + ", itself"));
     for (let layer = 0; layer < this.depth; layer += 1) {
       const option = element("option", { value: layer }, layer === slot.layer ? `L${layer}, itself` : "L" + layer);
       option.selected = layer === slot.layer;
       select.append(option);
     }
-    select.onchange = () =>
-      this.rewrite(slot.id, write(select.value, slot.part, slot.scale), `${slot.name} replaced by L${select.value}.`);
+    select.onchange = ({ currentTarget: { value } }) => {
+      const text = write(slot, { from: "", mean: false, index: Number(value) });
+      if (value !== "") this.rewrite(slot.id, text, `${slot.spoken} replaced by L${value}.`);
+    };
     return labelled("Replace by", select);
   },
 });

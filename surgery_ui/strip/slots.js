@@ -1,19 +1,57 @@
 // Slots as texts of the plan's notation.
-const SLOT = /^(\d+)(\.attn|\.mlp)?(?:\*(-?[\d.e+-]+))?$/;
+const NAME = String.raw`"(?:[^"\\]|\\.)*"|[A-Za-z][A-Za-z0-9_./-]*`;
+// mean( donor : layer ) part * factor, all but the layer optional
+const LAYER = new RegExp(String.raw`^(mean\()?(?:(${NAME})\s*:)?(\d+)\)?(\.attn|\.mlp)?(?:\*(-?[\d.e+-]+))?$`, "su");
+const WIDTHS = [{ name: 4, note: 6 }, { name: 9, note: 14 }, { name: 15, note: 22 }];
+// Characters of a chip's two lines that fit into one, two and three columns; longer ones are cut and stand in its title.
 
-// What a slot's text says. A slot that is not one layer of this model, such as (4|5), has only its text as a name.
+// What a slot's text says.
+//   layer: which layer of this model runs there, where it is one and no mean; null otherwise
+//   layers: the layers of this model that it names
+//   index: the layer of a slot with one layer, whichever model it is of; null for parallel layers
+//   name, note: the chip's two lines; spoken: the same for a screen reader
 function read(text) {
-  const match = SLOT.exec(text);
-  if (match) {
-    return { text, layer: Number(match[1]), name: "L" + match[1], part: match[2] || "", scale: match[3] || "" };
-  }
-  const inner = text.replace(/^\(|\)$/g, "").split("|");
-  const layers = inner.map((part) => /^(?:mean\()?(\d+)/.exec(part)).filter(Boolean);
-  return { text, layer: null, layers: layers.map((one) => Number(one[1])), name: inner.join("|"), part: "", scale: "" };
+  const match = LAYER.exec(text);
+  if (!match) return readParallel(text);
+  const [, mean, from, number, part = "", scale = ""] = match;
+  const slot = { text, mean: Boolean(mean), from: from ?? "", index: Number(number), part, scale, name: "L" + number };
+  const donor = donorName(slot.from);
+  const note = [donor, mean && "mean", part.slice(1), scale && "×" + scale].filter(Boolean).join(" ");
+  const spoken = (mean ? "mean of " : "") + slot.name + (donor ? " of " + donor : "");
+  const own = donor === "" ? [slot.index] : [];
+  return { ...slot, note, spoken, layers: own, layer: donor === "" && !mean ? slot.index : null };
 }
 
-function write(layer, part, scale) {
-  return layer + part + (scale && Number(scale) !== 1 ? "*" + scale : "");
+function readParallel(text) {
+  const members = text.replace(/^\(|\)$/g, "").match(/(?:"(?:[^"\\]|\\.)*"|[^|"])+/gsu) ?? [];
+  const matches = members.map((member) => LAYER.exec(member)).filter(Boolean);
+  const layers = matches.filter((match) => !match[2]).map((match) => Number(match[3]));
+  const names = members.map((member) => member.replace(/^(\d)/, "L$1"));
+  const spoken = `${names.join("|")} side by side`;
+  const slot = { text, layer: null, index: null, layers, mean: false, from: "", part: "", scale: "", note: "" };
+  return { ...slot, name: shortened(members), spoken };
+}
+
+function shortened(members) {
+  const whole = members.join("|");
+  return members.length > 4 ? `${members[0]}|${members[1]}|…|${members.at(-1)}` : whole;
+}
+
+// A donor's name without quotes.
+function donorName(from) {
+  return from.startsWith('"') ? from.slice(1, -1).replace(/\\(.)/gsu, "$1") : from;
+}
+
+function write(slot, changes) {
+  const { from, index, mean, part, scale } = { ...slot, ...changes };
+  const name = from ? `${from}:${index}` : String(index);
+  return (mean ? `mean(${name})` : name) + part + (scale && Number(scale) !== 1 ? "*" + scale : "");
+}
+
+// How many columns a chip takes.
+function columns(slot) {
+  const fit = WIDTHS.findIndex((width) => slot.name.length <= width.name && slot.note.length <= width.note);
+  return fit < 0 ? WIDTHS.length : fit + 1;
 }
 
 // Ids of the chips that are out of order: all but a longest increasing run of layer numbers.

@@ -7,8 +7,10 @@
 const strips = new WeakMap();
 const LIFTED = "Lifted. Arrows move it, Space puts it down, Escape puts it back.";
 const MARKS = "Tinted: changed. Bar: moved. Dashed: repeated.";
-const REST = "Drag to reorder, click for more.";
-const KEYS = "Keys: arrows choose, Shift and arrows move, Space lifts, Delete deletes, Enter opens the menu.";
+const REST = "Drag to move, click for more, Shift-click for several.";
+const KEYS =
+  "Keys: arrows choose, Shift and arrows move, Space lifts, Shift and Space select, Delete deletes, Enter opens the menu.";
+const MANY = 40; // slots from which chips are smaller
 
 export default function (component) {
   const { parentElement, data, setTriggerValue } = component;
@@ -38,6 +40,8 @@ class Strip {
     this.hint = find("hint");
     this.ghost = find("ghost");
     this.live = find("live");
+    this.tools = find("selection");
+    this.list.setAttribute("aria-description", KEYS);
     this.slots = [];
     this.depth = 0;
     this.edit = 0;
@@ -46,6 +50,8 @@ class Strip {
     this.lifted = null; // {id, slots}: taken up with Space; slots is the order to go back to
     this.drag = null;
     this.menuId = null;
+    this.selected = new Set(); // ids of the chips that are changed together
+    this.anchorId = null; // the chip from which Shift selects
     this.listen();
   }
 
@@ -56,9 +62,12 @@ class Strip {
     this.root.addEventListener("pointerup", (event) => this.onUp(event));
     this.root.addEventListener("pointercancel", () => this.endDrag(false));
     this.root.addEventListener("contextmenu", (event) => this.drag && event.preventDefault());
-    this.panel.addEventListener("keydown", (event) => event.key === "Escape" && this.closeMenu(true));
+    this.panel.addEventListener("keydown", (event) => this.onMenuKey(event));
+    this.tools.addEventListener("keydown", (event) => this.onToolsKey(event));
     this.outside = (event) => {
-      if (this.menuId !== null && !event.composedPath().includes(this.panel)) this.closeMenu(false);
+      const path = event.composedPath();
+      const onItsChip = path.includes(this.list.querySelector(".chip.open"));
+      if (this.menuId !== null && !path.includes(this.panel) && !onItsChip) this.closeMenu(false);
     };
     document.addEventListener("pointerdown", this.outside, true);
   }
@@ -106,7 +115,7 @@ class Strip {
   }
 
   deleted() {
-    const used = new Set(this.slots.flatMap((slot) => (slot.layer === null ? slot.layers : [slot.layer])));
+    const used = new Set(this.slots.flatMap((slot) => slot.layers));
     return Array.from({ length: this.depth }, (_, layer) => layer).filter((layer) => !used.has(layer));
   }
 
@@ -120,7 +129,7 @@ class Strip {
     const [slot] = slots.splice(from, 1);
     slots.splice(target, 0, slot);
     this.focusId = id;
-    const message = `${slot.name} moved to position ${target + 1} of ${slots.length}.`;
+    const message = `${slot.spoken} moved to position ${target}.`;
     if (this.lifted) {
       this.slots = slots;
       this.render();
@@ -132,7 +141,7 @@ class Strip {
     const at = this.indexOf(id);
     if (at < 0) return;
     const slots = this.slots.filter((slot) => slot.id !== id);
-    const name = this.slots[at].name;
+    const name = this.slots[at].spoken;
     this.focusId = slots[Math.min(at, slots.length - 1)]?.id ?? null;
     this.commit(slots, `${name} deleted. ${slots.length} left.`);
   }
@@ -146,13 +155,13 @@ class Strip {
     }
     const slot = this.slot(String(layer));
     this.focusId = slot.id;
-    this.commit(this.slots.toSpliced(at, 0, slot), `${slot.name} put back at position ${at + 1}.`);
+    this.commit(this.slots.toSpliced(at, 0, slot), `${slot.spoken} put back at position ${at}.`);
   }
 
   repeat(id) {
     const at = this.indexOf(id);
     const copy = this.slot(this.slots[at].text);
-    this.commit(this.slots.toSpliced(at + 1, 0, copy), `${copy.name} repeated.`);
+    this.commit(this.slots.toSpliced(at + 1, 0, copy), `${copy.spoken} repeated.`);
   }
 
   rewrite(id, text, message) {
@@ -169,6 +178,8 @@ class Strip {
     if (!this.slots.some((slot) => slot.id === this.focusId)) this.focusId = this.slots[0]?.id ?? null;
     const moved = movedIds(this.slots);
     const seen = new Set();
+    const scrolled = this.list.scrollTop;
+    this.root.classList.toggle("many", this.slots.length > MANY);
     this.list.replaceChildren(
       ...this.slots.map((slot, position) => {
         const copy = slot.layer !== null && seen.has(slot.layer);
@@ -176,7 +187,9 @@ class Strip {
         return this.chip(slot, position, moved.has(slot.id) && !copy, copy);
       }),
     );
+    this.list.scrollTop = scrolled;
     this.renderTray();
+    this.renderSelection();
     const marks = this.list.querySelector(".changed") !== null;
     this.hint.textContent = this.lifted ? LIFTED : marks ? MARKS : REST;
     this.hint.title = KEYS;
@@ -185,29 +198,31 @@ class Strip {
   }
 
   chip(slot, position, moved, copy) {
-    const item = element("li");
-    const note = [slot.part.slice(1), slot.scale && "×" + slot.scale].filter(Boolean).join(" ");
-    const marks = [moved && "moved", copy && "repeated", note].filter(Boolean);
+    const item = element("li", { class: `wide-${columns(slot)}` });
+    const chosen = this.selected.has(slot.id);
+    const changes = [slot.part.slice(1), slot.scale && "×" + slot.scale].filter(Boolean).join(" ");
+    const marks = [moved && "moved", copy && "repeated", changes, chosen && "selected"].filter(Boolean);
     const chip = element("button", {
       type: "button",
       class: "chip",
       tabindex: slot.id === this.focusId ? "0" : "-1",
-      "aria-label": [slot.name, `position ${position + 1} of ${this.slots.length}`, ...marks].join(", "),
+      "aria-label": [slot.spoken, `position ${position}`, ...marks].join(", "),
       "aria-haspopup": "dialog",
-      "aria-keyshortcuts": "Enter Delete Space Shift+ArrowLeft Shift+ArrowRight",
+      "aria-keyshortcuts": "Enter Delete Space Shift+Space Shift+ArrowLeft Shift+ArrowRight",
     });
-    chip.append(slot.name);
-    chip.title = slot.layers?.length > 1 ? `${slot.name}: they read the same input` : "";
-    if (note) chip.append(element("small", {}, note));
-    chip.classList.toggle("changed", moved || copy || note !== "" || slot.layer === null);
+    chip.append(element("span", {}, slot.name));
+    chip.title = slot.index === null ? `${slot.spoken}: they read the same input` : slot.note ? slot.spoken : "";
+    if (slot.note) chip.append(element("small", {}, slot.note));
+    chip.classList.toggle("changed", moved || copy || slot.note !== "" || slot.layer === null);
     chip.classList.toggle("moved", moved);
     chip.classList.toggle("copy", copy);
+    chip.classList.toggle("chosen", chosen);
     chip.classList.toggle("lifted", this.lifted?.id === slot.id);
     chip.classList.toggle("open", this.menuId === slot.id);
-    chip.classList.toggle("held", Boolean(this.drag?.on) && this.drag.id === slot.id);
+    chip.classList.toggle("held", Boolean(this.drag?.on) && this.drag.ids.has(slot.id));
     chip.dataset.id = slot.id;
     const remove = element("button", { type: "button", class: "remove", tabindex: "-1", "aria-hidden": "true" }, "×");
-    remove.title = `Delete ${slot.name}`;
+    remove.title = `Delete ${slot.spoken}`;
     remove.onclick = () => this.remove(slot.id);
     item.append(chip, remove);
     return item;
@@ -234,54 +249,31 @@ class Strip {
     this.live.textContent = message;
   }
 
-  // --- keyboard ----------------------------------------------------------------------------------------
-
-  onKey(event) {
-    const chip = event.target.closest(".chip");
-    if (!chip || event.ctrlKey || event.metaKey || event.altKey) return;
-    const id = Number(chip.dataset.id);
-    const at = this.indexOf(id);
-    const target = this.stepTo(event.key, at);
-    if (target !== null) {
-      if (event.shiftKey || this.lifted) this.move(id, target);
-      else {
-        this.focusId = this.slots[Math.max(0, Math.min(this.slots.length - 1, target))].id;
-        this.list.querySelectorAll(".chip").forEach((one) => {
-          one.tabIndex = Number(one.dataset.id) === this.focusId ? 0 : -1;
-        });
-      }
-      this.focus();
-    } else if (event.key === "Delete" || event.key === "Backspace") this.lifted || this.remove(id);
-    else if (event.key === " ") this.toggleLift(id);
-    else if (event.key === "Enter") this.openMenu(id);
-    else if (event.key === "Escape" && this.lifted) this.putBack();
-    else return;
-    event.preventDefault();
-    event.stopPropagation();
+  // Draw controls anew. Where only what they say changes they stay the same elements: a field that is left by a click
+  // on a button changes the plan, and the button must still be there when the mouse is let go. Handlers of controls
+  // must read them off the event, for they move from one set of elements to the other.
+  fill(place, nodes) {
+    const active = this.root.getRootNode().activeElement;
+    const item = active && place.contains(active) ? active.dataset.item : null;
+    const made = element("div");
+    made.append(...nodes);
+    if (!patch(place, made, active)) place.replaceChildren(...nodes);
+    if (!item) return;
+    const again = place.querySelector(`[data-item="${item}"]:not(:disabled)`);
+    (again ?? place.querySelector("button:not(:disabled)"))?.focus();
   }
+}
 
-  stepTo(key, at) {
-    const columns = getComputedStyle(this.list).gridTemplateColumns.split(" ").length;
-    const steps = { ArrowLeft: at - 1, ArrowRight: at + 1, ArrowUp: at - columns, ArrowDown: at + columns };
-    return { ...steps, Home: 0, End: this.slots.length - 1 }[key] ?? null;
-  }
-
-  toggleLift(id) {
-    if (!this.lifted) {
-      this.lifted = { id, slots: this.slots };
-      this.say(LIFTED);
-      return this.render();
-    }
-    const before = this.lifted.slots;
-    this.lifted = null;
-    if (before.some((slot, i) => slot.id !== this.slots[i].id)) this.commit(this.slots, "Put down.");
-    else this.render();
-  }
-
-  putBack() {
-    this.slots = this.lifted.slots;
-    this.lifted = null;
-    this.render();
-    this.say("Put back.");
-  }
+function patch(place, made, active) {
+  const [old, next] = [[...place.querySelectorAll("*")], [...made.querySelectorAll("*")]];
+  if (old.length !== next.length || old.some((one, i) => one.dataset.item !== next[i].dataset.item)) return false;
+  if (old.some((one, i) => one.tagName !== next[i].tagName)) return false;
+  old.forEach((one, i) => {
+    for (const { name, value } of next[i].attributes) one.setAttribute(name, value);
+    for (const name of ["onclick", "onchange", "disabled"]) one[name] = next[i][name];
+    if (next[i].firstChild?.nodeType === Node.TEXT_NODE) one.firstChild.data = next[i].firstChild.data;
+  });
+  // Behind everything else: a select takes its value from options that have theirs.
+  old.forEach((one, i) => "value" in one && one !== active && one.tagName !== "OPTION" && (one.value = next[i].value));
+  return true;
 }

@@ -169,7 +169,9 @@ def test_a_hand_edited_address_is_explained(visit: Visit) -> None:
     page = visit("/?plan=0-3,zebra&model=no-such-model&length=-5")
     said = page.get_by_test_id("stSidebar").get_by_test_id("stAlert").all_inner_texts()
     assert len(said) == 3
-    expect(page.get_by_label("Notation", exact=True)).to_have_value("0-3,zebra")
+    # The plan is the other model's; it is shown and applied to none.
+    assert page.get_by_test_id("stSidebar").get_by_test_id("stCode").inner_text() == "0-3,zebra"
+    expect(page.get_by_label("Notation", exact=True)).to_have_value("0-11")
     assert figures(page)[1] == "100.0%"
 
 

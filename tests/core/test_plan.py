@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import subprocess
 import sys
 
@@ -21,7 +22,9 @@ layers = st.builds(
     part=st.sampled_from(["both", "both", "attn", "mlp"]),
     scale=st.sampled_from([1.0, 1.0, 0.5, -2.0, 0.0, 1e-7, 1 / 3, 1e21]),
     mean=st.sampled_from([False, False, False, True]),
-    donor=st.sampled_from([None, None, None, "other", "org/some-model.v2"]),
+    donor=st.sampled_from(
+        [None, None, None, "other", "org/some-model.v2", "my model+x, 7", '9"\\', "mean(", "größe 🙂"]
+    ),
 )
 slots = st.lists(layers, min_size=1, max_size=3).map(lambda found: Slot(tuple(found)))
 plain = st.integers(0, N - 1).map(Slot.of)
@@ -39,9 +42,37 @@ def test_printing_and_parsing_lose_nothing(plan: LayerPlan) -> None:
     assert LayerPlan.parse(str(plan), N) == plan
 
 
+@given(st.lists(st.tuples(st.text(min_size=1, max_size=20), st.integers(0, N)), min_size=1, max_size=5))
+def test_a_layer_of_a_donor_of_any_name_is_read_back(named: list[tuple[str, int]]) -> None:
+    singles = [Slot((Layer(index, donor=name),)) for name, index in named]
+    group = Slot(tuple(Layer(index, part="mlp", donor=name) for name, index in named))
+    plan = LayerPlan((*singles, *singles, group, *(Slot((Layer(i, donor=named[0][0]),)) for i in range(5))), N)
+    assert LayerPlan.parse(str(plan), N) == plan
+    assert len({slot.label for slot in plan}) == len(set(plan.slots))
+
+
+@pytest.mark.parametrize(
+    ("text", "donor", "printed"),
+    [
+        ('"my model+x":7', "my model+x", '"my model+x":7'),
+        ('"other":7', "other", "other:7"),
+        ('"7":7', "7", '"7":7'),
+        ('"a/b, c" : 7', "a/b, c", '"a/b, c":7'),
+        (r'"say \"hi\"":7', 'say "hi"', r'"say \"hi\"":7'),
+        (r'"back\\slash":7', "back\\slash", r'"back\\slash":7'),
+        ('"größe":7', "größe", '"größe":7'),
+    ],
+)
+def test_a_donor_in_quotes_is_printed_with_quotes_only_where_it_needs_them(text: str, donor: str, printed: str) -> None:
+    plan = LayerPlan.parse(text, N)
+    assert plan.slots == (Slot((Layer(7, donor=donor),)),)
+    assert str(plan) == printed
+
+
 @given(plans)
 def test_whitespace_is_ignored_and_printing_is_canonical(plan: LayerPlan) -> None:
-    spaced = "".join(f" {c} " if c in ",()|" else c for c in str(plan))
+    parts = re.split(r'("(?:[^"\\]|\\.)*")', str(plan))  # every other one is a name in quotes
+    spaced = "".join(part if at % 2 else re.sub(r"([,()|])", r" \1 ", part) for at, part in enumerate(parts))
     again = LayerPlan.parse(spaced, N)
     assert again == plan
     assert str(again) == str(plan)
@@ -163,6 +194,12 @@ def test_canonical_text(plan: LayerPlan, text: str) -> None:
         ("٣", 0, "layer number"),
         ("0,\x00", 2, "layer number"),
         ("0,🙂", 2, "layer number"),
+        ('0,"my model', 2, 'close the name with another "'),
+        ('0,"my model"7', 12, "write a colon"),
+        ('0,"my model":', 13, "layer number"),
+        ('0,"my\\ model":7', 6, "behind a backslash"),
+        ('"":7', 0, "1 to 1,000 characters"),
+        ("a" * 1_001 + ":7", 0, "1 to 1,000 characters"),
     ],
 )
 def test_errors_point_at_the_character_and_say_what_is_allowed(text: str, position: int, reason: str) -> None:
@@ -172,7 +209,7 @@ def test_errors_point_at_the_character_and_say_what_is_allowed(text: str, positi
     assert caught.value.pointer().splitlines()[-1] == " " * position + "^"
 
 
-@given(st.text(alphabet="0123456789-,x()|.*:attnmlpe \x00🙂", max_size=30))
+@given(st.text(alphabet='0123456789-,x()|.*:attnmlpe \x00🙂"\\', max_size=30))
 def test_any_text_parses_or_points(text: str) -> None:
     try:
         plan = LayerPlan.parse(text, N)

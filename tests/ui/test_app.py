@@ -238,15 +238,6 @@ def test_two_people_never_see_each_others_results(open_app: Open) -> None:
         assert (metrics(second), written(second)) == expected[other]
 
 
-def test_another_model_starts_unchanged_and_can_be_chosen_back(open_app: Open) -> None:
-    app = open_app(plan="0-2")
-    app.selectbox(key="picker").set_value("other").run()
-    assert not app.error
-    assert (plan(app), app.query_params["model"]) == ("0-3", "other")
-    app.selectbox(key="picker").set_value("fable").run()
-    assert plan(app) == "0-3"
-
-
 @pytest.mark.parametrize("name", ["nobody/nothing", "no-such", "<b>x</b>", "a\0b", "🙂", "../secret"])
 def test_a_model_that_cannot_be_opened_leaves_the_one_that_is(open_app: Open, name: str) -> None:
     app = open_app(plan="0-2")

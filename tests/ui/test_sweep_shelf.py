@@ -38,7 +38,7 @@ def test_two_sweeps_stand_side_by_side(open_app: Open) -> None:
 
 def test_a_sweep_is_renamed_and_removed(open_app: Open) -> None:
     app = run_sweep(open_app)
-    app.text_input(key="sweep-name").set_value("My first").run()
+    app.text_input(key="sweep-name-1").set_value("My first").run()
     assert entries(app)[0].name == "My first"
     app.button(key="sweep-remove").click().run()
     assert not entries(app)

@@ -1,0 +1,55 @@
+"""Fields that the session changes by itself, and what a browser then still sends back.
+
+A browser sends the values of all of its fields with every click. One that has not drawn the newest value yet sends the
+one before, and Streamlit takes that for a person's input: a second quick Undo would come with the notation of before
+the first one, and that would be adopted as an edit. So a field remembers what it showed before, until a moment after
+its new value was drawn.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from typing import Any
+
+import streamlit as st
+
+MOMENT = 1.5
+"""Seconds after which a browser has surely drawn a new value; what it sends then is a person's."""
+MOST = 16
+"""Values that a field remembers."""
+
+
+@dataclass(frozen=True)
+class _Before:
+    """A value that a field had, and when the one after it was drawn."""
+
+    value: Any
+    drawn: float | None = None
+
+
+def put(key: str, value: Any) -> None:
+    """Set a field's value from the session's side."""
+    state = st.session_state
+    if key in state and state[key] != value:
+        before = [one for one in _before(key) if one.value != value]
+        state.setdefault("fields-before", {})[key] = (*before, _Before(state[key]))[-MOST:]
+    state[key] = value
+
+
+def drawn(key: str) -> None:
+    """Say that the field's value is drawn now; call it where the field is."""
+    fields = st.session_state.setdefault("fields-before", {})
+    now = time.monotonic()
+    fields[key] = tuple(one if one.drawn is not None else replace(one, drawn=now) for one in _before(key))
+
+
+def is_echo(key: str) -> bool:
+    """Return whether what a browser sent for a field is only what it showed before the session changed it."""
+    value, now = st.session_state[key], time.monotonic()
+    return any(one.value == value and (one.drawn is None or now - one.drawn < MOMENT) for one in _before(key))
+
+
+def _before(key: str) -> tuple[_Before, ...]:
+    found: tuple[_Before, ...] = st.session_state.get("fields-before", {}).get(key, ())
+    return found

@@ -1,0 +1,36 @@
+"""Labels that tell everything in a list apart. Streamlit's select boxes take the last of several equal ones."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Hashable, Mapping
+from typing import TypeVar
+
+Key = TypeVar("Key", bound=Hashable)
+
+
+def unique(titles: Mapping[Key, str], details: Mapping[Key, str] | None = None) -> dict[Key, str]:
+    """Return a label for each key, no two of which look alike.
+
+    Args:
+        titles: what each is called.
+        details: what is added in parentheses where titles are equal, such as a folder's name; then a number is.
+    """
+    plain = {key: " ".join(title.split()) for key, title in titles.items()}
+    count = Counter(plain.values())
+    found = {
+        key: f"{title} ({details[key]})" if count[title] > 1 and details is not None and key in details else title
+        for key, title in plain.items()
+    }
+    taken: set[str] = set()
+    for key in sorted(found, key=lambda key: count[plain[key]]):  # a title that stands alone stays as it is
+        found[key] = free(found[key], taken)
+        taken.add(found[key])
+    return found
+
+
+def free(wanted: str, taken: set[str]) -> str:
+    """Return `wanted`, with the first number behind it that makes it none of `taken`."""
+    wanted = " ".join(wanted.split())
+    names = [wanted, *(f"{wanted} ({number})" for number in range(2, len(taken) + 2))]
+    return next(name for name in names if name not in taken)

@@ -1,0 +1,104 @@
+"""Fields that a browser draws late, or whose newest value it has not drawn yet, are never taken for a person's input."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from surgery_ui import echo
+from tests.ui.conftest import Open
+from tests.ui.late import protos, run_drawn_late, run_unseen, values
+from tests.ui.reading import errors, plan, type_notation
+
+PAGES = ("surgery", "lens", "sweep", "skills", "models")
+LINK = {"plan": "0,2-3", "prompt": "A wolf", "lens": "A fox", "length": "5"}
+
+
+def prepared(open_app: Open, page: str) -> AppTest:
+    """Return a page with a plan and texts of its own, and every field changed that a page keeps."""
+    app = open_app(page, **LINK)
+    for key, value in {
+        "sweep-family": "Scale",
+        "search-beam": 3,
+        "lens-metric": "entropy",
+        "preset": "drop-one",
+    }.items():
+        app.session_state[key] = value
+    return app.run()
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_fields_drawn_late_change_nothing(open_app: Open, page: str) -> None:
+    app = prepared(open_app, page)
+    before = values(app)
+    assert before["notation"] == "0,2-3"
+    run_unseen(app)
+    assert len(protos(app)) >= 4
+    run_drawn_late(app)
+    assert not app.exception
+    assert not app.error
+    assert plan(app) == "0,2-3"
+    assert values(app) == before
+    assert {name: app.query_params[name] for name in LINK} == LINK
+    assert app.button(key="undo").disabled is False
+    assert app.button(key="redo").disabled is True
+
+
+def test_the_helper_sends_what_a_browser_would(open_app: Open) -> None:
+    app = open_app(**LINK)
+    for proto in protos(app):
+        if hasattr(proto, "set_value"):
+            proto.set_value = False
+        if type(proto).__name__ == "TextInput" and proto.label == "Notation":
+            proto.default = "0-1"
+    assert plan(run_drawn_late(app)) == "0-1"
+
+
+@pytest.mark.parametrize("typed", ["", "  "])
+def test_an_emptied_notation_is_refused_and_the_plan_stays(open_app: Open, typed: str) -> None:
+    app = type_notation(open_app(plan="0,2"), typed)
+    assert "stays 0,2" in errors(app)
+    assert plan(app) == "0,2"
+    assert app.text_input(key="notation").value == "0,2"
+    type_notation(app, "0-1")
+    assert not app.error
+    assert plan(app) == "0-1"
+
+
+def test_the_plan_without_layers_is_reached_on_purpose(open_app: Open) -> None:
+    assert plan(open_app(plan="")) == ""
+    app = open_app(plan="0-1")
+    app.multiselect(key="delete-which").set_value([0, 1])
+    next(button for button in app.button if button.label == "Delete them").click().run()
+    assert plan(app) == ""
+    assert not app.error
+
+
+def test_the_notation_of_before_a_quick_edit_is_no_edit(open_app: Open) -> None:
+    app = type_notation(type_notation(open_app(), "0-2"), "0-1")
+    app.button(key="undo").click().run()
+    # The browser did not hear of the undo yet: its next click comes with the notation of before.
+    app.text_input(key="notation").set_value("0-1")
+    app.button(key="undo").click().run()
+    assert plan(app) == "0-3"
+    assert app.text_input(key="notation").value == "0-3"
+    for _ in range(2):
+        app.button(key="redo").click().run()
+    assert plan(app) == "0-1"
+
+
+def test_the_same_notation_a_moment_later_is_a_persons(open_app: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = type_notation(open_app(), "0-2")
+    app.button(key="undo").click().run()
+    monkeypatch.setattr(echo, "MOMENT", 0.0)
+    assert plan(type_notation(app, "0-2")) == "0-2"
+
+
+def test_the_picker_of_before_another_model_was_opened_is_no_choice(open_app: Open) -> None:
+    app = open_app("models")
+    app.button(key="open-other").click().run()
+    picker: Any = app.selectbox(key="picker")
+    picker.set_value("fable").run()
+    assert app.query_params["model"] == "other"

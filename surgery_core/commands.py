@@ -72,16 +72,16 @@ def lens(arguments: argparse.Namespace) -> Output:
     text = arguments.prompt if arguments.text is None else read_file(arguments.text).text
     loaded = _load(arguments)
     model = _operated(loaded, arguments)
-    frame = read_lens(
-        _lens(model, arguments.tuned), model, loaded.tokenizer, _first_prompt() if text is None else text
-    ).frame()
+    read = read_lens(_lens(model, arguments.tuned), model, loaded.tokenizer, _first_prompt() if text is None else text)
+    frame = read.frame()
     frame = frame[frame["position"] > frame["position"].max() - arguments.positions]
     grid = [
         {"layer": cells["layer"].iloc[0]}
         | {f"{at} {visible(token)}": visible(top) for at, token, top in _columns(cells, "position", "token", "top")}
         for _, cells in frame.groupby("row")
     ]
-    return Output(table(grid), _rows(frame), _rows(frame))
+    remarks = [remark for remark in (read.note, read.not_finite) if remark]
+    return Output("\n".join([table(grid), *remarks]), _rows(frame), _rows(frame))
 
 
 def train_lens(arguments: argparse.Namespace) -> Output:
@@ -239,6 +239,7 @@ def _report_text(report: Report) -> str:
     if report.comparison:
         rows = [{name: row[name] for name in _SHOWN_SCORES} for row in _rows(report.frame())]
         parts += [table([*rows, _totals(report.comparison)])]
+        parts += [report.comparison.not_finite] if report.comparison.not_finite else []
     return "\n\n".join(parts)
 
 

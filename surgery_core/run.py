@@ -66,6 +66,7 @@ class Report:
             ],
             "texts": self.frame().to_dict("records"),
             "total": _total(self.comparison) if self.comparison else None,
+            "not_finite": self.comparison.not_finite if self.comparison else "",
         }
 
 

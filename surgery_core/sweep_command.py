@@ -204,7 +204,8 @@ def _paths(out: str | None, jobs: list[SweepJob]) -> list[Path | None]:
 
 def _text(job: SweepJob, result: InOrder) -> str:
     rows = sorted(result.rows.values(), key=lambda row: row.number)
-    refused = [f"{row.plan or '(no layers)'}: {row.refused}" for row in rows if row.refused]
+    said = [(row, why) for row in rows for why in (row.refused, row.not_finite, row.unproved) if why]
+    remarks = [f"{row.plan or '(no layers)'}: {why}" for row, why in said]
     lines = [
         {"x": row.x}
         | ({} if row.y is None and rows[-1].y is None else {"y": row.y})
@@ -213,7 +214,7 @@ def _text(job: SweepJob, result: InOrder) -> str:
         if not row.refused
     ]
     where = f", in {result.file.path}" if result.file else ""
-    return "\n".join([f"{job.model}, {job.kind}: {len(rows) - 1} plans{where}", "", table(lines), *refused])
+    return "\n".join([f"{job.model}, {job.kind}: {len(rows) - 1} plans{where}", "", table(lines), *remarks])
 
 
 def _kinds() -> Output:

@@ -58,37 +58,6 @@ def top_tokens(
     return chart
 
 
-def layer_loss(frame: pd.DataFrame) -> alt.Chart:
-    """Draw the loss that the lens reads off after each layer, before and after surgery.
-
-    Args:
-        frame: the output of `layer_losses`.
-    """
-    order = list(dict.fromkeys(frame["layer"]))
-    chart: alt.Chart = (
-        alt.Chart(frame)
-        .mark_line(point=alt.OverlayMarkDef(size=36), strokeWidth=2)
-        .encode(
-            x=alt.X("layer:N", title=None, sort=order, axis=alt.Axis(labelAngle=0, labelOverlap=True, grid=False)),
-            y=alt.Y("loss:Q", title="Nats a token", scale=alt.Scale(zero=True)),
-            color=alt.Color(
-                "side:N",
-                title=None,
-                scale=alt.Scale(domain=["After", "Before"]),
-                legend=alt.Legend(orient="top", values=["Before", "After"]),
-            ),
-            order="row:Q",
-            tooltip=[
-                alt.Tooltip("side:N", title="Side"),
-                alt.Tooltip("layer:N", title="After layer"),
-                alt.Tooltip("loss:Q", title="Nats a token", format=".3f"),
-            ],
-        )
-        .properties(height=240)
-    )
-    return chart
-
-
 def layer_losses(before: pd.DataFrame, after: pd.DataFrame | None = None) -> pd.DataFrame:
     """Return the mean loss in nats of the right next token, as the lens reads it after each layer.
 

@@ -49,7 +49,7 @@ def lens_maps(
         sides: by title, frames of `Trajectory.frame()`, with the statistic.
         metric: name of the statistic.
         dark: whether it is drawn on a dark page.
-        pick: name of the selection that a click on a cell sets (side, row, position), or None for no clicks.
+        pick: name of the selection that a click on a cell sets (side, layer, position), or None for no clicks.
         bounds: ends of the colour scale; by default those of the values shown.
         stacked: whether the maps stand one below the other.
     """
@@ -58,7 +58,7 @@ def lens_maps(
     hover = alt.selection_point(
         name="hover", fields=["origin", "position"], on="pointerover", clear="pointerout", empty=False
     )
-    chosen = alt.selection_point(name=pick or "cell", fields=["side", "row", "position"], toggle=False, empty=False)
+    chosen = alt.selection_point(name=pick or "cell", fields=["side", "layer", "position"], toggle=False, empty=False)
     colour = _colour(what, ends, whole[metric])
     maps = [
         _map(_cells(frame, metric, ends).assign(side=side), side, colour, what, dark, (hover, chosen if pick else None))
@@ -72,13 +72,13 @@ def lens_maps(
 def difference_map(frame: pd.DataFrame, metric: str, *, dark: bool = False, pick: str | None = "cell") -> Maps:
     """Draw after against before of one statistic: a map of the operated model's layers by tokens.
 
-    What is linear is subtracted; what is logarithmic (KL, rank) is divided.
+    What is linear is subtracted; what is logarithmic (KL, rank) is divided. Rust is for what is worse after surgery.
 
     Args:
         frame: of `lens_pairs.difference`.
         metric: name of the statistic.
         dark: whether it is drawn on a dark page.
-        pick: name of the selection that a click on a cell sets (side, row, position), or None for no clicks.
+        pick: name of the selection that a click on a cell sets (side, layer, position), or None for no clicks.
     """
     what = METRICS[metric]
     values = frame["difference"].replace([np.inf, -np.inf], np.nan)
@@ -90,8 +90,11 @@ def difference_map(frame: pd.DataFrame, metric: str, *, dark: bool = False, pick
     how = "after ÷ before" if log else "after minus before"
     written: dict[str, Any] = {"labelExpr": RATIO if log else SIGNED}
     legend = _legend(f"{what.title if log else named(what)}, {how}", values=[-most, 0, most], **written)
-    # Without it the theme's two hues would meet in a third one.
-    scale = alt.Scale(domain=[-most, most], domainMid=0, interpolate="rgb")
+    # The theme's ramp ends in rust, which is for what is worse, also where that is the lower figure. Without `rgb` its
+    # two hues would meet in a third one.
+    lower = what.worse == "lower"
+    turning: dict[str, Any] = {"reverse": True} if lower else {}
+    scale = alt.Scale(domain=[-most, most], domainMid=0, interpolate="rgb", **turning)
     tooltip = [
         *_reading(),
         alt.Tooltip("top_before:N", title="Before surgery it says"),
@@ -99,9 +102,9 @@ def difference_map(frame: pd.DataFrame, metric: str, *, dark: bool = False, pick
         alt.Tooltip("after:Q", title=f"{named(what)}, after", format=".4~g"),
         alt.Tooltip("said:N", title="After ÷ before" if log else "After minus before"),
     ]
-    chosen = alt.selection_point(name=pick or "cell", fields=["side", "row", "position"], toggle=False, empty=False)
+    chosen = alt.selection_point(name=pick or "cell", fields=["side", "layer", "position"], toggle=False, empty=False)
     below, above = (share * most for share in TURNS[dark])
-    turned = f"datum.colour < {-below} || datum.colour > {above}"
+    turned = f"datum.colour < {-(above if lower else below)} || datum.colour > {below if lower else above}"
     colour = alt.Color("colour:Q", scale=scale, legend=legend)
     drawn = _layers(cells, colour, tooltip, dark, (None, chosen if pick else None), turned)
     return _together([drawn], ["After"], [chosen] if pick else [], False)

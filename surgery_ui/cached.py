@@ -173,6 +173,16 @@ def mean_side(key: tuple[str, ...], _loaded: LoadedModel) -> Means:
     return mean_contributions(_loaded.model, _loaded.tokenizer, bundled_texts())
 
 
+def count_tokens(loaded: LoadedModel, text: str) -> int:
+    """Return how many tokens a model reads a text as; counted once for each text."""
+    return _token_count(loaded.info.key, hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest(), text, loaded)
+
+
+@st.cache_data(max_entries=256, show_spinner=False)
+def _token_count(key: tuple[str, ...], digest: bytes, _text: str, _loaded: LoadedModel) -> int:
+    return len(_loaded.tokenizer(_text, verbose=False)["input_ids"])
+
+
 def keep_own_text(text: Text) -> str:
     """Keep a person's text on the server and return the id under which a reload or a link finds it again."""
     digest = hashlib.sha256(f"{text.title}\0{text.text}".encode()).hexdigest()[:32]

@@ -8,17 +8,18 @@ import pandas as pd
 import streamlit as st
 
 from surgery_core import layer_charts
-from surgery_core.errors import Stopped
 from surgery_core.importance import Importance
+from surgery_core.sweep_estimate import reading_seconds
 from surgery_core.sweep_file import model_name
 from surgery_core.sweep_frames import figure
 from surgery_core.sweep_plans import SweepOptions
-from surgery_ui import present, session, sweep_shelf, sweep_words
+from surgery_ui import present, session, sweep_shelf, sweep_words, timing, waiting
 from surgery_ui.controls import show_problem
 from surgery_ui.jobs import Job
 from surgery_ui.sweep_controls import chosen_texts, start_choice
 from surgery_ui.sweep_jobs import Request, importance_job
 from surgery_ui.sweep_shelf import Entry
+from surgery_ui.waiting import Waiting
 
 ESTIMATES = {
     "block_influence": "Block Influence",
@@ -30,6 +31,8 @@ ABOUT = {
     "angular_distance": "arccos of the cosine similarity over π, at the last token of each text (arXiv 2403.17887).",
     "contribution_norm": "Mean length of what the layer adds to the residual stream.",
 }
+HEIGHT = 900
+"""Height in pixels of what stands here, where it is not there yet."""
 
 
 class ImportanceView:
@@ -45,7 +48,13 @@ class ImportanceView:
         self._now, self._plan = now, start_choice(now, "importance", "Of which model")
         self._texts = chosen_texts("importance")
         self._job = importance_job(now.owner, now.loaded, self._plan, self._texts) if self._texts else None
-        self._progress, self._place = st.empty(), st.container()
+        jobs = self.jobs
+        self._costs = None
+        if jobs and not jobs[0].done and timing.are_long(self._texts):
+            self._costs = timing.costs_job(now.owner, now.loaded, self._texts, "costs-importance")
+        self._wait = Waiting(now.owner, jobs, "Reading the texts", "importance", self._expected) if jobs else None
+        waits = any(not job.done for job in jobs)
+        self._place = st.skeleton(height=HEIGHT) if waits else st.empty()
         self._drawn = False
 
     @property
@@ -56,19 +65,18 @@ class ImportanceView:
     def show(self) -> None:
         """Draw everything once the texts were read."""
         job = self._job
-        if job is None or self._drawn:
-            return
-        if not job.done:
-            done, total = job.progress
-            self._progress.progress(done / total if total else 0.0, text="Reading the texts")
+        if self._wait is not None:
+            self._wait.show()
+        if job is None or self._drawn or not job.done:
             return
         self._drawn = True
-        self._progress.empty()
-        with self._place:
-            if job.error is None:
+        if not waiting.failed(self._place, self._now.owner, [job], "importance"):
+            with self._place.container():
                 self._draw(job.result)
-            elif not isinstance(job.error, Stopped):
-                st.error(present.plain(str(job.error)))
+
+    def _expected(self) -> float | None:
+        costs = timing.known(self._costs)
+        return None if costs is None else reading_seconds(costs)
 
     def _draw(self, result: Importance) -> None:
         frame, dark = result.frame(), bool(st.context.theme.type == "dark")

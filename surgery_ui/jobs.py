@@ -42,6 +42,7 @@ class Job(Generic[Result]):
 
     Attributes:
         needs: jobs whose results this one's work takes; it starts once they are done.
+        reported_at: when it last said how far it is.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class Job(Generic[Result]):
         self.text = ""
         self.pieces: list[Any] = []
         self.started: float | None = None
+        self.reported_at = time.monotonic()
         self._reported = (0, 0)
         self._awaited = tuple(need for need in self.needs if not need.done)
         self._work: Work[Result] | None = work
@@ -128,7 +130,7 @@ class Job(Generic[Result]):
 
     def report(self, done: int, total: int) -> None:
         """Set how far the job is."""
-        self._reported = (done, total)
+        self._reported, self.reported_at = (done, total), time.monotonic()
         self._stop_if_abandoned()
 
     def run(self) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -18,9 +17,9 @@ from surgery_core.skills import load_skills
 from surgery_core.sweep import SweepMeasures
 from surgery_core.sweep_file import model_name
 from surgery_core.sweep_rows import METRICS
-from surgery_ui import present, session, sweep_save, sweep_view, sweep_words
+from surgery_ui import present, session, sweep_save, sweep_view, sweep_words, timing, waiting
 from surgery_ui.controls import show_problem
-from surgery_ui.estimate import Estimate
+from surgery_ui.estimate import Estimate, seconds
 from surgery_ui.jobs import Job
 from surgery_ui.sweep_controls import chosen_texts, start_choice
 from surgery_ui.sweep_jobs import SWEEPS, SearchRequest, search_job
@@ -90,6 +89,8 @@ def _begin(now: session.Experiment, request: SearchRequest) -> None:
     session.touch()
     session.set_problem("search", None)
     st.session_state["search-job"] = search_job(now.owner, now.loaded, request)
+    known = timing.known(timing.costs_job(now.owner, now.loaded, request.texts))
+    st.session_state["search-seconds"] = None if known is None else seconds(request, known)
     st.session_state["search-model"], st.session_state["search-ends"] = model_name(now.loaded.info), request.least
 
 
@@ -111,7 +112,7 @@ def _curve(now: session.Experiment, job: Job[None] | None, was: bool) -> None:
     if running:
         _progress(job, steps)
     elif job.error is not None and not isinstance(job.error, Stopped):
-        st.error(present.plain(str(job.error)))
+        waiting.failed(st.container(), now.owner, [job], "search", SWEEPS)
     elif job.error is not None:
         st.caption(f"Cancelled after {sweep_words.counted(max(0, len(steps) - 1), 'removal')}.")
     show_problem("search")
@@ -122,21 +123,13 @@ def _curve(now: session.Experiment, job: Job[None] | None, was: bool) -> None:
 def _progress(job: Job[None], steps: list[Removal]) -> None:
     done, total = job.progress
     layers = f", {sweep_words.counted(steps[-1].layers_left, 'layer')} remaining" if steps else ""
-    time_left = _time_left(job)
-    left = layers if time_left is None else f"{layers}, about {sweep_words.duration(time_left)} to go"
+    time_left = timing.left(job, st.session_state.get("search-seconds"))
+    left = layers if time_left is None else f"{layers}, {sweep_words.span(time_left)} left"
     waiting = job.started is None
     text = (
         "Waiting for its turn" if waiting else f"{done} of at most {total} plans tried{left}" if total else "Starting"
     )
     st.progress(min(1.0, done / total) if total else 0.0, text=text)
-
-
-def _time_left(job: Job[None]) -> float | None:
-    """Return about how many seconds are left, from how fast it went so far."""
-    done, total = job.progress
-    if job.started is None or not done:
-        return None
-    return (time.monotonic() - job.started) / done * (total - done)
 
 
 def removal_frame(steps: list[Removal]) -> pd.DataFrame:

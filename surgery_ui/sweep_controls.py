@@ -18,7 +18,8 @@ from surgery_ui import present, session, sweep_shelf, sweep_words
 from surgery_ui.controls import show_problem
 from surgery_ui.estimate import Estimate
 from surgery_ui.own_text import own_text_form
-from surgery_ui.sweep_jobs import Request, costs_job
+from surgery_ui.sweep_jobs import Request
+from surgery_ui.timing import costs_job
 
 STRIP, BASE = "The plan in the strip", "The unchanged model"
 ALL, PICK, OWN = "All texts", "Pick some", "My own"

@@ -238,7 +238,7 @@ def _said(entry: Entry) -> str:
     if entry.job is not None and entry.job.started is None:
         return f"Waiting for its turn; {sweep_words.counted(max(1, sum(SWEEPS.load()) - 1), 'sweep')} before it"
     left = entry.time_left()
-    return count if left is None else f"{count}, about {sweep_words.duration(left)} left"
+    return count if left is None else f"{count}, {sweep_words.span(left)} left"
 
 
 def _act(action: str, entry: Entry, now: session.Experiment) -> None:

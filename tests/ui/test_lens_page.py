@@ -58,7 +58,7 @@ def test_maps_fit_the_page_of_a_small_laptop(open_app: Open) -> None:
     beside = app.select_slider(key="lens-start").options[0]
     choose(app, "lens-view", "Stacked")
     below = app.select_slider(key="lens-start").options[0]
-    assert (beside, below) == ("1 to 7", "1 to 16")
+    assert (beside, below) == ("0 to 6", "0 to 15")
 
 
 def test_the_page_says_what_the_colour_and_the_prediction_depth_are(open_app: Open) -> None:

@@ -36,6 +36,8 @@ ENOUGH = 0.5
 """Seconds: a shorter timing is taken twice."""
 PLAIN = 0.75
 """Share of a head's time that is left where a plan is not compared with the base (0.6 to 0.95 were measured)."""
+ATTENTION = 2.5
+"""How much slower an operation of attention is than one of a product with weights, about (2 to 3.4 were measured)."""
 WRITTEN = 4
 """Tokens written for a timing."""
 PROMPTS = 8
@@ -104,7 +106,7 @@ def measure_speeds(
     weights = sum(one.numel() for one in layers[0].parameters()) if len(layers) else 1
     known = Speeds(
         n_layers=len(layers), call=_call_seconds(model, stop) / max(1, len(layers)), layer=0.0,
-        window=width_of(model) / max(1, weights), head=0.0, base=0.0, begin=0.0, prompt=0.0, token=0.0,
+        window=ATTENTION * width_of(model) / max(1, weights), head=0.0, base=0.0, begin=0.0, prompt=0.0, token=0.0,
     )  # fmt: skip
     known = _timed_sweep(known, model, tokenizer, sample, stop)
     known = replace(known, prompt=_prompt_seconds(model, tokenizer, skills, stop))

@@ -15,7 +15,6 @@ from surgery_ui.scores import BUNDLED, OWN, Scores
 from surgery_ui.tinted import MAX_TOKENS, tinted_text
 from surgery_ui.waiting import Waiting
 
-
 TEXT, CHART = 190, 250
 """Heights of what stands here, in pixels, where it is not there yet."""
 
@@ -58,11 +57,11 @@ class Details:
         """Draw what is new."""
         if self._scores.done and "tokens" not in self._drawn:
             self._drawn.add("tokens")
-            if not waiting.failed(self._tokens_place, self._owner, [self._scores], "tokens"):
+            if not waiting.failed(self._tokens_place, self._owner, [self._scores], "tokens", said=True):
                 self._show_tokens()
         if all(job.done for job in self._lenses) and "layers" not in self._drawn:
             self._drawn.add("layers")
-            if not waiting.failed(self._layers_place, self._owner, self._lenses, "layers"):
+            if not waiting.failed(self._layers_place, self._owner, self._lenses, "layers", said=True):
                 self._show_layers()
         self._wait.show()
 

@@ -50,7 +50,9 @@ def _pick(sides: dict[str, Trajectory], side: str, row: int, position: int, show
     with st.container(horizontal=True, gap="small", vertical_alignment="bottom"):
         if len(sides) > 1:
             state["cell-side"] = side
-            st.selectbox("Map", list(sides), key="cell-side", format_func=TITLES.__getitem__, width=110, on_change=_take)
+            st.selectbox(
+                "Map", list(sides), key="cell-side", format_func=TITLES.__getitem__, width=110, on_change=_take
+            )
         st.selectbox("Cell: layer", list(trajectory.labels)[::-1], key="cell-layer", width=130, on_change=_take)
         st.selectbox(
             "Token", positions, key="cell-token", width=190, on_change=_take,

@@ -54,10 +54,8 @@ def left(job: Job[Any], expected: float | None = None) -> Span | None:
         return None if expected is None else _less(Span.about(expected), time.monotonic() - began)
     took, since = job.reported_at - began, time.monotonic() - job.reported_at
     share = min(1.0, done / total)
-    if expected is None:
-        found = remaining(share, took, 1 - share)
-    else:
-        found = corrected(share * expected, took, (1 - share) * expected)
+    parts = (share, took, 1 - share) if expected is None else (share * expected, took, (1 - share) * expected)
+    found = remaining(*parts) if expected is None else corrected(*parts)
     return None if found is None else _less(found, since)
 
 

@@ -75,7 +75,9 @@ class Waiting:
             self._drawn, self._offered = None, False
 
 
-def failed(place: DeltaGenerator, owner: str, jobs: Sequence[Job[Any]], name: str, pool: Pool = WORK) -> bool:
+def failed(
+    place: DeltaGenerator, owner: str, jobs: Sequence[Job[Any]], name: str, pool: Pool = WORK, *, said: bool = False
+) -> bool:  # fmt: skip
     """Say in a section's place what went wrong with its jobs, with a button that does them again; return whether.
 
     Args:
@@ -84,13 +86,16 @@ def failed(place: DeltaGenerator, owner: str, jobs: Sequence[Job[Any]], name: st
         jobs: all jobs of the section; only those that are done are looked at.
         name: of the section; its button has it in its key.
         pool: whose jobs these are.
+        said: whether what is wrong with what the person gave stands in another place already.
     """
     wrong = [job for job in jobs if job.done and job.error is not None]
     if not wrong:
         return False
     error = wrong[0].error
     with place.container():
-        if isinstance(error, Cancelled):
+        if said and isinstance(error, InputError):
+            st.caption("Not computed; the reason stands above.")
+        elif isinstance(error, Cancelled):
             st.info("Cancelled before it was done.")
         elif isinstance(error, Stopped):
             st.info("This stopped before it was done, because no page was waiting for it.")
@@ -99,9 +104,7 @@ def failed(place: DeltaGenerator, owner: str, jobs: Sequence[Job[Any]], name: st
         # What a person gave is not mended by the same again; its sentence has the next step.
         if not isinstance(error, InputError):
             label = "Run it" if isinstance(error, Cancelled) else "Retry"
-            st.button(
-                label, key=f"retry-{name}", icon=":material/refresh:", on_click=_again, args=(pool, owner, wrong)
-            )
+            st.button(label, key=f"retry-{name}", icon=":material/refresh:", on_click=_again, args=(pool, owner, wrong))
     return True
 
 

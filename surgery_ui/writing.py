@@ -9,7 +9,7 @@ from typing import Any
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from surgery_core.errors import SettingsError
+from surgery_core.errors import InputError, SettingsError
 from surgery_core.generate import Generation, GenerationSettings
 from surgery_core.text import bundled_prompts
 from surgery_ui import cached, present, session, waiting
@@ -29,6 +29,7 @@ class Writing:
         self._jobs = {
             side: cached.text_job(now.owner, side, now.loaded, sides[side], prompt, settings) for side in wanted
         }
+        self._trouble, self._said = st.container(), False
         self._places = _columns(bool(now.plan.is_identity))
         # What stood here is of a former plan or prompt: each side begins empty, with its line below.
         self._elements = {side: self._places[side].empty() for side in self._jobs}
@@ -50,14 +51,23 @@ class Writing:
             self._shown[side] = (now, other)
             if not now.failed:
                 self._draw(side, now, other)
-            elif waiting.failed(self._elements[side], self._owner, [self._jobs[side]], f"text-{side}"):
-                self._notes[side].empty()
+            else:
+                self._fail(side)
 
     def _draw(self, side: str, now: _Seen, other: str) -> None:
         body = present.continuation(self._prompt, now.text, other)
         self._elements[side] = self._elements[side].html(body)
         if now.generation is not None:
             self._notes[side] = self._notes[side].caption(present.written(now.generation))
+
+    def _fail(self, side: str) -> None:
+        """Say what went wrong in the side's place; what is wrong with the prompt is said once, above both."""
+        said = isinstance(self._jobs[side].error, InputError)
+        if said and not self._said:
+            self._said = True
+            self._trouble.error(present.plain(str(self._jobs[side].error)))
+        waiting.failed(self._elements[side], self._owner, [self._jobs[side]], f"text-{side}", said=said)
+        self._notes[side].empty()
 
 
 @dataclass(frozen=True)

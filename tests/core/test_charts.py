@@ -11,8 +11,9 @@ import altair as alt
 import numpy as np
 import pandas as pd
 import pytest
+import vl_convert
 
-from surgery_core import charts, lens_charts
+from surgery_core import charts, lens_charts, lens_line_charts
 
 ROOT = Path(__file__).resolve().parents[2]
 TOKENS = ["Once", " upon", ' "a\\', "\n"]
@@ -73,23 +74,19 @@ def test_layer_losses_of_a_vanished_probability_are_finite() -> None:
     assert np.isfinite(charts.layer_losses(frame)["loss"]).all()
 
 
-def test_the_layer_loss_chart_follows_running_order() -> None:
-    found = spec(charts.layer_loss(charts.layer_losses(lens_frame(), lens_frame(("input", "L2", "L0")))))
-    assert found["encoding"]["x"]["sort"] == ["L0", "L2"]
-    assert found["encoding"]["order"]["field"] == "row"
-    assert found["encoding"]["color"]["field"] == "side"
-
-
-@pytest.mark.parametrize(
-    ("token", "label"), [(" king", "king"), ("king", "king"), (" ", "·"), ("\n", "↵"), ("a b", "a·b"), ("  x", "·x")]
-)
-def test_short_tokens(token: str, label: str) -> None:
-    assert charts.short(token) == label
+def test_the_layer_loss_chart_follows_running_order_by_position() -> None:
+    chart = lens_line_charts.layer_loss(charts.layer_losses(lens_frame(), lens_frame(("input", "L2", "L0", "L2 (2)"))))
+    found = spec(chart)
+    x = found["encoding"]["x"]
+    assert (x["field"], x["scale"]["domain"]) == ("row", [1, 2, 3])
+    lookup = json.loads(x["axis"]["labelExpr"].rsplit(")", 1)[0].removeprefix("("))
+    assert lookup == {"1": ["L0", "L2"], "2": ["L2", "L0"], "3": "L2 (2)"}
+    assert "<svg" in vl_convert.vegalite_to_svg(chart.to_json())
 
 
 def test_every_chart_is_an_altair_chart() -> None:
     frame = lens_frame()
-    drawn = [charts.layer_loss(charts.layer_losses(frame))]
+    drawn = [lens_line_charts.layer_loss(charts.layer_losses(frame))]
     assert all(isinstance(chart, (alt.Chart, alt.LayerChart)) for chart in drawn)
 
 

@@ -97,7 +97,7 @@ def test_both_maps_share_the_colours_and_the_pointer() -> None:
     hover, click = found["params"]
     assert hover["views"] == click["views"] == views
     assert hover["select"]["fields"] == ["origin", "position"]
-    assert click["select"]["fields"] == ["side", "row", "position"]
+    assert click["select"]["fields"] == ["side", "layer", "position"]
     domains = [layers_of(found, at)[0]["encoding"]["color"]["condition"]["scale"]["domain"] for at in (0, 1)]
     assert domains[0] == domains[1]
     assert [drawn["title"] for drawn in found["hconcat"]] == ["Before", "After"]

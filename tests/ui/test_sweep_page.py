@@ -72,8 +72,8 @@ def test_it_starts_from_the_strip_or_from_the_unchanged_model(open_app: Open) ->
 
 def test_an_estimate_stands_there_before_the_start(open_app: Open) -> None:
     app = sweep_page(open_app, "skip-block")
-    wait(app, lambda: "about" in said(app))
-    assert re.search(r"9 plans over [\d,]+ tokens: about \*\*\d+ s\*\*", said(app))
+    wait(app, lambda: "tokens: **" in said(app))
+    assert re.search(r"9 plans over [\d,]+ tokens: \*\*(\d+ to |about )\d+ s\*\*", said(app))
     assert not entries(app)
 
 

@@ -7,6 +7,7 @@ only text inside a coloured cell has to know whether the theme is dark.
 from __future__ import annotations
 
 import json
+from typing import Any, TypeVar
 
 import altair as alt
 import numpy as np
@@ -14,16 +15,27 @@ import pandas as pd
 
 from surgery_core.text import visible
 
-INK = {False: "#1d2528", True: "#e4eaec"}
+Chart = TypeVar("Chart", bound=Any)
+
+INK = {False: "#0e1518", True: "#e4eaec"}
 """Text colour on the page's background, by whether the theme is dark."""
 PAPER = {False: "#ffffff", True: "#12181b"}
 """The page's background, by whether the theme is dark."""
+QUIET = {False: "#59686e", True: "#a3b1b6"}
+"""Labels of axes and legends, rules and small print, by whether the theme is dark."""
 WORDS = {False: ("#000000", "#ffffff"), True: ("#ffffff", "#000000")}
 """Colours of a word in a cell near the start and near the end of a colour ramp, by whether the theme is dark."""
 TURN = {False: 0.69, True: 0.53}
 """Share of the app's ramp of one hue from which the second of `WORDS` reads better."""
 CELL = 46
 """Width of a lens cell in pixels: room for a token of six letters, and for two maps of seven on a small laptop."""
+
+
+def legible(chart: Chart, *, dark: bool = False) -> Chart:
+    """Return a chart whose axes and legends are written in a colour that can be read; the theme's is too light."""
+    quiet = {"labelColor": QUIET[dark], "titleColor": QUIET[dark]}
+    done: Chart = chart.configure_axis(**quiet).configure_legend(**quiet)
+    return done
 
 
 def top_tokens(

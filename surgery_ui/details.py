@@ -9,7 +9,7 @@ import streamlit as st
 from surgery_core import lens_line_charts
 from surgery_core.charts import layer_losses
 from surgery_core.text import Text
-from surgery_ui import lens_jobs, present, session, waiting
+from surgery_ui import chart_specs, lens_jobs, present, session, waiting
 from surgery_ui.jobs import Job
 from surgery_ui.scores import BUNDLED, OWN, Scores
 from surgery_ui.tinted import MAX_TOKENS, tinted_text
@@ -83,7 +83,7 @@ class Details:
                 if said := str(getattr(job.result, "not_finite", "")):
                     st.error(present.plain(said))
             chart = lens_line_charts.layer_loss(layer_losses(*frames))
-            st.altair_chart(chart, alt="Loss after each layer", key="layers")
+            chart_specs.show(chart, alt="Loss after each layer", key="layers")
 
 
 def _place(height: int, ready: bool) -> Any:

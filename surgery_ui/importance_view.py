@@ -13,7 +13,7 @@ from surgery_core.sweep_estimate import reading_seconds
 from surgery_core.sweep_file import model_name
 from surgery_core.sweep_frames import figure
 from surgery_core.sweep_plans import SweepOptions
-from surgery_ui import present, session, sweep_shelf, sweep_words, timing, waiting
+from surgery_ui import chart_specs, present, session, sweep_shelf, sweep_words, timing, waiting
 from surgery_ui.controls import show_problem
 from surgery_ui.jobs import Job
 from surgery_ui.sweep_controls import chosen_texts, start_choice
@@ -87,7 +87,7 @@ class ImportanceView:
         for column, title in ESTIMATES.items():
             with grid.container():
                 st.markdown(f"**{title}**", help=present.plain(ABOUT[column]))
-                st.altair_chart(
+                chart_specs.show(
                     layer_charts.layer_bars(frame, column, title, dark=dark), key=f"bars-{column}",
                     alt=f"{title} of every layer",
                 )  # fmt: skip
@@ -138,7 +138,7 @@ def _comparison(
                 "layers alike, 0 when one says nothing about the other, -1 when they are opposite.",
             )  # fmt: skip
             chart = layer_charts.rank_chart(ranks, title, dark=dark)
-            st.altair_chart(chart, key=f"rank-{column}", alt=f"Ranks by {title} and by measured damage")
+            chart_specs.show(chart, key=f"rank-{column}", alt=f"Ranks by {title} and by measured damage")
     worst = known.sort_values("damage").iloc[-1]
     st.caption(
         present.plain(
@@ -154,12 +154,12 @@ def _streams(result: Importance, dark: bool) -> None:
         st.subheader("Similarity of the residual stream", anchor=False)
         st.caption("Mean cosine similarity of the stream at every two places, the input first.")
         chart = layer_charts.similarity_map(result.similarities(), dark=dark)
-        st.altair_chart(chart, key="similarity", alt="Cosine similarity of the residual stream at every two places")
+        chart_specs.show(chart, key="similarity", alt="Cosine similarity of the residual stream at every two places")
     with right:
         st.subheader("Angular distance of blocks", anchor=False)
         st.caption("How far a block of layers turns the stream; a small distance says that the block may go.")
         chart = layer_charts.block_map(result.blocks(), list(result.labels), dark=dark)
-        st.altair_chart(chart, key="blocks", alt="Angular distance of every block of layers")
+        chart_specs.show(chart, key="blocks", alt="Angular distance of every block of layers")
 
 
 def _measured(now: session.Experiment, request: Request) -> Entry | None:

@@ -9,7 +9,7 @@ from surgery_core import charts, lens_line_charts
 from surgery_core.lens_metrics import Metric
 from surgery_core.text import visible
 from surgery_core.trajectory import Trajectory
-from surgery_ui import present, session
+from surgery_ui import chart_specs, present, session
 from surgery_ui.lens_controls import segments
 
 TITLES = {"before": "Before", "after": "After"}
@@ -83,7 +83,7 @@ def _top_ten(sides: dict[str, Trajectory], chosen: Trajectory, row: int, positio
             dark = bool(st.context.theme.type == "dark")
             colour = TITLES[name] if len(tops) > 1 else "After"
             chart = charts.top_tokens(frame, most=float(most), dark=dark, side=colour)
-            column.altair_chart(chart, alt=f"Ten likeliest tokens {name} surgery", key=f"top-{name}")
+            chart_specs.show(chart, place=column, alt=f"Ten likeliest tokens {name} surgery", key=f"top-{name}")
 
 
 def _top(side: Trajectory, chosen: Trajectory, row: int, position: int) -> pd.DataFrame | None:
@@ -110,7 +110,7 @@ def _lines(sides: dict[str, Trajectory], metric: Metric, position: int) -> None:
         st.caption("The last token of the text has no next one to compare with; click another.")
     else:
         chart = lens_line_charts.layer_lines(frame, metric.name)
-        st.altair_chart(chart, alt=f"{metric.title} after each layer", key="lens-trajectory")
+        chart_specs.show(chart, alt=f"{metric.title} after each layer", key="lens-trajectory")
 
 
 def _values(read: Trajectory, name: str, position: int | None) -> pd.DataFrame:

@@ -14,7 +14,7 @@ from surgery_core.lens_pairs import difference
 from surgery_core.residual import points_of
 from surgery_core.sweep_estimate import lens_seconds
 from surgery_core.trajectory import Trajectory
-from surgery_ui import lens_jobs, present, session, timing, waiting
+from surgery_ui import chart_specs, lens_jobs, present, session, timing, waiting
 from surgery_ui.jobs import Job
 from surgery_ui.lens_cell import choose_cell, show_cell
 from surgery_ui.lens_controls import DIFFERENCE, STACKED, Choice, window_of
@@ -99,8 +99,9 @@ class LensMap:
         chart = self._chart(sides, start, start + shown - 1)
         width = beside * (labels + CELL * shown) + GAP * (beside - 1)
         # On a narrow screen the maps scroll sideways in their grid, not the page.
-        st.container(width=width).grid(1, min_column_width=width, wrap=False).altair_chart(
+        chart_specs.show(
             chart,
+            place=st.container(width=width).grid(1, min_column_width=width, wrap=False),
             width="content",
             key="map",
             on_select=_choose,
@@ -115,23 +116,20 @@ class LensMap:
         name, between = self._choice.metric.name, self._choice.metric.between
         if self._choice.view == DIFFERENCE and not between and len(sides) > 1:
             frame = difference(sides["before"], sides["after"], name)
-            return lens_charts.difference_map(frame[frame["position"].between(start, stop)], name, dark=dark())
+            return lens_charts.difference_map(
+                frame[frame["position"].between(start, stop)], name, dark=chart_specs.dark()
+            )
         frames = {TITLES[side]: read.frame() for side, read in sides.items() if not between or side == "after"}
         bounds = lens_charts.map_bounds(pd.concat(list(frames.values())), name)
         shown = {title: frame[frame["position"].between(start, stop)] for title, frame in frames.items()}
         if len(sides) == 1:
             shown = {"": shown["Before"]}
         stacked = self._choice.view == STACKED
-        return lens_charts.lens_maps(shown, name, dark=dark(), bounds=bounds, stacked=stacked)
+        return lens_charts.lens_maps(shown, name, dark=chart_specs.dark(), bounds=bounds, stacked=stacked)
 
 
 LONG = 2_000
 """Tokens from which on a timing of the model is worth its time before they are read."""
-
-
-def dark() -> bool:
-    """Return whether the page is dark."""
-    return bool(st.context.theme.type == "dark")
 
 
 def _colour(choice: Choice, sides: int) -> str:

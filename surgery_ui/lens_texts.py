@@ -11,7 +11,7 @@ from surgery_core import lens_line_charts
 from surgery_core.lens_averages import spread
 from surgery_core.sweep_estimate import lens_texts_seconds
 from surgery_core.text import Text, bundled_texts
-from surgery_ui import lens_jobs, session, timing, waiting
+from surgery_ui import chart_specs, lens_jobs, session, timing, waiting
 from surgery_ui.jobs import Job
 from surgery_ui.lens_controls import Choice
 from surgery_ui.waiting import Waiting
@@ -89,7 +89,9 @@ class LensTexts:
             "Texts longer than the model's context are read in windows, each without what comes before it."
         )
         chart = lens_line_charts.layer_lines(pd.concat(lines, ignore_index=True), name)
-        st.altair_chart(chart, alt=f"{self._choice.metric.title} after each layer, over all texts", key="lens-averages")
+        chart_specs.show(
+            chart, alt=f"{self._choice.metric.title} after each layer, over all texts", key="lens-averages"
+        )
 
 
 def evaluation_texts() -> tuple[Text, ...]:

@@ -11,7 +11,7 @@ from surgery_core.lens_training import LensTraining
 from surgery_core.sweep_estimate import SETTLED, Span, training_seconds
 from surgery_core.text import Text, bundled_texts
 from surgery_core.tuned_lens import Translators
-from surgery_ui import lens_jobs, present, session, sweep_words, timing, waiting
+from surgery_ui import chart_specs, lens_jobs, present, session, sweep_words, timing, waiting
 from surgery_ui.controls import show_problem
 from surgery_ui.jobs import Job
 from surgery_ui.lens_controls import NAMES, own_lenses
@@ -128,7 +128,7 @@ def _running(key: tuple[str, ...]) -> None:
     if progress is not None:
         st.caption("Loss by layer: KL to the output, of this lens and of the logit lens. Lower is better.")
         frame = _losses(job.pieces[0].losses, progress.losses)
-        st.altair_chart(
+        chart_specs.show(
             lens_line_charts.lens_quality(frame), alt="Loss by layer while the lens is trained", key="lens-losses"
         )
 
@@ -171,6 +171,6 @@ def _quality(now: session.Experiment) -> None:
         f"KL to the output, summed over the layers: {sums['tuned_lens']:.2f} nats a token; "
         f"the logit lens {sums['logit_lens']:.2f}. Lower is better. At the last layer both are the output itself."
     )
-    st.altair_chart(
+    chart_specs.show(
         lens_line_charts.lens_quality(job.result), alt="KL of both lenses to the output by layer", key="lens-quality"
     )

@@ -147,7 +147,7 @@ def continuation(prompt: str, text: str, other: str) -> str:
     line = "text-decoration:underline dotted 1px rgb(128 128 128/.8);text-underline-offset:4px"
     prompt, text = prompt.translate(_CONTROLS), text.translate(_CONTROLS)
     body = (
-        f'<span style="opacity:.55">{html.escape(prompt)}</span>'
+        f'<span style="opacity:.65">{html.escape(prompt)}</span>'
         f"<span>{html.escape(text[:same])}</span>"
         f'<span style="{line}">{html.escape(text[same:])}</span>'
     )

@@ -9,7 +9,7 @@ import streamlit as st
 
 from surgery_core import layer_charts
 from surgery_core.skills.frames import item_frame, skill_frame
-from surgery_ui import session, waiting
+from surgery_ui import chart_specs, session, waiting
 from surgery_ui.jobs import Job
 from surgery_ui.sweep_jobs import skills_job
 from surgery_ui.waiting import Waiting
@@ -78,7 +78,7 @@ def _overview(frame: pd.DataFrame, compared: bool) -> None:
     charts = st.container().grid(2, min_column_width=330)
     for metric, title in FIGURES.items():
         with charts.container():
-            st.altair_chart(
+            chart_specs.show(
                 layer_charts.skill_bars(frame, metric, title), key=f"skills-{metric}", alt=f"{title} by skill"
             )
     if not compared:

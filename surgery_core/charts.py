@@ -100,12 +100,12 @@ def _mean_loss(frame: pd.DataFrame) -> pd.DataFrame:
     return means.agg(layer=("layer", "first"), loss=("loss", "mean")).reset_index()
 
 
-def labels_axis(values: list[int], labels: list[str], channel: str) -> alt.Axis:
+def labels_axis(values: list[int], labels: list[str], channel: str, cell: int = CELL) -> alt.Axis:
     """Return an axis that shows a label for each value; two values may have the same label."""
     lookup = json.dumps({str(value): label for value, label in zip(values, labels, strict=True)})
     # ensure_ascii keeps the expression plain; a quote or backslash in a token stays inside its string.
     side = (
-        {"orient": "top", "labelAngle": 0, "labelLimit": CELL - 2, "labelFlush": False}
+        {"orient": "top", "labelAngle": 0, "labelLimit": cell - 2, "labelFlush": False}
         if channel == "X"
         else {"labelLimit": 110, "labelFlush": False}
     )

@@ -23,6 +23,8 @@ from surgery_ui.waiting import Waiting
 
 ROOM = 790
 """Width in pixels that the maps may take before the browser has told more: that of the page on a small laptop."""
+WIDEST = 100
+"""Width of a cell of a short text, in pixels, where there is room."""
 GAP = 22
 """Pixels between two maps."""
 LEAST = 4
@@ -53,7 +55,7 @@ class LensMap:
         self._wait = Waiting(now.owner, self.jobs, "Reading the layers", "map", self._expected)
         rows = self._rows * lens_charts.ROW * (len(plans) if choice.view == STACKED else 1)
         self._place: Any = st.skeleton(height=AROUND + rows) if waits else st.empty()
-        self._drawn = False
+        self._drawn, self._cell = False, CELL
 
     @property
     def jobs(self) -> list[Job[Any]]:
@@ -93,11 +95,14 @@ class LensMap:
         alone = metric.between or view == DIFFERENCE or len(sides) == 1
         beside = 1 if alone or stacked else 2
         labels = max(_label_width(read) for read in sides.values())
-        shown = min(len(first.tokens), max(LEAST, int((self._room - GAP * (beside - 1)) / beside - labels) // CELL))
+        room = (self._room - GAP * (beside - 1)) // beside - labels
+        shown = min(len(first.tokens), max(LEAST, room // CELL))
+        # A short text gets wider cells, which have room for longer words.
+        self._cell = max(CELL, min(WIDEST, room // shown))
         start = _window(len(first.tokens), shown)
         st.caption(f"{self._choice.said} **Colour:** {present.plain(_colour(self._choice, len(sides)))}")
         chart = self._chart(sides, start, start + shown - 1)
-        width = beside * (labels + CELL * shown) + GAP * (beside - 1)
+        width = beside * (labels + self._cell * shown) + GAP * (beside - 1)
         # On a narrow screen the maps scroll sideways in their grid, not the page.
         chart_specs.show(
             chart,
@@ -125,7 +130,9 @@ class LensMap:
         if len(sides) == 1:
             shown = {"": shown["Before"]}
         stacked = self._choice.view == STACKED
-        return lens_charts.lens_maps(shown, name, dark=chart_specs.dark(), bounds=bounds, stacked=stacked)
+        return lens_charts.lens_maps(
+            shown, name, dark=chart_specs.dark(), bounds=bounds, stacked=stacked, cell=self._cell
+        )
 
 
 LONG = 2_000

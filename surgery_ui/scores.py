@@ -35,7 +35,7 @@ class Scores:
         self._cells = [] if self.by_lane[BUNDLED].done else _metric_skeletons(self._headline)
         with table:
             self._waiting = [self._wait(lane) for lane in self.by_lane]
-            self._trouble = {lane: st.container() for lane in self.by_lane}
+            self._trouble = {lane: st.empty() for lane in self.by_lane}
             rows = sum(len(texts) for texts in self.texts.values())
             waits = not any(job.done for job in self.by_lane.values())
             self._grid = st.skeleton(height=waiting.table_height(rows)) if waits else st.empty()

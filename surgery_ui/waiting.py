@@ -43,8 +43,10 @@ class Waiting:
     ) -> None:  # fmt: skip
         self._owner, self._jobs, self._text, self._name = owner, tuple(jobs), text, name
         self._expected, self._pool = expected, pool
-        row = st.container(horizontal=True, vertical_alignment="center", gap="small")
-        self._bar, self._button = row.empty(), row.empty()
+        # One empty element takes no room on the page; a container would.
+        self._place = st.empty()
+        self._bar: Any = None
+        self._button: Any = None
         self._drawn: tuple[float, str] | None = None
         self._offered = False
 
@@ -57,6 +59,9 @@ class Waiting:
         expected = self._expected()
         left = _together(self._jobs, expected)
         now = (round(share, 2), _said(self._text, left))
+        if self._bar is None:
+            row = self._place.container(horizontal=True, vertical_alignment="center", gap="small")
+            self._bar, self._button = row.empty(), row.empty()
         if now != self._drawn:
             self._drawn = now
             self._bar.progress(share, text=now[1])
@@ -69,10 +74,9 @@ class Waiting:
         return None
 
     def _clear(self) -> None:
-        if self._drawn is not None or self._offered:
-            self._bar.empty()
-            self._button.empty()
-            self._drawn, self._offered = None, False
+        if self._bar is not None:
+            self._place.empty()
+            self._bar = None
 
 
 def failed(

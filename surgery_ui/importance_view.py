@@ -16,6 +16,7 @@ from surgery_core.sweep_plans import SweepOptions
 from surgery_ui import chart_specs, present, session, sweep_shelf, sweep_words, timing, waiting
 from surgery_ui.controls import show_problem
 from surgery_ui.jobs import Job
+from surgery_ui.sections import emphasis
 from surgery_ui.sweep_controls import chosen_texts, start_choice
 from surgery_ui.sweep_jobs import Request, importance_job
 from surgery_ui.sweep_shelf import Entry
@@ -113,7 +114,7 @@ def _comparison(
     if entry is None or entry.state not in ("finished", "running"):
         st.caption("Delete each layer once over the same texts, and see whether the estimates agree with the damage.")
         st.button(
-            "Measure it", key="importance-measure", type="primary", disabled=was, on_click=_measure,
+            "Measure it", key="importance-measure", type=emphasis(), disabled=was, on_click=_measure,
             args=(now, request),
         )  # fmt: skip
         show_problem("importance")

@@ -18,7 +18,7 @@ from surgery_ui.lens_controls import NAMES, own_lenses
 from surgery_ui.lens_jobs import LOGIT, TUNED
 from surgery_ui.lens_open import keep, open_panel
 from surgery_ui.own_text import own_text_form
-from surgery_ui.sections import follow
+from surgery_ui.sections import emphasis, follow
 from surgery_ui.waiting import Waiting
 
 LENGTHS = {"Quick": 40, "Thorough": 120}
@@ -70,7 +70,7 @@ def _form(now: session.Experiment) -> None:
     if missing:
         st.info("There is no text of your own yet; paste or upload one above.")
     with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
-        st.button("Train a lens", type="primary", disabled=missing, on_click=_start, args=(now, source == OWN, steps))
+        st.button("Train a lens", type=emphasis(), disabled=missing, on_click=_start, args=(now, source == OWN, steps))
         _estimate(now, steps)
     show_problem("lens-training")
 

@@ -21,6 +21,7 @@ from surgery_ui import adoption, chart_specs, present, session, sweep_save, swee
 from surgery_ui.controls import show_problem
 from surgery_ui.estimate import Estimate, seconds
 from surgery_ui.jobs import Job
+from surgery_ui.sections import emphasis
 from surgery_ui.sweep_controls import chosen_texts, start_choice
 from surgery_ui.sweep_jobs import SWEEPS, SearchRequest, search_job
 
@@ -47,7 +48,7 @@ def search_tab(now: session.Experiment) -> Estimate:
     running = job is not None and not job.done
     with st.container(horizontal=True, gap="medium", vertical_alignment="center"):
         st.button(
-            "Start", key="search-start", type="primary", icon=":material/play_arrow:",
+            "Start", key="search-start", type=emphasis(), icon=":material/play_arrow:",
             disabled=running or request is None, on_click=_begin, args=(now, request),
         )  # fmt: skip
         if running:

@@ -15,6 +15,7 @@ from surgery_core.text import bundled_texts
 from surgery_ui import adoption, chart_specs, present, session, sweep_shelf, sweep_view, sweep_words
 from surgery_ui.controls import show_problem
 from surgery_ui.estimate import Estimate
+from surgery_ui.sections import emphasis
 from surgery_ui.sweep_jobs import Request
 from surgery_ui.sweep_shelf import Entry
 
@@ -53,7 +54,7 @@ def _map(now: session.Experiment, request: Request, was: bool) -> None:
     entry = _entry(now, request)
     if entry is None:
         st.button(
-            "Ask without each layer", key="skills-start", type="primary", icon=":material/play_arrow:", disabled=was,
+            "Ask without each layer", key="skills-start", type=emphasis(), icon=":material/play_arrow:", disabled=was,
             on_click=_begin, args=(now, request), help="Another sweep is running." if was else None,
         )  # fmt: skip
         return

@@ -18,6 +18,7 @@ from surgery_ui import present, session, sweep_shelf, sweep_words
 from surgery_ui.controls import show_problem
 from surgery_ui.estimate import Estimate
 from surgery_ui.own_text import own_text_form
+from surgery_ui.sections import emphasis
 from surgery_ui.sweep_jobs import Request
 from surgery_ui.timing import costs_job
 
@@ -83,7 +84,7 @@ def start_button(now: session.Experiment, request: Request | None, estimate: Est
     st.button(
         "Start",
         key="sweep-start",
-        type="primary",
+        type=emphasis(),
         icon=":material/play_arrow:",
         disabled=request is None or running is not None,
         help=None if running is None else "A sweep is running.",

@@ -12,7 +12,7 @@ from surgery_core.preflight import PreflightReport
 from surgery_core.trial import Check
 from surgery_ui import cached, present, session, waiting
 from surgery_ui.jobs import Job, Unexpected
-from surgery_ui.sections import follow
+from surgery_ui.sections import emphasis, follow
 
 
 class Preflight:
@@ -106,7 +106,7 @@ def _offer(place: Any, nearest: LayerPlan | None) -> None:
     if nearest is None:
         place.caption("Not even the unchanged model passes its checks.")
     else:
-        place.button(f"Use {nearest}", type="primary", on_click=session.change, args=("notation", lambda plan: nearest))
+        place.button(f"Use {nearest}", type=emphasis(), on_click=session.change, args=("notation", lambda plan: nearest))
 
 
 def _experiment_key(now: session.Experiment) -> tuple[Any, ...]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import nn
@@ -167,6 +167,15 @@ def costs_of(speeds: Speeds, encoded: Encoded) -> Costs:
         layer=speeds.run(encoded.batches), head=speeds.head * scored, base=speeds.base * scored, begin=speeds.begin,
         item=speeds.prompt, token=speeds.token, whole=speeds.whole, n_tokens=scored, texts=texts_digest(encoded),
         speeds=speeds,
+    )  # fmt: skip
+
+
+def costs_of_long(speeds: Speeds, encoded: Encoded, share: float) -> Costs:
+    """Return what a sweep costs over texts of which only a beginning was encoded, that share of their characters."""
+    found = costs_of(speeds, encoded)
+    return replace(
+        found, layer=found.layer / share, head=found.head / share, base=found.base / share,
+        n_tokens=round(found.n_tokens / share),
     )  # fmt: skip
 
 

@@ -33,7 +33,7 @@ WORK = Pool(
     max(1, os.cpu_count() or 1),
     {
         "text": 256, "base": 6, "table": 16, "comparison": 64, "lens": 24, "distances": 8, "averages": 24, "quality": 16,
-        "preflight": 8, "proof": 128, "nearest": 32, "speeds": 8, "costs": 64, "importance": 24, "skills": 64,
+        "preflight": 8, "proof": 128, "nearest": 32, "speeds": 8, "costs": 64, "reading": 64, "importance": 24, "skills": 64,
     },
     "work",
 )  # fmt: skip

@@ -52,7 +52,7 @@ class ImportanceView:
         jobs = self.jobs
         self._costs = None
         if jobs and not jobs[0].done and timing.are_long(self._texts):
-            self._costs = timing.costs_job(now.owner, now.loaded, self._texts, "costs-importance")
+            self._costs = timing.reading_job(now.owner, now.loaded, self._texts, "costs-importance")
         self._wait = Waiting(now.owner, jobs, "Reading the texts", "importance", self._expected) if jobs else None
         waits = any(not job.done for job in jobs)
         self._place = st.skeleton(height=HEIGHT) if waits else st.empty()

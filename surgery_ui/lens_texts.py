@@ -47,7 +47,7 @@ class LensTexts:
     def _hold(self, now: session.Experiment, texts: tuple[Text, ...]) -> None:
         """Hold the section's place open while the texts are read, and say how long that takes."""
         waits = not all(job.done for job in self.jobs)
-        costs = timing.costs_job(now.owner, now.loaded, texts, "costs-averages") if waits else None
+        costs = timing.reading_job(now.owner, now.loaded, texts, "costs-averages") if waits else None
 
         def expected() -> float | None:
             known = timing.known(costs)

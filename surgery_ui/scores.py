@@ -104,7 +104,7 @@ def _costs(now: session.Experiment, texts: tuple[Text, ...], job: Job[Any] | Non
     """Have the model timed where a text is long and not scored yet."""
     if job is None or job.done or not timing.are_long(texts):
         return None
-    return timing.costs_job(now.owner, now.loaded, texts, "costs-own")
+    return timing.reading_job(now.owner, now.loaded, texts, "costs-own")
 
 
 def _metric_cells(place: DeltaGenerator) -> list[DeltaGenerator]:

@@ -10,11 +10,13 @@ from surgery_core.measure import encode_texts
 from surgery_core.models import LoadedModel
 from surgery_core.skills import load_skills
 from surgery_core.speeds import Speeds, measure_speeds
-from surgery_core.sweep_estimate import Costs, Span, corrected, costs_of, remaining
+from surgery_core.sweep_estimate import Costs, Span, corrected, costs_of, costs_of_long, remaining
 from surgery_core.text import Text
 from surgery_ui.cached import WORK
 from surgery_ui.jobs import Job, Key, Work
 
+BEGINNING = 40_000
+"""Characters of each text that are encoded to count how long it takes: some windows of most models."""
 LONG_TEXT = 20_000
 """Characters from which on texts are worth a timing of the model before they are read."""
 
@@ -32,6 +34,17 @@ def costs_job(owner: str, loaded: LoadedModel, texts: tuple[Text, ...], lane: st
         return costs_of(job.needs[0].result, encode_texts(loaded.model, loaded.tokenizer, texts))
 
     return WORK.request(owner, lane, ("costs", loaded.info.key, texts), work, _speeds(loaded))
+
+
+def reading_job(owner: str, loaded: LoadedModel, texts: tuple[Text, ...], lane: str) -> Job[Costs]:
+    """Count how long texts take to be read, from the beginning of each: a long text takes a while to encode alone."""
+
+    def work(job: Job[Costs]) -> Costs:
+        begun = [Text(text.title, text.text[:BEGINNING]) for text in texts]
+        share = sum(len(text.text) for text in begun) / sum(len(text.text) for text in texts)
+        return costs_of_long(job.needs[0].result, encode_texts(loaded.model, loaded.tokenizer, begun), share)
+
+    return WORK.request(owner, lane, ("reading", loaded.info.key, texts), work, _speeds(loaded))
 
 
 def are_long(texts: Sequence[Text]) -> bool:

@@ -106,7 +106,9 @@ def _offer(place: Any, nearest: LayerPlan | None) -> None:
     if nearest is None:
         place.caption("Not even the unchanged model passes its checks.")
     else:
-        place.button(f"Use {nearest}", type=emphasis(), on_click=session.change, args=("notation", lambda plan: nearest))
+        place.button(
+            f"Use {nearest}", type=emphasis(), on_click=session.change, args=("notation", lambda plan: nearest)
+        )
 
 
 def _experiment_key(now: session.Experiment) -> tuple[Any, ...]:

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from surgery_core.errors import Stopped, TextError
+from surgery_core.measure import encode_texts
 from surgery_core.plan import LayerPlan
 from surgery_core.prefix_tree import layer_runs
 from surgery_core.skills import load_skills
@@ -24,6 +25,8 @@ from surgery_core.sweep_estimate import (
     Costs,
     Span,
     corrected,
+    costs_of,
+    costs_of_long,
     lens_seconds,
     lens_texts_seconds,
     measure_costs,
@@ -123,6 +126,16 @@ def test_reading_and_training_take_what_their_parts_take() -> None:
     assert lens_seconds(SPEEDS, 10, 50, 5) == pytest.approx(4 * 0.25 * tokens + 5 * 10 * LENS * 0.1)
     assert training_seconds(SPEEDS, 2, 10, 5) == pytest.approx(4 * 0.25 * 20 * 1.5 + 4 * 20 * STEP * 0.1)
     assert lens_texts_seconds(COSTS) == 4 * 2.0 + 5 * LENS * 1.0
+
+
+def test_a_long_text_is_counted_from_its_beginning(tiny_llama: Any, tiny_tokenizer: Any) -> None:
+    """A text that says the same four times over takes about four times as long as one of its parts."""
+    text = bundled_texts()[0].text + " "
+    part, whole = (costs_of(SPEEDS, encode_texts(tiny_llama, tiny_tokenizer, text * n)) for n in (4, 16))
+    found = costs_of_long(SPEEDS, encode_texts(tiny_llama, tiny_tokenizer, text * 4), 0.25)
+    assert found.layer == pytest.approx(whole.layer, rel=0.1)
+    assert found.head == pytest.approx(4 * part.head)
+    assert found.n_tokens == pytest.approx(whole.n_tokens, rel=0.01)
 
 
 def test_a_span_is_a_factor_of_two_wide_and_narrows_with_what_is_done() -> None:

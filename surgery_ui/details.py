@@ -11,10 +11,13 @@ from surgery_core.charts import layer_losses
 from surgery_core.text import Text
 from surgery_ui import chart_specs, lens_jobs, present, session, waiting
 from surgery_ui.jobs import Job
+from surgery_ui.lens_controls import window_of
 from surgery_ui.scores import BUNDLED, OWN, Scores
 from surgery_ui.tinted import MAX_TOKENS, tinted_text
 from surgery_ui.waiting import Waiting
 
+CHARACTERS = 32
+"""Characters a token, more than any text has on average."""
 TEXT, CHART = 190, 250
 """Heights of what stands here, in pixels, where it is not there yet."""
 
@@ -92,5 +95,7 @@ def _place(height: int, ready: bool) -> Any:
 
 
 def _lens_jobs(now: session.Experiment, text: Text) -> list[Job[Any]]:
-    before = lens_jobs.lens_job(now.owner, "layers-before", now.loaded, now.identity, text.text)
-    return [before, lens_jobs.lens_job(now.owner, "layers-after", now.loaded, now.plan, text.text)]
+    # Only as much as the model sees at once is read; to cut a text of a megabyte into tokens takes many seconds.
+    beginning = text.text[: CHARACTERS * window_of(now)]
+    before = lens_jobs.lens_job(now.owner, "layers-before", now.loaded, now.identity, beginning)
+    return [before, lens_jobs.lens_job(now.owner, "layers-after", now.loaded, now.plan, beginning)]

@@ -96,10 +96,11 @@ def failed(
     if not wrong:
         return False
     error = wrong[0].error
-    with place.container():
-        if said and isinstance(error, InputError):
-            st.caption("Not computed; the reason stands above.")
-        elif isinstance(error, Cancelled):
+    if said and isinstance(error, InputError):
+        place.caption("Not computed; the reason stands above.")
+        return True
+    with place.container(horizontal=True, vertical_alignment="center", gap="small"):
+        if isinstance(error, Cancelled):
             st.info("Cancelled before it was done.")
         elif isinstance(error, Stopped):
             st.info("This stopped before it was done, because no page was waiting for it.")
@@ -107,9 +108,13 @@ def failed(
             st.error(present.plain(str(error)))
         # What a person gave is not mended by the same again; its sentence has the next step.
         if not isinstance(error, InputError):
-            label = "Run it" if isinstance(error, Cancelled) else "Retry"
-            st.button(label, key=f"retry-{name}", icon=":material/refresh:", on_click=_again, args=(pool, owner, wrong))
+            retry(owner, wrong, name, "Run it" if isinstance(error, Cancelled) else "Retry", pool)
     return True
+
+
+def retry(owner: str, jobs: Sequence[Job[Any]], name: str, label: str = "Retry", pool: Pool = WORK) -> None:
+    """Show the button that has jobs done again; `name` makes its key."""
+    st.button(label, key=f"retry-{name}", icon=":material/refresh:", on_click=_again, args=(pool, owner, jobs))
 
 
 def not_finite(place: DeltaGenerator, result: Any) -> bool:

@@ -106,6 +106,27 @@ def test_words_in_the_cells_of_the_apps_palette_have_contrast() -> None:
         assert config[name]["backgroundColor"] == charts.PAPER[dark]
 
 
+@pytest.mark.parametrize("name", ["light", "dark"])
+def test_captions_and_labels_of_charts_can_be_read(name: str) -> None:
+    """WCAG 2 wants a contrast of 4.5. Streamlit writes captions in the text colour at 60% opacity."""
+    config = tomllib.loads((ROOT / ".streamlit" / "config.toml").read_text(encoding="utf-8"))["theme"][name]
+    papers = {config["backgroundColor"], config["sidebar"]["backgroundColor"], config["secondaryBackgroundColor"]}
+    for paper in papers:
+        assert contrast(luminance(blend(config["textColor"], paper, 0.6)), luminance(paper)) >= 4.5
+        assert contrast(luminance(blend(config["textColor"], paper, 0.65)), luminance(paper)) >= 4.5
+        for colour in ("linkColor", "redTextColor", "greenTextColor", "grayTextColor"):
+            assert contrast(luminance(config[colour]), luminance(paper)) >= 4.5
+    quiet, paper = charts.QUIET[name == "dark"], charts.PAPER[name == "dark"]
+    assert contrast(luminance(quiet), luminance(paper)) >= 4.5
+    found = spec(charts.legible(alt.Chart(pd.DataFrame({"x": [1]})).mark_bar(), dark=name == "dark"))["config"]
+    assert {found[part][label] for part in ("axis", "legend") for label in ("labelColor", "titleColor")} == {quiet}
+
+
+def blend(colour: str, paper: str, opacity: float) -> str:
+    pairs = ((int(one[at : at + 2], 16) for one in (colour, paper)) for at in (1, 3, 5))
+    return "#" + "".join(f"{round(opacity * top + (1 - opacity) * below):02x}" for top, below in pairs)
+
+
 def luminance(colour: str) -> float:
     channels = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
     linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]

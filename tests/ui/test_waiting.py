@@ -84,6 +84,16 @@ def test_the_text_that_could_not_be_written_is_written_again(open_app: Open, mon
     assert len(written(app)) == 2
 
 
+def test_a_plan_that_could_not_be_checked_is_checked_again(open_app: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    mend = broken(monkeypatch, cached, "prove")
+    app = open_app(plan="3,1,1,1")
+    assert any("could not be checked" in one.value for one in app.warning)
+    mend()
+    app.button(key="retry-proof").click().run()
+    assert not app.exception
+    assert not app.warning
+
+
 def test_figures_that_are_no_numbers_give_way_to_a_sentence(open_app: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Comparison, "not_finite", "Not a number from layer L1 on.", raising=False)
     app = open_app(plan="0-2")

@@ -174,6 +174,16 @@ class Job(Generic[Result]):
             self.stop.set()
 
 
+def _cancelled(key: Key, which: Sequence[Key]) -> Job[Any]:
+    """Return a job that was cancelled, or that needs others which were."""
+    dropped = [Job[Any](one, lambda job: None) for one in (*which, key)]
+    for job in dropped:
+        job.drop(Cancelled("Cancelled."))
+    whole = dropped.pop()
+    whole.needs = tuple(dropped)
+    return whole
+
+
 class Pool:
     """A few worker threads, a queue that is fair between owners, and the bounded store of finished jobs.
 
@@ -212,11 +222,9 @@ class Pool:
             needs: other work of this pool that has to be done before, by key; `Job.needs` are those jobs, in order.
         """
         with self._lock:
-            if (owner, key) in self._cancelled:
-                job = Job(key, work)
-                job.drop(Cancelled("Cancelled."))
+            if cancelled := [one for one in (key, *(needs or ())) if (owner, one) in self._cancelled]:
                 self._let_go(self._lanes.pop((owner, lane), None))
-                return job
+                return _cancelled(key, cancelled)
             job = self._find(key, work, needs or {})
             previous = self._lanes.pop((owner, lane), None)
             if not job.done:
@@ -227,9 +235,13 @@ class Pool:
         return job
 
     def cancel(self, owner: str, job: Job[Any]) -> None:
-        """Let go of a job in all lanes of its owner, and do it no more for them until `again`."""
+        """Let go of a job in all lanes of its owner, and do it no more for them until `again`.
+
+        What it needs and has not got is cancelled with it: other work that needs the same is not done either.
+        """
         with self._lock:
-            self._cancelled[owner, job.key] = None
+            for one in (job, *(need for need in job.needs if not need.done)):
+                self._cancelled[owner, one.key] = None
             while len(self._cancelled) > MAX_CANCELLED:
                 self._cancelled.popitem(last=False)
             for place in [place for place, wanted in self._lanes.items() if place[0] == owner and wanted is job]:
@@ -238,8 +250,8 @@ class Pool:
     def again(self, owner: str, job: Job[Any]) -> None:
         """Have the owner's next request for a job that failed or was cancelled do it anew."""
         with self._lock:
-            self._cancelled.pop((owner, job.key), None)
             for one in (job, *job.needs):
+                self._cancelled.pop((owner, one.key), None)
                 if one.done and one.error is not None:
                     one.refuse_reuse()
 

@@ -120,6 +120,20 @@ def test_a_cancelled_job_frees_its_worker_and_stays_so_until_its_person_asks_aga
     assert again.runs == 1
 
 
+def test_cancelling_goes_for_other_work_that_needs_the_same_until_it_is_asked_for() -> None:
+    pool, base = Pool(1, {}), Gate(21)
+    job = pool.request("a", "x", ("twice", "a"), doubled, {("base",): base})
+    assert base.entered.wait(5)
+    pool.cancel("a", job)
+    other = pool.request("a", "x", ("twice", "b"), doubled, {("base",): base})
+    assert isinstance(other.error, Cancelled)
+    base.open.set()
+    pool.again("a", other)
+    wanted = pool.request("a", "x", ("twice", "b"), doubled, {("base",): base})
+    assert wanted.wait(5)
+    assert wanted.result == 42
+
+
 def test_cancelling_leaves_the_job_of_somebody_else() -> None:
     pool, gate = Pool(1, {}), Gate()
     mine, theirs = (pool.request(who, "x", ("long",), gate) for who in ("a", "b"))

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from surgery_ui import present, session, sweep_view
+from surgery_ui import adoption, present, session
 from surgery_ui.sections import follow_sections
 from surgery_ui.skills_map import skill_by_layer
 from surgery_ui.skills_view import SkillsView
@@ -10,7 +10,7 @@ from surgery_ui.trust import Trust
 
 now = session.require()
 trust = Trust(now)
-sweep_view.say_adoption()
+adoption.say()
 st.header("Which skills survive", anchor=False)
 st.caption(present.plain(present.describe(now.plan)))
 view = SkillsView(now)

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from surgery_ui import session, sweep_compare, sweep_controls, sweep_view
+from surgery_ui import adoption, session, sweep_compare, sweep_controls, sweep_view
 from surgery_ui.estimate import Estimate
 from surgery_ui.importance_view import ImportanceView
 from surgery_ui.search_view import search_tab
@@ -11,7 +11,7 @@ from surgery_ui.trust import warn
 
 now = session.require()
 warn(now)
-sweep_view.say_adoption()
+adoption.say()
 st.header("Every layer tried", anchor=False)
 sweep_tab, importance_tab, remove_tab = st.tabs(
     ["Sweep", "Importance", "Removal"], key="sweep-tab", on_change=session.touch

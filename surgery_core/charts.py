@@ -7,6 +7,7 @@ only text inside a coloured cell has to know whether the theme is dark.
 from __future__ import annotations
 
 import json
+from typing import Any, TypeVar
 
 import altair as alt
 import numpy as np
@@ -14,16 +15,27 @@ import pandas as pd
 
 from surgery_core.text import visible
 
-INK = {False: "#1d2528", True: "#e4eaec"}
+Chart = TypeVar("Chart", bound=Any)
+
+INK = {False: "#0e1518", True: "#e4eaec"}
 """Text colour on the page's background, by whether the theme is dark."""
 PAPER = {False: "#ffffff", True: "#12181b"}
 """The page's background, by whether the theme is dark."""
+QUIET = {False: "#59686e", True: "#a3b1b6"}
+"""Labels of axes and legends, rules and small print, by whether the theme is dark."""
 WORDS = {False: ("#000000", "#ffffff"), True: ("#ffffff", "#000000")}
 """Colours of a word in a cell near the start and near the end of a colour ramp, by whether the theme is dark."""
 TURN = {False: 0.69, True: 0.53}
 """Share of the app's ramp of one hue from which the second of `WORDS` reads better."""
 CELL = 46
 """Width of a lens cell in pixels: room for a token of six letters, and for two maps of seven on a small laptop."""
+
+
+def legible(chart: Chart, *, dark: bool = False) -> Chart:
+    """Return a chart whose axes and legends are written in a colour that can be read; the theme's is too light."""
+    quiet = {"labelColor": QUIET[dark], "titleColor": QUIET[dark]}
+    done: Chart = chart.configure_axis(**quiet).configure_legend(**quiet)
+    return done
 
 
 def top_tokens(
@@ -58,37 +70,6 @@ def top_tokens(
     return chart
 
 
-def layer_loss(frame: pd.DataFrame) -> alt.Chart:
-    """Draw the loss that the lens reads off after each layer, before and after surgery.
-
-    Args:
-        frame: the output of `layer_losses`.
-    """
-    order = list(dict.fromkeys(frame["layer"]))
-    chart: alt.Chart = (
-        alt.Chart(frame)
-        .mark_line(point=alt.OverlayMarkDef(size=36), strokeWidth=2)
-        .encode(
-            x=alt.X("layer:N", title=None, sort=order, axis=alt.Axis(labelAngle=0, labelOverlap=True, grid=False)),
-            y=alt.Y("loss:Q", title="Nats a token", scale=alt.Scale(zero=True)),
-            color=alt.Color(
-                "side:N",
-                title=None,
-                scale=alt.Scale(domain=["After", "Before"]),
-                legend=alt.Legend(orient="top", values=["Before", "After"]),
-            ),
-            order="row:Q",
-            tooltip=[
-                alt.Tooltip("side:N", title="Side"),
-                alt.Tooltip("layer:N", title="After layer"),
-                alt.Tooltip("loss:Q", title="Nats a token", format=".3f"),
-            ],
-        )
-        .properties(height=240)
-    )
-    return chart
-
-
 def layer_losses(before: pd.DataFrame, after: pd.DataFrame | None = None) -> pd.DataFrame:
     """Return the mean loss in nats of the right next token, as the lens reads it after each layer.
 
@@ -119,12 +100,12 @@ def _mean_loss(frame: pd.DataFrame) -> pd.DataFrame:
     return means.agg(layer=("layer", "first"), loss=("loss", "mean")).reset_index()
 
 
-def labels_axis(values: list[int], labels: list[str], channel: str) -> alt.Axis:
+def labels_axis(values: list[int], labels: list[str], channel: str, cell: int = CELL) -> alt.Axis:
     """Return an axis that shows a label for each value; two values may have the same label."""
     lookup = json.dumps({str(value): label for value, label in zip(values, labels, strict=True)})
     # ensure_ascii keeps the expression plain; a quote or backslash in a token stays inside its string.
     side = (
-        {"orient": "top", "labelAngle": 0, "labelLimit": CELL - 2, "labelFlush": False}
+        {"orient": "top", "labelAngle": 0, "labelLimit": cell - 2, "labelFlush": False}
         if channel == "X"
         else {"labelLimit": 110, "labelFlush": False}
     )

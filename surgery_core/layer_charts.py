@@ -6,15 +6,25 @@ Pure functions from a DataFrame to an Altair chart, as in `charts`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import altair as alt
 import numpy as np
 import pandas as pd
 
-from surgery_core.charts import INK, PAPER
-from surgery_core.sweep_charts import AROUND, QUIET, ROW, Sheet, axis_scale, bars, value_axis, waiting
+from surgery_core.charts import INK, PAPER, QUIET
+from surgery_core.sweep_axes import axis_scale, value_axis
+from surgery_core.sweep_charts import (
+    AROUND,
+    FIGURELESS,
+    GREY,
+    MARKS,
+    ROW,
+    Sheet,
+    bars,
+    state_words,
+    waiting,
+)
 from surgery_core.sweep_frames import figure, value_scale
 
 SIDES = ["After", "Before"]
@@ -22,7 +32,7 @@ SIDES = ["After", "Before"]
 
 
 def layer_bars(frame: pd.DataFrame, column: str, title: str, *, dark: bool = False) -> alt.LayerChart:
-    """Draw one figure of each layer as bars over the layers; one that is far above the rest is cut off.
+    """Draw one figure of each layer as bars over the layers; where one is far above the rest, on a logarithmic axis.
 
     Its axes have no titles; what it shows stands above it.
 
@@ -34,7 +44,8 @@ def layer_bars(frame: pd.DataFrame, column: str, title: str, *, dark: bool = Fal
     """
     places = frame["position"]
     data = pd.DataFrame({"number": places, "x": frame["layer"], "x_at": places, "value": frame[column]})
-    data = data.assign(y="", y_at=None, plan="", state="done", reason="")
+    data = data.assign(y="", y_at=None, plan="", reason="")
+    data["state"] = ["broken" if np.isnan(value) else "done" for value in data["value"]]
     return bars(data, Sheet(column, title, "Layer", dark=dark, pick=None, height=170, named=False))
 
 
@@ -48,7 +59,9 @@ def rank_chart(frame: pd.DataFrame, estimate: str, *, dark: bool = False) -> alt
     """
     n = max(1, len(frame))
     scale = alt.Scale(domain=[n + 0.6, 0.4], nice=False, zero=False)
-    axis = alt.Axis(values=sorted({1, *range(4, n + 1, 4)}), format="d", grid=False, domain=False, ticks=False)
+    axis = alt.Axis(
+        values=sorted({1, *range(4, n + 1, 4 if n <= 40 else 16)}), format="d", grid=False, domain=False, ticks=False
+    )
     ends = pd.DataFrame({"estimated": [1, n], "measured": [1, n]})
     x = alt.X("estimated:Q", title=f"Rank by {estimate}", scale=scale, axis=axis)
     y = alt.Y("measured:Q", title="Rank by measured damage", scale=scale, axis=axis)
@@ -58,9 +71,23 @@ def rank_chart(frame: pd.DataFrame, estimate: str, *, dark: bool = False) -> alt
         alt.Tooltip("estimated:Q", title=f"Rank by {estimate}"),
         alt.Tooltip("measured:Q", title="Rank by measured damage"),
     ]
-    base = alt.Chart(frame).encode(x=x, y=y, tooltip=tooltip)
-    words = base.mark_text(fontSize=11, dy=-11, color=INK[dark]).encode(text="layer:N")
+    base = alt.Chart(frame.assign(named=_telling(frame))).encode(x=x, y=y, tooltip=tooltip)
+    words = base.transform_filter("datum.named").mark_text(fontSize=11, dy=-11, color=INK[dark]).encode(text="layer:N")
     return _plain(alt.layer(line, base.mark_circle(size=60, opacity=1), words).properties(height=260))
+
+
+NAMED = 16
+"""Most points of a chart that all have their names beside them."""
+
+
+def _telling(frame: pd.DataFrame) -> pd.Series:
+    """Return which points get their names: all, or of many those farthest from the diagonal and the two ends."""
+    if len(frame) <= NAMED:
+        return pd.Series(True, index=frame.index)
+    off = (frame["estimated"] - frame["measured"]).abs().rank(ascending=False, method="first")
+    ends = frame["measured"].rank(method="first")
+    named: pd.Series = (off <= 5) | (ends <= 2) | (ends > len(frame) - 1)
+    return named
 
 
 def ranks(values: pd.Series) -> pd.Series:
@@ -108,7 +135,7 @@ def block_map(frame: pd.DataFrame, labels: list[str], *, dark: bool = False) -> 
 
 def removal_curve(
     frame: pd.DataFrame, metric: str, title: str, *, dark: bool = False, chosen: str | None = None,
-    pick: str | None = "point", ends_at: int | None = None,
+    pick: str | None = "point", ends_at: int | None = None, log: bool | None = None,
 ) -> alt.LayerChart:  # fmt: skip
     """Draw a figure against the layers that are left, all layers on the left.
 
@@ -120,6 +147,7 @@ def removal_curve(
         chosen: notation of the plan whose point is outlined.
         pick: name of the selection that a click sets, or None.
         ends_at: layers left in the end, so that the axis stands still while the search runs.
+        log: whether the axis is logarithmic; by default where a linear one would squeeze most figures.
     """
     columns = ["number", "layers_left", "removed", "plan", metric]
     data = frame[columns].rename(columns={metric: "value"})
@@ -132,7 +160,7 @@ def removal_curve(
     places = alt.Scale(domain=counts)
     base = alt.Chart(data).encode(
         x=alt.X("layers_left:O", title="Layers left", sort=counts, scale=places, axis=_labels()),
-        y=_figures(data, metric, title),
+        y=_figures(data, metric, title, log),
     )
     tooltip = [
         alt.Tooltip("layers_left:O", title="Layers left"),
@@ -145,10 +173,29 @@ def removal_curve(
         target = target.add_params(
             alt.selection_point(name=pick, fields=["number"], on="click", toggle=False, empty=False)
         )
-    words = base.mark_text(dy=-13, fontSize=11, color=QUIET[dark]).encode(text="removed:N")
+    words = base.transform_filter(f"datum.number % {_every(len(counts))} === 0").mark_text(
+        fontSize=11, color=QUIET[dark], **_above(len(counts))
+    )
+    words = words.encode(text="removed:N")
     ring = base.transform_filter(alt.datum.plan == (chosen or "")).mark_point(size=170, strokeWidth=2, color=INK[dark])
     layers = [base.mark_line(strokeWidth=2), base.mark_circle(size=64, opacity=1), words]
     return _plain(alt.layer(*layers, *([ring] if chosen is not None else []), target).properties(height=260))
+
+
+UPRIGHT, SIDEWAYS = 16, 60
+"""Most labels that stand side by side above a curve, upright and turned sideways."""
+
+
+def _above(count: int) -> dict[str, Any]:
+    """Return how labels above the points of a curve stand, so that they do not run into each other."""
+    if count <= UPRIGHT:
+        return {"dy": -13}
+    return {"angle": 270, "align": "left", "baseline": "middle", "dx": 9}
+
+
+def _every(count: int) -> int:
+    """Return the distance between points that have a label: all of them, or fewer where there are very many."""
+    return max(1, -(-count // SIDEWAYS))
 
 
 def removal_sheet(frame: pd.DataFrame, titles: Mapping[str, str], *, width: int) -> alt.VConcatChart:
@@ -206,20 +253,25 @@ def skill_map(
     """Draw the accuracy on every skill under every plan of a sweep.
 
     Args:
-        frame: one line a skill and plan: `number`, `x` (label), `skill`, `accuracy` (NaN: not run yet), `plan`.
+        frame: one line a skill and plan: `number`, `x` (label), `skill`, `accuracy`, `plan`, and `state` as in
+            `sweep_frame`.
         x_title: what the plans change.
         dark: whether it is drawn on a dark page.
         pick: name of the selection that a click sets, or None.
     """
-    said = ["not run yet" if np.isnan(value) else figure(value, "skill_accuracy") for value in frame["accuracy"]]
-    data = frame.assign(said=said)
+    states = zip(frame["state"], frame["accuracy"], strict=True)
+    said = [state_words(state, value, "skill_accuracy") for state, value in states]
+    data = frame.assign(said=said, mark=[MARKS.get(state, "") for state in frame["state"]])
     base = alt.Chart(data).encode(
         x=alt.X("x:N", title=x_title, sort=list(dict.fromkeys(data["x"])), axis=_labels()),
         y=alt.Y("skill:N", title=None, sort=list(dict.fromkeys(data["skill"])), axis=_labels(labelLimit=130)),
     )
     stroke: dict[str, Any] = {"stroke": PAPER[dark], "strokeWidth": 1, "cornerRadius": 1.5}
-    empty = base.transform_filter("!isValid(datum.accuracy)").mark_rect(**waiting(dark))
-    done = base.transform_filter("isValid(datum.accuracy)").mark_rect(**stroke)
+    empty = base.transform_filter("datum.state === 'waiting'").mark_rect(**waiting(dark))
+    done = base.transform_filter("datum.state === 'done'").mark_rect(**stroke)
+    crossed = base.transform_filter(FIGURELESS)
+    refused = crossed.mark_rect(color=GREY[dark], **stroke)
+    cross = crossed.mark_text(fontSize=11, color=INK[dark]).encode(text="mark:N")
     done = done.encode(color=_ramp("accuracy", "Accuracy", (0.0, 1.0), ".0%"))
     tooltip = [
         alt.Tooltip("skill:N", title="Skill"),
@@ -232,13 +284,14 @@ def skill_map(
         target = target.add_params(
             alt.selection_point(name=pick, fields=["number"], on="click", toggle=False, empty=False)
         )
-    return _plain(alt.layer(empty, done, target).properties(height=AROUND + ROW * frame["skill"].nunique()))
+    return _plain(
+        alt.layer(empty, done, refused, cross, target).properties(height=AROUND + ROW * frame["skill"].nunique())
+    )
 
 
-def _figures(data: pd.DataFrame, metric: str, title: str) -> alt.Y:
-    scale = value_scale(data["value"], metric, cut=False)
-    if metric == "perplexity" and scale.low > 0 and scale.high / scale.low > 10:
-        scale = replace(scale, log=True)
+def _figures(data: pd.DataFrame, metric: str, title: str, log: bool | None) -> alt.Y:
+    scale = value_scale(data["value"], metric, log=log)
+    title = title if scale.spread == "linear" else f"{title} (log scale)"
     return alt.Y("value:Q", title=title, scale=axis_scale(scale), axis=value_axis(scale, metric))
 
 
@@ -269,7 +322,16 @@ def _ramp(column: str, title: str, domain: tuple[float, float], number: str = ".
 
 
 def _labels(**more: Any) -> alt.Axis:
-    return alt.Axis(labelAngle=0, labelOverlap=True, labelFlush=False, ticks=False, domain=False, grid=False, **more)
+    return alt.Axis(
+        labelAngle=0,
+        labelOverlap=True,
+        labelSeparation=5,
+        labelFlush=False,
+        ticks=False,
+        domain=False,
+        grid=False,
+        **more,
+    )
 
 
 def _plain(chart: Any) -> alt.LayerChart:

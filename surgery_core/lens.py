@@ -205,7 +205,7 @@ def _note(start: int, count: int, total: int) -> str:
     if count == total:
         return ""
     before = " The model sees nothing before them." if start else ""
-    return f"Tokens {start + 1:,} to {start + count:,} of {total:,} are read.{before}"
+    return f"Tokens {start:,} to {start + count - 1:,} of {total:,} are read, counted from 0.{before}"
 
 
 class _Reader:

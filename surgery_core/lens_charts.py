@@ -39,6 +39,7 @@ def lens_maps(
     pick: str | None = "cell",
     bounds: tuple[float, float] | None = None,
     stacked: bool = False,
+    cell: int = CELL,
 ) -> Maps:
     """Draw what each layer would predict next: maps of layers (last on top) by tokens, beside or below each other.
 
@@ -49,19 +50,28 @@ def lens_maps(
         sides: by title, frames of `Trajectory.frame()`, with the statistic.
         metric: name of the statistic.
         dark: whether it is drawn on a dark page.
-        pick: name of the selection that a click on a cell sets (side, row, position), or None for no clicks.
+        pick: name of the selection that a click on a cell sets (side, layer, position), or None for no clicks.
         bounds: ends of the colour scale; by default those of the values shown.
         stacked: whether the maps stand one below the other.
+        cell: width of a cell in pixels.
     """
     what, whole = METRICS[metric], pd.concat(list(sides.values()))
     ends = bounds or map_bounds(whole, metric)
     hover = alt.selection_point(
         name="hover", fields=["origin", "position"], on="pointerover", clear="pointerout", empty=False
     )
-    chosen = alt.selection_point(name=pick or "cell", fields=["side", "row", "position"], toggle=False, empty=False)
+    chosen = alt.selection_point(name=pick or "cell", fields=["side", "layer", "position"], toggle=False, empty=False)
     colour = _colour(what, ends, whole[metric])
     maps = [
-        _map(_cells(frame, metric, ends).assign(side=side), side, colour, what, dark, (hover, chosen if pick else None))
+        _map(
+            _cells(frame, metric, ends).assign(side=side),
+            side,
+            colour,
+            what,
+            dark,
+            (hover, chosen if pick else None),
+            cell,
+        )
         for side, frame in sides.items()
     ]
     chart = _together(maps, list(sides), [hover, chosen] if pick else [hover], stacked)
@@ -69,16 +79,19 @@ def lens_maps(
     return titled
 
 
-def difference_map(frame: pd.DataFrame, metric: str, *, dark: bool = False, pick: str | None = "cell") -> Maps:
+def difference_map(
+    frame: pd.DataFrame, metric: str, *, dark: bool = False, pick: str | None = "cell", cell: int = CELL
+) -> Maps:  # fmt: skip
     """Draw after against before of one statistic: a map of the operated model's layers by tokens.
 
-    What is linear is subtracted; what is logarithmic (KL, rank) is divided.
+    What is linear is subtracted; what is logarithmic (KL, rank) is divided. Rust is for what is worse after surgery.
 
     Args:
         frame: of `lens_pairs.difference`.
         metric: name of the statistic.
         dark: whether it is drawn on a dark page.
-        pick: name of the selection that a click on a cell sets (side, row, position), or None for no clicks.
+        pick: name of the selection that a click on a cell sets (side, layer, position), or None for no clicks.
+        cell: width of a cell in pixels.
     """
     what = METRICS[metric]
     values = frame["difference"].replace([np.inf, -np.inf], np.nan)
@@ -90,8 +103,11 @@ def difference_map(frame: pd.DataFrame, metric: str, *, dark: bool = False, pick
     how = "after ÷ before" if log else "after minus before"
     written: dict[str, Any] = {"labelExpr": RATIO if log else SIGNED}
     legend = _legend(f"{what.title if log else named(what)}, {how}", values=[-most, 0, most], **written)
-    # Without it the theme's two hues would meet in a third one.
-    scale = alt.Scale(domain=[-most, most], domainMid=0, interpolate="rgb")
+    # The theme's ramp ends in rust, which is for what is worse, also where that is the lower figure. Without `rgb` its
+    # two hues would meet in a third one.
+    lower = what.worse == "lower"
+    turning: dict[str, Any] = {"reverse": True} if lower else {}
+    scale = alt.Scale(domain=[-most, most], domainMid=0, interpolate="rgb", **turning)
     tooltip = [
         *_reading(),
         alt.Tooltip("top_before:N", title="Before surgery it says"),
@@ -99,11 +115,11 @@ def difference_map(frame: pd.DataFrame, metric: str, *, dark: bool = False, pick
         alt.Tooltip("after:Q", title=f"{named(what)}, after", format=".4~g"),
         alt.Tooltip("said:N", title="After ÷ before" if log else "After minus before"),
     ]
-    chosen = alt.selection_point(name=pick or "cell", fields=["side", "row", "position"], toggle=False, empty=False)
+    chosen = alt.selection_point(name=pick or "cell", fields=["side", "layer", "position"], toggle=False, empty=False)
     below, above = (share * most for share in TURNS[dark])
-    turned = f"datum.colour < {-below} || datum.colour > {above}"
+    turned = f"datum.colour < {-(above if lower else below)} || datum.colour > {below if lower else above}"
     colour = alt.Color("colour:Q", scale=scale, legend=legend)
-    drawn = _layers(cells, colour, tooltip, dark, (None, chosen if pick else None), turned)
+    drawn = _layers(cells, colour, tooltip, dark, (None, chosen if pick else None), turned, cell)
     return _together([drawn], ["After"], [chosen] if pick else [], False)
 
 
@@ -133,7 +149,7 @@ def colour_bounds(values: pd.Series[float], metric: str) -> tuple[float, float]:
 
 
 def _map(
-    cells: pd.DataFrame, title: str, colour: alt.Color, what: Metric, dark: bool, params: tuple[Any, Any]
+    cells: pd.DataFrame, title: str, colour: alt.Color, what: Metric, dark: bool, params: tuple[Any, Any], cell: int
 ) -> alt.LayerChart:
     tooltip = [*_reading(), alt.Tooltip("probability:Q", title="Its probability", format=".1%")]
     if what.name != "probability":
@@ -143,19 +159,19 @@ def _map(
         alt.Tooltip("rank:Q", title="Rank of the right one", format=",d"),
         alt.Tooltip("settles:N", title="Says what it ends as from"),
     ]
-    chart = _layers(cells, colour, tooltip, dark, params, f"datum.share > {TURN[dark]}")
+    chart = _layers(cells, colour, tooltip, dark, params, f"datum.share > {TURN[dark]}", cell)
     return chart.properties(title=title) if title else chart
 
 
 def _layers(
     cells: pd.DataFrame, colour: alt.Color, tooltip: list[alt.Tooltip], dark: bool, params: tuple[Any, Any],
-    turned: str,
+    turned: str, cell: int,
 ) -> alt.LayerChart:  # fmt: skip
     """Return a map: cells, their words, and outlines; `turned` says where words have the other colour."""
     rows = cells.drop_duplicates("row").sort_values("row", ascending=False)
     axis = alt.Axis(labelLimit=90, ticks=False, domain=False, labelFlush=False)
     base = alt.Chart(cells).encode(
-        x=alt.X("position:O", title=None, axis=_token_axis(cells)),
+        x=alt.X("position:O", title=None, axis=_token_axis(cells, cell)),
         y=alt.Y("layer:N", title=None, sort=list(rows["layer"]), axis=axis),
     )
     # Only the cells have a tooltip: what has one catches the pointer, and both are for the cell below the word.
@@ -164,14 +180,14 @@ def _layers(
     rects = rects.encode(color=filled, tooltip=tooltip)
     plain, other = WORDS[dark]
     ink = alt.condition(turned, alt.value(other), alt.value(plain))
-    words = base.mark_text(fontSize=11, limit=CELL - 4).encode(text="word:N", color=ink)
+    words = base.mark_text(fontSize=11, limit=cell - 4).encode(text="word:N", color=ink)
     hover, chosen = params
     layers: list[Any] = [rects, words]
     for param, stroke in ((chosen, INK[dark]), (hover, POINTED[dark])):
         if param is not None:
             outline = base.mark_rect(filled=False, stroke=stroke, strokeWidth=2, cornerRadius=2)
             layers.append(outline.transform_filter(param))
-    chart = alt.layer(*layers).properties(width=alt.Step(CELL), height=alt.Step(ROW))
+    chart = alt.layer(*layers).properties(width=alt.Step(cell), height=alt.Step(ROW))
     return cast("alt.LayerChart", chart)
 
 
@@ -259,6 +275,6 @@ def _reading() -> list[alt.Tooltip]:
     ]
 
 
-def _token_axis(frame: pd.DataFrame) -> alt.Axis:
+def _token_axis(frame: pd.DataFrame, cell: int) -> alt.Axis:
     tokens = frame.drop_duplicates("position").sort_values("position")
-    return labels_axis(list(tokens["position"]), [visible(token) for token in tokens["token"]], "X")
+    return labels_axis(list(tokens["position"]), [visible(token) for token in tokens["token"]], "X", cell)

@@ -48,6 +48,33 @@ def layer_lines(frame: pd.DataFrame, metric: str, *, title: str | None = None) -
     return cast("alt.LayerChart", alt.layer(*bands, lines).properties(height=250))
 
 
+def layer_loss(frame: pd.DataFrame) -> alt.Chart:
+    """Draw the loss that the lens reads off after each layer, before and after surgery, by running position.
+
+    Args:
+        frame: the output of `charts.layer_losses`.
+    """
+    known = frame.assign(loss=frame["loss"].where(np.isfinite(frame["loss"])))
+    chart: alt.Chart = (
+        alt.Chart(known)
+        .transform_filter("isValid(datum.loss)")
+        .mark_line(point=alt.OverlayMarkDef(size=36), strokeWidth=2)
+        .encode(
+            x=_rows_x(known),
+            y=alt.Y("loss:Q", title="Nats a token", scale=alt.Scale(zero=True)),
+            color=_sides(known),
+            order="row:Q",
+            tooltip=[
+                alt.Tooltip("side:N", title="Side"),
+                alt.Tooltip("layer:N", title="After layer"),
+                alt.Tooltip("loss:Q", title="Nats a token", format=".3f"),
+            ],
+        )
+        .properties(height=250)
+    )
+    return chart
+
+
 def lens_quality(frame: pd.DataFrame) -> alt.Chart:
     """Draw how far what each lens reads is from the model's own output, by the layer that the state enters.
 

@@ -25,6 +25,7 @@ class Metric:
         meaning: one sentence.
         between: whether it compares the same cell before and after surgery.
         zero: whether an axis begins at 0.
+        worse: what the statistic does where a layer reads worse, `"higher"` or `"lower"`.
     """
 
     name: str
@@ -35,12 +36,16 @@ class Metric:
     floor: float = 1e-3
     between: bool = False
     zero: bool = True
+    worse: Literal["higher", "lower"] = "higher"
 
 
 METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (
-        Metric("probability", "Probability", "probability", "linear", "Probability of the word in the cell, 0 to 1."),
+        Metric(
+            "probability", "Probability", "probability", "linear", "Probability of the word in the cell, 0 to 1.",
+            worse="lower",
+        ),
         Metric("entropy", "Entropy", "nats", "linear", "How undecided the layer is: 0 when it is sure of one token."),
         Metric(
             "cross_entropy", "Cross-entropy", "nats", "linear",
@@ -55,6 +60,7 @@ METRICS: dict[str, Metric] = {
         Metric(
             "picked", "Log-probability of a token", "nats", "linear",
             "Log-probability of the token that you pick, at most 0.", zero=False,
+            worse="lower",
         ),
         Metric(
             "js", "Jensen-Shannon", "nats", "linear",

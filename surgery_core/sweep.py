@@ -4,7 +4,7 @@
         print(row.plan, row.perplexity)
 
 The base runs once (`prefix`); of every plan only what lies behind its first change is run, the head is applied
-once a plan in chunks, and all figures of a row come from one pass over its logits (`sweep_statistics`). Where a
+once a plan in chunks, and all figures of a row come from one pass over its logits (`readout`). Where a
 model cannot start in the middle, plans are run whole, and `Sweep.note` says so.
 """
 

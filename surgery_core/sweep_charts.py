@@ -1,7 +1,8 @@
 """Charts of sweeps: pure functions from a DataFrame to an Altair chart.
 
 Bars over positions, a heat map of two coordinates, or lines of variants. What has not been run yet keeps its empty
-place, so that the axes stand still while a sweep runs; what was refused is grey and crossed out. A live chart says
+place, so that the axes stand still while a sweep runs; what was refused is crossed out, and what is no number says
+so. Nothing is cut off: where one figure is far from the rest, the axis is logarithmic. A live chart says
 nothing in its specification that depends on figures: a browser then replaces its data and need not draw it anew.
 """
 
@@ -16,8 +17,18 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from surgery_core.charts import INK, PAPER
-from surgery_core.sweep_frames import FROM_ZERO, SHARES, ValueScale, figure, log_ticks, shade_ticks, shades, value_scale
+from surgery_core.charts import INK, PAPER, QUIET
+from surgery_core.sweep_axes import axis_ends, axis_scale, kind_of, value_axis
+from surgery_core.sweep_frames import (
+    FROM_ZERO,
+    LOGARITHMIC,
+    SHARES,
+    ValueScale,
+    figure,
+    shade_ticks,
+    shades,
+    value_scale,
+)
 from surgery_core.sweep_plans import Form
 
 HEIGHT = 300
@@ -29,8 +40,8 @@ EMPTY = {False: "#dbe2e5", True: "#2e3a3f"}
 """Outline of what has not been run, by whether the page is dark; a fill would pass for a low figure."""
 GREY = {False: "#c3ccd0", True: "#47545a"}
 """Fill of a cell that was refused."""
-QUIET = {False: "#59686e", True: "#a3b1b6"}
-"""Rules and small print."""
+FIGURELESS = "datum.state === 'refused' || datum.state === 'broken'"
+"""What has a mark in place of a figure."""
 VARIANT_COLOURS = {
     False: ["#1f6f8b", "#6b5b95", "#a58a3c", "#3f7d4e", "#b4532a", "#7d8a90"],
     True: ["#5aa9c2", "#a797cf", "#c9b06a", "#7fbf8e", "#d98a5f", "#93a2a8"],
@@ -54,6 +65,7 @@ class Sheet:
         title: above the chart.
         named: whether the axes of bars have titles.
         live: whether the chart fills while it is looked at; `first` is then in its data, not in its title.
+        log: whether the axis of bars and lines is logarithmic; by default where a linear one would squeeze most figures.
     """
 
     metric: str
@@ -69,6 +81,13 @@ class Sheet:
     title: str = ""
     named: bool = True
     live: bool = False
+    log: bool | None = None
+
+
+LIVE_KNEE = 0.1
+"""Where a live axis goes over from linear to logarithmic, in nats: it must not depend on figures."""
+MARKS = {"refused": "×", "broken": "NaN"}
+"""What stands in place of a figure."""
 
 
 def sweep_chart(form: Form, frame: pd.DataFrame, sheet: Sheet) -> alt.LayerChart:
@@ -83,25 +102,27 @@ def sweep_chart(form: Form, frame: pd.DataFrame, sheet: Sheet) -> alt.LayerChart
 
 
 def bars(frame: pd.DataFrame, sheet: Sheet) -> alt.LayerChart:
-    """Draw one bar a point, from the starting plan's figure; a bar that is cut off says how far it would go.
+    """Draw one bar a point, from the starting plan's figure; an infinite one goes to the end of the axis and says so.
 
     Args:
         frame: the output of `sweep_frame`.
         sheet: what the chart says besides.
     """
     scale = _scale(frame, sheet)
-    cut = frame["value"] > scale.high
-    shown = frame["value"].clip(scale.low, scale.high).mask(cut, scale.high + 0.75 * _room(scale))
-    data = _said(frame, sheet).assign(shown=shown, origin=scale.origin, cut=cut, **_ends(frame, scale, sheet))
+    top = axis_ends(scale)[1] if len(frame) else scale.high
+    shown = frame["value"].replace({math.inf: top, -math.inf: scale.low})
+    data = _said(frame, sheet).assign(shown=shown, origin=scale.origin, **_ends(frame, scale, sheet))
     base = alt.Chart(data).encode(x=_x(data, sheet))
-    y = _y(scale, sheet, sheet.value_title if sheet.named else None)
+    y = _y(scale, sheet, _named(scale, sheet) if sheet.named else None)
     bar = (
         base.transform_filter("datum.state === 'done'")
         .mark_bar(cornerRadiusEnd=2, aria=False)
         .encode(y=y, y2="origin:Q")
     )
-    above = base.transform_filter("datum.cut").mark_text(dy=-7, fontSize=11, color=INK[sheet.dark])
-    layers: list[Any] = [*_places(base, sheet), bar, above.encode(y=y, text="arrow:N")]
+    endless = base.transform_filter("datum.endless").mark_text(
+        text="∞", fontSize=13, fontWeight=600, baseline="top", dy=2, color=PAPER[sheet.dark]
+    )
+    layers: list[Any] = [*_places(base, sheet), bar, endless.encode(y=alt.value(0))]
     layers += [_cross(base, sheet), *_reach(data, sheet, y), *_rule(data, sheet, y), *_targets(base, sheet)]
     return _titled(_finished(layers, sheet.height), sheet)
 
@@ -122,8 +143,8 @@ def heat(frame: pd.DataFrame, sheet: Sheet) -> alt.LayerChart:
     empty = base.transform_filter("datum.state === 'waiting'").mark_rect(**waiting(sheet.dark))
     done = base.transform_filter("datum.state === 'done'").mark_rect(**stroke)
     done = done.encode(color=_shade(words, sheet))
-    refused = base.transform_filter("datum.state === 'refused'").mark_rect(color=GREY[sheet.dark], **stroke)
-    cross = base.transform_filter("datum.state === 'refused'").mark_text(text="×", fontSize=12, color=INK[sheet.dark])
+    refused = base.transform_filter(FIGURELESS).mark_rect(color=GREY[sheet.dark], **stroke)
+    cross = base.transform_filter(FIGURELESS).mark_text(fontSize=11, color=INK[sheet.dark]).encode(text="mark:N")
     target = base.mark_rect(opacity=0).encode(tooltip=_tooltip(sheet))
     layers = [empty, done, refused, cross, *_outline(base, sheet), *_picking(target, sheet)]
     rows = data["y"].nunique()
@@ -138,16 +159,19 @@ def lines(frame: pd.DataFrame, sheet: Sheet) -> alt.LayerChart:
         frame: the output of `sweep_frame`; `y` names the variant.
         sheet: what the chart says besides.
     """
-    scale = _scale(frame, sheet, cut=False)
+    scale = _scale(frame, sheet)
     variants = list(dict.fromkeys(frame["y"]))
-    data = _said(frame, sheet).assign(shown=frame["value"].clip(scale.low, scale.high), **_ends(frame, scale, sheet))
+    finite = frame["value"].where(np.isfinite(frame["value"]))
+    data = _said(frame, sheet).assign(shown=finite, **_ends(frame, scale, sheet))
     colours = [VARIANT_COLOURS[sheet.dark][at % len(VARIANT_COLOURS[sheet.dark])] for at in range(len(variants))]
     base = alt.Chart(data).encode(x=_x(data, sheet))
-    y = _y(scale, sheet, sheet.value_title)
+    y = _y(scale, sheet, _named(scale, sheet))
     legend = alt.Legend(orient="top", title=None, columns=3, symbolSize=70, symbolStrokeWidth=2)
     colour = alt.Color("y:N", scale=alt.Scale(domain=variants, range=colours), legend=legend)
     shape = alt.Shape("y:N", scale=alt.Scale(domain=variants), legend=legend)
-    there = base.transform_filter("datum.state === 'done'").encode(y=y, order="x_at:Q", color=colour, shape=shape)
+    there = base.transform_filter("datum.state === 'done' && isValid(datum.shown)").encode(
+        y=y, order="x_at:Q", color=colour, shape=shape
+    )
     line = there.mark_line(strokeWidth=1.8, clip=True)
     points = there.mark_point(size=46, filled=True, opacity=1)
     target = there.mark_point(size=260, opacity=0, filled=True).encode(tooltip=_tooltip(sheet))
@@ -159,19 +183,36 @@ def lines(frame: pd.DataFrame, sheet: Sheet) -> alt.LayerChart:
     return _titled(_finished(layers, sheet.height + 40), sheet)
 
 
-def _scale(frame: pd.DataFrame, sheet: Sheet, *, cut: bool = True) -> ValueScale:
-    """Return how far figures reach. A live chart is linear: one first bad figure would make it logarithmic and back."""
-    found = sheet.scale or value_scale(frame["value"], sheet.metric, sheet.first, cut=cut)
-    return replace(found, log=False) if sheet.live else found
+def _scale(frame: pd.DataFrame, sheet: Sheet) -> ValueScale:
+    """Return how far figures reach. What kind of axis a live chart has must not change with its figures."""
+    found = sheet.scale or value_scale(frame["value"], sheet.metric, sheet.first, log=sheet.log)
+    if not sheet.live or sheet.metric in SHARES:
+        return found
+    if sheet.log is False or (sheet.log is None and sheet.metric not in LOGARITHMIC):
+        return replace(found, spread="linear")
+    return replace(found, spread="log" if sheet.metric in LOGARITHMIC else "symlog", knee=LIVE_KNEE)
+
+
+def _named(scale: ValueScale, sheet: Sheet) -> str:
+    """Return what the axis of figures is called; that it is not linear must be said."""
+    return sheet.value_title if scale.spread == "linear" else f"{sheet.value_title} (log scale)"
 
 
 def _said(frame: pd.DataFrame, sheet: Sheet) -> pd.DataFrame:
     """Return the frame with figures in words; an infinite one would not survive JSON."""
-    said = [figure(value, sheet.metric) for value in frame["value"]]
-    known = {"done": said, "waiting": ["not run yet"] * len(frame), "refused": ["refused"] * len(frame)}
-    words = [known[state][at] for at, state in enumerate(frame["state"])]
+    words = [
+        state_words(state, value, sheet.metric) for state, value in zip(frame["state"], frame["value"], strict=True)
+    ]
     finite = frame["value"].where(np.isfinite(frame["value"]))
-    return frame.assign(value=finite, said=words, arrow=[f"↑ {one}" for one in said], y_at=frame["y_at"].map(str))
+    marks = [MARKS.get(state, "") for state in frame["state"]]
+    endless = np.isposinf(frame["value"].astype(float))
+    return frame.assign(value=finite, said=words, mark=marks, endless=endless, y_at=frame["y_at"].map(str))
+
+
+def state_words(state: str, value: float, metric: str) -> str:
+    """Return a figure in words, or what stands in its place."""
+    known = {"waiting": "not run yet", "refused": "refused", "broken": "not a number"}
+    return known[state] if state in known else figure(value, metric)
 
 
 def _order(data: pd.DataFrame, axis: str) -> list[str]:
@@ -189,27 +230,15 @@ def _x(data: pd.DataFrame, sheet: Sheet) -> alt.X:
 
 
 def _plain_axis(**more: Any) -> alt.Axis:
-    return alt.Axis(labelOverlap=True, ticks=False, domain=False, grid=False, labelLimit=90, **more)
-
-
-def axis_scale(scale: ValueScale) -> alt.Scale:
-    """Return the scale of an axis of figures."""
-    kind = {"type": "log"} if scale.log else {"zero": False}
-    return alt.Scale(domain=axis_ends(scale), nice=False, **kind)
-
-
-def axis_ends(scale: ValueScale) -> list[float]:
-    """Return how far an axis reaches, with room beyond the highest figure."""
-    if scale.log:
-        return [scale.low / 1.1, scale.high * 1.15]
-    room = _room(scale)
-    return [scale.low - room if scale.low < scale.origin else scale.low, scale.high + room]
+    return alt.Axis(
+        labelOverlap=True, labelSeparation=5, ticks=False, domain=False, grid=False, labelLimit=90, **more
+    )  # fmt: skip
 
 
 def _y(scale: ValueScale, sheet: Sheet, title: str | None) -> alt.Y:
     """Return the axis of figures; on a live chart it reaches as far as its data say."""
-    reach = alt.Scale(zero=False, nice=False) if sheet.live else axis_scale(scale)
-    return alt.Y("shown:Q", title=title, scale=reach, axis=value_axis(scale, sheet.metric))
+    reach = alt.Scale(nice=False, **kind_of(scale)) if sheet.live else axis_scale(scale)
+    return alt.Y("shown:Q", title=title, scale=reach, axis=value_axis(scale, sheet.metric, live=sheet.live))
 
 
 def _ends(frame: pd.DataFrame, scale: ValueScale, sheet: Sheet) -> dict[str, float]:
@@ -241,19 +270,6 @@ def _finite(value: float | None) -> float:
     return value if value is not None and math.isfinite(value) else math.nan
 
 
-def _room(scale: ValueScale) -> float:
-    """Return the room beyond the highest figure, into which a bar that is cut off reaches."""
-    return (scale.high - scale.low) * (0.2 if scale.high != 1 or scale.low != 0 else 0.0)
-
-
-def value_axis(scale: ValueScale, metric: str) -> alt.Axis:
-    """Return an axis of figures, with few and round ones."""
-    plain: dict[str, Any] = {"domain": False, "ticks": False}
-    if scale.log:
-        return alt.Axis(values=log_ticks(scale.low / 1.1, scale.high * 1.15), format=",.4~r", **plain)
-    return alt.Axis(format=".0%" if metric in SHARES else ",.4~r", tickCount=5, **plain)
-
-
 def _rule(data: pd.DataFrame, sheet: Sheet, y: alt.Y) -> list[Any]:
     """Return the starting plan's figure as a line across the chart."""
     mark: dict[str, Any] = {"color": QUIET[sheet.dark], "strokeDash": [4, 3]}
@@ -282,10 +298,10 @@ def _titled(chart: alt.LayerChart, sheet: Sheet) -> alt.LayerChart:
 
 
 def _cross(base: alt.Chart, sheet: Sheet) -> alt.Chart:
-    mark: alt.Chart = base.transform_filter("datum.state === 'refused'").mark_text(
-        text="×", fontSize=16, baseline="bottom", dy=-4, color=QUIET[sheet.dark]
+    mark: alt.Chart = base.transform_filter(FIGURELESS).mark_text(
+        fontSize=12, baseline="bottom", dy=-4, color=QUIET[sheet.dark]
     )
-    return mark.encode(y=alt.value("height"))
+    return mark.encode(y=alt.value("height"), text="mark:N")
 
 
 def _targets(base: alt.Chart, sheet: Sheet) -> list[Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -16,15 +17,17 @@ SHARES = ("top1", "top5", "skill_accuracy", "distinct_2")
 """Metrics from 0 to 1, the more the better."""
 FROM_ZERO = ("loss_change", "kl", "block_influence", "angular_distance", "contribution_norm")
 """Metrics whose bars begin at 0."""
+LOGARITHMIC = ("perplexity",)
+"""Metrics whose axis is logarithmic unless a linear one is asked for: they are exponentials, and damage multiplies."""
 OUTLIER = 8.0
-"""A figure this many times as far from where bars begin as the median one may be cut off at the end of the axis."""
-DECADES = 30.0
-"""Largest ratio of figures that a linear axis of bars shows."""
-FEW_DECADES = 8.0
-"""The same of lines, which are told apart at their low ends."""
+"""A figure this many times as far from where bars begin as the median one squeezes the rest on a linear axis."""
 
+Array = np.ndarray[tuple[int], np.dtype[np.float64]]
 _PLAIN_X = ("move", "scale", "painters")
 _LAYERS_ON_Y = ("swap-pairs", "replace")
+
+
+Spread = Literal["linear", "log", "symlog"]
 
 
 @dataclass(frozen=True)
@@ -32,16 +35,16 @@ class ValueScale:
     """How far the figures of a chart reach.
 
     Attributes:
-        low, high: ends of the axis; what lies beyond is cut off there, with its figure beside it.
+        low, high: the lowest and the highest figure; nothing finite lies beyond.
         origin: where bars begin: the starting plan's figure, or 0.
-        log: whether the axis is logarithmic.
-        knee: distance from `origin` around which colours go over from linear to logarithmic.
+        spread: how the axis spreads figures. `"symlog"` is linear around 0 and logarithmic far from it, on both sides.
+        knee: distance from `origin` around which colours, and a `"symlog"` axis, go over from linear to logarithmic.
     """
 
     low: float
     high: float
     origin: float
-    log: bool = False
+    spread: Spread = "linear"
     knee: float = 1.0
 
 
@@ -58,7 +61,8 @@ def sweep_frame(
         rows: what is known so far.
         metric: the figure in `value`.
 
-    `state` is `"done"`, `"waiting"` or `"refused"`; `x` and `y` are labels, `x_at` and `y_at` their order.
+    `state` is `"done"`, `"waiting"`, `"refused"`, or `"broken"` where the figure is no number; `x` and `y` are labels,
+    `x_at` and `y_at` their order.
     """
     done = {row.number: row for row in rows}
     of_x, of_y = _names(kind, labels)
@@ -67,43 +71,50 @@ def sweep_frame(
         if point.number < 0:
             continue
         row = done.get(point.number)
-        state = "waiting" if row is None else "refused" if row.refused else "done"
-        value = float(getattr(row, metric)) if state == "done" else math.nan
+        value = math.nan if row is None or row.refused else float(getattr(row, metric))
+        state = "waiting" if row is None else "refused" if row.refused else "broken" if math.isnan(value) else "done"
         y = "" if point.y is None else of_y(point.y)
-        reason = row.refused if row is not None else ""
+        reason = "" if row is None else row.refused or str(getattr(row, "not_finite", ""))
         lines.append((point.number, of_x(point.x), y, point.x, point.y, str(point.plan), value, state, reason))
     columns = ["number", "x", "y", "x_at", "y_at", "plan", "value", "state", "reason"]
     return pd.DataFrame(lines, columns=columns)
 
 
-def value_scale(values: Iterable[float], metric: str, first: float | None = None, *, cut: bool = True) -> ValueScale:
-    """Return a scale that shows these figures; a few catastrophic ones do not flatten the rest.
+def value_scale(
+    values: Iterable[float], metric: str, first: float | None = None, *, log: bool | None = None
+) -> ValueScale:  # fmt: skip
+    """Return a scale that shows all of these figures.
 
     Args:
         values: the figures; NaN and infinity are passed over.
         metric: what they are.
         first: the starting plan's figure, where bars begin for metrics that have no zero of their own.
-        cut: whether a few figures far above the rest may be cut off.
+        log: whether the axis is to be logarithmic; by default where a linear one would squeeze most figures.
     """
     if metric in SHARES:
         return ValueScale(0.0, 1.0, 0.0)
-    found = np.asarray([value for value in values if math.isfinite(value)], float)
-    known = first is not None and math.isfinite(first)
-    origin = 0.0 if metric in FROM_ZERO else float(first) if known and first is not None else _least(found)
+    found = _finite(values)
+    origin = _origin(found, metric, first)
     if not len(found):
         return ValueScale(origin, _beyond(origin), origin)
     away = found - origin
     low, high = min(origin, float(found.min())), max(origin, float(found.max()))
     above = away[away > 0]
     knee = float(np.quantile(above, 0.25)) if len(above) else 1.0
-    end = origin + OUTLIER * float(np.median(np.abs(away)))
-    within = found[found <= end]
-    if cut and 0 < len(found) - len(within) <= len(found) / 4:
-        top = max(origin, float(within.max()))
-        if not _spans(metric, low, top, DECADES):
-            return ValueScale(low, top if top > low else _beyond(low), origin, knee=knee)
-    log = _spans(metric, low, high, DECADES if cut else FEW_DECADES)
-    return ValueScale(low, high if high > low else _beyond(low), origin, log=log, knee=knee)
+    wanted = wants_log(values=found, metric=metric, first=first) if log is None else log
+    spread: Spread = "linear" if not wanted else "log" if low > 0 and metric not in FROM_ZERO else "symlog"
+    return ValueScale(low, high if high > low else _beyond(low), origin, spread, knee)
+
+
+def wants_log(values: Iterable[float], metric: str, first: float | None = None) -> bool:
+    """Return whether figures read better on a logarithmic axis: one far from the rest would squeeze them otherwise."""
+    if metric in SHARES:
+        return False
+    if metric in LOGARITHMIC:
+        return True
+    found = _finite(values)
+    away = np.abs(found - _origin(found, metric, first))
+    return bool(len(found) > 1 and float(away.max()) > OUTLIER * float(np.median(away)) > 0)
 
 
 def shades(values: pd.Series, scale: ValueScale, metric: str) -> pd.Series:
@@ -131,8 +142,19 @@ def shade_ticks(values: pd.Series, scale: ValueScale, metric: str) -> dict[float
     return {at: scale.origin + scale.knee * math.expm1(at * end) for at in (0.0, 0.5, 1.0)}
 
 
+def axis_ticks(low: float, high: float, scale: ValueScale) -> list[float]:
+    """Return round figures for an axis that is not linear."""
+    if scale.spread == "log":
+        return log_ticks(low, high)
+    ends = (abs(low), high)
+    found = [log_ticks(max(scale.knee, end / 1e3), end) if end > scale.knee else [] for end in ends]
+    return [*(-tick for tick in reversed(found[0]) if low < 0), 0.0, *found[1]]
+
+
 def log_ticks(low: float, high: float) -> list[float]:
     """Return round figures for a logarithmic axis: powers of ten, and more between those where they are few."""
+    if high < 3 * low:
+        return _even_ticks(low, high)
     powers = [10.0**at for at in range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)]
     if len(powers) > 5:
         return [tick for tick in powers if low <= tick <= high]
@@ -142,6 +164,13 @@ def log_ticks(low: float, high: float) -> list[float]:
         if len(found) >= 3:
             break
     return found
+
+
+def _even_ticks(low: float, high: float) -> list[float]:
+    """Return three to six round figures at even distances."""
+    power = 10.0 ** math.floor(math.log10(max(high - low, 1e-12)))
+    step = next((one * power for one in (0.2, 0.5, 1.0, 2.0) if (high - low) / (one * power) <= 6), 5 * power)
+    return [round(at * step, 12) for at in range(math.ceil(low / step), math.floor(high / step) + 1)]
 
 
 def figure(value: float, metric: str = "") -> str:
@@ -164,12 +193,16 @@ def _beyond(low: float) -> float:
     return low + max(1.0, abs(low) * 1e-3)
 
 
-def _spans(metric: str, low: float, high: float, ratio: float) -> bool:
-    """Whether a linear axis would squeeze the low figures."""
-    return metric == "perplexity" and low > 0 and high / low > ratio
+def _finite(values: Iterable[float]) -> Array:
+    return np.asarray([value for value in values if math.isfinite(value)], float)
 
 
-def _least(found: np.ndarray[tuple[int], np.dtype[np.float64]]) -> float:
+def _origin(found: Array, metric: str, first: float | None) -> float:
+    """Return where bars begin."""
+    if metric in FROM_ZERO:
+        return 0.0
+    if first is not None and math.isfinite(first):
+        return float(first)
     return float(found.min()) if len(found) else 0.0
 
 

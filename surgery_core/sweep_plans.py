@@ -26,6 +26,10 @@ MAX_POINTS = 4096
 """Most plans of one sweep."""
 
 
+MAX_TIMES = 64
+"""Most runs of a repeated layer or block."""
+
+
 @dataclass(frozen=True)
 class SweepOptions:
     """What a kind of sweep may need besides the plan to start from.
@@ -45,8 +49,8 @@ class SweepOptions:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not 2 <= self.times <= 64:
-            raise SettingsError(f"A layer cannot be repeated to run {self.times} times; give 2 to 64.")
+        if not 2 <= self.times <= MAX_TIMES:
+            raise SettingsError(f"A layer cannot be repeated to run {self.times} times; give 2 to {MAX_TIMES}.")
         if not self.factors:
             raise SettingsError("A scale sweep needs at least one factor; give for example 0, 0.5, 2.")
 

@@ -18,7 +18,7 @@ import streamlit as st
 from surgery_core.errors import RefusedPlanError, TextError
 from surgery_core.generate import Generation, GenerationSettings, complete
 from surgery_core.material import Material, Means, mean_contributions
-from surgery_core.measure import Progress, Reference, compare, reference
+from surgery_core.measure import Reference, compare, reference
 from surgery_core.models import LoadedModel, load_model
 from surgery_core.nearest import nearest_plan
 from surgery_core.plan import LayerPlan
@@ -26,14 +26,18 @@ from surgery_core.preflight import PreflightReport, preflight, prove
 from surgery_core.results import Comparison, ScoreTable
 from surgery_core.text import Text, bundled_texts
 from surgery_core.view import operate
-from surgery_ui.jobs import Job, Pool
+from surgery_ui.jobs import Job, Key, Pool, Work
 
 MODELS = Pool(1, {"model": 3}, "models")
 WORK = Pool(
     max(1, os.cpu_count() or 1),
-    {"text": 256, "table": 16, "comparison": 64, "lens": 24, "preflight": 8, "proof": 128, "nearest": 32},
+    {
+        "text": 256, "base": 6, "table": 16, "comparison": 64, "lens": 24, "distances": 8, "averages": 24, "quality": 16,
+        "preflight": 8, "proof": 128, "nearest": 32, "speeds": 8, "costs": 64, "reading": 64, "importance": 24, "skills": 64,
+    },
     "work",
-)
+)  # fmt: skip
+"""A base side holds the predictions of a model over all texts, and the model itself; the rest is small."""
 MAX_OWN_TEXTS = 64
 
 
@@ -96,9 +100,10 @@ def table_job(owner: str, lane: str, loaded: LoadedModel, texts: tuple[Text, ...
     """Score texts under the unchanged model."""
 
     def work(job: Job[ScoreTable]) -> ScoreTable:
-        return base_side(loaded.info.key, texts, loaded, job, job.report).table
+        table: ScoreTable = job.needs[0].result.table
+        return table
 
-    return WORK.request(owner, lane, ("table", loaded.info.key, texts), work)
+    return WORK.request(owner, lane, ("table", loaded.info.key, texts), work, _base_side(loaded, texts))
 
 
 def comparison_job(
@@ -107,13 +112,23 @@ def comparison_job(
     """Compare a plan with the unchanged model over texts."""
 
     def work(job: Job[Comparison]) -> Comparison:
-        # Half of the bar is the base side, the other half this plan's.
-        base = base_side(loaded.info.key, texts, loaded, job, lambda done, total: job.report(done, 2 * total))
-        model = view(loaded, plan)
-        progress = lambda done, total: job.report(total + done, 2 * total)  # noqa: E731
-        return compare(base, model, loaded.tokenizer, texts, stop=job.stop, on_progress=progress)
+        base, model = job.needs[0].result, view(loaded, plan)
+        return compare(base, model, loaded.tokenizer, texts, stop=job.stop, on_progress=job.report)
 
-    return WORK.request(owner, lane, ("comparison", loaded.info.key, plan_key(plan), texts), work)
+    key = ("comparison", loaded.info.key, plan_key(plan), texts)
+    return WORK.request(owner, lane, key, work, _base_side(loaded, texts))
+
+
+def _base_side(loaded: LoadedModel, texts: tuple[Text, ...]) -> dict[Key, Work[Reference]]:
+    """Return the work that scores texts under the unchanged model, once for every plan that is compared with it."""
+
+    def work(job: Job[Reference]) -> Reference:
+        return reference(loaded.model, loaded.tokenizer, texts, stop=job.stop, on_progress=job.report)
+
+    # What was kept of a model that has been closed would hold it in memory.
+    here = {loaded.info.key, *(one.info.key for one in open_models())}
+    WORK.forget(lambda key: key[0] == "base" and key[1] not in here)
+    return {("base", loaded.info.key, texts): work}
 
 
 def preflight_job(owner: str, loaded: LoadedModel) -> Job[PreflightReport]:
@@ -158,12 +173,14 @@ def mean_side(key: tuple[str, ...], _loaded: LoadedModel) -> Means:
     return mean_contributions(_loaded.model, _loaded.tokenizer, bundled_texts())
 
 
-@st.cache_resource(max_entries=6, show_spinner=False)
-def base_side(
-    key: tuple[str, ...], texts: tuple[Text, ...], _loaded: LoadedModel, _job: Job[Any], _report: Progress
-) -> Reference:
-    """Score texts under the unchanged model, once for every plan that is compared with it."""
-    return reference(_loaded.model, _loaded.tokenizer, texts, stop=_job.stop, on_progress=_report)
+def count_tokens(loaded: LoadedModel, text: str) -> int:
+    """Return how many tokens a model reads a text as; counted once for each text."""
+    return _token_count(loaded.info.key, hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest(), text, loaded)
+
+
+@st.cache_data(max_entries=256, show_spinner=False)
+def _token_count(key: tuple[str, ...], digest: bytes, _text: str, _loaded: LoadedModel) -> int:
+    return len(_loaded.tokenizer(_text, verbose=False)["input_ids"])
 
 
 def keep_own_text(text: Text) -> str:

@@ -14,8 +14,20 @@ import streamlit as st
 from streamlit.elements.vega_charts import _altair_globals_lock as altair_lock
 from streamlit.elements.vega_charts import _convert_altair_to_vega_lite_spec as to_spec
 
+from surgery_core.charts import legible
+
 Specs = dict[str, tuple[Hashable, dict[str, Any]]]
 """The newest specification of each chart, with what it was made of."""
+
+
+def show(chart: Any, *, key: str, alt: str, place: Any = st, **more: Any) -> None:
+    """Draw a chart in colours that can be read, on a page that is light or dark."""
+    place.altair_chart(legible(chart, dark=dark()), key=key, alt=alt, **more)
+
+
+def dark() -> bool:
+    """Return whether the page is dark."""
+    return bool(st.context.theme.type == "dark")
 
 
 def draw(
@@ -28,9 +40,9 @@ def draw(
     """
     known = specs.get(name)
     if known is None or known[0] != made_of:
-        known = specs[name] = (made_of, dict(to_spec(make())))
+        known = specs[name] = (made_of, dict(to_spec(legible(make(), dark=dark()))))
     # Streamlit takes the data out of the dictionary that it is given.
     st.vega_lite_chart(None, dict(known[1]), key=key, on_select=on_select, alt=alt)
 
 
-__all__ = ["Specs", "altair_lock", "draw"]
+__all__ = ["Specs", "altair_lock", "dark", "draw", "show"]

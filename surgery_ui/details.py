@@ -6,17 +6,24 @@ from typing import Any
 
 import streamlit as st
 
-from surgery_core import charts
-from surgery_core.errors import Stopped
+from surgery_core import lens_line_charts
+from surgery_core.charts import layer_losses
 from surgery_core.text import Text
-from surgery_ui import lens_jobs, present, session
+from surgery_ui import chart_specs, lens_jobs, present, session, waiting
 from surgery_ui.jobs import Job
+from surgery_ui.lens_controls import window_of
 from surgery_ui.scores import BUNDLED, OWN, Scores
 from surgery_ui.tinted import MAX_TOKENS, tinted_text
+from surgery_ui.waiting import Waiting
+
+CHARACTERS = 32
+"""Characters a token, more than any text has on average."""
+TEXT, CHART = 190, 250
+"""Heights of what stands here, in pixels, where it is not there yet."""
 
 
 class Details:
-    """The section about one chosen text. It waits for the scores that it shows."""
+    """The section about one chosen text. Its two parts come, and fail, each by itself."""
 
     def __init__(self, now: session.Experiment, scores: Scores) -> None:
         st.subheader("Token by token", anchor=False)
@@ -31,12 +38,17 @@ class Details:
             on_change=session.touch,
         )
         lane, self._text = choices[at or 0]
-        self._scores = scores.by_lane[lane]
-        self._tokens_place = st.container()
+        self._owner, self._scores = now.owner, scores.by_lane[lane]
+        self._tokens_place = _place(TEXT, self._scores.done)
+        self._tokens_note = st.container()
         st.subheader("Layer by layer", anchor=False)
-        st.caption("Loss of the right next token if the model stopped after this layer and spoke (logit lens).")
-        self._layers_place = st.container()
+        st.caption(
+            "Loss of the right next token if the model stopped after this layer and spoke (logit lens), by running "
+            "position."
+        )
         self._lenses = _lens_jobs(now, self._text)
+        self._wait = Waiting(now.owner, self._lenses, "Reading the layers", "layers")
+        self._layers_place = _place(CHART, all(job.done for job in self._lenses))
         self._drawn: set[str] = set()
 
     @property
@@ -48,32 +60,42 @@ class Details:
         """Draw what is new."""
         if self._scores.done and "tokens" not in self._drawn:
             self._drawn.add("tokens")
-            if self._scores.error is None:
+            if not waiting.failed(self._tokens_place, self._owner, [self._scores], "tokens", said=True):
                 self._show_tokens()
-        if all(job.done for job in self.jobs) and "layers" not in self._drawn:
+        if all(job.done for job in self._lenses) and "layers" not in self._drawn:
             self._drawn.add("layers")
-            # What is wrong with the text is said once, beside the scores.
-            if self._scores.error is None:
+            if not waiting.failed(self._layers_place, self._owner, self._lenses, "layers", said=True):
                 self._show_layers()
+        self._wait.show()
 
     def _show_tokens(self) -> None:
+        if waiting.not_finite(self._tokens_place, self._scores.result):
+            return
         frame = self._scores.result.tokens(self._text.title)
-        with self._tokens_place:
+        with self._tokens_place.container():
             tinted_text(frame, key="tinted")
-            if len(frame) > MAX_TOKENS:
-                st.caption(f"The first {MAX_TOKENS:,} of {len(frame):,} tokens are drawn; the table scores them all.")
+        if len(frame) > MAX_TOKENS:
+            self._tokens_note.caption(
+                f"The first {MAX_TOKENS:,} of {len(frame):,} tokens are drawn; the table scores them all."
+            )
 
     def _show_layers(self) -> None:
-        errors = [job.error for job in self._lenses if job.error is not None]
-        with self._layers_place:
-            if errors:
-                if not isinstance(errors[0], Stopped):
-                    st.error(present.plain(str(errors[0])))
-                return
-            frames = [job.result.frame() for job in self._lenses]
-            st.altair_chart(charts.layer_loss(charts.layer_losses(*frames)), alt="Loss after each layer", key="layers")
+        frames = [job.result.frame() for job in self._lenses]
+        with self._layers_place.container():
+            for job in self._lenses:
+                if said := str(getattr(job.result, "not_finite", "")):
+                    st.error(present.plain(said))
+            chart = lens_line_charts.layer_loss(layer_losses(*frames))
+            chart_specs.show(chart, alt="Loss after each layer", key="layers")
+
+
+def _place(height: int, ready: bool) -> Any:
+    """Return the place of something that comes, held open where it is not there yet."""
+    return st.empty() if ready else st.skeleton(height=height)
 
 
 def _lens_jobs(now: session.Experiment, text: Text) -> list[Job[Any]]:
-    before = lens_jobs.lens_job(now.owner, "layers-before", now.loaded, now.identity, text.text)
-    return [before, lens_jobs.lens_job(now.owner, "layers-after", now.loaded, now.plan, text.text)]
+    # Only as much as the model sees at once is read; to cut a text of a megabyte into tokens takes many seconds.
+    beginning = text.text[: CHARACTERS * window_of(now)]
+    before = lens_jobs.lens_job(now.owner, "layers-before", now.loaded, now.identity, beginning)
+    return [before, lens_jobs.lens_job(now.owner, "layers-after", now.loaded, now.plan, beginning)]

@@ -5,12 +5,11 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
-from surgery_core.sweep import SweepMeasures
-from surgery_core.sweep_estimate import Costs
-from surgery_core.sweep_plans import SweepOptions, sweep_points
+from surgery_core.sweep_estimate import Costs, Span, removal_plans, removal_seconds
 from surgery_ui import present, session, sweep_words
 from surgery_ui.jobs import Job
-from surgery_ui.sweep_jobs import Request, SearchRequest, costs_job
+from surgery_ui.sweep_jobs import Request, SearchRequest
+from surgery_ui.timing import costs_job
 
 
 class Estimate:
@@ -45,34 +44,22 @@ class Estimate:
             if self._job.error is not None:
                 self._place.error(present.plain(str(self._job.error)))
             return
-        about = f"{plans} over {sweep_words.counted(self.costs.n_tokens, 'token')}: about "
+        about = f"{plans} over {sweep_words.counted(self.costs.n_tokens, 'token')}: "
         whole = " This model cannot start in the middle, so every plan is run whole." if self.costs.whole else ""
-        self._place.caption(f"{about}**{sweep_words.duration(seconds(self._request, self.costs))}**.{whole}")
+        time = sweep_words.span(Span.about(seconds(self._request, self.costs)))
+        self._place.caption(f"{about}**{time}**.{whole}")
 
 
 def count(request: Request | SearchRequest) -> int:
     """Return how many plans a request measures."""
     if isinstance(request, Request):
         return len(request.points)
-    return _removal(request)[0]
+    return removal_plans(request.start, request.beam, request.least)
 
 
+@lru_cache(maxsize=64)
 def seconds(request: Request | SearchRequest, costs: Costs) -> float:
     """Return about how long a request takes."""
     if isinstance(request, Request):
-        return sum(costs.seconds(request.start, request.points, request.measures))
-    return _removal(request, costs)[1]
-
-
-@lru_cache(maxsize=32)
-def _removal(request: SearchRequest, costs: Costs | None = None) -> tuple[int, float]:
-    """Return how many plans a removal tries and about how long that takes, as if a middle layer went each time."""
-    plan, tried, time = request.start, 0, 0.0
-    while len(plan) > request.least:
-        points, beam = sweep_points("delete", plan, SweepOptions()), request.beam if tried else 1
-        tried += len(points) * beam
-        if costs is not None:
-            time += sum(costs.seconds(plan, points, SweepMeasures())) * beam
-            time += costs.point_seconds(len(plan), request.measures)
-        plan = points[len(points) // 2].plan
-    return tried, time
+        return costs.total(request.start, request.points, request.measures)
+    return removal_seconds(costs, request.start, request.beam, request.least, request.measures)

@@ -8,17 +8,19 @@ import pandas as pd
 import streamlit as st
 
 from surgery_core import layer_charts
-from surgery_core.errors import Stopped
 from surgery_core.importance import Importance
+from surgery_core.sweep_estimate import reading_seconds
 from surgery_core.sweep_file import model_name
 from surgery_core.sweep_frames import figure
 from surgery_core.sweep_plans import SweepOptions
-from surgery_ui import present, session, sweep_shelf, sweep_words
+from surgery_ui import chart_specs, present, session, sweep_shelf, sweep_words, timing, waiting
 from surgery_ui.controls import show_problem
 from surgery_ui.jobs import Job
+from surgery_ui.sections import emphasis
 from surgery_ui.sweep_controls import chosen_texts, start_choice
 from surgery_ui.sweep_jobs import Request, importance_job
 from surgery_ui.sweep_shelf import Entry
+from surgery_ui.waiting import Waiting
 
 ESTIMATES = {
     "block_influence": "Block Influence",
@@ -30,6 +32,8 @@ ABOUT = {
     "angular_distance": "arccos of the cosine similarity over π, at the last token of each text (arXiv 2403.17887).",
     "contribution_norm": "Mean length of what the layer adds to the residual stream.",
 }
+HEIGHT = 900
+"""Height in pixels of what stands here, where it is not there yet."""
 
 
 class ImportanceView:
@@ -45,7 +49,13 @@ class ImportanceView:
         self._now, self._plan = now, start_choice(now, "importance", "Of which model")
         self._texts = chosen_texts("importance")
         self._job = importance_job(now.owner, now.loaded, self._plan, self._texts) if self._texts else None
-        self._progress, self._place = st.empty(), st.container()
+        jobs = self.jobs
+        self._costs = None
+        if jobs and not jobs[0].done and timing.are_long(self._texts):
+            self._costs = timing.reading_job(now.owner, now.loaded, self._texts, "costs-importance")
+        self._wait = Waiting(now.owner, jobs, "Reading the texts", "importance", self._expected) if jobs else None
+        waits = any(not job.done for job in jobs)
+        self._place = st.skeleton(height=HEIGHT) if waits else st.empty()
         self._drawn = False
 
     @property
@@ -56,19 +66,18 @@ class ImportanceView:
     def show(self) -> None:
         """Draw everything once the texts were read."""
         job = self._job
-        if job is None or self._drawn:
-            return
-        if not job.done:
-            done, total = job.progress
-            self._progress.progress(done / total if total else 0.0, text="Reading the texts")
+        if self._wait is not None:
+            self._wait.show()
+        if job is None or self._drawn or not job.done:
             return
         self._drawn = True
-        self._progress.empty()
-        with self._place:
-            if job.error is None:
+        if not waiting.failed(self._place, self._now.owner, [job], "importance"):
+            with self._place.container():
                 self._draw(job.result)
-            elif not isinstance(job.error, Stopped):
-                st.error(present.plain(str(job.error)))
+
+    def _expected(self) -> float | None:
+        costs = timing.known(self._costs)
+        return None if costs is None else reading_seconds(costs)
 
     def _draw(self, result: Importance) -> None:
         frame, dark = result.frame(), bool(st.context.theme.type == "dark")
@@ -79,7 +88,7 @@ class ImportanceView:
         for column, title in ESTIMATES.items():
             with grid.container():
                 st.markdown(f"**{title}**", help=present.plain(ABOUT[column]))
-                st.altair_chart(
+                chart_specs.show(
                     layer_charts.layer_bars(frame, column, title, dark=dark), key=f"bars-{column}",
                     alt=f"{title} of every layer",
                 )  # fmt: skip
@@ -105,7 +114,7 @@ def _comparison(
     if entry is None or entry.state not in ("finished", "running"):
         st.caption("Delete each layer once over the same texts, and see whether the estimates agree with the damage.")
         st.button(
-            "Measure it", key="importance-measure", type="primary", disabled=was, on_click=_measure,
+            "Measure it", key="importance-measure", type=emphasis(), disabled=was, on_click=_measure,
             args=(now, request),
         )  # fmt: skip
         show_problem("importance")
@@ -130,7 +139,7 @@ def _comparison(
                 "layers alike, 0 when one says nothing about the other, -1 when they are opposite.",
             )  # fmt: skip
             chart = layer_charts.rank_chart(ranks, title, dark=dark)
-            st.altair_chart(chart, key=f"rank-{column}", alt=f"Ranks by {title} and by measured damage")
+            chart_specs.show(chart, key=f"rank-{column}", alt=f"Ranks by {title} and by measured damage")
     worst = known.sort_values("damage").iloc[-1]
     st.caption(
         present.plain(
@@ -146,12 +155,12 @@ def _streams(result: Importance, dark: bool) -> None:
         st.subheader("Similarity of the residual stream", anchor=False)
         st.caption("Mean cosine similarity of the stream at every two places, the input first.")
         chart = layer_charts.similarity_map(result.similarities(), dark=dark)
-        st.altair_chart(chart, key="similarity", alt="Cosine similarity of the residual stream at every two places")
+        chart_specs.show(chart, key="similarity", alt="Cosine similarity of the residual stream at every two places")
     with right:
         st.subheader("Angular distance of blocks", anchor=False)
         st.caption("How far a block of layers turns the stream; a small distance says that the block may go.")
         chart = layer_charts.block_map(result.blocks(), list(result.labels), dark=dark)
-        st.altair_chart(chart, key="blocks", alt="Angular distance of every block of layers")
+        chart_specs.show(chart, key="blocks", alt="Angular distance of every block of layers")
 
 
 def _measured(now: session.Experiment, request: Request) -> Entry | None:

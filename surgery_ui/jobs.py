@@ -2,7 +2,8 @@
 
 A page requests a job under a lane ("after", "scores", ...). The same key is computed once for everyone who wants
 it, while it runs and afterwards; a request with another key in the same lane lets go of the old job, and a job that
-nobody wants any more is stopped. Nothing here imports Streamlit.
+nobody wants any more is stopped. A job may need others: those run first, on the same workers, and are wanted for as
+long as it is. Nothing here imports Streamlit.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import logging
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any, Generic, TypeVar, cast
 
 from surgery_core.errors import Stopped, SurgeryError
@@ -22,6 +23,8 @@ Work = Callable[["Job[Result]"], Result]
 
 ABANDONED_AFTER = 30.0
 """Seconds after which a job that no page looks at stops itself."""
+MAX_CANCELLED = 256
+"""Most requests of which a pool remembers that their owners cancelled them."""
 
 _log = logging.getLogger(__name__)
 
@@ -30,18 +33,32 @@ class Unexpected(SurgeryError):
     """Something failed that should not have; the details are in the server's log."""
 
 
-class Job(Generic[Result]):
-    """One piece of work: what it wrote so far, how far it is, and its result or error once it is done."""
+class Cancelled(Stopped):
+    """The person cancelled it; it is not done again before they ask for it."""
 
-    def __init__(self, key: Key, work: Work[Result], patience: float | None = None) -> None:
-        self.key = key
+
+class Job(Generic[Result]):
+    """One piece of work: what it wrote so far, how far it is, and its result or error once it is done.
+
+    Attributes:
+        needs: jobs whose results this one's work takes; it starts once they are done.
+        reported_at: when it last said how far it is.
+    """
+
+    def __init__(
+        self, key: Key, work: Work[Result], patience: float | None = None, needs: Sequence[Job[Any]] = ()
+    ) -> None:
+        self.key, self.needs = key, tuple(needs)
         self._patience = patience
         self.stop = threading.Event()
         self.text = ""
         self.pieces: list[Any] = []
-        self.progress = (0, 0)
         self.started: float | None = None
-        self._work = work
+        self.reported_at = time.monotonic()
+        self._reported = (0, 0)
+        self._awaited = tuple(need for need in self.needs if not need.done)
+        self._work: Work[Result] | None = work
+        self._again = False
         self._seen = time.monotonic()
         self._result: Result | None = None
         self._error: SurgeryError | None = None
@@ -51,6 +68,28 @@ class Job(Generic[Result]):
     def done(self) -> bool:
         """Whether there is a result or an error."""
         return self._finished.is_set()
+
+    @property
+    def ready(self) -> bool:
+        """Whether everything that the work needs is done."""
+        return all(need.done for need in self.needs)
+
+    @property
+    def progress(self) -> tuple[int, int]:
+        """Return how far the job is and where its end is, (0, 0) where that is not known.
+
+        A job that waited for others counts their work with its own, which it takes for as long until it knows better.
+        """
+        done, total = self._reported
+        before = [need.progress for need in self._awaited]
+        first, whole = sum(one[0] for one in before), sum(one[1] for one in before)
+        return first + done, whole + (total or whole)
+
+    @property
+    def working(self) -> float | None:
+        """Return when the first of its work began, that of what it needs included."""
+        began = [one.started for one in (*self._awaited, self) if one.started is not None]
+        return min(began, default=None)
 
     @property
     def error(self) -> SurgeryError | None:
@@ -67,11 +106,13 @@ class Job(Generic[Result]):
     @property
     def reusable(self) -> bool:
         """Whether a later request may have this job's outcome instead of new work."""
-        return not self.stop.is_set() and not isinstance(self._error, (Stopped, Unexpected))
+        return not (self._again or self.stop.is_set() or isinstance(self._error, (Stopped, Unexpected)))
 
     def look(self) -> None:
         """Say that a page still shows this job."""
         self._seen = time.monotonic()
+        for need in self.needs:
+            need.look()
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until the job is done; return whether it is."""
@@ -89,13 +130,13 @@ class Job(Generic[Result]):
 
     def report(self, done: int, total: int) -> None:
         """Set how far the job is."""
-        self.progress = (done, total)
+        self._reported, self.reported_at = (done, total), time.monotonic()
         self._stop_if_abandoned()
 
     def run(self) -> None:
         """Do the work, unless nobody looks any more, and keep its outcome. Never raises."""
         self._stop_if_abandoned()
-        if self.stop.is_set():
+        if self.stop.is_set() or self._work is None:
             return self.drop()
         self.started = time.monotonic()
         try:
@@ -108,14 +149,24 @@ class Job(Generic[Result]):
             _log.exception("A job failed: %s", self.key[0])
             self._error = Unexpected("Something went wrong on the server; its log has the details. Try again.")
         finally:
-            del self._work
+            self._release()
             self._finished.set()
 
-    def drop(self) -> None:
-        """Finish without running: nobody wants the job any more."""
+    def drop(self, error: Stopped | None = None) -> None:
+        """Finish without running: nobody wants the job any more. What its work holds on to is let go."""
         self.stop.set()
-        self._error = Stopped("No longer wanted.")
+        self._error = error or Stopped("No longer wanted.")
+        self._release()
         self._finished.set()
+
+    def refuse_reuse(self) -> None:
+        """Have the next request do the work anew, whatever came of it."""
+        self._again = True
+
+    def _release(self) -> None:
+        """Let go of what the work held and of the results that it took; of a failed need only to do it again."""
+        self._work, self._awaited = None, ()
+        self.needs = tuple(need for need in self.needs if need.done and need.error is not None)
 
     def _stop_if_abandoned(self) -> None:
         patience = ABANDONED_AFTER if self._patience is None else self._patience
@@ -123,12 +174,22 @@ class Job(Generic[Result]):
             self.stop.set()
 
 
+def _cancelled(key: Key, which: Sequence[Key]) -> Job[Any]:
+    """Return a job that was cancelled, or that needs others which were."""
+    dropped = [Job[Any](one, lambda job: None) for one in (*which, key)]
+    for job in dropped:
+        job.drop(Cancelled("Cancelled."))
+    whole = dropped.pop()
+    whole.needs = tuple(dropped)
+    return whole
+
+
 class Pool:
     """A few worker threads, a queue that is fair between owners, and the bounded store of finished jobs.
 
     Args:
         workers: threads at most.
-        bounds: how many finished jobs of a kind are kept.
+        bounds: how many finished jobs of a kind are kept; every kind that is requested has its own.
         name: of the threads.
         patience: seconds after which a job that no page looks at stops itself; by default `ABANDONED_AFTER`.
     """
@@ -138,7 +199,7 @@ class Pool:
     ) -> None:
         self._workers = workers
         self._patience = patience
-        self._bounds = dict(bounds)
+        self.bounds = dict(bounds)
         self._name = name
         self._lock = threading.Condition()
         self._threads: list[threading.Thread] = []
@@ -146,23 +207,59 @@ class Pool:
         self._running: list[Job[Any]] = []
         self._jobs: OrderedDict[Key, Job[Any]] = OrderedDict()
         self._lanes: dict[tuple[str, str], Job[Any]] = {}
+        self._cancelled: OrderedDict[tuple[str, Key], None] = OrderedDict()
 
-    def request(self, owner: str, lane: str, key: Key, work: Work[Result]) -> Job[Result]:
-        """Return the job for `key`, new, running or finished, and make it the owner's job in this lane."""
+    def request(
+        self, owner: str, lane: str, key: Key, work: Work[Result], needs: Mapping[Key, Work[Any]] | None = None
+    ) -> Job[Result]:
+        """Return the job for `key`, new, running or finished, and make it the owner's job in this lane.
+
+        Args:
+            owner: who asks.
+            lane: which of the owner's places the job takes; what was there is let go.
+            key: what is computed; its first part is the kind.
+            work: makes the result.
+            needs: other work of this pool that has to be done before, by key; `Job.needs` are those jobs, in order.
+        """
         with self._lock:
-            job = self._jobs.get(key)
-            if job is None or not job.reusable:
-                job = self._jobs[key] = Job(key, work, self._patience)
-                self._waiting.append(job)
-                self._start_workers()
-            self._jobs.move_to_end(key)
+            if cancelled := [one for one in (key, *(needs or ())) if (owner, one) in self._cancelled]:
+                self._let_go(self._lanes.pop((owner, lane), None))
+                return _cancelled(key, cancelled)
+            job = self._find(key, work, needs or {})
             previous = self._lanes.pop((owner, lane), None)
             if not job.done:
                 self._lanes[owner, lane] = job
             self._let_go(previous)
             job.look()
-            self._lock.notify()
+            self._lock.notify_all()
         return job
+
+    def cancel(self, owner: str, job: Job[Any]) -> None:
+        """Let go of a job in all lanes of its owner, and do it no more for them until `again`.
+
+        What it needs and has not got is cancelled with it: other work that needs the same is not done either.
+        """
+        with self._lock:
+            for one in (job, *(need for need in job.needs if not need.done)):
+                self._cancelled[owner, one.key] = None
+            while len(self._cancelled) > MAX_CANCELLED:
+                self._cancelled.popitem(last=False)
+            for place in [place for place, wanted in self._lanes.items() if place[0] == owner and wanted is job]:
+                self._let_go(self._lanes.pop(place))
+
+    def again(self, owner: str, job: Job[Any]) -> None:
+        """Have the owner's next request for a job that failed or was cancelled do it anew."""
+        with self._lock:
+            for one in (job, *job.needs):
+                self._cancelled.pop((owner, one.key), None)
+                if one.done and one.error is not None:
+                    one.refuse_reuse()
+
+    def forget(self, unwanted: Callable[[Key], bool]) -> None:
+        """Forget the finished jobs with such keys, and with them what their results keep alive."""
+        with self._lock:
+            for key in [key for key, job in self._jobs.items() if job.done and unwanted(key)]:
+                del self._jobs[key]
 
     def outcome(self, key: Key) -> Job[Any] | None:
         """Return the job for `key` where it has a result or an error that counts; nothing is started."""
@@ -187,21 +284,42 @@ class Pool:
         with self._lock:
             return len(self._running), len(self._waiting)
 
+    def _find(self, key: Key, work: Work[Any], needs: Mapping[Key, Work[Any]]) -> Job[Any]:
+        """Return the job for a key; a new one waits behind those that it needs."""
+        job = self._jobs.get(key)
+        if job is None or not job.reusable:
+            first = [self._find(other, how, {}) for other, how in needs.items()]
+            job = self._jobs[key] = Job(key, work, self._patience, first)
+            self._waiting.append(job)
+            self._start_workers()
+        self._jobs.move_to_end(key)
+        return job
+
     def _let_go(self, job: Job[Any] | None) -> None:
-        if job is None or job.done or job in self._lanes.values():
+        """Stop a job that nobody wants, and what only it needed."""
+        if job is None or job.done or self._wanted(job):
             return
+        needs = job.needs
         if job in self._waiting:
             self._waiting.remove(job)
             job.drop()
         job.stop.set()
+        for need in needs:
+            self._let_go(need)
+
+    def _wanted(self, job: Job[Any]) -> bool:
+        return any(wanted is job or job in wanted.needs for wanted in self._lanes.values())
 
     def _owners(self, job: Job[Any]) -> set[str]:
-        return {owner for (owner, _), wanted in self._lanes.items() if wanted is job}
+        return {owner for (owner, _), wanted in self._lanes.items() if wanted is job or job in wanted.needs}
+
+    def _ready(self) -> list[Job[Any]]:
+        return [job for job in self._waiting if job.ready]
 
     def _next(self) -> Job[Any]:
-        """Take the waiting job whose owner has the fewest running, the oldest of those."""
+        """Take the waiting job that can start whose owner has the fewest running, the oldest of those."""
         busy = [owner for job in self._running for owner in self._owners(job)]
-        chosen = min(self._waiting, key=lambda job: min((busy.count(who) for who in self._owners(job)), default=0))
+        chosen = min(self._ready(), key=lambda job: min((busy.count(who) for who in self._owners(job)), default=0))
         self._waiting.remove(chosen)
         return chosen
 
@@ -216,7 +334,7 @@ class Pool:
     def _serve(self) -> None:
         while True:
             with self._lock:
-                while not self._waiting:
+                while not self._ready():
                     self._lock.wait()
                 job = self._next()
                 self._running.append(job)
@@ -225,6 +343,8 @@ class Pool:
                 self._running.remove(job)
                 self._lanes = {place: wanted for place, wanted in self._lanes.items() if wanted is not job}
                 self._trim()
+                # What waited for this job may start now, on any worker.
+                self._lock.notify_all()
             # While this thread waits for the next job, it must not keep the last one alive.
             del job
 
@@ -236,5 +356,5 @@ class Pool:
                 continue
             kind = str(key[0])
             kept[kind] = kept.get(kind, 0) + 1
-            if not job.reusable or kept[kind] > self._bounds.get(kind, 16):
+            if not job.reusable or kept[kind] > self.bounds.get(kind, 16):
                 del self._jobs[key]

@@ -9,35 +9,71 @@ from surgery_core import charts, lens_line_charts
 from surgery_core.lens_metrics import Metric
 from surgery_core.text import visible
 from surgery_core.trajectory import Trajectory
-from surgery_ui import present
+from surgery_ui import chart_specs, present, session
 from surgery_ui.lens_controls import segments
 
 TITLES = {"before": "Before", "after": "After"}
 TOKEN, TEXT = "This token", "Mean of the text"
 
 
-def show_cell(sides: dict[str, Trajectory], metric: Metric, last: int) -> None:
-    """Show the chosen cell on both sides and its token's trajectory; at first the last layer at the last token."""
-    side, row, position = st.session_state.get("cell", ("before", -1, -1))
-    trajectory = sides.get(side, sides["before"])
-    if not 0 <= row < len(trajectory.labels) or not 0 <= position < len(trajectory.tokens):
-        row, position = len(trajectory.labels) - 1, last
+def choose_cell(side: str, label: str, position: int) -> None:
+    """Choose the cell of a side at the row with this label and at a token, counted from the first that is read."""
+    st.session_state["cell"] = (side, label, position)
+
+
+def show_cell(sides: dict[str, Trajectory], metric: Metric, shown: range) -> None:
+    """Show the chosen cell on both sides and its token's trajectory.
+
+    A cell goes by its layer's name, so that it stays where it is when rows inside the layers come and go. At first it
+    is the last layer at the last token shown.
+    """
+    side, label, position = st.session_state.get("cell", ("before", "", -1))
+    side = side if side in sides else "before"
+    trajectory = sides[side]
+    row = trajectory.labels.index(label) if label in trajectory.labels else len(trajectory.labels) - 1
+    if not 0 <= position < len(trajectory.tokens):
+        position = shown[-1]
     tops, lines = st.columns([1, 1], gap="large")
     with tops:
+        st.subheader("Ten likeliest next tokens", anchor=False)
+        _pick(sides, side, row, position, shown)
         _top_ten(sides, trajectory, row, position)
     with lines:
         _lines(sides, metric, position)
 
 
+def _pick(sides: dict[str, Trajectory], side: str, row: int, position: int, shown: range) -> None:
+    """Show the chosen cell as fields, by which it can be chosen without a mouse."""
+    state, trajectory = st.session_state, sides[side]
+    positions = sorted({*shown, position})
+    state["cell-layer"], state["cell-token"] = trajectory.labels[row], position
+    with st.container(horizontal=True, gap="small", vertical_alignment="bottom"):
+        if len(sides) > 1:
+            state["cell-side"] = side
+            st.selectbox(
+                "Map", list(sides), key="cell-side", format_func=TITLES.__getitem__, width=110, on_change=_take
+            )
+        st.selectbox("Cell: layer", list(trajectory.labels)[::-1], key="cell-layer", width=130, on_change=_take)
+        st.selectbox(
+            "Token", positions, key="cell-token", width=190, on_change=_take,
+            format_func=lambda at: f"{trajectory.start + at}: {visible(trajectory.tokens[at])}",
+        )  # fmt: skip
+
+
+def _take() -> None:
+    session.touch()
+    state = st.session_state
+    choose_cell(state.get("cell-side", "before"), state["cell-layer"], state["cell-token"])
+
+
 def _top_ten(sides: dict[str, Trajectory], chosen: Trajectory, row: int, position: int) -> None:
-    st.subheader("Ten likeliest next tokens", anchor=False)
     token = present.plain(visible(chosen.tokens[position]))
     label = present.plain(chosen.labels[row])
     st.caption(
-        f"After {label}, having read up to token {chosen.start + position + 1}, “{token}”. Click a cell for another."
+        f"After {label}, having read up to token {chosen.start + position}, “{token}”. Click a cell, or choose one here."
     )
     tops = {name: _top(other, chosen, row, position) for name, other in sides.items()}
-    most = max(frame["probability"].max() for frame in tops.values() if frame is not None)
+    most = max(1e-9, *(frame["probability"].fillna(0.0).max() for frame in tops.values() if frame is not None))
     for column, (name, frame) in zip(st.columns(len(tops)), tops.items(), strict=True):
         if len(tops) > 1:
             column.markdown(f"**{TITLES[name]}**")
@@ -47,7 +83,7 @@ def _top_ten(sides: dict[str, Trajectory], chosen: Trajectory, row: int, positio
             dark = bool(st.context.theme.type == "dark")
             colour = TITLES[name] if len(tops) > 1 else "After"
             chart = charts.top_tokens(frame, most=float(most), dark=dark, side=colour)
-            column.altair_chart(chart, alt=f"Ten likeliest tokens {name} surgery", key=f"top-{name}")
+            chart_specs.show(chart, place=column, alt=f"Ten likeliest tokens {name} surgery", key=f"top-{name}")
 
 
 def _top(side: Trajectory, chosen: Trajectory, row: int, position: int) -> pd.DataFrame | None:
@@ -74,7 +110,7 @@ def _lines(sides: dict[str, Trajectory], metric: Metric, position: int) -> None:
         st.caption("The last token of the text has no next one to compare with; click another.")
     else:
         chart = lens_line_charts.layer_lines(frame, metric.name)
-        st.altair_chart(chart, alt=f"{metric.title} after each layer", key="lens-trajectory")
+        chart_specs.show(chart, alt=f"{metric.title} after each layer", key="lens-trajectory")
 
 
 def _values(read: Trajectory, name: str, position: int | None) -> pd.DataFrame:

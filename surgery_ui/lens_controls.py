@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import streamlit as st
@@ -10,7 +10,8 @@ import streamlit as st
 from surgery_core.lens import Follow
 from surgery_core.lens_metrics import METRICS, Metric
 from surgery_core.text import bundled_prompts
-from surgery_ui import lens_jobs, session
+from surgery_core.windows import DEFAULT_CONTEXT
+from surgery_ui import cached, lens_jobs, session
 from surgery_ui.lens_jobs import LOGIT, TUNED, Reading
 
 NAMES = {LOGIT: "Logit lens", TUNED: "Tuned lens"}
@@ -36,13 +37,14 @@ MID = (
 
 @dataclass(frozen=True)
 class Choice:
-    """What the page shows: the text, how it is read, and the statistic."""
+    """What the page shows: the text and its length in tokens, how it is read, and the statistic."""
 
     text: str
     reading: Reading
     metric: Metric
     view: str = SIDE_BY_SIDE
     said: str = ""
+    n_tokens: int = 0
 
 
 def lens_controls(now: session.Experiment) -> Choice:
@@ -50,8 +52,15 @@ def lens_controls(now: session.Experiment) -> Choice:
     text = _text()
     reading, said = _lens(now)
     metric, picked, view = _statistic(now)
-    start = _start(now, text)
-    return Choice(text, Reading(reading.lens, reading.follow, reading.sublayers, picked, start), metric, view, said)
+    n_tokens = cached.count_tokens(now.loaded, text)
+    start = _start(window_of(now), n_tokens)
+    reading = replace(reading, picked=picked, start=start)
+    return Choice(text, reading, metric, view, said, n_tokens)
+
+
+def window_of(now: session.Experiment) -> int:
+    """Return how many tokens are read at once: the model's context, or a bound where it states none."""
+    return now.loaded.info.context_length or DEFAULT_CONTEXT
 
 
 def own_lenses(now: session.Experiment) -> dict[str, str]:
@@ -138,13 +147,11 @@ def _statistic(now: session.Experiment) -> tuple[Metric, str, str]:
     return metric, str(picked), view
 
 
-def _start(now: session.Experiment, text: str) -> int:
-    """Show which part of a text that is longer than the model's context is read; return its first token."""
-    size = now.loaded.info.context_length
-    total = len(now.loaded.tokenizer(text, verbose=False)["input_ids"]) if size else 0
-    if not size or total <= size:
+def _start(size: int, total: int) -> int:
+    """Show which part of a text that is longer than what is read at once is read; return its first token."""
+    if total <= size:
         return 0
-    parts = {at: f"{at + 1:,} to {min(at + size, total):,}" for at in range(0, total, size)}
+    parts = {at: f"{at:,} to {min(at + size, total) - 1:,}" for at in range(0, total, size)}
     if st.session_state.get("lens-part") not in parts:
         st.session_state["lens-part"] = 0
     st.select_slider(

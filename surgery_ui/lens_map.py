@@ -10,20 +10,27 @@ import streamlit as st
 
 from surgery_core import lens_charts
 from surgery_core.charts import CELL
-from surgery_core.errors import Stopped
 from surgery_core.lens_pairs import difference
+from surgery_core.residual import points_of
+from surgery_core.sweep_estimate import lens_seconds
 from surgery_core.trajectory import Trajectory
-from surgery_ui import lens_jobs, present, session
+from surgery_ui import chart_specs, lens_jobs, present, session, timing, waiting
 from surgery_ui.jobs import Job
-from surgery_ui.lens_cell import show_cell
-from surgery_ui.lens_controls import DIFFERENCE, STACKED, Choice
+from surgery_ui.lens_cell import choose_cell, show_cell
+from surgery_ui.lens_controls import DIFFERENCE, STACKED, Choice, window_of
+from surgery_ui.room import page_width
+from surgery_ui.waiting import Waiting
 
 ROOM = 790
-"""Width in pixels that the maps may take: that of the page on a small laptop. A slider moves on through longer texts."""
+"""Width in pixels that the maps may take before the browser has told more: that of the page on a small laptop."""
+WIDEST = 100
+"""Width of a cell of a short text, in pixels, where there is room."""
 GAP = 22
 """Pixels between two maps."""
 LEAST = 4
 """Tokens that are always shown."""
+AROUND = 470
+"""Height in pixels of what stands above and below the rows of a map, the chosen cell included."""
 TITLES = {"before": "Before", "after": "After"}
 
 
@@ -31,7 +38,7 @@ class LensMap:
     """The maps and the chosen cell, drawn when both sides are read."""
 
     def __init__(self, now: session.Experiment, choice: Choice) -> None:
-        self._choice = choice
+        self._choice, self._now = choice, now
         plans = {"before": now.identity} if now.plan.is_identity else {"before": now.identity, "after": now.plan}
         text, reading = choice.text, choice.reading
         self._sides = {
@@ -41,8 +48,14 @@ class LensMap:
         self._distances: Job[Any] | None = None
         if choice.metric.between:
             self._distances = lens_jobs.distances_job(now.owner, now.loaded, now.plan, text, reading)
-        self._place = st.container()
-        self._drawn = False
+        waits = not all(job.done for job in self.jobs)
+        self._rows = max(len(points_of(plan, reading.sublayers)) for plan in plans.values())
+        self._speeds = timing.speeds_job(now.owner, now.loaded) if waits and choice.n_tokens > LONG else None
+        self._room = page_width(ROOM, CELL)
+        self._wait = Waiting(now.owner, self.jobs, "Reading the layers", "map", self._expected)
+        rows = self._rows * lens_charts.ROW * (len(plans) if choice.view == STACKED else 1)
+        self._place: Any = st.skeleton(height=AROUND + rows) if waits else st.empty()
+        self._drawn, self._cell = False, CELL
 
     @property
     def jobs(self) -> list[Job[Any]]:
@@ -51,15 +64,20 @@ class LensMap:
 
     def show(self) -> None:
         """Draw everything once all is there."""
+        self._wait.show()
         if self._drawn or not all(job.done for job in self.jobs):
             return
         self._drawn = True
-        errors = [job.error for job in self.jobs if job.error is not None]
-        with self._place:
-            if not errors:
+        if not waiting.failed(self._place, self._now.owner, self.jobs, "map"):
+            with self._place.container():
                 self._draw()
-            elif not isinstance(errors[0], Stopped):
-                st.error(present.plain(str(errors[0])))
+
+    def _expected(self) -> float | None:
+        speeds = timing.known(self._speeds)
+        if speeds is None:
+            return None
+        window = window_of(self._now)
+        return len(self.jobs) * lens_seconds(speeds, min(self._choice.n_tokens, window), window, self._rows)
 
     def _draw(self) -> None:
         sides = {side: job.result for side, job in self._sides.items()}
@@ -69,19 +87,26 @@ class LensMap:
         first = sides["before"]
         if first.truncated:
             st.info(present.plain(first.note))
+        for read in sides.values():
+            if said := str(getattr(read, "not_finite", "")):
+                st.error(present.plain(said))
         metric, view = self._choice.metric, self._choice.view
         stacked = view == STACKED
         alone = metric.between or view == DIFFERENCE or len(sides) == 1
         beside = 1 if alone or stacked else 2
         labels = max(_label_width(read) for read in sides.values())
-        shown = min(len(first.tokens), max(LEAST, int((ROOM - GAP * (beside - 1)) / beside - labels) // CELL))
+        room = (self._room - GAP * (beside - 1)) // beside - labels
+        shown = min(len(first.tokens), max(LEAST, room // CELL))
+        # A short text gets wider cells, which have room for longer words.
+        self._cell = max(CELL, min(WIDEST, room // shown))
         start = _window(len(first.tokens), shown)
-        st.caption(f"{self._choice.said} **Colour:** {present.plain(metric.meaning)}")
+        st.caption(f"{self._choice.said} **Colour:** {present.plain(_colour(self._choice, len(sides)))}")
         chart = self._chart(sides, start, start + shown - 1)
-        width = beside * (labels + CELL * shown) + GAP * (beside - 1)
+        width = beside * (labels + self._cell * shown) + GAP * (beside - 1)
         # On a narrow screen the maps scroll sideways in their grid, not the page.
-        st.container(width=width).grid(1, min_column_width=width, wrap=False).altair_chart(
+        chart_specs.show(
             chart,
+            place=st.container(width=width).grid(1, min_column_width=width, wrap=False),
             width="content",
             key="map",
             on_select=_choose,
@@ -89,26 +114,38 @@ class LensMap:
             alt="The likeliest next token after each layer at each token, before and after surgery",
         )
         _say_rows(sides, self._choice)
-        show_cell(sides, metric, start + shown - 1)
+        show_cell(sides, metric, range(start, start + shown))
 
     def _chart(self, sides: dict[str, Trajectory], start: int, stop: int) -> Any:
         """Return the maps of a window of tokens."""
         name, between = self._choice.metric.name, self._choice.metric.between
         if self._choice.view == DIFFERENCE and not between and len(sides) > 1:
             frame = difference(sides["before"], sides["after"], name)
-            return lens_charts.difference_map(frame[frame["position"].between(start, stop)], name, dark=dark())
+            return lens_charts.difference_map(
+                frame[frame["position"].between(start, stop)], name, dark=chart_specs.dark()
+            )
         frames = {TITLES[side]: read.frame() for side, read in sides.items() if not between or side == "after"}
         bounds = lens_charts.map_bounds(pd.concat(list(frames.values())), name)
         shown = {title: frame[frame["position"].between(start, stop)] for title, frame in frames.items()}
         if len(sides) == 1:
             shown = {"": shown["Before"]}
         stacked = self._choice.view == STACKED
-        return lens_charts.lens_maps(shown, name, dark=dark(), bounds=bounds, stacked=stacked)
+        return lens_charts.lens_maps(
+            shown, name, dark=chart_specs.dark(), bounds=bounds, stacked=stacked, cell=self._cell
+        )
 
 
-def dark() -> bool:
-    """Return whether the page is dark."""
-    return bool(st.context.theme.type == "dark")
+LONG = 2_000
+"""Tokens from which on a timing of the model is worth its time before they are read."""
+
+
+def _colour(choice: Choice, sides: int) -> str:
+    """Return what the colours of the maps mean."""
+    metric = choice.metric
+    if choice.view != DIFFERENCE or metric.between or sides < 2:
+        return metric.meaning
+    how = "after surgery divided by before" if metric.scale == "log" else "after surgery less before"
+    return f"{metric.title}, {how}: rust where the layer reads worse than before ({metric.worse}), petrol where better."
 
 
 def _label_width(read: Trajectory) -> int:
@@ -124,7 +161,7 @@ def _window(n_tokens: int, size: int) -> int:
     st.session_state["lens-start"] = min(st.session_state.get("lens-start", 0), last)
     return int(
         st.select_slider(
-            f"Tokens shown, of {n_tokens:,}", range(last + 1), format_func=lambda at: f"{at + 1:,} to {at + size:,}",
+            f"Tokens shown, of {n_tokens:,}", range(last + 1), format_func=lambda at: f"{at:,} to {at + size - 1:,}",
             key="lens-start", width=420, on_change=session.touch,
         )
     )  # fmt: skip
@@ -136,7 +173,7 @@ def _choose() -> None:
     chosen = st.session_state["map"]["selection"].get("cell") or []
     if chosen:
         side = "after" if chosen[0].get("side") == "After" else "before"
-        st.session_state["cell"] = (side, int(chosen[0]["row"]), int(chosen[0]["position"]))
+        choose_cell(side, str(chosen[0]["layer"]), int(chosen[0]["position"]))
 
 
 def _say_rows(sides: dict[str, Trajectory], choice: Choice) -> None:

@@ -8,12 +8,16 @@ import pandas as pd
 import streamlit as st
 
 from surgery_core import lens_line_charts
-from surgery_core.errors import Stopped
 from surgery_core.lens_averages import spread
+from surgery_core.sweep_estimate import lens_texts_seconds
 from surgery_core.text import Text, bundled_texts
-from surgery_ui import lens_jobs, present, session
+from surgery_ui import chart_specs, lens_jobs, session, timing, waiting
 from surgery_ui.jobs import Job
 from surgery_ui.lens_controls import Choice
+from surgery_ui.waiting import Waiting
+
+HEIGHT = 310
+"""Height in pixels of what stands here, where it is not there yet."""
 
 
 class LensTexts:
@@ -23,7 +27,7 @@ class LensTexts:
         section = st.expander(
             "Averages over the texts", icon=":material/stacked_line_chart:", key="lens-texts", on_change="rerun"
         )
-        self._choice, self._place = choice, section
+        self._choice = choice
         self._jobs: dict[str, Job[pd.DataFrame]] = {}
         self._drawn = False
         if not section.open:
@@ -32,12 +36,26 @@ class LensTexts:
             if choice.metric.between or choice.metric.name == "picked":
                 st.caption("Choose one of the statistics that each side has by itself, such as KL to the output.")
                 return
-            self._progress = st.empty()
+            self._bar = st.container()
         texts = evaluation_texts()
         plans = {"Before": now.identity} | ({} if now.plan.is_identity else {"After": now.plan})
         for side, plan in plans.items():
             lane = f"averages-{side.lower()}"
             self._jobs[side] = lens_jobs.averages_job(now.owner, lane, now.loaded, plan, texts, choice.reading)
+        self._hold(now, texts)
+
+    def _hold(self, now: session.Experiment, texts: tuple[Text, ...]) -> None:
+        """Hold the section's place open while the texts are read, and say how long that takes."""
+        waits = not all(job.done for job in self.jobs)
+        costs = timing.reading_job(now.owner, now.loaded, texts, "costs-averages") if waits else None
+
+        def expected() -> float | None:
+            known = timing.known(costs)
+            return None if known is None else len(self._jobs) * lens_texts_seconds(known)
+
+        with self._bar:
+            self._wait = Waiting(now.owner, self.jobs, "Reading the texts", "averages", expected)
+            self._owner, self._here = now.owner, st.skeleton(height=HEIGHT) if waits else st.empty()
 
     @property
     def jobs(self) -> list[Job[Any]]:
@@ -48,18 +66,13 @@ class LensTexts:
         """Draw the averages once both sides are there, and the progress until then."""
         if not self._jobs or self._drawn:
             return
+        self._wait.show()
         if not all(job.done for job in self.jobs):
-            done, total = (sum(job.progress[at] for job in self.jobs) for at in (0, 1))
-            self._progress.progress(done / total if total else 0.0, text="Reading the texts")
             return
         self._drawn = True
-        self._progress.empty()
-        errors = [job.error for job in self.jobs if job.error is not None]
-        with self._place:
-            if not errors:
+        if not waiting.failed(self._here, self._owner, self.jobs, "averages"):
+            with self._here.container():
                 self._draw()
-            elif not isinstance(errors[0], Stopped):
-                st.error(present.plain(str(errors[0])))
 
     def _draw(self) -> None:
         name = self._choice.metric.name
@@ -76,7 +89,9 @@ class LensTexts:
             "Texts longer than the model's context are read in windows, each without what comes before it."
         )
         chart = lens_line_charts.layer_lines(pd.concat(lines, ignore_index=True), name)
-        st.altair_chart(chart, alt=f"{self._choice.metric.title} after each layer, over all texts", key="lens-averages")
+        chart_specs.show(
+            chart, alt=f"{self._choice.metric.title} after each layer, over all texts", key="lens-averages"
+        )
 
 
 def evaluation_texts() -> tuple[Text, ...]:

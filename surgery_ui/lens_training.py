@@ -8,16 +8,18 @@ import streamlit as st
 from surgery_core import lens_line_charts
 from surgery_core.errors import Stopped, SurgeryError
 from surgery_core.lens_training import LensTraining
+from surgery_core.sweep_estimate import SETTLED, Span, training_seconds
 from surgery_core.text import Text, bundled_texts
 from surgery_core.tuned_lens import Translators
-from surgery_ui import lens_jobs, present, session
+from surgery_ui import chart_specs, lens_jobs, present, session, sweep_words, timing, waiting
 from surgery_ui.controls import show_problem
 from surgery_ui.jobs import Job
 from surgery_ui.lens_controls import NAMES, own_lenses
 from surgery_ui.lens_jobs import LOGIT, TUNED
 from surgery_ui.lens_open import keep, open_panel
 from surgery_ui.own_text import own_text_form
-from surgery_ui.sections import follow
+from surgery_ui.sections import emphasis, follow
+from surgery_ui.waiting import Waiting
 
 LENGTHS = {"Quick": 40, "Thorough": 120}
 """Steps of 1,024 tokens."""
@@ -61,24 +63,47 @@ def _form(now: session.Experiment) -> None:
             "Length", list(LENGTHS), key="lens-length", default="Quick", required=True,
             help="40 or 120 steps of 1,024 tokens.",
         )  # fmt: skip
+    steps = LENGTHS[length or "Quick"]
     missing = source == OWN and session.own_text() is None
     if source == OWN:
         own_text_form()
     if missing:
         st.info("There is no text of your own yet; paste or upload one above.")
-    st.button(
-        "Train a lens", type="primary", disabled=missing, on_click=_start,
-        args=(now, source == OWN, LENGTHS[length or "Quick"]),
-    )  # fmt: skip
+    with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
+        st.button("Train a lens", type=emphasis(), disabled=missing, on_click=_start, args=(now, source == OWN, steps))
+        _estimate(now, steps)
     show_problem("lens-training")
+
+
+def _estimate(now: session.Experiment, steps: int) -> None:
+    """Say how long a training takes, as soon as the model has been timed."""
+    job = timing.speeds_job(now.owner, now.loaded)
+
+    def show() -> None:
+        job.look()
+        speeds = timing.known(job)
+        if speeds is not None:
+            settings = _settings(steps)
+            seconds = training_seconds(speeds, steps, settings.tokens_per_step, settings.window)
+            st.caption(f"**{sweep_words.span(Span.about(seconds))}**")
+        elif not job.done:
+            st.caption("Timing the model …")
+        if job.done and not was:
+            st.rerun()
+
+    was = job.done
+    st.fragment(show, run_every=None if was else 0.5)()
+
+
+def _settings(steps: int) -> LensTraining:
+    return LensTraining(steps=steps, tokens_per_step=1024, window=256, learning_rate=3e-3)
 
 
 def _start(now: session.Experiment, own: bool, steps: int) -> None:
     session.set_problem("lens-training", None)
     text = session.own_text() if own else None
     texts: tuple[Text, ...] = (text,) if text else bundled_texts()
-    settings = LensTraining(steps=steps, tokens_per_step=1024, window=256, learning_rate=3e-3)
-    st.session_state["lens-job"] = lens_jobs.training_job(now.owner, now.loaded, texts, settings)
+    st.session_state["lens-job"] = lens_jobs.training_job(now.owner, now.loaded, texts, _settings(steps))
     st.session_state["lens-job-model"] = now.loaded
 
 
@@ -97,13 +122,13 @@ def _running(key: tuple[str, ...]) -> None:
         waiting = "Waiting for another training to end" if job.started is None else "Reading the texts"
         st.progress(0.0, text=waiting)
     else:
-        left = f"{progress.seconds_left:.0f} s left"
+        left = f"{sweep_words.span(Span.about(progress.seconds_left, SETTLED))} left"
         st.progress(progress.step / progress.steps, text=f"Step {progress.step} of {progress.steps}, {left}")
     st.button("Stop and keep the best so far", on_click=job.stop.set, disabled=job.stop.is_set())
     if progress is not None:
         st.caption("Loss by layer: KL to the output, of this lens and of the logit lens. Lower is better.")
         frame = _losses(job.pieces[0].losses, progress.losses)
-        st.altair_chart(
+        chart_specs.show(
             lens_line_charts.lens_quality(frame), alt="Loss by layer while the lens is trained", key="lens-losses"
         )
 
@@ -137,17 +162,15 @@ def _quality(now: session.Experiment) -> None:
     title = own_lenses(now).get(kind, NAMES.get(kind, "Lens"))
     st.markdown(f"**How good is it?** {present.plain(title)}, on the bundled texts")
     job = lens_jobs.quality_job(now.owner, now.loaded, bundled_texts(), kind)
-    with st.spinner("Measuring"):
-        follow([job], lambda: None)
-    if job.error is not None:
-        if not isinstance(job.error, Stopped):
-            st.error(present.plain(str(job.error)))
+    wait = Waiting(now.owner, [job], "Measuring", "quality")
+    follow([job], wait.show)
+    if waiting.failed(st.container(), now.owner, [job], "quality"):
         return
     sums = job.result[["logit_lens", "tuned_lens"]].sum()
     st.caption(
         f"KL to the output, summed over the layers: {sums['tuned_lens']:.2f} nats a token; "
         f"the logit lens {sums['logit_lens']:.2f}. Lower is better. At the last layer both are the output itself."
     )
-    st.altair_chart(
+    chart_specs.show(
         lens_line_charts.lens_quality(job.result), alt="KL of both lenses to the output by layer", key="lens-quality"
     )

@@ -54,6 +54,13 @@ def share(value: float) -> str:
     return "–" if math.isnan(value) else f"{value:.1%}"
 
 
+def decimals(value: float, signed: bool = False) -> str:
+    """Return a figure with three decimals, `1.903` or `+0.048`; what is no number has none."""
+    if not math.isfinite(value):
+        return amount(value)
+    return f"{value:+.3f}" if signed else f"{value:.3f}"
+
+
 def times(value: float) -> str:
     """Return a ratio: `×1.52`."""
     return f"×{amount(value)}"
@@ -96,15 +103,17 @@ def headline(result: Comparison | ScoreTable) -> tuple[Metric, ...]:
     compared = None if isinstance(result, ScoreTable) else result
     ratio = None if compared is None else f"{times(after.perplexity / base.perplexity)}, from {amount(base.perplexity)}"
     bits = (
-        None if compared is None else f"{after.bits_per_byte - base.bits_per_byte:+.3f}, from {base.bits_per_byte:.3f}"
+        None
+        if compared is None
+        else f"{decimals(after.bits_per_byte - base.bits_per_byte, signed=True)}, from {decimals(base.bits_per_byte)}"
     )
     return (
         Metric("Perplexity", amount(after.perplexity), ratio, PERPLEXITY, _worse(after.perplexity, base.perplexity)),
         Metric(
-            "Bits per byte", f"{after.bits_per_byte:.3f}", bits, BITS, _worse(after.bits_per_byte, base.bits_per_byte)
+            "Bits per byte", decimals(after.bits_per_byte), bits, BITS, _worse(after.bits_per_byte, base.bits_per_byte)
         ),
         Metric("Top-1 agreement", share(compared.top1 if compared else 1.0), None, TOP1),
-        Metric("Mean KL", f"{compared.kl if compared else 0.0:.3f} nats", None, KL),
+        Metric("Mean KL", f"{decimals(compared.kl if compared else 0.0)} nats", None, KL),
     )
 
 
@@ -147,7 +156,7 @@ def continuation(prompt: str, text: str, other: str) -> str:
     line = "text-decoration:underline dotted 1px rgb(128 128 128/.8);text-underline-offset:4px"
     prompt, text = prompt.translate(_CONTROLS), text.translate(_CONTROLS)
     body = (
-        f'<span style="opacity:.55">{html.escape(prompt)}</span>'
+        f'<span style="opacity:.65">{html.escape(prompt)}</span>'
         f"<span>{html.escape(text[:same])}</span>"
         f'<span style="{line}">{html.escape(text[same:])}</span>'
     )
@@ -156,7 +165,9 @@ def continuation(prompt: str, text: str, other: str) -> str:
 
 def _worse(after: float, base: float) -> Literal["red", "green", "gray"]:
     """Return the colour of the change of a figure that is better when it is lower."""
-    return "gray" if after == base else "red" if after > base else "green"
+    if math.isnan(after) or math.isnan(base) or after == base:
+        return "gray"
+    return "red" if after > base else "green"
 
 
 def _common(text: str, other: str) -> int:

@@ -8,26 +8,38 @@ import pandas as pd
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from surgery_core.errors import Stopped
 from surgery_core.results import Comparison, ScoreTable
+from surgery_core.sweep_estimate import reading_seconds
 from surgery_core.text import Text, bundled_texts
-from surgery_ui import cached, present, session
+from surgery_ui import cached, present, session, timing, waiting
 from surgery_ui.jobs import Job
+from surgery_ui.waiting import Waiting
 
 BUNDLED, OWN = "scores", "own-scores"
 """Lanes of the two jobs: the bundled texts, and the person's own, which may be long."""
+METRIC = 128
+"""Height of a headline figure in pixels."""
 
 
 class Scores:
     """The figures of one plan, each drawn when it is there."""
 
     def __init__(self, now: session.Experiment, headline: DeltaGenerator, table: DeltaGenerator) -> None:
-        self._headline, self._table = headline, table
-        self._progress = table.empty()
-        self._grid: DeltaGenerator | None = None
+        self._owner = now.owner
         own = session.own_text()
         self.texts: dict[str, tuple[Text, ...]] = {BUNDLED: bundled_texts()} | ({OWN: (own,)} if own else {})
         self.by_lane = {lane: _request(now, lane, texts) for lane, texts in self.texts.items()}
+        self._costs = _costs(now, self.texts.get(OWN, ()), self.by_lane.get(OWN))
+        self._sides = 1 if now.plan.is_identity else 2
+        self._headline = headline.empty()
+        self._cells = [] if self.by_lane[BUNDLED].done else _metric_skeletons(self._headline)
+        with table:
+            self._waiting = [self._wait(lane) for lane in self.by_lane]
+            self._trouble = {lane: st.empty() for lane in self.by_lane}
+            rows = sum(len(texts) for texts in self.texts.values())
+            waits = not any(job.done for job in self.by_lane.values())
+            self._grid = st.skeleton(height=waiting.table_height(rows)) if waits else st.empty()
+            self._notes = st.container()
         self._drawn: set[str] = set()
 
     @property
@@ -40,44 +52,46 @@ class Scores:
         new = {lane for lane, job in self.by_lane.items() if job.done} - self._drawn
         if BUNDLED in new:
             self._show_headline(self.by_lane[BUNDLED])
-        if OWN in new:
-            _fail(self._table, self.by_lane[OWN])
+        for lane in new:
+            waiting.failed(self._trouble[lane], self._owner, [self.by_lane[lane]], f"table-{lane}")
         if new:
             self._drawn |= new
             self._show_table()
-        self._show_progress()
+        for wait in self._waiting:
+            wait.show()
+
+    def _wait(self, lane: str) -> Waiting:
+        text = "Scoring your text" if lane == OWN else "Scoring texts"
+        return Waiting(self._owner, [self.by_lane[lane]], text, lane, self._expected if lane == OWN else lambda: None)
+
+    def _expected(self) -> float | None:
+        costs = timing.known(self._costs)
+        return None if costs is None else reading_seconds(costs, self._sides)
 
     def _show_headline(self, job: Job[Any]) -> None:
-        if job.error is None:
-            _metrics(self._headline, job.result)
-        else:
-            _fail(self._headline, job)
+        if waiting.failed(self._headline, self._owner, [job], "headline"):
+            return
+        if not waiting.not_finite(self._headline, job.result):
+            _metrics(self._cells or _metric_cells(self._headline), job.result)
 
     def _show_table(self) -> None:
         done = [self.by_lane[lane] for lane in (OWN, BUNDLED) if lane in self._drawn]
         results = [job.result for job in done if job.error is None]
         if results:
             frame = pd.concat([result.frame() for result in results], ignore_index=True)
-            target = self._table if self._grid is None else self._grid
-            self._grid = _grid(target, frame)
+            self._grid = _table(self._grid, frame)
             self._say_stride(frame)
+        elif len(done) == len(self.by_lane):
+            self._grid.empty()
 
     def _say_stride(self, frame: pd.DataFrame) -> None:
         long = frame[frame["stride"].notna()]
         if len(long) and "stride" not in self._drawn:
             self._drawn.add("stride")
-            self._table.caption(
+            self._notes.caption(
                 f"Texts longer than the model's context are read in windows of {long['context'].iloc[0]:,} tokens, "
                 f"{int(long['stride'].iloc[0]):,} apart; every token is scored once."
             )
-
-    def _show_progress(self) -> None:
-        waiting = [job for job in self.jobs if not job.done]
-        done, total = (sum(job.progress[i] for job in waiting) for i in (0, 1))
-        if total:
-            self._progress.progress(min(1.0, done / total), text="Scoring texts")
-        elif not waiting:
-            self._progress.empty()
 
 
 def _request(now: session.Experiment, lane: str, texts: tuple[Text, ...]) -> Job[Any]:
@@ -86,16 +100,28 @@ def _request(now: session.Experiment, lane: str, texts: tuple[Text, ...]) -> Job
     return cached.comparison_job(now.owner, lane, now.loaded, now.plan, texts)
 
 
-def _fail(place: DeltaGenerator, job: Job[Any]) -> None:
-    """Say what went wrong with a job, if anything did."""
-    if job.error is not None and not isinstance(job.error, Stopped):
-        place.error(present.plain(str(job.error)))
+def _costs(now: session.Experiment, texts: tuple[Text, ...], job: Job[Any] | None) -> Job[Any] | None:
+    """Have the model timed where a text is long and not scored yet."""
+    if job is None or job.done or not timing.are_long(texts):
+        return None
+    return timing.reading_job(now.owner, now.loaded, texts, "costs-own")
 
 
-def _metrics(place: DeltaGenerator, result: Comparison | ScoreTable) -> None:
-    row = place.grid(4, min_column_width=155)
-    for metric in present.headline(result):
-        row.metric(
+def _metric_cells(place: DeltaGenerator) -> list[DeltaGenerator]:
+    with place.container():
+        row = st.container().grid(4, min_column_width=155)
+    return [row.empty() for _ in range(4)]
+
+
+def _metric_skeletons(place: DeltaGenerator) -> list[Any]:
+    with place.container():
+        row = st.container().grid(4, min_column_width=155)
+    return [row.skeleton(height=METRIC) for _ in range(4)]
+
+
+def _metrics(cells: list[Any], result: Comparison | ScoreTable) -> None:
+    for cell, metric in zip(cells, present.headline(result), strict=True):
+        cell.metric(
             metric.label,
             metric.value,
             metric.change,
@@ -107,7 +133,7 @@ def _metrics(place: DeltaGenerator, result: Comparison | ScoreTable) -> None:
         )
 
 
-def _grid(place: DeltaGenerator, frame: pd.DataFrame) -> DeltaGenerator:
+def _table(place: Any, frame: pd.DataFrame) -> Any:
     number = st.column_config.NumberColumn
     if "ratio" not in frame:
         columns: dict[str, Any] = {
@@ -118,7 +144,9 @@ def _grid(place: DeltaGenerator, frame: pd.DataFrame) -> DeltaGenerator:
         }
     else:
         bar = st.column_config.ProgressColumn
-        widest = float(frame["ratio"].replace([float("inf")], float("nan")).max())
+        # A bar of infinite length could not be drawn.
+        ratio = frame["ratio"].where(frame["ratio"].abs() < float("inf"))
+        widest = float(ratio.max()) if ratio.notna().any() else 2.0
         columns = {
             "title": "Text",
             "tokens": number("Tokens", format="localized"),
@@ -128,7 +156,7 @@ def _grid(place: DeltaGenerator, frame: pd.DataFrame) -> DeltaGenerator:
             "kl": number("KL, nats", format="%.3f", help="Mean KL(base || operated) over the tokens."),
             "top1": number("Top-1 kept", format="%.1f%%", help="How often both models think the same token likeliest."),
         }
-        frame = frame.assign(top1=100 * frame["top1"])
+        frame = frame.assign(top1=100 * frame["top1"], ratio=ratio)
     shown = frame[list(columns)]
     return place.dataframe(
         shown,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -12,16 +11,17 @@ import streamlit as st
 
 from surgery_core import layer_charts
 from surgery_core.errors import Stopped
-from surgery_core.plan import LayerPlan
 from surgery_core.search import Removal
 from surgery_core.skills import load_skills
 from surgery_core.sweep import SweepMeasures
 from surgery_core.sweep_file import model_name
+from surgery_core.sweep_frames import figure
 from surgery_core.sweep_rows import METRICS
-from surgery_ui import present, session, sweep_save, sweep_view, sweep_words
+from surgery_ui import adoption, chart_specs, present, session, sweep_save, sweep_view, sweep_words, timing, waiting
 from surgery_ui.controls import show_problem
-from surgery_ui.estimate import Estimate
+from surgery_ui.estimate import Estimate, seconds
 from surgery_ui.jobs import Job
+from surgery_ui.sections import emphasis
 from surgery_ui.sweep_controls import chosen_texts, start_choice
 from surgery_ui.sweep_jobs import SWEEPS, SearchRequest, search_job
 
@@ -48,7 +48,7 @@ def search_tab(now: session.Experiment) -> Estimate:
     running = job is not None and not job.done
     with st.container(horizontal=True, gap="medium", vertical_alignment="center"):
         st.button(
-            "Start", key="search-start", type="primary", icon=":material/play_arrow:",
+            "Start", key="search-start", type=emphasis(), icon=":material/play_arrow:",
             disabled=running or request is None, on_click=_begin, args=(now, request),
         )  # fmt: skip
         if running:
@@ -90,6 +90,8 @@ def _begin(now: session.Experiment, request: SearchRequest) -> None:
     session.touch()
     session.set_problem("search", None)
     st.session_state["search-job"] = search_job(now.owner, now.loaded, request)
+    known = timing.known(timing.costs_job(now.owner, now.loaded, request.texts))
+    st.session_state["search-seconds"] = None if known is None else seconds(request, known)
     st.session_state["search-model"], st.session_state["search-ends"] = model_name(now.loaded.info), request.least
 
 
@@ -100,7 +102,7 @@ def _cancel() -> None:
 
 def _curve(now: session.Experiment, job: Job[None] | None, was: bool) -> None:
     running = job is not None and not job.done
-    sweep_view.follow_adoption()
+    adoption.follow()
     if running != was:
         st.rerun()
     if job is None:
@@ -111,32 +113,24 @@ def _curve(now: session.Experiment, job: Job[None] | None, was: bool) -> None:
     if running:
         _progress(job, steps)
     elif job.error is not None and not isinstance(job.error, Stopped):
-        st.error(present.plain(str(job.error)))
+        waiting.failed(st.container(), now.owner, [job], "search", SWEEPS)
     elif job.error is not None:
         st.caption(f"Cancelled after {sweep_words.counted(max(0, len(steps) - 1), 'removal')}.")
     show_problem("search")
     if steps:
-        _draw(now, removal_frame(steps))
+        _draw(now, removal_frame(steps), running)
 
 
 def _progress(job: Job[None], steps: list[Removal]) -> None:
     done, total = job.progress
     layers = f", {sweep_words.counted(steps[-1].layers_left, 'layer')} remaining" if steps else ""
-    time_left = _time_left(job)
-    left = layers if time_left is None else f"{layers}, about {sweep_words.duration(time_left)} to go"
+    time_left = timing.left(job, st.session_state.get("search-seconds"))
+    left = layers if time_left is None else f"{layers}, {sweep_words.span(time_left)} left"
     waiting = job.started is None
     text = (
         "Waiting for its turn" if waiting else f"{done} of at most {total} plans tried{left}" if total else "Starting"
     )
     st.progress(min(1.0, done / total) if total else 0.0, text=text)
-
-
-def _time_left(job: Job[None]) -> float | None:
-    """Return about how many seconds are left, from how fast it went so far."""
-    done, total = job.progress
-    if job.started is None or not done:
-        return None
-    return (time.monotonic() - job.started) / done * (total - done)
 
 
 def removal_frame(steps: list[Removal]) -> pd.DataFrame:
@@ -154,22 +148,31 @@ def removal_frame(steps: list[Removal]) -> pd.DataFrame:
     )
 
 
-def _draw(now: session.Experiment, frame: pd.DataFrame) -> None:
-    dark = bool(st.context.theme.type == "dark")
+def _draw(now: session.Experiment, frame: pd.DataFrame, running: bool) -> None:
+    dark, plans = chart_specs.dark(), dict(zip(frame["number"], frame["plan"], strict=True))
+    sweep_view.log_switch("perplexity", list(frame["perplexity"]))
     metrics = ["perplexity", *(["skill_accuracy"] if frame["skill_accuracy"].notna().any() else [])]
-    clicks, ends = st.session_state.get("search-clicks", 0), st.session_state.get("search-ends")
+    clicks, ends = adoption.clicks(), st.session_state.get("search-ends")
     grid = st.container().grid(len(metrics), min_column_width=330)
     for metric in metrics:
         key = f"removal-{metric}-{clicks}"
         chart = layer_charts.removal_curve(
-            frame, metric, METRICS[metric], dark=dark, chosen=str(now.plan), ends_at=ends
+            frame, metric, METRICS[metric], dark=dark, chosen=str(now.plan), ends_at=ends, log=sweep_view.log_of(metric)
         )
         with grid.container():
-            st.altair_chart(
-                chart, key=key, on_select=_on_click(key, list(frame["plan"])),
+            chart_specs.show(
+                chart, key=key, on_select=adoption.on_click("search", plans, key),
                 alt=f"{METRICS[metric]} against layers left",
             )  # fmt: skip
-    st.caption("A label names the layer that went last. Click a point to take its plan over into the strip.")
+    st.caption("A label names the layer that went last.")
+    if not running:
+        said = {
+            int(number): f"{left} layers{', without ' if gone else ''}{gone}: {figure(value, 'perplexity')}"
+            for number, left, gone, value in zip(
+                *(frame[name] for name in ("number", "layers_left", "removed", "perplexity")), strict=True
+            )
+        }
+        adoption.field("search", plans, said, "point")
     with st.expander("Table", icon=":material/table_rows:"):
         st.dataframe(_titled(frame), hide_index=True, alt="All steps of the search")
     theme = sweep_save.palette()
@@ -188,19 +191,3 @@ def _titled(frame: pd.DataFrame) -> pd.DataFrame:
     """Return the steps as a person reads them: what is known, under names in words."""
     known = frame.drop(columns="number").dropna(axis="columns", how="all")
     return known.rename(columns=COLUMNS | METRICS)
-
-
-def _on_click(key: str, plans: list[str]) -> object:
-    def take() -> None:
-        chosen = st.session_state[key]["selection"].get("point") or []
-        if chosen and int(chosen[0]["number"]) < len(plans):
-            st.session_state["search-clicks"] = st.session_state.get("search-clicks", 0) + 1
-            _adopt(plans[int(chosen[0]["number"])])
-
-    return take
-
-
-def _adopt(plan: str) -> None:
-    session.set_problem("search", None)
-    if session.change("search", lambda old: LayerPlan.parse(plan, old.n_layers)):
-        sweep_view.adopted(plan)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import streamlit as st
 
@@ -22,6 +22,15 @@ class Section(Protocol):
 
     def show(self) -> None:
         """Draw what is new."""
+
+
+def emphasis() -> Literal["primary", "secondary"]:
+    """Return the type of a section's main button.
+
+    Streamlit writes in white on the theme's first colour. In the dark theme that colour is light, for the words that
+    are written in it, and white on it could not be read.
+    """
+    return "secondary" if st.context.theme.type == "dark" else "primary"
 
 
 def follow(jobs: list[Job[Any]], show: Callable[[], None]) -> None:

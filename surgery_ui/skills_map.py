@@ -12,9 +12,10 @@ from surgery_core.sweep_file import model_name
 from surgery_core.sweep_frames import sweep_frame
 from surgery_core.sweep_plans import SweepOptions
 from surgery_core.text import bundled_texts
-from surgery_ui import chart_specs, present, session, sweep_shelf, sweep_view, sweep_words
+from surgery_ui import adoption, chart_specs, present, session, sweep_shelf, sweep_view, sweep_words
 from surgery_ui.controls import show_problem
 from surgery_ui.estimate import Estimate
+from surgery_ui.sections import emphasis
 from surgery_ui.sweep_jobs import Request
 from surgery_ui.sweep_shelf import Entry
 
@@ -43,7 +44,7 @@ def skill_by_layer(now: session.Experiment) -> Estimate:
 
 
 def _map(now: session.Experiment, request: Request, was: bool) -> None:
-    sweep_view.follow_adoption()
+    adoption.follow()
     if (sweep_shelf.sync() is not None) != was:
         st.rerun()
     show_problem("skills-sweep")
@@ -53,34 +54,46 @@ def _map(now: session.Experiment, request: Request, was: bool) -> None:
     entry = _entry(now, request)
     if entry is None:
         st.button(
-            "Ask without each layer", key="skills-start", type="primary", icon=":material/play_arrow:", disabled=was,
+            "Ask without each layer", key="skills-start", type=emphasis(), icon=":material/play_arrow:", disabled=was,
             on_click=_begin, args=(now, request), help="Another sweep is running." if was else None,
         )  # fmt: skip
         return
     if entry.state != "finished":
         sweep_view.progress(entry, now)
-    dark = bool(st.context.theme.type == "dark")
-    key = f"skill-map-{entry.number}-{st.session_state.get('sweep-clicks', 0)}"
+    dark = chart_specs.dark()
+    key = f"skill-map-{entry.number}-{adoption.clicks()}"
     chart_specs.draw(
         entry.specs, "skills", (len(entry.rows), dark),
         lambda: layer_charts.skill_map(skill_rows(entry), entry.kind.x_title, dark=dark),
-        key=key, on_select=sweep_view.on_click(entry, key), alt="Accuracy on each skill without each layer",
+        key=key, on_select=adoption.on_click("sweep", sweep_view.plans_of(entry), key), alt="Accuracy on each skill without each layer",
     )  # fmt: skip
+    if entry.done and entry.state != "running":
+        _adopt_field(entry)
     if entry.first is not None:
         kept = ", ".join(f"{name} {value:.0%}" for name, value in entry.first.skills.items())
         st.caption(present.plain(f"With nothing more taken out: {kept}."))
     show_problem("sweep")
 
 
+def _adopt_field(entry: Entry) -> None:
+    places = sweep_frame(entry.kind, entry.labels, entry.planned, entry.rows, "skill_accuracy")
+    known = places[places["state"] == "done"]
+    said = {
+        int(number): f"{x}: {value:.0%} of all skills"
+        for number, x, value in zip(known["number"], known["x"], known["value"], strict=True)
+    }
+    adoption.field("sweep", sweep_view.plans_of(entry), said, "cell")
+
+
 def skill_rows(entry: Entry) -> pd.DataFrame:
-    """Return one line a skill and planned point: number, x, skill, accuracy, plan."""
+    """Return one line a skill and planned point: number, x, skill, accuracy, plan, state."""
     places = sweep_frame(entry.kind, entry.labels, entry.planned, entry.rows, "skill_accuracy")
     known = {row.number: row.skills for row in entry.rows}
     titles = [skill.title for skill in entry.request.measures.skills] if entry.request is not None else []
     return pd.DataFrame(
-        {"number": number, "x": x, "skill": title, "plan": plan,
+        {"number": number, "x": x, "skill": title, "plan": plan, "state": state,
          "accuracy": known.get(number, {}).get(title, float("nan"))}
-        for number, x, plan in zip(places["number"], places["x"], places["plan"], strict=True)
+        for number, x, plan, state in zip(*(places[name] for name in ("number", "x", "plan", "state")), strict=True)
         for title in titles
     )  # fmt: skip
 

@@ -8,13 +8,15 @@ import pandas as pd
 import streamlit as st
 
 from surgery_core import layer_charts
-from surgery_core.errors import Stopped
 from surgery_core.skills.frames import item_frame, skill_frame
-from surgery_ui import present, session
+from surgery_ui import chart_specs, session, waiting
 from surgery_ui.jobs import Job
 from surgery_ui.sweep_jobs import skills_job
+from surgery_ui.waiting import Waiting
 
 FIGURES = {"accuracy": "Accuracy", "margin": "Margin in nats"}
+HEIGHT = 900
+"""Height in pixels of what stands here, where it is not there yet."""
 SHOWN = {
     "All": None,
     "Changed": ("change", ("lost", "gained")),
@@ -32,7 +34,10 @@ class SkillsView:
     def __init__(self, now: session.Experiment) -> None:
         plans = {"before": now.identity} if now.plan.is_identity else {"before": now.identity, "after": now.plan}
         self._jobs = {side: skills_job(now.owner, f"skills-{side}", now.loaded, plan) for side, plan in plans.items()}
-        self._progress, self._place = st.empty(), st.container()
+        self._owner = now.owner
+        self._wait = Waiting(now.owner, self.jobs, "Asking the skills", "skills")
+        waits = not all(job.done for job in self.jobs)
+        self._place = st.skeleton(height=HEIGHT) if waits else st.empty()
         self._drawn = False
 
     @property
@@ -42,22 +47,16 @@ class SkillsView:
 
     def show(self) -> None:
         """Draw everything once all sides are there."""
-        if self._drawn:
-            return
-        if not all(job.done for job in self.jobs):
-            done, total = (sum(job.progress[at] for job in self.jobs) for at in (0, 1))
-            self._progress.progress(min(1.0, done / total) if total else 0.0, text="Asking the skills")
+        self._wait.show()
+        if self._drawn or not all(job.done for job in self.jobs):
             return
         self._drawn = True
-        self._progress.empty()
-        errors = [job.error for job in self.jobs if job.error is not None]
-        with self._place:
-            if not errors:
-                results = [job.result for job in self.jobs]
-                _overview(skill_frame(*results), len(results) > 1)
-                _prompts(item_frame(*results), len(results) > 1)
-            elif not isinstance(errors[0], Stopped):
-                st.error(present.plain(str(errors[0])))
+        if waiting.failed(self._place, self._owner, self.jobs, "skills"):
+            return
+        results = [job.result for job in self.jobs]
+        with self._place.container():
+            _overview(skill_frame(*results), len(results) > 1)
+            _prompts(item_frame(*results), len(results) > 1)
 
 
 def _overview(frame: pd.DataFrame, compared: bool) -> None:
@@ -79,7 +78,7 @@ def _overview(frame: pd.DataFrame, compared: bool) -> None:
     charts = st.container().grid(2, min_column_width=330)
     for metric, title in FIGURES.items():
         with charts.container():
-            st.altair_chart(
+            chart_specs.show(
                 layer_charts.skill_bars(frame, metric, title), key=f"skills-{metric}", alt=f"{title} by skill"
             )
     if not compared:

@@ -8,17 +8,19 @@ from typing import Any
 import streamlit as st
 
 from surgery_core.errors import InputError, SettingsError
-from surgery_core.plan import LayerPlan
+from surgery_core.plan import MAX_SLOTS, LayerPlan
 from surgery_core.skills import Skill, load_skills
 from surgery_core.sweep import SweepMeasures
 from surgery_core.sweep_estimate import Costs
-from surgery_core.sweep_plans import FACTORS, SweepOptions, position_labels, sweep_kind
+from surgery_core.sweep_plans import FACTORS, MAX_TIMES, SweepOptions, position_labels, sweep_kind
 from surgery_core.text import Text, bundled_prompts, bundled_texts
 from surgery_ui import present, session, sweep_shelf, sweep_words
 from surgery_ui.controls import show_problem
 from surgery_ui.estimate import Estimate
 from surgery_ui.own_text import own_text_form
-from surgery_ui.sweep_jobs import Request, costs_job
+from surgery_ui.sections import emphasis
+from surgery_ui.sweep_jobs import Request
+from surgery_ui.timing import costs_job
 
 STRIP, BASE = "The plan in the strip", "The unchanged model"
 ALL, PICK, OWN = "All texts", "Pick some", "My own"
@@ -82,7 +84,7 @@ def start_button(now: session.Experiment, request: Request | None, estimate: Est
     st.button(
         "Start",
         key="sweep-start",
-        type="primary",
+        type=emphasis(),
         icon=":material/play_arrow:",
         disabled=request is None or running is not None,
         help=None if running is None else "A sweep is running.",
@@ -187,13 +189,19 @@ def _options(kind: str, start: LayerPlan) -> Any:
         labels = position_labels(start)
         given["layer"] = _choice("Layer", range(length), f"sweep-layer-{length}", length // 2, labels)
     if "max_length" in needs:
-        given["max_length"] = _number("Longest block", 1, None, f"sweep-length-{length}", max(1, length - 1))
+        given["max_length"] = _number("Longest block", 1, max(1, length), f"sweep-length-{length}", max(1, length - 1))
     if "times" in needs:
-        given["times"] = _number("Runs how often", 2, None, "sweep-times", 2)
+        given["times"] = _number("Runs how often", 2, _most_runs(kind, length, given), "sweep-times", 2)
     if "seed" in needs:
         given["seed"] = _number("Seed of shuffles", 0, 2**31 - 1, "sweep-seed", 0)
     typed = _factors() if "factors" in needs else None
     return lambda: SweepOptions(**given | ({} if typed is None else {"factors": read_factors(typed)}))
+
+
+def _most_runs(kind: str, length: int, given: dict[str, Any]) -> int:
+    """Return how often a block may run at most, so that the longest plan still fits."""
+    block = int(given.get("max_length", 1)) if kind == "repeat-block" else 1
+    return max(2, min(MAX_TIMES, (MAX_SLOTS - length) // max(1, block) + 1))
 
 
 def _choice(label: str, options: range, key: str, default: int, names: list[str]) -> int:
@@ -206,8 +214,8 @@ def _choice(label: str, options: range, key: str, default: int, names: list[str]
     )  # fmt: skip
 
 
-def _number(label: str, least: int, most: int | None, key: str, default: int) -> int:
-    st.session_state.setdefault(key, default)
+def _number(label: str, least: int, most: int, key: str, default: int) -> int:
+    st.session_state[key] = min(st.session_state.get(key, default), most)
     return int(
         st.number_input(
             label, least, most, key=key, step=1, width=190, persist_state="session", on_change=session.touch

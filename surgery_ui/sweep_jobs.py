@@ -18,7 +18,6 @@ from surgery_core.plan import LayerPlan
 from surgery_core.search import remove_greedily
 from surgery_core.skills import SkillResult, load_skills, score_skill
 from surgery_core.sweep import Sweep, SweepMeasures
-from surgery_core.sweep_estimate import Costs, measure_costs
 from surgery_core.sweep_file import SweepIdentity, model_name
 from surgery_core.sweep_plans import SweepKind, SweepOptions, SweepPoint, sweep_kind, sweep_points
 from surgery_core.text import Text
@@ -95,15 +94,6 @@ def search_job(owner: str, loaded: LoadedModel, request: SearchRequest) -> Job[N
             job.put(step)
 
     return SWEEPS.request(owner, "search", ("search", loaded.info.key, request), work)
-
-
-def costs_job(owner: str, loaded: LoadedModel, texts: tuple[Text, ...]) -> Job[Costs]:
-    """Time the model, to say beforehand how long a sweep over these texts takes."""
-
-    def work(job: Job[Costs]) -> Costs:
-        return measure_costs(loaded.model, loaded.tokenizer, texts, load_skills()[0], stop=job.stop)
-
-    return cached.WORK.request(owner, "costs", ("costs", loaded.info.key, texts), work)
 
 
 def importance_job(owner: str, loaded: LoadedModel, plan: LayerPlan, texts: tuple[Text, ...]) -> Job[Importance]:

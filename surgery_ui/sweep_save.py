@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
+from surgery_core.charts import INK, QUIET
 from surgery_core.sweep_charts import Sheet, sweep_chart
 from surgery_core.sweep_frames import sweep_frame
 from surgery_core.sweep_rows import METRICS
@@ -84,7 +85,7 @@ def palette() -> dict[str, Any]:
     }
     ramp = colours["Sequential"]
     ranges = {"category": colours["Categorical"], "heatmap": ramp, "ramp": ramp, "diverging": colours["Diverging"]}
-    text = {"labelColor": "#59686e", "titleColor": "#1d2528", "titleFontWeight": 500}
+    text = {"labelColor": QUIET[False], "titleColor": INK[False], "titleFontWeight": 500}
     first = (colours["Categorical"] or ["#1f6f8b"])[0]
     return {
         "font": "sans-serif",
@@ -92,7 +93,7 @@ def palette() -> dict[str, Any]:
         "mark": {"color": first},
         "axis": text | {"gridColor": "#dbe2e5"},
         "legend": text,
-        "title": {"anchor": "start", "color": "#1d2528", "fontWeight": 600},
+        "title": {"anchor": "start", "color": INK[False], "fontWeight": 600},
     }
 
 

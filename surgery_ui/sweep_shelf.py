@@ -12,7 +12,7 @@ import streamlit as st
 
 from surgery_core.errors import InputError, SettingsError, Stopped, SweepFileError
 from surgery_core.plan import LayerPlan
-from surgery_core.sweep_estimate import Costs
+from surgery_core.sweep_estimate import Costs, Span, corrected, remaining
 from surgery_core.sweep_file import SweepIdentity, SweepResult, model_name
 from surgery_core.sweep_plans import (
     MAX_POINTS,
@@ -122,18 +122,19 @@ class Entry:
             _ = st.session_state["owner"]
             self.sync()
 
-    def time_left(self) -> float | None:
-        """Return about how many seconds are left, from the estimate and from how fast it went so far."""
+    def time_left(self) -> Span | None:
+        """Return how long it goes on, from the estimate and from how fast it went so far."""
         if self.request is None or self.job is None:
             return None
         known = {row.number for row in self.rows}
         weights = self._weights()
         left = sum(weight for number, weight in enumerate(weights) if number not in known)
         new = [row for row in self.rows if row.number >= 0 and row.number not in self.before]
-        done = sum(weights[row.number] for row in new)
-        if not new:
-            return left if self.costs is not None else None
-        return left * sum(row.seconds for row in new) / done if done else None
+        done, took = sum(weights[row.number] for row in new), sum(row.seconds for row in new)
+        if self.costs is None:
+            return remaining(done, took, left)
+        start = 0.0 if known else self.costs.start_seconds(self.request.start, self.request.measures)
+        return corrected(done, took, left + start)
 
     def _weights(self) -> list[float]:
         if self.costs is None or self.request is None:

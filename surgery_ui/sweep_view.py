@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 
 import pandas as pd
 import streamlit as st
 
-from surgery_core.plan import LayerPlan
 from surgery_core.sweep_charts import Sheet, sweep_chart
 from surgery_core.sweep_file import model_name
-from surgery_core.sweep_frames import ValueScale, sweep_frame, value_scale
+from surgery_core.sweep_frames import SHARES, ValueScale, figure, sweep_frame, value_scale, wants_log
 from surgery_core.sweep_rows import METRICS, SweepRow
 from surgery_core.sweep_rows import frame as rows_frame
-from surgery_ui import chart_specs, present, session, sweep_compare, sweep_save, sweep_shelf, sweep_words
+from surgery_ui import adoption, chart_specs, present, session, sweep_compare, sweep_save, sweep_shelf, sweep_words
 from surgery_ui.controls import show_problem
 from surgery_ui.estimate import Estimate
 from surgery_ui.sweep_jobs import SWEEPS, Request
@@ -51,7 +51,7 @@ def _state(estimate: Estimate) -> tuple[bool, bool]:
 
 
 def _live(now: session.Experiment, request: Request | None, estimate: Estimate, before: tuple[bool, bool]) -> None:
-    follow_adoption()
+    adoption.follow()
     if (running := sweep_shelf.sync()) is not None and running.drawn:
         running.await_first()
     if _state(estimate) != before:
@@ -76,10 +76,12 @@ def _one(entry: Entry, now: session.Experiment, estimate: Estimate) -> None:
             with st.container():
                 _head(entry)
             metric = metric_choice([entry])
+            _log_choice(entry, metric)
         _trouble(entry, now, estimate.costs.texts if estimate.costs is not None else None)
     with drawn:
         chart(entry, metric, now)
     with below:
+        _adopt_field(entry, metric)
         _below(entry)
     entry.drawn = True
 
@@ -98,17 +100,18 @@ def metric_choice(shown: Sequence[Entry]) -> str:
 
 def chart(entry: Entry, metric: str, now: session.Experiment, scale: ValueScale | None = None, title: str = "") -> None:
     """Draw a sweep; a click on it takes its plan over into the strip."""
-    chosen, dark = str(now.plan), _dark()
-    made_of = (len(entry.rows), entry.state in FILLS, metric, chosen, scale, dark)
+    chosen, dark = str(now.plan), chart_specs.dark()
+    log = log_of(metric)
+    made_of = (len(entry.rows), entry.state in FILLS, metric, chosen, scale, dark, log)
 
     def make() -> object:
         frame = sweep_frame(entry.kind, entry.labels, entry.planned, entry.rows, metric)
-        return sweep_chart(entry.kind.form, frame, sheet(entry, metric, chosen, scale, dark=dark))
+        return sweep_chart(entry.kind.form, frame, replace(sheet(entry, metric, chosen, scale, dark=dark), log=log))
 
-    key = f"sweep-chart-{entry.number}-{title}-{st.session_state.get('sweep-clicks', 0)}"
+    key = f"sweep-chart-{entry.number}-{title}-{adoption.clicks()}"
     chart_specs.draw(
         entry.specs, f"sweep-{title}", made_of, make, key=key,
-        on_select=on_click(entry, key), alt=f"{entry.name}: {METRICS[metric]} of every plan",
+        on_select=adoption.on_click("sweep", plans_of(entry), key), alt=f"{entry.name}: {METRICS[metric]} of every plan",
     )  # fmt: skip
 
 
@@ -128,49 +131,56 @@ def shared_scale(shown: Sequence[Entry], metric: str) -> ValueScale:
     """Return one scale for the charts of several sweeps."""
     values = [float(getattr(row, metric)) for entry in shown for row in entry.rows if not row.refused]
     firsts = [entry.first for entry in shown if entry.first is not None]
-    cut = all(entry.kind.form == "bars" for entry in shown)
-    return value_scale(values, metric, float(getattr(firsts[0], metric)) if firsts else None, cut=cut)
+    first = float(getattr(firsts[0], metric)) if firsts else None
+    return value_scale(values, metric, first, log=log_of(metric))
 
 
-def adopt(entry: Entry, number: int) -> None:
-    """Take the plan of a sweep's point over into the strip; it can be undone there."""
-    session.set_problem("sweep", None)
-    plan = next((str(point.plan) for point in entry.planned if point.number == number), None)
-    if plan is not None and session.change("sweep", lambda old: LayerPlan.parse(plan, old.n_layers)):
-        adopted(plan)
+def plans_of(entry: Entry) -> dict[int, str]:
+    """Return the plans of a sweep's points, in notation, by number."""
+    return {point.number: str(point.plan) for point in entry.planned if point.number >= 0}
 
 
-def adopted(plan: str) -> None:
-    """Ask for a whole run after a plan was taken over, and for a word about it."""
-    st.session_state["adopted"] = present.plain(plan or "no layer")
+def _log_choice(entry: Entry, metric: str) -> None:
+    """Show whether the axis is logarithmic, where that is a question: not of shares, and not of colours."""
+    if metric in SHARES or entry.kind.form == "heat":
+        return
+    values = [float(getattr(row, metric)) for row in entry.rows if row.number >= 0 and not row.refused]
+    log_switch(metric, values, float(getattr(entry.first, metric)) if entry.first is not None else None)
 
 
-def follow_adoption() -> None:
-    """Redraw the whole page after a plan was taken over, the strip included. Called where a part of it runs."""
-    plan = st.session_state.pop("adopted", None)
-    if plan is not None:
-        st.session_state["adoption-said"] = plan
-        st.rerun()
+def log_switch(metric: str, values: Sequence[float], first: float | None = None) -> None:
+    """Show the switch for a logarithmic axis of a figure; until a person sets it, it stands as the figures ask for."""
+    chosen = log_of(metric)
+    st.session_state["sweep-log"] = wants_log(values, metric, first) if chosen is None else chosen
+    st.toggle(
+        "Log scale", key="sweep-log", on_change=_take_log, args=(metric,),
+        help="A logarithmic axis shows small damage beside a catastrophe. Nothing is cut off on either.",
+    )  # fmt: skip
 
 
-def say_adoption() -> None:
-    """Say once which plan was taken over."""
-    plan = st.session_state.pop("adoption-said", None)
-    if plan is not None:
-        st.toast(f"The strip now has {plan}. Undo brings the old plan back.", icon=":material/check:")
+def log_of(metric: str) -> bool | None:
+    """Return whether a person wants a figure on a logarithmic axis; None where they did not say."""
+    found: bool | None = st.session_state.get("log-chosen", {}).get(metric)
+    return found
 
 
-def on_click(entry: Entry, key: str) -> Callable[[], None]:
-    """Return the callback that takes over the plan that was clicked on a chart with this key."""
+def _take_log(metric: str) -> None:
+    session.touch()
+    chosen = st.session_state.get("log-chosen", {})
+    st.session_state["log-chosen"] = {**chosen, metric: bool(st.session_state["sweep-log"])}
 
-    def take() -> None:
-        chosen = st.session_state[key]["selection"].get("point") or []
-        if chosen:
-            # A new key forgets the selection, so that the same bar can be clicked again after an undo.
-            st.session_state["sweep-clicks"] = st.session_state.get("sweep-clicks", 0) + 1
-            adopt(entry, int(chosen[0]["number"]))
 
-    return take
+def _adopt_field(entry: Entry, metric: str) -> None:
+    """Show the field that takes a plan over, once the figures stand still."""
+    if not entry.done or entry.state in FILLS:
+        return
+    places = sweep_frame(entry.kind, entry.labels, entry.planned, entry.rows, metric)
+    known = places[places["state"].isin(["done", "broken"])]
+    said = {
+        int(number): f"{x}{', ' if y else ''}{y}: {figure(value, metric)}"
+        for number, x, y, value in zip(known["number"], known["x"], known["y"], known["value"], strict=True)
+    }
+    adoption.field("sweep", plans_of(entry), said, POINTS[entry.kind.form])
 
 
 def _head(entry: Entry) -> None:
@@ -189,8 +199,6 @@ def _trouble(entry: Entry, now: session.Experiment, texts: str | None) -> None:
     if entry.note:
         st.caption(present.plain(entry.note))
     progress(entry, now)
-    if entry.done and entry.state not in UNDER_WAY:
-        st.caption(f"Click a {POINTS[entry.kind.form]} to take its plan over into the strip.")
     show_problem("sweep")
 
 
@@ -238,7 +246,7 @@ def _said(entry: Entry) -> str:
     if entry.job is not None and entry.job.started is None:
         return f"Waiting for its turn; {sweep_words.counted(max(1, sum(SWEEPS.load()) - 1), 'sweep')} before it"
     left = entry.time_left()
-    return count if left is None else f"{count}, about {sweep_words.duration(left)} left"
+    return count if left is None else f"{count}, {sweep_words.span(left)} left"
 
 
 def _act(action: str, entry: Entry, now: session.Experiment) -> None:
@@ -312,7 +320,3 @@ def _has(entry: Entry, metric: str) -> bool:
     if not rows and entry.request is not None:
         return metric in entry.request.measures.metrics
     return not any(math.isnan(float(getattr(row, metric))) for row in rows)
-
-
-def _dark() -> bool:
-    return bool(st.context.theme.type == "dark")

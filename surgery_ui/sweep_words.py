@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 from surgery_core.importance import rank_correlation
+from surgery_core.sweep_estimate import Span
 from surgery_core.sweep_file import SweepIdentity
 from surgery_core.sweep_findings import kept_in_the_middle, longest_block, ordered, variants
 from surgery_core.sweep_frames import figure
@@ -56,6 +57,21 @@ def duration(seconds: float) -> str:
         return f"{max(1, round(seconds))} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def span(time: Span) -> str:
+    """Return a time that is known to lie between two ends: `2 to 4 min`, `40 s to 2 min`, `about 3 min`."""
+    low, high = duration(_round(time.low)), duration(_round(time.high))
+    if low == high:
+        return f"about {high}"
+    (first, unit), (_, last) = low.rsplit(" ", 1), high.rsplit(" ", 1)
+    return f"{first} to {high}" if unit == last and " " not in first + high.rsplit(" ", 1)[0] else f"{low} to {high}"
+
+
+def _round(seconds: float) -> float:
+    """Return seconds that are no more exact than a person would say them."""
+    step = 1 if seconds < 10 else 5 if seconds < 60 else 10 if seconds < 99 else 60
+    return max(1.0, step * round(seconds / step)) if math.isfinite(seconds) else seconds
 
 
 def counted(number: int, noun: str) -> str:

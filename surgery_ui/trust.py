@@ -6,13 +6,13 @@ from typing import Any
 
 import streamlit as st
 
-from surgery_core.errors import RefusedPlanError, Stopped
+from surgery_core.errors import RefusedPlanError
 from surgery_core.plan import LayerPlan
 from surgery_core.preflight import PreflightReport
 from surgery_core.trial import Check
-from surgery_ui import cached, present, session
+from surgery_ui import cached, present, session, waiting
 from surgery_ui.jobs import Job, Unexpected
-from surgery_ui.sections import follow
+from surgery_ui.sections import emphasis, follow
 
 
 class Preflight:
@@ -24,7 +24,7 @@ class Preflight:
             "Each check compares two ways to the same numbers on this model, with a plan that drops the first layer "
             "and runs the others backwards."
         )
-        self._job = cached.preflight_job(now.owner, now.loaded)
+        self._owner, self._job = now.owner, cached.preflight_job(now.owner, now.loaded)
         self._place = st.empty()
         self._place.caption("Checking, which takes a few seconds.")
         self._drawn = False
@@ -41,8 +41,8 @@ class Preflight:
         self._drawn = True
         if self._job.error is None:
             _draw(self._place, self._job.result)
-        elif not isinstance(self._job.error, Stopped):
-            self._place.error(present.plain(str(self._job.error)))
+        else:
+            waiting.failed(self._place, self._owner, [self._job], "preflight")
 
 
 class Trust:
@@ -56,7 +56,7 @@ class Trust:
         self._now = now
         self._place = st.empty()
         self._jobs: list[Job[Any]] = []
-        self._drawn = False
+        self._drawn = self._unchecked = False
         self._insists = _experiment_key(now) in st.session_state.get("unproved", ())
         refused = cached.refusal(now.loaded, now.plan)
         if refused is not None:
@@ -80,10 +80,11 @@ class Trust:
             self._drawn = True
             with self._place.container():
                 _warn(self._jobs[0])
-        if self._jobs and self._jobs[-1].done and isinstance(self._jobs[-1].error, Unexpected):
-            self._place.warning(
-                "This plan could not be checked, so its numbers may be wrong; the server's log says why."
-            )
+        if self._jobs and self._jobs[-1].done and isinstance(self._jobs[-1].error, Unexpected) and not self._unchecked:
+            self._unchecked = True
+            with self._place.container():
+                st.warning("This plan could not be checked, so its numbers may be wrong; the server's log says why.")
+                waiting.retry(self._now.owner, self._jobs[-1:], "proof", "Check again")
 
     def _refuse(self, refused: RefusedPlanError) -> None:
         """Say why the plan is refused, offer the nearest that is allowed, and end the run."""
@@ -105,7 +106,9 @@ def _offer(place: Any, nearest: LayerPlan | None) -> None:
     if nearest is None:
         place.caption("Not even the unchanged model passes its checks.")
     else:
-        place.button(f"Use {nearest}", type="primary", on_click=session.change, args=("notation", lambda plan: nearest))
+        place.button(
+            f"Use {nearest}", type=emphasis(), on_click=session.change, args=("notation", lambda plan: nearest)
+        )
 
 
 def _experiment_key(now: session.Experiment) -> tuple[Any, ...]:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from surgery_core.errors import SettingsError, Stopped, SurgeryError
+from surgery_core.errors import InputError, SettingsError
 from surgery_core.generate import Generation, GenerationSettings
 from surgery_core.text import bundled_prompts
-from surgery_ui import cached, present, session
+from surgery_ui import cached, present, session, waiting
 from surgery_ui.address import SETTINGS
 from surgery_ui.controls import show_problem
 from surgery_ui.jobs import Job
@@ -22,16 +22,18 @@ class Writing:
     """The section with the text: its controls at once, its text while it is written."""
 
     def __init__(self, now: session.Experiment) -> None:
-        prompt, settings = _controls()
-        self._prompt = prompt
+        prompt, settings = _controls(now)
+        self._owner, self._prompt = now.owner, prompt
         sides = {"before": now.identity, "after": now.plan}
         wanted = reversed(sides) if not now.plan.is_identity else ("before",)
         self._jobs = {
             side: cached.text_job(now.owner, side, now.loaded, sides[side], prompt, settings) for side in wanted
         }
-        self._trouble = st.container()
+        self._trouble, self._said = st.container(), False
         self._places = _columns(bool(now.plan.is_identity))
-        self._elements: dict[str, DeltaGenerator] = {}
+        # What stood here is of a former plan or prompt: each side begins empty, with its line below.
+        self._elements = {side: self._places[side].empty() for side in self._jobs}
+        self._notes = {side: self._places[side].caption("Writing …") for side in self._jobs}
         self._shown: dict[str, tuple[_Seen, str]] = {}
 
     @property
@@ -47,21 +49,25 @@ class Writing:
             if self._shown.get(side) == (now, other):
                 continue
             self._shown[side] = (now, other)
-            if now.error is not None:
-                self._fail(now.error)
-            else:
+            if not now.failed:
                 self._draw(side, now, other)
+            else:
+                self._fail(side)
 
     def _draw(self, side: str, now: _Seen, other: str) -> None:
         body = present.continuation(self._prompt, now.text, other)
-        place = self._elements.get(side, self._places[side])
-        self._elements[side] = place.html(body)
-        if now.generation is not None and f"{side}-note" not in self._elements:
-            self._elements[f"{side}-note"] = self._places[side].caption(present.written(now.generation))
+        self._elements[side] = self._elements[side].html(body)
+        if now.generation is not None:
+            self._notes[side] = self._notes[side].caption(present.written(now.generation))
 
-    def _fail(self, error: SurgeryError) -> None:
-        if not isinstance(error, Stopped) and "error" not in self._elements:
-            self._elements["error"] = self._trouble.error(present.plain(str(error)))
+    def _fail(self, side: str) -> None:
+        """Say what went wrong in the side's place; what is wrong with the prompt is said once, above both."""
+        said = isinstance(self._jobs[side].error, InputError)
+        if said and not self._said:
+            self._said = True
+            self._trouble.error(present.plain(str(self._jobs[side].error)))
+        waiting.failed(self._elements[side], self._owner, [self._jobs[side]], f"text-{side}", said=said)
+        self._notes[side].empty()
 
 
 @dataclass(frozen=True)
@@ -70,14 +76,14 @@ class _Seen:
 
     text: str
     generation: Generation | None = None
-    error: SurgeryError | None = None
+    failed: bool = False
 
 
 def _look(job: Job[Generation]) -> _Seen:
     if not job.done:
         return _Seen(job.text)
     if job.error is not None:
-        return _Seen(job.text, error=job.error)
+        return _Seen(job.text, failed=True)
     return _Seen(job.result.text, job.result)
 
 
@@ -97,14 +103,14 @@ def _columns(identity: bool) -> dict[str, DeltaGenerator]:
     return places
 
 
-def _controls() -> tuple[str, GenerationSettings]:
+def _controls(now: session.Experiment) -> tuple[str, GenerationSettings]:
     prompts = {prompt.title: prompt.text for prompt in bundled_prompts()}
     state = st.session_state
     state["prompt-pick"] = next((title for title, text in prompts.items() if text == state["prompt"]), None)
     with st.container(horizontal=True, vertical_alignment="bottom", horizontal_alignment="distribute"):
         st.pills("Prompt", list(prompts), key="prompt-pick", on_change=_take_prompt, args=(prompts,), wrap=True)
         with st.popover("Settings", icon=":material/tune:"):
-            _settings()
+            _settings(longest(now))
     st.text_area(
         "Text to continue",
         key="prompt",
@@ -113,7 +119,17 @@ def _controls() -> tuple[str, GenerationSettings]:
         persist_state="session",
         on_change=session.touch,
     )
-    return state["prompt"], state["settings"]
+    settings: GenerationSettings = state["settings"]
+    fits = min(settings.max_new_tokens, longest(now))
+    return state["prompt"], settings if fits == settings.max_new_tokens else replace(settings, max_new_tokens=fits)
+
+
+def longest(now: session.Experiment) -> int:
+    """Return how many tokens can follow the prompt in the model's context, at least one, at most what is offered."""
+    most, context = int(SETTINGS["length"].most), now.loaded.info.context_length
+    if context is None:
+        return most
+    return max(1, min(most, context - cached.count_tokens(now.loaded, st.session_state["prompt"])))
 
 
 def _take_prompt(prompts: dict[str, str]) -> None:
@@ -123,12 +139,16 @@ def _take_prompt(prompts: dict[str, str]) -> None:
         st.session_state["prompt"] = prompts[picked]
 
 
-def _settings() -> None:
+def _settings(most: int) -> None:
     state = st.session_state
     if session.problem("settings") is None:
         for name, setting in SETTINGS.items():
             state[f"set-{name}"] = setting.kind(getattr(state["settings"], setting.attribute))
-    _control(st.slider, "length", "Length in tokens", step=1)
+    state["set-length"] = min(state["set-length"], most)
+    if most > 1:
+        _control(st.slider, "length", "Length in tokens", most, step=1, help=_FITS)
+    else:
+        st.caption("The prompt fills what the model reads at once. Shorten it to choose a length.")
     _control(st.slider, "temperature", "Temperature", step=0.05, help="0 always takes the likeliest token.")
     st.caption("The rest matters only above temperature 0.")
     left, middle, right = st.columns(3)
@@ -141,9 +161,14 @@ def _settings() -> None:
     show_problem("settings")
 
 
-def _control(widget: Callable[..., Any], name: str, label: str, **options: Any) -> None:
+_FITS = "Prompt and text together fit into what the model reads at once."
+
+
+def _control(
+    widget: Callable[..., Any], name: str, label: str, most: float | None = None, **options: Any
+) -> None:  # fmt: skip
     setting = SETTINGS[name]
-    least, most = setting.kind(setting.least), setting.kind(setting.most)
+    least, most = setting.kind(setting.least), setting.kind(setting.most if most is None else most)
     widget(label, least, most, key=f"set-{name}", on_change=_take_settings, **options)
 
 

@@ -34,7 +34,7 @@ def finish(page: Any, plans: int) -> None:
 
 def test_bars_appear_while_it_runs_and_a_click_takes_a_plan_over(visit: Visit, expected: Expected) -> None:
     page = visit("/sweep")
-    page.get_by_text(re.compile(r"12 plans over .* about")).wait_for()
+    page.get_by_text(re.compile(r"12 plans over .* tokens: ")).wait_for()
     bar(page, "Deleted layer: L0; Perplexity: not run yet").wait_for(state="attached")
     chart = page.locator(".stVegaLiteChart svg.marks").element_handle()
     start(page)

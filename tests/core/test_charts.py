@@ -11,8 +11,9 @@ import altair as alt
 import numpy as np
 import pandas as pd
 import pytest
+import vl_convert
 
-from surgery_core import charts, lens_charts
+from surgery_core import charts, lens_charts, lens_line_charts
 
 ROOT = Path(__file__).resolve().parents[2]
 TOKENS = ["Once", " upon", ' "a\\', "\n"]
@@ -73,23 +74,19 @@ def test_layer_losses_of_a_vanished_probability_are_finite() -> None:
     assert np.isfinite(charts.layer_losses(frame)["loss"]).all()
 
 
-def test_the_layer_loss_chart_follows_running_order() -> None:
-    found = spec(charts.layer_loss(charts.layer_losses(lens_frame(), lens_frame(("input", "L2", "L0")))))
-    assert found["encoding"]["x"]["sort"] == ["L0", "L2"]
-    assert found["encoding"]["order"]["field"] == "row"
-    assert found["encoding"]["color"]["field"] == "side"
-
-
-@pytest.mark.parametrize(
-    ("token", "label"), [(" king", "king"), ("king", "king"), (" ", "·"), ("\n", "↵"), ("a b", "a·b"), ("  x", "·x")]
-)
-def test_short_tokens(token: str, label: str) -> None:
-    assert charts.short(token) == label
+def test_the_layer_loss_chart_follows_running_order_by_position() -> None:
+    chart = lens_line_charts.layer_loss(charts.layer_losses(lens_frame(), lens_frame(("input", "L2", "L0", "L2 (2)"))))
+    found = spec(chart)
+    x = found["encoding"]["x"]
+    assert (x["field"], x["scale"]["domain"]) == ("row", [1, 2, 3])
+    lookup = json.loads(x["axis"]["labelExpr"].rsplit(")", 1)[0].removeprefix("("))
+    assert lookup == {"1": ["L0", "L2"], "2": ["L2", "L0"], "3": "L2 (2)"}
+    assert "<svg" in vl_convert.vegalite_to_svg(chart.to_json())
 
 
 def test_every_chart_is_an_altair_chart() -> None:
     frame = lens_frame()
-    drawn = [charts.layer_loss(charts.layer_losses(frame))]
+    drawn = [lens_line_charts.layer_loss(charts.layer_losses(frame))]
     assert all(isinstance(chart, (alt.Chart, alt.LayerChart)) for chart in drawn)
 
 
@@ -107,6 +104,27 @@ def test_words_in_the_cells_of_the_apps_palette_have_contrast() -> None:
             assert min(found) >= 4.4
         assert config[name]["textColor"] == charts.INK[dark]
         assert config[name]["backgroundColor"] == charts.PAPER[dark]
+
+
+@pytest.mark.parametrize("name", ["light", "dark"])
+def test_captions_and_labels_of_charts_can_be_read(name: str) -> None:
+    """WCAG 2 wants a contrast of 4.5. Streamlit writes captions in the text colour at 60% opacity."""
+    config = tomllib.loads((ROOT / ".streamlit" / "config.toml").read_text(encoding="utf-8"))["theme"][name]
+    papers = {config["backgroundColor"], config["sidebar"]["backgroundColor"], config["secondaryBackgroundColor"]}
+    for paper in papers:
+        assert contrast(luminance(blend(config["textColor"], paper, 0.6)), luminance(paper)) >= 4.5
+        assert contrast(luminance(blend(config["textColor"], paper, 0.65)), luminance(paper)) >= 4.5
+        for colour in ("linkColor", "redTextColor", "greenTextColor", "grayTextColor"):
+            assert contrast(luminance(config[colour]), luminance(paper)) >= 4.5
+    quiet, paper = charts.QUIET[name == "dark"], charts.PAPER[name == "dark"]
+    assert contrast(luminance(quiet), luminance(paper)) >= 4.5
+    found = spec(charts.legible(alt.Chart(pd.DataFrame({"x": [1]})).mark_bar(), dark=name == "dark"))["config"]
+    assert {found[part][label] for part in ("axis", "legend") for label in ("labelColor", "titleColor")} == {quiet}
+
+
+def blend(colour: str, paper: str, opacity: float) -> str:
+    pairs = ((int(one[at : at + 2], 16) for one in (colour, paper)) for at in (1, 3, 5))
+    return "#" + "".join(f"{round(opacity * top + (1 - opacity) * below):02x}" for top, below in pairs)
 
 
 def luminance(colour: str) -> float:

@@ -149,8 +149,8 @@ def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_long_texts_single_tokens_and_empty_texts() -> None:
     long = read(model_of("llama"), "a" * 100)
     assert len(long.tokens) == 64
-    assert long.note == "Tokens 1 to 64 of 100 are read."
-    assert read(model_of("llama"), "a" * 100, max_tokens=10).note == "Tokens 1 to 10 of 100 are read."
+    assert long.note == "Tokens 0 to 63 of 100 are read, counted from 0."
+    assert read(model_of("llama"), "a" * 100, max_tokens=10).note == "Tokens 0 to 9 of 100 are read, counted from 0."
     one = read(model_of("llama"), "a")
     assert (one.tokens, one.truncated) == (("a",), False)
     with pytest.raises(TextError, match="no token"):

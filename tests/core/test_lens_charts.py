@@ -97,7 +97,7 @@ def test_both_maps_share_the_colours_and_the_pointer() -> None:
     hover, click = found["params"]
     assert hover["views"] == click["views"] == views
     assert hover["select"]["fields"] == ["origin", "position"]
-    assert click["select"]["fields"] == ["side", "row", "position"]
+    assert click["select"]["fields"] == ["side", "layer", "position"]
     domains = [layers_of(found, at)[0]["encoding"]["color"]["condition"]["scale"]["domain"] for at in (0, 1)]
     assert domains[0] == domains[1]
     assert [drawn["title"] for drawn in found["hconcat"]] == ["Before", "After"]
@@ -199,3 +199,21 @@ def test_the_quality_of_a_lens_is_logarithmic_and_by_the_layer_that_was_left() -
     assert found["encoding"]["y"]["scale"]["type"] == "log"
     assert min(row["kl"] for row in next(iter(found["datasets"].values()))) == METRICS["kl"].floor
     assert "<svg" in vl_convert.vegalite_to_svg(chart.to_json())
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_what_is_worse_after_surgery_has_the_end_of_the_ramp_that_is_rust(name: str) -> None:
+    """The theme's diverging ramp goes from petrol to rust; a lower probability is worse, a higher divergence is."""
+    found = spec(lens_charts.difference_map(changes(), name))
+    scale = layers_of(found)[0]["encoding"]["color"]["condition"]["scale"]
+    assert scale.get("reverse", False) is (name in ("probability", "picked"))
+
+
+def test_maps_of_what_is_no_number_are_drawn() -> None:
+    broken = cells().assign(entropy=[math.nan, math.inf, -math.inf] * (len(cells()) // 3) + [0.0] * (len(cells()) % 3))
+    for chart in (lens_charts.lens_maps({"": broken}, "entropy"),
+                  lens_charts.lens_maps({"": broken.assign(entropy=math.nan)}, "entropy"),
+                  lens_charts.difference_map(changes().assign(difference=math.inf), "kl")):  # fmt: skip
+        assert "<svg" in vl_convert.vegalite_to_svg(chart.to_json())
+    frame = lines().assign(value=math.nan)
+    assert "<svg" in vl_convert.vegalite_to_svg(lens_line_charts.layer_lines(frame, "kl").to_json())

@@ -17,6 +17,7 @@ from surgery_core.models import load_model
 from surgery_core.tuned_lens import Translators, untrained
 from surgery_ui import cached, lens_jobs
 from surgery_ui.jobs import Job
+from surgery_ui.room import read_width
 from tests.ui.conftest import Open
 from tests.ui.reading import charts, said
 
@@ -58,7 +59,7 @@ def test_maps_fit_the_page_of_a_small_laptop(open_app: Open) -> None:
     beside = app.select_slider(key="lens-start").options[0]
     choose(app, "lens-view", "Stacked")
     below = app.select_slider(key="lens-start").options[0]
-    assert (beside, below) == ("1 to 7", "1 to 16")
+    assert (beside, below) == ("0 to 6", "0 to 15")
 
 
 def test_the_page_says_what_the_colour_and_the_prediction_depth_are(open_app: Open) -> None:
@@ -151,3 +152,50 @@ def test_a_training_on_ones_own_text_asks_for_the_text(open_app: Open) -> None:
     app.button(key="own-score").click().run()
     assert not app.exception
     assert not next(one for one in app.button if one.label == "Train a lens").disabled
+
+
+def test_a_cell_stays_with_its_layer_when_rows_inside_the_layers_come_and_go(open_app: Open) -> None:
+    app = open_app("lens", plan="0-2")
+    app.selectbox(key="cell-layer").set_value("L1").run()
+    app.selectbox(key="cell-token").set_value(2).run()
+    before = next(one.value for one in app.caption if one.value.startswith("After L1"))
+    for inside in (True, False):
+        choose(app, "lens-sublayers", inside)  # type: ignore[arg-type]
+        assert app.selectbox(key="cell-layer").value == "L1"
+        assert before in [one.value for one in app.caption]
+
+
+def test_a_cell_of_either_side_is_chosen_by_fields(open_app: Open) -> None:
+    app = open_app("lens", plan="0,2-3")
+    assert "L1" in app.selectbox(key="cell-layer").options
+    app.selectbox(key="cell-side").set_value("after").run()
+    assert app.selectbox(key="cell-layer").options == ["L3", "L2", "L0", "input"]
+    assert app.selectbox(key="cell-token").options[0].startswith("0: ")
+    app.selectbox(key="cell-layer").set_value("L2").run()
+    assert any(one.value.startswith("After L2") for one in app.caption)
+
+
+def test_the_difference_says_what_its_colours_mean(open_app: Open) -> None:
+    app = open_app("lens", plan="0-2")
+    choose(app, "lens-view", "Difference")
+    assert "after surgery less before: rust where the layer reads worse than before (lower)" in said(app)
+    choose(app, "lens-metric", "kl")
+    assert "after surgery divided by before: rust where the layer reads worse than before (higher)" in said(app)
+
+
+def test_a_wider_page_has_more_tokens_and_a_short_text_wider_cells(open_app: Open) -> None:
+    app = open_app("lens", plan="0-2")
+    app.text_area(key="lens").set_value("abc").run()
+    narrow = maps(app)["hconcat"][0]["width"]["step"]
+    app.session_state["page-width"] = 1420
+    app.run()
+    assert maps(app)["hconcat"][0]["width"]["step"] == 100 > narrow - 1
+    app.text_area(key="lens").set_value("word " * 30).run()
+    # (1,420 - 22 between the maps) / 2 - 48 for "input" is room for 14 cells of 46 pixels
+    assert app.select_slider(key="lens-start").options[0] == "0 to 13"
+
+
+@pytest.mark.parametrize("value", [None, "wide", True, float("nan"), -5, 10**9])
+def test_a_width_that_is_none_is_not_believed(value: object) -> None:
+    assert read_width(value) is None
+    assert read_width(1234.0) == 1234

@@ -55,6 +55,11 @@ def test_plans_in_words(notation: str, words: str) -> None:
     assert words in present.describe(LayerPlan.parse(notation, 12))
 
 
+def test_figures_that_are_no_numbers_have_no_digits() -> None:
+    assert [present.decimals(value) for value in (1.9034, math.nan, math.inf)] == ["1.903", "–", "∞"]
+    assert present.decimals(0.0481, signed=True) == "+0.048"
+
+
 @given(st.lists(st.integers(0, 7), max_size=10))
 def test_every_plan_has_words(order: list[int]) -> None:
     assert present.describe(LayerPlan.identity(8).permute(order)).endswith(".")

@@ -63,7 +63,7 @@ def test_a_filter_that_leaves_nothing_says_so(open_app: Open) -> None:
 
 def test_skill_by_layer_fills_and_is_kept(open_app: Open, by_hand: ByHand, tiny_tokenizer: Any) -> None:
     app = open_app("skills", plan="0,2,1,3")
-    wait(app, lambda: "about" in said(app))
+    wait(app, lambda: "tokens: **" in said(app))
     app.button(key="skills-start").click().run()
     (entry,) = app.session_state["sweeps"]
     wait(app, lambda: entry.state == "finished").run()

@@ -72,8 +72,8 @@ def test_it_starts_from_the_strip_or_from_the_unchanged_model(open_app: Open) ->
 
 def test_an_estimate_stands_there_before_the_start(open_app: Open) -> None:
     app = sweep_page(open_app, "skip-block")
-    wait(app, lambda: "about" in said(app))
-    assert re.search(r"9 plans over [\d,]+ tokens: about \*\*\d+ s\*\*", said(app))
+    wait(app, lambda: "tokens: **" in said(app))
+    assert re.search(r"9 plans over [\d,]+ tokens: \*\*(\d+ to |about )\d+ s\*\*", said(app))
     assert not entries(app)
 
 
@@ -81,6 +81,41 @@ def test_the_same_sweep_is_not_run_twice(open_app: Open) -> None:
     app = run_sweep(open_app)
     app.button(key="sweep-start").click().run()
     assert len(entries(app)) == 1
+
+
+def test_a_layer_is_offered_to_run_only_as_often_as_a_plan_may_be_long(open_app: Open) -> None:
+    app = sweep_page(open_app, "repeat")
+    assert app.number_input(key="sweep-times").max == 64
+    app = sweep_page(open_app, "repeat-block", plan="0" + ",0" * 39)
+    field = app.number_input(key="sweep-times")
+    # a block of 39 of 40 layers, 26 times: 40 + 25 * 39 = 1,015 slots of at most 1,024
+    assert field.max == 26
+    field.set_value(26).run()
+    assert not app.exception
+
+
+def test_a_plan_is_taken_over_by_a_field_as_by_a_click(open_app: Open) -> None:
+    app = run_sweep(open_app)
+    box = next(box for box in app.selectbox if str(box.key).startswith("adopt-sweep"))
+    assert [option.split(":")[0] for option in box.options] == ["L0", "L1", "L2", "L3"]
+    box.set_value(1).run()
+    assert app.query_params["plan"] == "0,2-3"
+    box = next(box for box in app.selectbox if str(box.key).startswith("adopt-sweep"))
+    assert box.value is None
+    app.button(key="undo").click().run()
+    assert app.query_params["plan"] == "0-3"
+
+
+def test_a_person_chooses_the_scale_of_an_axis(open_app: Open) -> None:
+    app = run_sweep(open_app)
+    assert app.toggle(key="sweep-log").value
+    app.toggle(key="sweep-log").set_value(False).run()
+    (chart,) = app.get("vega_lite_chart")
+    assert "log scale" not in chart.proto.spec
+    app.selectbox(key="sweep-metric").set_value("top1").run()
+    assert not [one for one in app.toggle if one.key == "sweep-log"]
+    app.selectbox(key="sweep-metric").set_value("perplexity").run()
+    assert not app.toggle(key="sweep-log").value
 
 
 @pytest.mark.usefixtures("clickable")
@@ -148,9 +183,11 @@ def test_a_text_of_ones_own_is_swept_and_one_that_is_too_short_explained(open_ap
 
 def test_a_block_is_never_longer_than_the_plan(open_app: Open) -> None:
     app = sweep_page(open_app, "skip-block")
-    app.number_input(key="sweep-length-4").set_value(5).run()
-    assert "A block of 5 layers does not fit a model of 4; allowed: 1 to 4" in errors(app)
-    assert app.button(key="sweep-start").disabled
+    field = app.number_input(key="sweep-length-4")
+    assert (field.min, field.max) == (1, 4)
+    field.set_value(5).run()
+    assert not app.exception
+    assert app.number_input(key="sweep-length-4").value == 4
     app = sweep_page(open_app, "skip-block", plan="0")
     assert "needs 2 layers or more, and this plan has 1" in said(app)
     assert app.button(key="sweep-start").disabled

@@ -86,7 +86,9 @@ def test_checks_are_asked_for_after_what_the_page_shows(open_app: Open, monkeypa
     monkeypatch.setattr(
         cached.WORK,
         "request",
-        lambda owner, lane, key, work: (kinds.append(str(key[0])), request(owner, lane, key, work))[1],
+        lambda owner, lane, key, work, needs=None: (kinds.append(str(key[0])), request(owner, lane, key, work, needs))[
+            1
+        ],
     )
     open_app(plan="1,3,2")
     assert {"text", "comparison", "preflight", "proof"} <= set(kinds)

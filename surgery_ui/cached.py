@@ -24,9 +24,10 @@ from surgery_core.nearest import nearest_plan
 from surgery_core.plan import LayerPlan
 from surgery_core.preflight import PreflightReport, preflight, prove
 from surgery_core.results import Comparison, ScoreTable
-from surgery_core.text import Text, bundled_texts
+from surgery_core.text import Text, bundled_texts, encode
 from surgery_core.view import operate
 from surgery_ui.jobs import Job, Key, Pool, Work
+from surgery_ui.kept import Kept
 
 MODELS = Pool(1, {"model": 3}, "models")
 WORK = Pool(
@@ -41,6 +42,7 @@ WORK = Pool(
 MAX_OWN_TEXTS = 64
 
 
+_means: Kept[Means] = Kept(4)
 _own_texts: OrderedDict[str, Text] = OrderedDict()
 _own_lock = threading.Lock()
 
@@ -70,7 +72,7 @@ def plan_key(plan: LayerPlan) -> tuple[Hashable, ...]:
 def material(loaded: LoadedModel, plan: LayerPlan) -> Material:
     """Return the open donors and the means that a plan asks for; means are computed on first use."""
     averaged = any(layer.mean for slot in plan for layer in slot.layers)
-    means = mean_side(loaded.info.key, loaded) if averaged else None
+    means = mean_side(loaded) if averaged else None
     return Material({name: one.model for name, one in donors(plan).items()}, means)
 
 
@@ -167,10 +169,9 @@ def nearest_job(owner: str, loaded: LoadedModel, plan: LayerPlan) -> Job[LayerPl
     return WORK.request(owner, "proof", ("nearest", loaded.info.key, plan_key(plan)), work)
 
 
-@st.cache_resource(max_entries=4, show_spinner=False)
-def mean_side(key: tuple[str, ...], _loaded: LoadedModel) -> Means:
-    """Return the mean contributions of the unchanged model's layers over the bundled texts."""
-    return mean_contributions(_loaded.model, _loaded.tokenizer, bundled_texts())
+def mean_side(loaded: LoadedModel) -> Means:
+    """Return the mean contributions of the unchanged model's layers over the bundled texts, made once."""
+    return _means.get(loaded.info.key, lambda: mean_contributions(loaded.model, loaded.tokenizer, bundled_texts()))
 
 
 def count_tokens(loaded: LoadedModel, text: str) -> int:
@@ -180,7 +181,7 @@ def count_tokens(loaded: LoadedModel, text: str) -> int:
 
 @st.cache_data(max_entries=256, show_spinner=False)
 def _token_count(key: tuple[str, ...], digest: bytes, _text: str, _loaded: LoadedModel) -> int:
-    return len(_loaded.tokenizer(_text, verbose=False)["input_ids"])
+    return len(encode(_loaded.tokenizer, Text("The text", _text), least=0))
 
 
 def keep_own_text(text: Text) -> str:

@@ -10,7 +10,7 @@ import streamlit as st
 from surgery_core.lens import Follow
 from surgery_core.lens_metrics import METRICS, Metric
 from surgery_core.text import bundled_prompts
-from surgery_core.windows import DEFAULT_CONTEXT
+from surgery_core.windows import DEFAULT_CONTEXT, window_length
 from surgery_ui import cached, lens_jobs, session
 from surgery_ui.lens_jobs import LOGIT, TUNED, Reading
 
@@ -59,8 +59,8 @@ def lens_controls(now: session.Experiment) -> Choice:
 
 
 def window_of(now: session.Experiment) -> int:
-    """Return how many tokens are read at once: the model's context, or a bound where it states none."""
-    return now.loaded.info.context_length or DEFAULT_CONTEXT
+    """Return how many tokens a lens reads at once: the model's context, or a bound where that is long or not stated."""
+    return window_length(now.loaded.model, DEFAULT_CONTEXT)
 
 
 def own_lenses(now: session.Experiment) -> dict[str, str]:

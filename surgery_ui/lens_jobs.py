@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import streamlit as st
 
 from surgery_core.errors import LensError
 from surgery_core.lens import Follow, Lens, LogitLens, one_token, read_lens
@@ -32,6 +31,7 @@ from surgery_core.trajectory import Array, Trajectory
 from surgery_core.tuned_lens import Translators, TunedLens, check_fits
 from surgery_ui.cached import WORK, plan_key, view
 from surgery_ui.jobs import Job, Pool
+from surgery_ui.kept import Kept
 
 TRAINING = Pool(1, {"lens-training": 8}, "lenses", patience=1800.0)
 FETCHING = Pool(2, {"lens-fetch": 8}, "lens-hub", patience=120.0)
@@ -39,6 +39,7 @@ LANE = "lens-training"
 LOGIT, TUNED = "logit", "tuned"
 MAX_LENSES = 32
 
+_beside: Kept[Translators] = Kept(4)
 _lenses: OrderedDict[str, Translators] = OrderedDict()
 _lock = threading.Lock()
 
@@ -91,10 +92,9 @@ def distances_job(
     def work(job: Job[dict[str, Array]]) -> dict[str, Array]:
         models = loaded.model, view(loaded, plan)
         lenses = lens_of(models[0], loaded, reading), lens_of(models[1], loaded, reading)
-        length = loaded.info.context_length or 2048
         return distances(
             lenses, models, loaded.tokenizer, read_text(text, title="The text"), follow=reading.follow,
-            sublayers=reading.sublayers, start=reading.start, length=length, stop=job.stop,
+            sublayers=reading.sublayers, start=reading.start, stop=job.stop,
         )  # fmt: skip
 
     key = ("distances", loaded.info.key, plan_key(plan), text, reading)
@@ -121,7 +121,7 @@ def quality_job(owner: str, loaded: LoadedModel, texts: tuple[Text, ...], lens: 
     """Measure how far the logit lens and a tuned lens are from the model's own output."""
 
     def work(job: Job[pd.DataFrame]) -> pd.DataFrame:
-        return lens_quality(loaded.model, loaded.tokenizer, translators(loaded, lens), texts)
+        return lens_quality(loaded.model, loaded.tokenizer, translators(loaded, lens), texts, stop=job.stop)
 
     return WORK.request(owner, "lens-quality", ("quality", loaded.info.key, texts, lens), work)
 
@@ -161,7 +161,7 @@ def translators(loaded: LoadedModel, lens: str) -> Translators:
         LensError: when it is no longer on the server.
     """
     if lens == TUNED:
-        return _beside(loaded.info.key, loaded)
+        return _beside.get(loaded.info.key, lambda: load_lens(Path(loaded.info.source) / "lens"))
     with _lock:
         if lens not in _lenses:
             raise LensError("This lens is no longer on the server; open its file again, or train it once more.")
@@ -188,8 +188,3 @@ def keep_lens(loaded: LoadedModel, found: Translators) -> str:
 def has_lens(loaded: LoadedModel) -> bool:
     """Return whether the model came with a tuned lens."""
     return lens_beside(loaded.info.source) is not None
-
-
-@st.cache_resource(max_entries=4, show_spinner=False)
-def _beside(key: tuple[str, ...], _loaded: LoadedModel) -> Translators:
-    return load_lens(Path(_loaded.info.source) / "lens")

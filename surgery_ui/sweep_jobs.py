@@ -116,7 +116,7 @@ def skills_job(owner: str, lane: str, loaded: LoadedModel, plan: LayerPlan) -> J
         for number, skill in enumerate(skills):
             if job.stop.is_set():
                 raise Stopped("The skills were not asked to the end.")
-            results.append(score_skill(model, loaded.tokenizer, skill))
+            results.append(score_skill(model, loaded.tokenizer, skill, stop=job.stop))
             job.report(number + 1, len(skills))
         return tuple(results)
 
@@ -125,7 +125,7 @@ def skills_job(owner: str, lane: str, loaded: LoadedModel, plan: LayerPlan) -> J
 
 def _sweep(loaded: LoadedModel, request: Request, job: Job[str]) -> Sweep:
     layers = [layer for point in request.points for slot in point.plan for layer in slot.layers]
-    means = cached.mean_side(loaded.info.key, loaded) if any(layer.mean for layer in layers) else None
+    means = cached.mean_side(loaded) if any(layer.mean for layer in layers) else None
     donors = {name: one.model for name, one in cached.donors(request.start).items()}
     return Sweep(
         loaded.model, loaded.tokenizer, request.texts, request.points, start=request.start,

@@ -261,6 +261,7 @@ def _act(action: str, entry: Entry, now: session.Experiment) -> None:
 
 def _below(entry: Entry) -> None:
     """Show what a sweep says besides its chart."""
+    _doubts(entry)
     _finding(entry)
     refused = [row for row in entry.rows if row.refused]
     if refused:
@@ -270,6 +271,19 @@ def _below(entry: Entry) -> None:
         with st.expander("Table", icon=":material/table_rows:"):
             _table(entry)
         sweep_save.save(entry, str(st.session_state["sweep-metric"]))
+
+
+def _doubts(entry: Entry) -> None:
+    """Say which rows have figures that are no numbers, or that are not known to be right."""
+    for title, said in (
+        ("no numbers", [(row, row.not_finite) for row in entry.rows if row.not_finite]),
+        ("not proved: their figures may be wrong", [(row, row.unproved) for row in entry.rows if row.unproved]),
+    ):
+        if said:
+            st.warning(f"{sweep_words.counted(len(said), 'plan')} {title}. {present.plain(said[0][1])}")
+            with st.expander("Which plans, and why", icon=":material/warning:"):
+                lines = [{"Plan": row.plan, "Why": why} for row, why in said[:200]]
+                st.dataframe(lines, hide_index=True, height="content", alt="Plans whose figures cannot be trusted")
 
 
 def _table(entry: Entry) -> None:
@@ -316,7 +330,7 @@ def _names(entry: Entry) -> dict[int, str]:
 
 def _has(entry: Entry, metric: str) -> bool:
     """Whether a sweep has a figure, or will have it."""
-    rows = [row for row in entry.rows if not row.refused]
+    rows = [row for row in entry.rows if not row.refused and not row.not_finite]
     if not rows and entry.request is not None:
         return metric in entry.request.measures.metrics
     return not any(math.isnan(float(getattr(row, metric))) for row in rows)

@@ -191,7 +191,7 @@ def test_a_plan_is_checked_without_running_the_model(open_app: Open, monkeypatch
         return measured(*given)
 
     monkeypatch.setattr(cached, "mean_contributions", spy)
-    cached.mean_side.clear()
+    cached._means.clear()
     app = type_notation(open_app(), "0,mean(1),2-3")
     assert plan(app) == "0,mean(1),2-3"
     assert seen
@@ -202,9 +202,9 @@ def test_every_lane_of_work_that_depends_on_the_plan_is_let_go(open_app: Open, m
     keys: dict[str, set[Any]] = {}
     request = cached.WORK.request
 
-    def spy(owner: str, lane: str, key: Any, work: Any) -> Any:
+    def spy(owner: str, lane: str, key: Any, *rest: Any) -> Any:
         keys.setdefault(lane, set()).add(key)
-        return request(owner, lane, key, work)
+        return request(owner, lane, key, *rest)
 
     monkeypatch.setattr(cached.WORK, "request", spy)
     app = open_app()

@@ -1,0 +1,156 @@
+"""Every page with a real model, as somebody opens it: thirty layers, 49,152 tokens, a context of 8,192.
+
+Figures are compared with those of plain transformers over the bundled texts.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from playwright.sync_api import expect
+
+from tests.browser.conftest import started
+from tests.browser.driver import await_plan, chip, figures, settle, texts
+from tests.real_model import NAME, NoRealModel, real_folder
+
+pytestmark = pytest.mark.real
+PLAN = "0-14,16-29"
+WAIT = 240_000
+"""Milliseconds: a busy machine takes ten seconds for what a quiet one does in three."""
+
+
+@pytest.fixture(scope="module")
+def real_server(chromium: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Return the address of the app with the real model among its models."""
+    try:
+        folder = real_folder()
+    except NoRealModel as error:
+        if os.environ.get("CI"):
+            pytest.fail(str(error))
+        pytest.skip(str(error))
+    with started(folder.parent, tmp_path_factory.mktemp("real") / "log.txt") as address:
+        yield address
+
+
+@pytest.fixture
+def page_at(chromium: Any, real_server: str) -> Iterator[Callable[..., Any]]:
+    """Return the function that opens a page with the real model."""
+    contexts: list[Any] = []
+
+    def open_page(name: str, plan: str | None = None, **options: Any) -> Any:
+        context = chromium.new_context(**{"viewport": {"width": 1440, "height": 1000}} | options)
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(WAIT)
+        asked = f"&plan={plan}" if plan else ""
+        page.goto(f"{real_server}/{name}?model={NAME}{asked}")
+        page.get_by_text("30 layers, 576 wide").wait_for()
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+
+
+@pytest.fixture(scope="module")
+def by_definition() -> tuple[str, ...]:
+    """Return perplexity, agreement and KL of the plan over the bundled texts, from whole logits, as the page writes them."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from surgery_core.text import bundled_texts
+
+    base = AutoModelForCausalLM.from_pretrained(real_folder(), dtype=torch.float32).eval()
+    tokenizer = AutoTokenizer.from_pretrained(real_folder())
+    shorter = AutoModelForCausalLM.from_pretrained(real_folder(), dtype=torch.float32).eval()
+    del shorter.model.layers[15]
+    shorter.config.num_hidden_layers = 29
+    nats, kl, kept = [], [], []
+    for text in bundled_texts():
+        ids = torch.tensor([tokenizer(text.text).input_ids])
+        with torch.inference_mode():
+            raw, other = (model(ids, use_cache=False).logits[0, :-1] for model in (base, shorter))
+        p, q = raw.double().log_softmax(-1), other.double().log_softmax(-1)
+        nats.append(-q.gather(-1, ids[0, 1:, None])[:, 0])
+        kl.append((p.exp() * (p - q)).sum(-1))
+        kept.append((raw.argmax(-1) == other.argmax(-1)).double())
+    perplexity, mean, share = (math.exp(torch.cat(nats).mean()), torch.cat(kl).mean(), torch.cat(kept).mean())
+    return f"{perplexity:.1f}", f"{share:.1%}", f"{mean:.3f} nats"
+
+
+def no_error(page: Any) -> None:
+    assert page.get_by_text("Something went wrong").count() == 0
+    assert page.get_by_test_id("stException").count() == 0
+
+
+def test_an_edit_shows_all_figures(page_at: Callable[..., Any], by_definition: tuple[str, ...]) -> None:
+    page = page_at("")
+    chip(page, 15).click()
+    page.keyboard.press("Delete")
+    await_plan(page, PLAN)
+    page.get_by_test_id("stMetricValue").nth(3).wait_for()
+    settle(page)
+    assert figures(page) == by_definition
+    before, after = texts(page)[:2]
+    assert before != after
+    assert min(len(before), len(after)) > 100
+    expect(page.get_by_role("heading", name="Token by token")).to_be_visible()
+    expect(page.get_by_role("heading", name="Layer by layer")).to_be_visible()
+    no_error(page)
+
+
+def test_the_lens_map_before_and_after(page_at: Callable[..., Any]) -> None:
+    page = page_at("lens", PLAN)
+    page.get_by_role("heading", name="Ten likeliest next tokens").wait_for()
+    settle(page)
+    maps = page.locator(".stVegaLiteChart").first
+    expect(maps).to_contain_text("L29")
+    # 31 rows before, 30 after, six tokens each
+    assert maps.locator('path[aria-label*="Token"], path[aria-label*="token"]').count() >= 366
+    no_error(page)
+
+
+def test_a_sweep_to_its_end(page_at: Callable[..., Any]) -> None:
+    page = page_at("sweep")
+    page.get_by_role("radio", name="Pick some").or_(page.get_by_role("button", name="Pick some")).first.click()
+    settle(page)
+    page.get_by_text(re.compile(r"30 plans over .* tokens: ")).wait_for()
+    page.get_by_role("button", name="Start", exact=True).click()
+    page.get_by_text("All 30 plans measured.").wait_for()
+    settle(page)
+    assert page.locator('path[aria-label*="Deleted layer: L29; Perplexity: "]').count() > 0
+    assert page.get_by_text("not proved").count() == 0
+    no_error(page)
+
+
+def test_skills_before_and_after(page_at: Callable[..., Any]) -> None:
+    page = page_at("skills", PLAN)
+    page.get_by_role("heading", name="Every prompt").wait_for()
+    settle(page)
+    assert re.fullmatch(r"\d+\.\d%", page.get_by_test_id("stMetricValue").first.inner_text())
+    no_error(page)
+
+
+def test_preflight_on_the_models_page(page_at: Callable[..., Any]) -> None:
+    page = page_at("models")
+    page.get_by_text(re.compile(r"All 12 checks passed")).wait_for()
+    expect(page.get_by_text("49,152 tokens")).to_be_visible()
+    no_error(page)
+
+
+def test_a_lens_is_trained_stopped_and_read_through(page_at: Callable[..., Any], tmp_path: Path) -> None:
+    page = page_at("lens")
+    page.get_by_role("heading", name="Ten likeliest next tokens").wait_for()
+    page.get_by_text("Train, open or save a tuned lens").click()
+    page.get_by_role("button", name="Train a lens").click()
+    page.get_by_text(re.compile(r"Step [2-9] of 40")).wait_for()
+    page.get_by_role("button", name="Stop and keep the best so far").click()
+    page.get_by_text(re.compile(r"Trained, \d+ steps")).first.wait_for()
+    settle(page)
+    no_error(page)

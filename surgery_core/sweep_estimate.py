@@ -31,7 +31,7 @@ PRIOR = 0.05
 """Share of the whole work that an estimate counts for beside what was measured."""
 LENS = 1.5
 """Time of a lens's figures at one row and token, as a multiple of `Speeds.head`: divergences both ways, and a top ten."""
-STEP = 3.0
+STEP = 2.0
 """Time of a training step at one translator and token, as a multiple of `Speeds.head`: there, back, and an update."""
 
 

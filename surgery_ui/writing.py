@@ -9,7 +9,7 @@ from typing import Any
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from surgery_core.errors import InputError, SettingsError
+from surgery_core.errors import InputError, SettingsError, SurgeryError
 from surgery_core.generate import Generation, GenerationSettings
 from surgery_core.text import bundled_prompts
 from surgery_ui import cached, present, session, waiting
@@ -49,7 +49,7 @@ class Writing:
             if self._shown.get(side) == (now, other):
                 continue
             self._shown[side] = (now, other)
-            if not now.failed:
+            if now.error is None:
                 self._draw(side, now, other)
             else:
                 self._fail(side)
@@ -76,14 +76,14 @@ class _Seen:
 
     text: str
     generation: Generation | None = None
-    failed: bool = False
+    error: SurgeryError | None = None
 
 
 def _look(job: Job[Generation]) -> _Seen:
     if not job.done:
         return _Seen(job.text)
     if job.error is not None:
-        return _Seen(job.text, failed=True)
+        return _Seen(job.text, error=job.error)
     return _Seen(job.result.text, job.result)
 
 

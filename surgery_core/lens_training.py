@@ -222,9 +222,9 @@ class _Trainer:
         if self.sums is not None:
             if number <= self.fitted:
                 self.sums.add(states, last)
-                self.latest = (states, final)
-                return tuple(self.gradients.losses(states, final, self.weights, self.biases).tolist())
-            self._adopt(self.sums, states, final)
+                self.latest = _some(states, final)
+                return tuple(self.gradients.losses(*self.latest, self.weights, self.biases).tolist())
+            self._adopt(self.sums, *_some(states, final))
         for group in self.optimizer.param_groups:
             group["lr"] = self.settings.learning_rate * (1 - (number - 1) / self.settings.steps)
         losses = self.gradients.backward(states, final, self.weights, self.biases)
@@ -233,7 +233,7 @@ class _Trainer:
         return tuple(losses.tolist())
 
     def _adopt(self, sums: LeastSquares, states: torch.Tensor, final: torch.Tensor) -> None:
-        """Go on from the least-squares solution of every layer for which it reads this step's text better."""
+        """Go on from the least-squares solution of every layer for which it reads these tokens better."""
         found = sums.solve()
         with torch.no_grad():
             before = self.gradients.losses(states, final, self.weights, self.biases)
@@ -270,6 +270,16 @@ class _Trainer:
         """Return what is kept."""
         weights, biases = (kept.cpu() for kept in self.best)
         return Translators(weights, biases, self.start.base_model, self.start.unembed_hash)
+
+
+_SOME = 256
+"""Tokens on which two translators of a layer are compared: each takes all logits at every layer."""
+
+
+def _some(states: torch.Tensor, final: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return states `[n_layers, tokens, d_model]` and logits `[tokens, vocab]` of an even sample of the tokens."""
+    every = max(1, len(final) // _SOME)
+    return states[:, ::every].contiguous(), final[::every].contiguous()
 
 
 _HELD_OUT_WINDOWS = 1

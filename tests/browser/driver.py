@@ -7,13 +7,13 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 
-def settle(page: Any) -> None:
-    """Wait until the script has run to its end and stays there."""
+def settle(page: Any, timeout: int = 60_000) -> None:
+    """Wait until the script has run to its end and stays there, at most so many milliseconds."""
     idle = page.locator('[data-testid="stApp"][data-test-script-state="notRunning"]')
-    idle.wait_for(timeout=60_000)
+    idle.wait_for(timeout=timeout)
     page.get_by_test_id("stMainBlockContainer").get_by_role("heading").first.wait_for()
     page.wait_for_timeout(150)
-    idle.wait_for(timeout=60_000)
+    idle.wait_for(timeout=timeout)
 
 
 def chip(page: Any, layer: int) -> Any:

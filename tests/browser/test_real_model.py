@@ -17,7 +17,8 @@ import torch
 from playwright.sync_api import expect
 
 from tests.browser.conftest import started
-from tests.browser.driver import await_plan, chip, figures, settle, texts
+from tests.browser import driver
+from tests.browser.driver import chip, figures, texts
 from tests.real_model import NAME, NoRealModel, real_folder
 
 pytestmark = pytest.mark.real
@@ -84,6 +85,10 @@ def by_definition() -> tuple[str, ...]:
     return f"{perplexity:.1f}", f"{share:.1%}", f"{mean:.3f} nats"
 
 
+def settle(page: Any) -> None:
+    driver.settle(page, timeout=WAIT)
+
+
 def no_error(page: Any) -> None:
     assert page.get_by_text("Something went wrong").count() == 0
     assert page.get_by_test_id("stException").count() == 0
@@ -93,7 +98,7 @@ def test_an_edit_shows_all_figures(page_at: Callable[..., Any], by_definition: t
     page = page_at("")
     chip(page, 15).click()
     page.keyboard.press("Delete")
-    await_plan(page, PLAN)
+    page.wait_for_function("text => new URLSearchParams(location.search).get('plan') === text", arg=PLAN)
     page.get_by_test_id("stMetricValue").nth(3).wait_for()
     settle(page)
     assert figures(page) == by_definition
@@ -149,7 +154,8 @@ def test_a_lens_is_trained_stopped_and_read_through(page_at: Callable[..., Any],
     page.get_by_role("heading", name="Ten likeliest next tokens").wait_for()
     page.get_by_text("Train, open or save a tuned lens").click()
     page.get_by_role("button", name="Train a lens").click()
-    page.get_by_text(re.compile(r"Step [2-9] of 40")).wait_for()
+    # a step is 1,024 tokens at thirty layers, each with 49,152 logits
+    page.get_by_text(re.compile(r"Step [1-9] of 40")).wait_for()
     page.get_by_role("button", name="Stop and keep the best so far").click()
     page.get_by_text(re.compile(r"Trained, \d+ steps")).first.wait_for()
     settle(page)

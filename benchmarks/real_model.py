@@ -1,0 +1,162 @@
+"""SmolLM2-135M-Instruct beside plain transformers: opening, an edit's figures, text, a sweep, the lens.
+
+    python -m benchmarks.real_model [part ...]     parts: open, edit, text, sweep, lens, proof; by default all
+
+Each pair is timed in turn in this process and run, so that a machine whose speed drifts slows both.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import torch
+
+import surgery_core as sc
+from benchmarks.record import Result, keep
+from surgery_core.lens import LogitLens
+from tests.real_model import real_folder
+
+PLAN = "0-14,16-29"
+PROMPT = "The king had three sons, and the youngest was called"
+TEXTS = sc.bundled_texts()
+
+
+@cache
+def loaded() -> Any:
+    return sc.load_model(str(real_folder()))
+
+
+@cache
+def plain() -> tuple[Any, Any]:
+    """Return the model as plain transformers has it, with a layer taken out of its list."""
+    from transformers import AutoModelForCausalLM
+
+    base, shorter = (
+        AutoModelForCausalLM.from_pretrained(real_folder(), dtype=torch.float32).eval().requires_grad_(False)
+        for _ in range(2)
+    )
+    del shorter.model.layers[15]
+    for index, layer in enumerate(shorter.model.layers):
+        layer.self_attn.layer_idx = index
+    shorter.config.num_hidden_layers = 29
+    return base, shorter
+
+
+def losses(model: Any) -> float:
+    """Return the summed loss over the texts, one after the other, as a script would."""
+    total = 0.0
+    with torch.inference_mode():
+        for text in TEXTS:
+            ids = torch.tensor([loaded().tokenizer(text.text).input_ids])
+            total += float(model(ids, labels=ids, use_cache=False).loss) * (ids.shape[1] - 1)
+    return total
+
+
+def pair(what: str, ours: Callable[[], object], theirs: Callable[[], object], runs: int = 3) -> None:
+    """Time both ways in turn and keep the medians."""
+    seconds: tuple[list[float], list[float]] = ([], [])
+    for call in (ours, theirs):
+        call()
+    for _ in range(runs):
+        for times, call in zip(seconds, (ours, theirs), strict=True):
+            began = time.perf_counter()
+            call()
+            times.append(time.perf_counter() - began)
+    keep(
+        Result(f"SmolLM2-135M, float32: {what}", "this package", tuple(seconds[0]), 0),
+        Result(f"SmolLM2-135M, float32: {what}", "plain transformers", tuple(seconds[1]), 0),
+    )
+
+
+def opening() -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    def script() -> object:
+        AutoTokenizer.from_pretrained(real_folder())
+        return AutoModelForCausalLM.from_pretrained(real_folder(), dtype=torch.float32).eval()
+
+    pair("open the checkpoint", lambda: sc.load_model(str(real_folder())), script)
+
+
+def edit() -> None:
+    model, tokenizer = loaded().model, loaded().tokenizer
+    base = sc.reference(model, tokenizer, TEXTS)
+    pair(
+        "the after side of an edit, 12 texts (ours with KL and agreement)",
+        lambda: sc.compare(base, sc.operate(model, PLAN), tokenizer, TEXTS),
+        lambda: losses(plain()[1]),
+    )
+
+
+def text() -> None:
+    model, tokenizer = sc.operate(loaded().model, PLAN), loaded().tokenizer
+    ids = torch.tensor([tokenizer(PROMPT).input_ids])
+    pair(
+        "64 greedy tokens",
+        lambda: sc.complete(model, tokenizer, PROMPT, sc.GenerationSettings(max_new_tokens=64)),
+        lambda: plain()[1].generate(ids, do_sample=False, max_new_tokens=64),
+    )
+
+
+def sweep() -> None:
+    some = TEXTS[:3]
+    model, tokenizer = loaded().model, loaded().tokenizer
+    ids = [torch.tensor([tokenizer(one.text).input_ids]) for one in some]
+    base, _ = plain()
+
+    def loop() -> None:
+        own = list(base.model.layers)
+        with torch.inference_mode():
+            for gone in range(len(own)):
+                base.model.layers = torch.nn.ModuleList(layer for at, layer in enumerate(own) if at != gone)
+                base.config.num_hidden_layers = len(own) - 1
+                for one in ids:
+                    base(one, labels=one, use_cache=False)
+        base.model.layers, base.config.num_hidden_layers = torch.nn.ModuleList(own), len(own)
+
+    pair(
+        "delete each of 30 layers, 3 texts (ours with KL, agreement and proofs)",
+        lambda: list(sc.sweep(model, tokenizer, some, "delete")),
+        loop,
+        runs=1,
+    )
+
+
+def lens() -> None:
+    model, tokenizer = loaded().model, loaded().tokenizer
+    ids = torch.tensor([tokenizer(TEXTS[0].text).input_ids])
+    base, _ = plain()
+
+    def script() -> None:
+        with torch.inference_mode():
+            output = base(ids, output_hidden_states=True)
+            for state in output.hidden_states[:-1]:
+                base.lm_head(base.model.norm(state)).log_softmax(-1).topk(10)
+
+    pair(
+        f"logit lens, {ids.shape[1]} tokens at 31 rows (ours with every statistic)",
+        lambda: sc.read_lens(LogitLens(model), model, tokenizer, TEXTS[0]),
+        script,
+    )
+
+
+def proof() -> None:
+    model, tokenizer = loaded().model, loaded().tokenizer
+    times = []
+    for _ in range(3):
+        began = time.perf_counter()
+        sc.prove(model, tokenizer, PLAN)
+        times.append(time.perf_counter() - began)
+    keep(Result("SmolLM2-135M, float32: prove one plan", "this package", tuple(times), 0))
+
+
+PARTS = {"open": opening, "edit": edit, "text": text, "sweep": sweep, "lens": lens, "proof": proof}
+
+if __name__ == "__main__":
+    torch.set_num_threads(2)
+    for name in sys.argv[1:] or PARTS:
+        PARTS[name]()

@@ -16,8 +16,8 @@ import pytest
 import torch
 from playwright.sync_api import expect
 
-from tests.browser.conftest import started
 from tests.browser import driver
+from tests.browser.conftest import started
 from tests.browser.driver import chip, figures, texts
 from tests.real_model import NAME, NoRealModel, real_folder
 

@@ -18,6 +18,7 @@ from torch import nn
 
 from surgery_core.anatomy import find_layers
 from surgery_core.errors import RefusedPlanError
+from surgery_core.finite import broken_weights
 from surgery_core.material import Material, Means
 from surgery_core.plan import LayerPlan
 from surgery_core.trial import Check, Trial
@@ -136,7 +137,9 @@ def proved(trial: Trial, plan: LayerPlan, *, brief: bool = False) -> PreflightRe
 
 
 def _own_fault(trial: Trial, report: PreflightReport) -> str:
-    """Return what is wrong with the unchanged model already, where only cached generation failed; else nothing."""
+    """Return what is wrong with the unchanged model already: weights, or cached generation where only that failed."""
+    if broken := broken_weights(trial.model):
+        return broken
     failed = {check.key for check in report.checks if not check.passed}
     if not failed or not all(key.startswith("plan-cache") for key in failed):
         return ""

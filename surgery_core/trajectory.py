@@ -12,6 +12,9 @@ from surgery_core.errors import TextError
 
 Array = np.ndarray[Any, Any]
 
+NOTHING = "–"
+"""Stands for a token where the model's probabilities are no numbers."""
+
 
 @dataclass(frozen=True, eq=False)
 class Trajectory:
@@ -57,6 +60,7 @@ class Trajectory:
         """
         rows, seq = len(self.labels), len(self.tokens)
         best = self.top_ids[:, :, 0].ravel()
+        nothing = np.isnan(self.top_probabilities[:, :, 0]).ravel()
         columns: dict[str, Any] = {
             "row": np.repeat(np.arange(rows), seq),
             "layer": np.repeat(np.array(self.labels, dtype=object), seq),
@@ -64,7 +68,9 @@ class Trajectory:
             "position": np.tile(np.arange(seq), rows),
             "token": list(self.tokens) * rows,
             "target": [*self.tokens[1:], ""] * rows,
-            "top": [self.top_tokens[int(index)] for index in best],
+            "top": [
+                NOTHING if none else self.top_tokens[int(index)] for index, none in zip(best, nothing, strict=True)
+            ],
             "depth": np.tile(self.prediction_depth(), rows),
         }
         return pd.DataFrame(columns | {name: values.ravel() for name, values in self.statistics.items()})
@@ -101,7 +107,10 @@ class Trajectory:
         ids = self.top_ids[row, position]
         columns = {
             "rank": np.arange(1, len(ids) + 1),
-            "token": [self.top_tokens[int(index)] for index in ids],
+            "token": [
+                NOTHING if np.isnan(value) else self.top_tokens[int(index)]
+                for index, value in zip(ids, self.top_probabilities[row, position], strict=True)
+            ],
             "probability": self.top_probabilities[row, position],
         }
         return pd.DataFrame(columns)

@@ -13,6 +13,7 @@ from conftest import build_model, build_tokenizer
 from pretended_device import MixedDevices, Pretended, pretended, put, spread
 
 import surgery_core as sc
+from surgery_core import measure, readout
 from surgery_core.lens import LogitLens
 from surgery_core.lens_pairs import distances
 from surgery_core.lens_training import LensTraining, lens_quality, train_lens
@@ -32,6 +33,16 @@ def in_place(model: Any) -> float:
 def compared(model: Any, plan: str, **given: Any) -> list[float]:
     found = sc.compare(model, sc.operate(model, plan, **given), tokenizer(), TEXTS)
     return [found.kl, found.top1, found.top5, found.operated.perplexity]
+
+
+def bounded(model: Any) -> list[float]:
+    """The same beyond every limit of memory: nothing kept, slices and chunks as small as they get."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(measure, "KEPT_BYTES", 0)
+        patch.setattr(readout, "CHUNK_ELEMENTS", 1)
+        patch.setattr(readout, "NARROWEST_SLICE", 50)
+        patch.setattr(readout, "SLICE_ELEMENTS", {"cpu": 1, "cuda": 1})
+        return compared(model, PLAN)
 
 
 def averaged(model: Any) -> list[float]:
@@ -64,6 +75,7 @@ def read(model: Any, **how: Any) -> list[float]:
 WORK: dict[str, Callable[[Any], Any]] = {
     "score": lambda model: sc.score(model, tokenizer(), TEXTS).perplexity,
     "compare": lambda model: compared(model, PLAN),
+    "compare in slices": bounded,
     "parts": lambda model: compared(model, ORDER),
     "no layers": lambda model: compared(model, ""),
     "another model's layer": lambda model: compared(model, "0,d:1,2,3", donors={"d": model}),

@@ -86,7 +86,7 @@ def test_preflight_fails_and_a_plan_is_refused() -> None:
     failed = {check.key: check.detail for check in report.checks if not check.passed}
     assert "from L2 on" in failed["numbers"]
     assert "lens" in failed
-    with pytest.raises(sc.RefusedPlanError):
+    with pytest.raises(sc.RefusedPlanError, match="Not a number from L2 on: L2 has weights that are no numbers"):
         sc.prove(broken(2), build_tokenizer(), "0,2,1,3")
     # the plan that leaves the broken layer out runs as it reads
     assert sc.prove(broken(2), build_tokenizer(), "0,1,3").passed
@@ -123,7 +123,11 @@ def test_the_lens_reads_what_there_is_and_says_the_rest() -> None:
     assert np.isfinite(entropy[:2]).all()
     assert np.isnan(entropy[2:]).all()
     assert np.isnan(read.statistics["rank"][2:]).all()
-    assert len(read.frame()) == 5 * len(read.tokens)
+    frame = read.frame()
+    assert len(frame) == 5 * len(read.tokens)
+    assert set(frame[frame["row"] >= 2]["top"]) == {"–"}
+    assert "–" not in set(frame[frame["row"] < 2]["top"])
+    assert set(read.top(3, 0)["token"]) == {"–"}
 
 
 def test_skills_have_no_accuracy() -> None:

@@ -195,7 +195,7 @@ def test_a_window_of_a_long_text_is_read_by_itself() -> None:
     text = "".join(chr(97 + n % 7) for n in range(100))
     window = read(model_of("llama"), text, start=64)
     assert (window.start, window.total, len(window.tokens)) == (64, 100, 36)
-    assert window.note == "Tokens 65 to 100 of 100 are read. The model sees nothing before them."
+    assert window.note == "Tokens 64 to 99 of 100 are read, counted from 0. The model sees nothing before them."
     alone = read(model_of("llama"), text[64:])
     np.testing.assert_allclose(window.statistics["kl"], alone.statistics["kl"])
     with pytest.raises(TextError, match="no token 100; the text's 100 tokens are 0 to 99"):

@@ -44,7 +44,9 @@ class Writing:
         """Draw what is new."""
         seen = {side: _look(job) for side, job in self._jobs.items()}
         for side, now in seen.items():
-            other = seen.get("before" if side == "after" else "after", _Seen("")).text
+            # What failed is drawn once, however far the other side writes: its button may be there only once.
+            beside = seen.get("before" if side == "after" else "after", _Seen("")).text
+            other = beside if now.error is None else ""
             if self._shown.get(side) == (now, other):
                 continue
             self._shown[side] = (now, other)
@@ -107,7 +109,12 @@ def _controls(now: session.Experiment) -> tuple[str, GenerationSettings]:
     prompts = examples.follow("prompt", "prompt-pick")
     with st.container(horizontal=True, vertical_alignment="bottom", horizontal_alignment="distribute"):
         st.pills(
-            "Prompt", prompts, key="prompt-pick", on_change=examples.take_pick, args=("prompt", "prompt-pick"), wrap=True
+            "Prompt",
+            prompts,
+            key="prompt-pick",
+            on_change=examples.take_pick,
+            args=("prompt", "prompt-pick"),
+            wrap=True,
         )
         with st.popover("Settings", icon=":material/tune:"):
             _settings(longest(now))

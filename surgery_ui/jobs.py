@@ -216,8 +216,14 @@ class Pool:
         self._failed: OrderedDict[tuple[str, Key], Job[Any]] = OrderedDict()
 
     def request(
-        self, owner: str, lane: str, key: Key, work: Work[Result], needs: Mapping[Key, Work[Any]] | None = None,
-        *, anew: bool = False,
+        self,
+        owner: str,
+        lane: str,
+        key: Key,
+        work: Work[Result],
+        needs: Mapping[Key, Work[Any]] | None = None,
+        *,
+        anew: bool = False,
     ) -> Job[Result]:
         """Return the job for `key`, new, running or finished, and make it the owner's job in this lane.
 

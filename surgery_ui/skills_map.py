@@ -12,7 +12,7 @@ from surgery_core.sweep_file import model_name
 from surgery_core.sweep_frames import sweep_frame
 from surgery_core.sweep_plans import SweepOptions
 from surgery_core.text import bundled_texts
-from surgery_ui import adoption, chart_specs, present, session, sweep_shelf, sweep_view, sweep_words
+from surgery_ui import adoption, chart_specs, doubts, present, session, sweep_shelf, sweep_view, sweep_words
 from surgery_ui.controls import show_problem
 from surgery_ui.estimate import Estimate
 from surgery_ui.sections import emphasis
@@ -69,6 +69,7 @@ def _map(now: session.Experiment, request: Request, was: bool) -> None:
     )  # fmt: skip
     if entry.done and entry.state != "running":
         _adopt_field(entry)
+    doubts.show(entry.rows)
     if entry.first is not None:
         kept = ", ".join(f"{name} {value:.0%}" for name, value in entry.first.skills.items())
         st.caption(present.plain(f"With nothing more taken out: {kept}."))

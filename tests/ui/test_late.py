@@ -113,9 +113,7 @@ def test_the_same_notation_a_moment_later_is_a_persons(open_app: Open, monkeypat
 
 
 @pytest.mark.parametrize(("page", "field", "pick"), TEXTS)
-def test_the_text_of_before_an_example_was_picked_is_no_input(
-    open_app: Open, page: str, field: str, pick: str
-) -> None:
+def test_the_text_of_before_an_example_was_picked_is_no_input(open_app: Open, page: str, field: str, pick: str) -> None:
     app = type_text(open_app(page), field, "Two foxes")
     pick_example(app, pick, "A fable")
     assert app.text_area(key=field).value == EXAMPLES["A fable"]
@@ -128,9 +126,7 @@ def test_the_text_of_before_an_example_was_picked_is_no_input(
 
 
 @pytest.mark.parametrize(("page", "field", "pick"), TEXTS)
-def test_the_pick_of_before_a_text_was_typed_leaves_that_text(
-    open_app: Open, page: str, field: str, pick: str
-) -> None:
+def test_the_pick_of_before_a_text_was_typed_leaves_that_text(open_app: Open, page: str, field: str, pick: str) -> None:
     app = pick_example(open_app(page), pick, "A fable")
     type_text(app, field, "Two foxes")
     assert picker(app, pick).value is None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import streamlit as st
 
@@ -11,6 +10,7 @@ from surgery_core.lens import Follow
 from surgery_core.lens_metrics import METRICS, Metric
 from surgery_core.windows import DEFAULT_CONTEXT, window_length
 from surgery_ui import cached, examples, lens_jobs, session
+from surgery_ui.choices import segments
 from surgery_ui.lens_jobs import LOGIT, TUNED, Reading
 
 NAMES = {LOGIT: "Logit lens", TUNED: "Tuned lens"}
@@ -66,15 +66,6 @@ def own_lenses(now: session.Experiment) -> dict[str, str]:
     """Return the titles of the lenses that this session trained or opened for the model, by their ids."""
     found: dict[str, str] = st.session_state.setdefault("own-lenses", {}).setdefault(now.loaded.info.key, {})
     return found
-
-
-def segments(label: str, options: list[Any], key: str, **more: Any) -> Any:
-    """Show a choice of one, which survives a page switch; one that is no longer offered gives way to the first."""
-    if st.session_state.get(key) not in options:
-        st.session_state[key] = options[0]
-    return st.segmented_control(
-        label, options, key=key, required=True, persist_state="session", on_change=session.touch, wrap=True, **more
-    )
 
 
 def _lens(now: session.Experiment) -> tuple[Reading, str]:

@@ -62,6 +62,32 @@ def test_fields_drawn_late_change_nothing(open_app: Open, page: str) -> None:
     assert app.button(key="redo").disabled is True
 
 
+@pytest.mark.parametrize(
+    ("page", "before"),
+    [
+        ("lens", {"lens-view": "Difference", "lens-kind": "logit"}),
+        (
+            "sweep",
+            {"sweep-family": "Scale and replace", "sweep-from": "The unchanged model", "sweep-texts": "Pick some"},
+        ),
+        ("skills", {"skills-kind": "delete-mlp", "skills-show": "Changed"}),
+    ],
+)
+def test_a_choice_that_a_browser_sends_as_none_stays(open_app: Open, page: str, before: dict[str, str]) -> None:
+    app = open_app(page, **LINK)
+    for key, value in before.items():
+        app.session_state[key] = value
+    app.run()
+    shown = [control.key for control in app.segmented_control if control.key is not None]
+    kept = values(app)
+    assert len(shown) >= 2
+    for key in shown:
+        app.segmented_control(key=key).set_value(None)
+    app.run()
+    assert not app.exception
+    assert values(app) == kept
+
+
 def test_the_helper_sends_what_a_browser_would(open_app: Open) -> None:
     app = open_app(**LINK)
     for proto in protos(app):

@@ -65,7 +65,8 @@ class Sheet:
         title: above the chart.
         named: whether the axes of bars have titles.
         live: whether the chart fills while it is looked at; `first` is then in its data, not in its title.
-        log: whether the axis of bars and lines is logarithmic; by default where a linear one would squeeze most figures.
+        log: whether the axis of bars and lines is logarithmic, by default where a linear one would squeeze most figures;
+            colours are so unless it is False.
     """
 
     metric: str
@@ -135,7 +136,7 @@ def heat(frame: pd.DataFrame, sheet: Sheet) -> alt.LayerChart:
         sheet: what the chart says besides.
     """
     scale = _scale(frame, sheet)
-    data = _said(frame, sheet).assign(shade=shades(frame["value"], scale, sheet.metric))
+    data = _said(frame, sheet).assign(shade=shades(frame["value"], scale, sheet.metric, even=sheet.log is False))
     y = alt.Y("y:N", title=sheet.y_title, sort=_order(data, "y")[::-1], axis=_plain_axis(labelFlush=False))
     base = alt.Chart(data).encode(x=_x(data, sheet), y=y)
     words = _shade_words(frame, scale, sheet)
@@ -350,7 +351,7 @@ def _shade_words(frame: pd.DataFrame, scale: ValueScale, sheet: Sheet) -> dict[f
     """Return what the ends and the middle of the colour ramp are called; on a live chart the figures still change."""
     if sheet.live and sheet.metric not in SHARES:
         return {0.0: "as at the start" if sheet.metric not in FROM_ZERO else "0", 0.5: "", 1.0: "most so far"}
-    ticks = shade_ticks(frame["value"], scale, sheet.metric)
+    ticks = shade_ticks(frame["value"], scale, sheet.metric, even=sheet.log is False)
     return {at: figure(value, sheet.metric) for at, value in ticks.items()}
 
 

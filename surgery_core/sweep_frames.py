@@ -117,10 +117,16 @@ def wants_log(values: Iterable[float], metric: str, first: float | None = None) 
     return bool(len(found) > 1 and float(away.max()) > OUTLIER * float(np.median(away)) > 0)
 
 
-def shades(values: pd.Series, scale: ValueScale, metric: str) -> pd.Series:
+def shades(values: pd.Series, scale: ValueScale, metric: str, *, even: bool = False) -> pd.Series:
     """Return where figures lie on a colour ramp, 0 to 1: linear near the origin and logarithmic far from it.
 
     A linear ramp would show one catastrophic layer and nothing else. Shares lie on it as they are.
+
+    Args:
+        values: the figures.
+        scale: of the same.
+        metric: what they are.
+        even: whether the ramp is linear all along, because a person wants it so.
     """
     if metric in SHARES:
         return values.clip(0, 1)
@@ -128,16 +134,20 @@ def shades(values: pd.Series, scale: ValueScale, metric: str) -> pd.Series:
     most = float(away[np.isfinite(away)].max()) if np.isfinite(away).any() else 0.0
     if most <= 0:
         return away * 0
+    if even:
+        return (away / most).clip(upper=1.0)
     shade: pd.Series = (np.log1p(away / scale.knee) / math.log1p(most / scale.knee)).clip(upper=1.0)
     return shade
 
 
-def shade_ticks(values: pd.Series, scale: ValueScale, metric: str) -> dict[float, float]:
+def shade_ticks(values: pd.Series, scale: ValueScale, metric: str, *, even: bool = False) -> dict[float, float]:
     """Return the figures at the ends and in the middle of the colour ramp of `shades`."""
     if metric in SHARES:
         return {0.0: 0.0, 0.5: 0.5, 1.0: 1.0}
     away = (values - scale.origin).clip(lower=0)
     most = float(away[np.isfinite(away)].max()) if np.isfinite(away).any() else 0.0
+    if even:
+        return {at: scale.origin + at * most for at in (0.0, 0.5, 1.0)}
     end = math.log1p(most / scale.knee)
     return {at: scale.origin + scale.knee * math.expm1(at * end) for at in (0.0, 0.5, 1.0)}
 

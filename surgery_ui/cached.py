@@ -50,7 +50,7 @@ _own_lock = threading.Lock()
 def model_job(owner: str, name: str, *, allow_paths: bool = False) -> Job[LoadedModel]:
     """Open a model."""
     key = ("model", name, allow_paths)
-    return MODELS.request(owner, "model", key, lambda job: load_model(name, allow_paths=allow_paths))
+    return MODELS.request(owner, "model", key, lambda job: load_model(name, allow_paths=allow_paths), anew=True)
 
 
 def open_models() -> list[LoadedModel]:

@@ -11,6 +11,7 @@ from surgery_core.charts import layer_losses
 from surgery_core.text import Text
 from surgery_ui import chart_specs, lens_jobs, present, session, waiting
 from surgery_ui.jobs import Job
+from surgery_ui.labels import unique
 from surgery_ui.lens_controls import window_of
 from surgery_ui.scores import BUNDLED, OWN, Scores
 from surgery_ui.tinted import MAX_TOKENS, tinted_text
@@ -28,7 +29,10 @@ class Details:
     def __init__(self, now: session.Experiment, scores: Scores) -> None:
         st.subheader("Token by token", anchor=False)
         choices = [(lane, text) for lane in (OWN, BUNDLED) for text in scores.texts.get(lane, ())]
-        titles = [text.title for _, text in choices]
+        titles = unique(
+            {at: text.title for at, (_, text) in enumerate(choices)},
+            {at: "yours" for at, (lane, _) in enumerate(choices) if lane == OWN},
+        )
         at = st.selectbox(
             "Text",
             range(len(choices)),

@@ -35,6 +35,7 @@ def put(key: str, value: Any) -> None:
         before = [one for one in _before(key) if one.value != value]
         state.setdefault("fields-before", {})[key] = (*before, _Before(state[key]))[-MOST:]
     state[key] = value
+    _remember(key)
 
 
 def drawn(key: str) -> None:
@@ -42,12 +43,25 @@ def drawn(key: str) -> None:
     fields = st.session_state.setdefault("fields-before", {})
     now = time.monotonic()
     fields[key] = tuple(one if one.drawn is not None else replace(one, drawn=now) for one in _before(key))
+    _remember(key)
 
 
 def is_echo(key: str) -> bool:
     """Return whether what a browser sent for a field is only what it showed before the session changed it."""
     value, now = st.session_state[key], time.monotonic()
     return any(one.value == value and (one.drawn is None or now - one.drawn < MOMENT) for one in _before(key))
+
+
+def restore(key: str) -> bool:
+    """Put a field's newest value back where a browser sent only what it showed before; return whether it did."""
+    if not is_echo(key):
+        return False
+    st.session_state[key] = st.session_state["fields-now"][key]
+    return True
+
+
+def _remember(key: str) -> None:
+    st.session_state.setdefault("fields-now", {})[key] = st.session_state[key]
 
 
 def _before(key: str) -> tuple[_Before, ...]:

@@ -100,17 +100,16 @@ def _ranked(now: session.Experiment, frame: pd.DataFrame, request: Request, dark
     """Show the ranking beside that of the measured sweep, and start that sweep where it is missing."""
     st.subheader("Beside the measured damage", anchor=False)
     running = sweep_shelf.sync()
-    entry = _measured(now, request)
     st.fragment(_comparison, run_every=0.5 if running is not None else None)(
-        now, frame, request, entry, running is not None, dark
+        now, frame, request, running is not None, dark
     )
 
 
-def _comparison(
-    now: session.Experiment, frame: pd.DataFrame, request: Request, entry: Entry | None, was: bool, dark: bool
-) -> None:
+def _comparison(now: session.Experiment, frame: pd.DataFrame, request: Request, was: bool, dark: bool) -> None:
     if (sweep_shelf.sync() is not None) != was:
         st.rerun()
+    # Only now: a sweep that somebody else ran is there as soon as it is asked for.
+    entry = _measured(now, request)
     if entry is None or entry.state not in ("finished", "running"):
         st.caption("Delete each layer once over the same texts, and see whether the estimates agree with the damage.")
         st.button(

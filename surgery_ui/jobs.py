@@ -23,8 +23,8 @@ Work = Callable[["Job[Result]"], Result]
 
 ABANDONED_AFTER = 30.0
 """Seconds after which a job that no page looks at stops itself."""
-MAX_CANCELLED = 256
-"""Most requests of which a pool remembers that their owners cancelled them."""
+MAX_REMEMBERED = 256
+"""Most requests of which a pool remembers that their owners cancelled them, and most that failed for their owners."""
 
 _log = logging.getLogger(__name__)
 
@@ -184,6 +184,11 @@ def _cancelled(key: Key, which: Sequence[Key]) -> Job[Any]:
     return whole
 
 
+def _bound(remembered: OrderedDict[Any, Any]) -> None:
+    while len(remembered) > MAX_REMEMBERED:
+        remembered.popitem(last=False)
+
+
 class Pool:
     """A few worker threads, a queue that is fair between owners, and the bounded store of finished jobs.
 
@@ -208,11 +213,21 @@ class Pool:
         self._jobs: OrderedDict[Key, Job[Any]] = OrderedDict()
         self._lanes: dict[tuple[str, str], Job[Any]] = {}
         self._cancelled: OrderedDict[tuple[str, Key], None] = OrderedDict()
+        self._failed: OrderedDict[tuple[str, Key], Job[Any]] = OrderedDict()
 
     def request(
-        self, owner: str, lane: str, key: Key, work: Work[Result], needs: Mapping[Key, Work[Any]] | None = None
+        self,
+        owner: str,
+        lane: str,
+        key: Key,
+        work: Work[Result],
+        needs: Mapping[Key, Work[Any]] | None = None,
+        *,
+        anew: bool = False,
     ) -> Job[Result]:
         """Return the job for `key`, new, running or finished, and make it the owner's job in this lane.
+
+        What failed unexpectedly stays failed for the owners who waited for it until `again`, as pages ask on every run.
 
         Args:
             owner: who asks.
@@ -220,8 +235,12 @@ class Pool:
             key: what is computed; its first part is the kind.
             work: makes the result.
             needs: other work of this pool that has to be done before, by key; `Job.needs` are those jobs, in order.
+            anew: whether it is done again where it failed: for what is asked by the press of a button.
         """
         with self._lock:
+            if not anew and (failed := self._known_failure(owner, key)) is not None:
+                self._let_go(self._lanes.pop((owner, lane), None))
+                return failed
             if cancelled := [one for one in (key, *(needs or ())) if (owner, one) in self._cancelled]:
                 self._let_go(self._lanes.pop((owner, lane), None))
                 return _cancelled(key, cancelled)
@@ -242,8 +261,7 @@ class Pool:
         with self._lock:
             for one in (job, *(need for need in job.needs if not need.done)):
                 self._cancelled[owner, one.key] = None
-            while len(self._cancelled) > MAX_CANCELLED:
-                self._cancelled.popitem(last=False)
+            _bound(self._cancelled)
             for place in [place for place, wanted in self._lanes.items() if place[0] == owner and wanted is job]:
                 self._let_go(self._lanes.pop(place))
 
@@ -252,6 +270,7 @@ class Pool:
         with self._lock:
             for one in (job, *job.needs):
                 self._cancelled.pop((owner, one.key), None)
+                self._failed.pop((owner, one.key), None)
                 if one.done and one.error is not None:
                     one.refuse_reuse()
 
@@ -283,6 +302,21 @@ class Pool:
         """Return how many jobs run and how many wait."""
         with self._lock:
             return len(self._running), len(self._waiting)
+
+    def _known_failure(self, owner: str, key: Key) -> Job[Any] | None:
+        """Return the job that failed for this owner, unless somebody else's does it again or has done it."""
+        job = self._jobs.get(key)
+        if job is not None and job.reusable:
+            return None
+        if job is not None:
+            self._remember_failure(job)
+        return self._failed.get((owner, key))
+
+    def _remember_failure(self, job: Job[Any]) -> None:
+        if isinstance(job.error, Unexpected):
+            for owner in {owner for (owner, _), wanted in self._lanes.items() if wanted is job}:
+                self._failed[owner, job.key] = job
+            _bound(self._failed)
 
     def _find(self, key: Key, work: Work[Any], needs: Mapping[Key, Work[Any]]) -> Job[Any]:
         """Return the job for a key; a new one waits behind those that it needs."""
@@ -341,6 +375,7 @@ class Pool:
             job.run()
             with self._lock:
                 self._running.remove(job)
+                self._remember_failure(job)
                 self._lanes = {place: wanted for place, wanted in self._lanes.items() if wanted is not job}
                 self._trim()
                 # What waited for this job may start now, on any worker.

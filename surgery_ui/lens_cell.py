@@ -10,7 +10,7 @@ from surgery_core.lens_metrics import Metric
 from surgery_core.text import visible
 from surgery_core.trajectory import Trajectory
 from surgery_ui import chart_specs, present, session
-from surgery_ui.lens_controls import segments
+from surgery_ui.choices import segments
 
 TITLES = {"before": "Before", "after": "After"}
 TOKEN, TEXT = "This token", "Mean of the text"

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import streamlit as st
 
 from surgery_core.lens import Follow
 from surgery_core.lens_metrics import METRICS, Metric
-from surgery_core.text import bundled_prompts
 from surgery_core.windows import DEFAULT_CONTEXT, window_length
-from surgery_ui import cached, lens_jobs, session
+from surgery_ui import cached, examples, lens_jobs, session
+from surgery_ui.choices import segments
 from surgery_ui.lens_jobs import LOGIT, TUNED, Reading
 
 NAMES = {LOGIT: "Logit lens", TUNED: "Tuned lens"}
@@ -69,15 +68,6 @@ def own_lenses(now: session.Experiment) -> dict[str, str]:
     return found
 
 
-def segments(label: str, options: list[Any], key: str, **more: Any) -> Any:
-    """Show a choice of one, which survives a page switch; one that is no longer offered gives way to the first."""
-    if st.session_state.get(key) not in options:
-        st.session_state[key] = options[0]
-    return st.segmented_control(
-        label, options, key=key, required=True, persist_state="session", on_change=session.touch, wrap=True, **more
-    )
-
-
 def _lens(now: session.Experiment) -> tuple[Reading, str]:
     """Show which lens reads and how; return that, and what it means in words."""
     own = own_lenses(now)
@@ -100,23 +90,17 @@ def _lens(now: session.Experiment) -> tuple[Reading, str]:
 
 def _text() -> str:
     """Show the field with the text that the lens reads, and return the text."""
-    state = st.session_state
-    prompts = {prompt.title: prompt.text for prompt in bundled_prompts()}
-    state["lens-pick"] = next((title for title, text in prompts.items() if text == state["lens"]), None)
-    examples, field = st.columns([1, 3], gap="medium")
-    with examples:
-        st.selectbox(
-            "Examples", list(prompts), key="lens-pick", placeholder="Your own", on_change=_take_text, args=(prompts,)
-        )
-    with field:
-        st.text_area("Text to read", key="lens", height=68, persist_state="session", on_change=session.touch)
-    return str(state["lens"])
-
-
-def _take_text(prompts: dict[str, str]) -> None:
-    session.touch()
-    if st.session_state["lens-pick"] is not None:
-        st.session_state["lens"] = prompts[st.session_state["lens-pick"]]
+    titles = examples.follow("lens", "lens-pick")
+    left, right = st.columns([1, 3], gap="medium")
+    left.selectbox(
+        "Examples", titles, key="lens-pick", placeholder="Your own", on_change=examples.take_pick,
+        args=("lens", "lens-pick"),
+    )  # fmt: skip
+    right.text_area(
+        "Text to read", key="lens", height=68, persist_state="session", on_change=examples.take_text, args=("lens",)
+    )
+    examples.drawn("lens", "lens-pick")
+    return str(st.session_state["lens"])
 
 
 def _statistic(now: session.Experiment) -> tuple[Metric, str, str]:

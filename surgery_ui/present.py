@@ -180,7 +180,8 @@ def _device(device: str) -> str:
 
 
 def _layers(plan: LayerPlan) -> list[int]:
-    return [slot.layers[0].index for slot in plan if len(slot.layers) == 1]
+    """Return the model's own layers in the order in which they run; a donor's are others, whatever their number."""
+    return [slot.layers[0].index for slot in plan if len(slot.layers) == 1 and slot.layers[0].donor is None]
 
 
 def _runs(plan: LayerPlan) -> str:

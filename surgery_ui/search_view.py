@@ -17,7 +17,18 @@ from surgery_core.sweep import SweepMeasures
 from surgery_core.sweep_file import model_name
 from surgery_core.sweep_frames import figure
 from surgery_core.sweep_rows import METRICS
-from surgery_ui import adoption, chart_specs, present, session, sweep_save, sweep_view, sweep_words, timing, waiting
+from surgery_ui import (
+    adoption,
+    chart_specs,
+    doubts,
+    present,
+    session,
+    sweep_save,
+    sweep_view,
+    sweep_words,
+    timing,
+    waiting,
+)
 from surgery_ui.controls import show_problem
 from surgery_ui.estimate import Estimate, seconds
 from surgery_ui.jobs import Job
@@ -118,7 +129,7 @@ def _curve(now: session.Experiment, job: Job[None] | None, was: bool) -> None:
         st.caption(f"Cancelled after {sweep_words.counted(max(0, len(steps) - 1), 'removal')}.")
     show_problem("search")
     if steps:
-        _draw(now, removal_frame(steps), running)
+        _draw(now, steps, running)
 
 
 def _progress(job: Job[None], steps: list[Removal]) -> None:
@@ -148,7 +159,8 @@ def removal_frame(steps: list[Removal]) -> pd.DataFrame:
     )
 
 
-def _draw(now: session.Experiment, frame: pd.DataFrame, running: bool) -> None:
+def _draw(now: session.Experiment, steps: list[Removal], running: bool) -> None:
+    frame = removal_frame(steps)
     dark, plans = chart_specs.dark(), dict(zip(frame["number"], frame["plan"], strict=True))
     sweep_view.log_switch("perplexity", list(frame["perplexity"]))
     metrics = ["perplexity", *(["skill_accuracy"] if frame["skill_accuracy"].notna().any() else [])]
@@ -173,6 +185,7 @@ def _draw(now: session.Experiment, frame: pd.DataFrame, running: bool) -> None:
             )
         }
         adoption.field("search", plans, said, "point")
+    doubts.show([step.row for step in steps])
     with st.expander("Table", icon=":material/table_rows:"):
         st.dataframe(_titled(frame), hide_index=True, alt="All steps of the search")
     theme = sweep_save.palette()

@@ -241,7 +241,7 @@ def _adopt(found: Address, fresh: bool) -> None:
     state["wanted_plan"], state["plan-said"] = found.plan, found.plan is not None
     state["settings"] = found.settings if fresh or found.settings != GenerationSettings() else state["settings"]
     for name, said in (("prompt", found.prompt), ("lens", found.lens)):
-        state[name] = said if said is not None else default_prompt() if fresh else state[name]
+        echo.put(name, said if said is not None else default_prompt() if fresh else state[name])
     state["own"] = found.own or (None if fresh else state["own"])
 
 

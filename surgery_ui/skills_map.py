@@ -12,7 +12,8 @@ from surgery_core.sweep_file import model_name
 from surgery_core.sweep_frames import sweep_frame
 from surgery_core.sweep_plans import SweepOptions
 from surgery_core.text import bundled_texts
-from surgery_ui import adoption, chart_specs, present, session, sweep_shelf, sweep_view, sweep_words
+from surgery_ui import adoption, chart_specs, doubts, present, session, sweep_shelf, sweep_view, sweep_words
+from surgery_ui.choices import segments
 from surgery_ui.controls import show_problem
 from surgery_ui.estimate import Estimate
 from surgery_ui.sections import emphasis
@@ -31,27 +32,25 @@ def skill_by_layer(now: session.Experiment) -> Estimate:
         "to take its plan over."
     )
     with st.container(horizontal=True, gap="medium", vertical_alignment="bottom"):
-        st.session_state.setdefault("skills-kind", next(iter(KINDS)))
-        kind = st.segmented_control(
-            "Taken out", list(KINDS), key="skills-kind", required=True, format_func=KINDS.__getitem__,
-            persist_state="session", on_change=session.touch,
-        )  # fmt: skip
+        kind = segments("Taken out", list(KINDS), "skills-kind", format_func=KINDS.__getitem__)
     request = Request(str(kind), SweepOptions(), now.plan, bundled_texts(), SweepMeasures(skills=load_skills()))
     running = sweep_shelf.sync() is not None
     place = st.empty()
-    st.fragment(_map, run_every=sweep_view.TICK if running else None)(now, request, running)
-    return Estimate(now, request if _entry(now, request) is None and len(request.start) else None, place)
+    missing = _entry(now, request) is None
+    st.fragment(_map, run_every=sweep_view.TICK if running else None)(now, request, running, missing)
+    return Estimate(now, request if missing and len(request.start) else None, place)
 
 
-def _map(now: session.Experiment, request: Request, was: bool) -> None:
+def _map(now: session.Experiment, request: Request, was: bool, missing: bool) -> None:
     adoption.follow()
-    if (sweep_shelf.sync() is not None) != was:
+    running, entry = sweep_shelf.sync() is not None, _entry(now, request)
+    if (running, entry is None) != (was, missing):
+        # Only a whole run redraws what stands outside: a sweep that somebody else ran is there at once.
         st.rerun()
     show_problem("skills-sweep")
     if not len(request.start):
         st.info("No layer runs under this plan, so there is none to delete.")
         return
-    entry = _entry(now, request)
     if entry is None:
         st.button(
             "Ask without each layer", key="skills-start", type=emphasis(), icon=":material/play_arrow:", disabled=was,
@@ -69,6 +68,7 @@ def _map(now: session.Experiment, request: Request, was: bool) -> None:
     )  # fmt: skip
     if entry.done and entry.state != "running":
         _adopt_field(entry)
+    doubts.show(entry.rows)
     if entry.first is not None:
         kept = ", ".join(f"{name} {value:.0%}" for name, value in entry.first.skills.items())
         st.caption(present.plain(f"With nothing more taken out: {kept}."))

@@ -10,6 +10,7 @@ import streamlit as st
 from surgery_core import layer_charts
 from surgery_core.skills.frames import item_frame, skill_frame
 from surgery_ui import chart_specs, session, waiting
+from surgery_ui.choices import segments
 from surgery_ui.jobs import Job
 from surgery_ui.sweep_jobs import skills_job
 from surgery_ui.waiting import Waiting
@@ -114,8 +115,6 @@ def _prompts(frame: pd.DataFrame, compared: bool) -> None:
 
 def _filtered(frame: pd.DataFrame, compared: bool) -> pd.DataFrame:
     filters = list(SHOWN) if compared else ["All", "Wrong before"]
-    if st.session_state.get("skills-show") not in filters:
-        st.session_state["skills-show"] = "All"
     left, right = st.columns([2, 3], gap="medium", vertical_alignment="bottom")
     with left:
         skills = st.multiselect(
@@ -123,11 +122,7 @@ def _filtered(frame: pd.DataFrame, compared: bool) -> pd.DataFrame:
             persist_state="session", on_change=session.touch,
         )  # fmt: skip
     with right:
-        wanted = st.segmented_control(
-            "Prompts", filters, key="skills-show", required=True, persist_state="session", on_change=session.touch,
-            wrap=True,
-        )  # fmt: skip
-    rule = SHOWN[str(wanted)]
+        rule = SHOWN[segments("Prompts", filters, "skills-show")]
     if skills:
         frame = frame[frame["skill"].isin(skills)]
     return frame if rule is None else frame[frame[rule[0]].isin(rule[1])]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from surgery_ui import echo, present, session, sweep_shelf, sweep_view
+from surgery_ui import doubts, echo, present, session, sweep_shelf, sweep_view
 from surgery_ui.controls import show_problem
 from surgery_ui.sweep_shelf import Entry
 
@@ -45,6 +45,7 @@ def side_by_side(found: list[Entry], now: session.Experiment) -> None:
         with place:
             st.markdown(f"**{present.plain(entry.name)}**")
             sweep_view.chart(entry, metric, now, scale, "compared")
+            doubts.show(entry.rows)
 
 
 def _chooser(found: list[Entry]) -> None:

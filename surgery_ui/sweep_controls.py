@@ -15,6 +15,7 @@ from surgery_core.sweep_estimate import Costs
 from surgery_core.sweep_plans import FACTORS, MAX_TIMES, SweepOptions, position_labels, sweep_kind
 from surgery_core.text import Text, bundled_prompts, bundled_texts
 from surgery_ui import present, session, sweep_shelf, sweep_words
+from surgery_ui.choices import segments
 from surgery_ui.controls import show_problem
 from surgery_ui.estimate import Estimate
 from surgery_ui.own_text import own_text_form
@@ -96,11 +97,7 @@ def start_button(now: session.Experiment, request: Request | None, estimate: Est
 
 def text_choice(name: str) -> str:
     """Show which texts are scored and return the choice."""
-    st.session_state.setdefault(f"{name}-texts", ALL)
-    which = st.segmented_control(
-        "Texts", (ALL, PICK, OWN), key=f"{name}-texts", required=True, persist_state="session", on_change=session.touch
-    )
-    return str(which)
+    return str(segments("Texts", (ALL, PICK, OWN), f"{name}-texts"))
 
 
 def chosen_texts(name: str, which: str | None = None) -> tuple[Text, ...]:
@@ -149,13 +146,7 @@ def _costs(now: session.Experiment, request: Request) -> Costs | None:
 
 
 def _family() -> str:
-    families = sweep_words.FAMILIES
-    st.session_state.setdefault("sweep-family", next(iter(families)))
-    family = st.segmented_control(
-        "What is done to the layers", list(families), key="sweep-family", required=True, persist_state="session",
-        on_change=session.touch,
-    )  # fmt: skip
-    return str(family)
+    return str(segments("What is done to the layers", list(sweep_words.FAMILIES), "sweep-family"))
 
 
 def _kind(family: str) -> str:
@@ -173,11 +164,7 @@ def start_choice(now: session.Experiment, name: str, label: str = "Starts from")
     """Show which plan is worked on, where the strip has been changed, and return it."""
     if now.plan.is_identity:
         return now.plan
-    key = f"{name}-from"
-    st.session_state.setdefault(key, STRIP)
-    chosen = st.segmented_control(
-        label, (STRIP, BASE), key=key, required=True, persist_state="session", on_change=session.touch, wrap=True
-    )
+    chosen = segments(label, (STRIP, BASE), f"{name}-from")
     return now.plan if chosen == STRIP else now.identity
 
 

@@ -79,7 +79,7 @@ def sweep_job(owner: str, loaded: LoadedModel, request: Request, done: Iterable[
         return sweep.note
 
     key = ("sweep", loaded.info.key, cached.plan_key(request.start), request, left_out)
-    return SWEEPS.request(owner, LANE, key, work)
+    return SWEEPS.request(owner, LANE, key, work, anew=True)
 
 
 def search_job(owner: str, loaded: LoadedModel, request: SearchRequest) -> Job[None]:
@@ -93,7 +93,7 @@ def search_job(owner: str, loaded: LoadedModel, request: SearchRequest) -> Job[N
         for step in steps:
             job.put(step)
 
-    return SWEEPS.request(owner, "search", ("search", loaded.info.key, request), work)
+    return SWEEPS.request(owner, "search", ("search", loaded.info.key, request), work, anew=True)
 
 
 def importance_job(owner: str, loaded: LoadedModel, plan: LayerPlan, texts: tuple[Text, ...]) -> Job[Importance]:

@@ -14,7 +14,17 @@ from surgery_core.sweep_file import model_name
 from surgery_core.sweep_frames import SHARES, ValueScale, figure, sweep_frame, value_scale, wants_log
 from surgery_core.sweep_rows import METRICS, SweepRow
 from surgery_core.sweep_rows import frame as rows_frame
-from surgery_ui import adoption, chart_specs, present, session, sweep_compare, sweep_save, sweep_shelf, sweep_words
+from surgery_ui import (
+    adoption,
+    chart_specs,
+    doubts,
+    present,
+    session,
+    sweep_compare,
+    sweep_save,
+    sweep_shelf,
+    sweep_words,
+)
 from surgery_ui.controls import show_problem
 from surgery_ui.estimate import Estimate
 from surgery_ui.sweep_jobs import SWEEPS, Request
@@ -141,20 +151,24 @@ def plans_of(entry: Entry) -> dict[int, str]:
 
 
 def _log_choice(entry: Entry, metric: str) -> None:
-    """Show whether the axis is logarithmic, where that is a question: not of shares, and not of colours."""
-    if metric in SHARES or entry.kind.form == "heat":
+    """Show whether the axis or the colours are logarithmic, where that is a question: not of shares."""
+    if metric in SHARES:
         return
     values = [float(getattr(row, metric)) for row in entry.rows if row.number >= 0 and not row.refused]
-    log_switch(metric, values, float(getattr(entry.first, metric)) if entry.first is not None else None)
+    first = float(getattr(entry.first, metric)) if entry.first is not None else None
+    log_switch(metric, values, first, colours=entry.kind.form == "heat")
 
 
-def log_switch(metric: str, values: Sequence[float], first: float | None = None) -> None:
-    """Show the switch for a logarithmic axis of a figure; until a person sets it, it stands as the figures ask for."""
+def log_switch(metric: str, values: Sequence[float], first: float | None = None, *, colours: bool = False) -> None:
+    """Show the switch for a logarithmic axis of a figure; until a person sets it, it stands as the figures ask for.
+
+    Colours are logarithmic far from the starting plan's figure unless a person wants them even.
+    """
     chosen = log_of(metric)
-    st.session_state["sweep-log"] = wants_log(values, metric, first) if chosen is None else chosen
+    st.session_state["sweep-log"] = (colours or wants_log(values, metric, first)) if chosen is None else chosen
     st.toggle(
         "Log scale", key="sweep-log", on_change=_take_log, args=(metric,),
-        help="A logarithmic axis shows small damage beside a catastrophe. Nothing is cut off on either.",
+        help="A logarithmic scale shows small damage beside a catastrophe. Nothing is cut off on either.",
     )  # fmt: skip
 
 
@@ -261,7 +275,7 @@ def _act(action: str, entry: Entry, now: session.Experiment) -> None:
 
 def _below(entry: Entry) -> None:
     """Show what a sweep says besides its chart."""
-    _doubts(entry)
+    doubts.show(entry.rows)
     _finding(entry)
     refused = [row for row in entry.rows if row.refused]
     if refused:
@@ -271,19 +285,6 @@ def _below(entry: Entry) -> None:
         with st.expander("Table", icon=":material/table_rows:"):
             _table(entry)
         sweep_save.save(entry, str(st.session_state["sweep-metric"]))
-
-
-def _doubts(entry: Entry) -> None:
-    """Say which rows have figures that are no numbers, or that are not known to be right."""
-    for title, said in (
-        ("no numbers", [(row, row.not_finite) for row in entry.rows if row.not_finite]),
-        ("not proved: their figures may be wrong", [(row, row.unproved) for row in entry.rows if row.unproved]),
-    ):
-        if said:
-            st.warning(f"{sweep_words.counted(len(said), 'plan')} {title}. {present.plain(said[0][1])}")
-            with st.expander("Which plans, and why", icon=":material/warning:"):
-                lines = [{"Plan": row.plan, "Why": why} for row, why in said[:200]]
-                st.dataframe(lines, hide_index=True, height="content", alt="Plans whose figures cannot be trusted")
 
 
 def _table(entry: Entry) -> None:

@@ -11,8 +11,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from surgery_core.errors import InputError, SettingsError, SurgeryError
 from surgery_core.generate import Generation, GenerationSettings
-from surgery_core.text import bundled_prompts
-from surgery_ui import cached, present, session, waiting
+from surgery_ui import cached, examples, present, session, waiting
 from surgery_ui.address import SETTINGS
 from surgery_ui.controls import show_problem
 from surgery_ui.jobs import Job
@@ -45,7 +44,9 @@ class Writing:
         """Draw what is new."""
         seen = {side: _look(job) for side, job in self._jobs.items()}
         for side, now in seen.items():
-            other = seen.get("before" if side == "after" else "after", _Seen("")).text
+            # What failed is drawn once, however far the other side writes: its button may be there only once.
+            beside = seen.get("before" if side == "after" else "after", _Seen("")).text
+            other = beside if now.error is None else ""
             if self._shown.get(side) == (now, other):
                 continue
             self._shown[side] = (now, other)
@@ -104,11 +105,17 @@ def _columns(identity: bool) -> dict[str, DeltaGenerator]:
 
 
 def _controls(now: session.Experiment) -> tuple[str, GenerationSettings]:
-    prompts = {prompt.title: prompt.text for prompt in bundled_prompts()}
     state = st.session_state
-    state["prompt-pick"] = next((title for title, text in prompts.items() if text == state["prompt"]), None)
+    prompts = examples.follow("prompt", "prompt-pick")
     with st.container(horizontal=True, vertical_alignment="bottom", horizontal_alignment="distribute"):
-        st.pills("Prompt", list(prompts), key="prompt-pick", on_change=_take_prompt, args=(prompts,), wrap=True)
+        st.pills(
+            "Prompt",
+            prompts,
+            key="prompt-pick",
+            on_change=examples.take_pick,
+            args=("prompt", "prompt-pick"),
+            wrap=True,
+        )
         with st.popover("Settings", icon=":material/tune:"):
             _settings(longest(now))
     st.text_area(
@@ -117,8 +124,10 @@ def _controls(now: session.Experiment) -> tuple[str, GenerationSettings]:
         height=68,
         label_visibility="collapsed",
         persist_state="session",
-        on_change=session.touch,
+        on_change=examples.take_text,
+        args=("prompt",),
     )
+    examples.drawn("prompt", "prompt-pick")
     settings: GenerationSettings = state["settings"]
     fits = min(settings.max_new_tokens, longest(now))
     return state["prompt"], settings if fits == settings.max_new_tokens else replace(settings, max_new_tokens=fits)
@@ -130,13 +139,6 @@ def longest(now: session.Experiment) -> int:
     if context is None:
         return most
     return max(1, min(most, context - cached.count_tokens(now.loaded, st.session_state["prompt"])))
-
-
-def _take_prompt(prompts: dict[str, str]) -> None:
-    session.touch()
-    picked = st.session_state["prompt-pick"]
-    if picked is not None:
-        st.session_state["prompt"] = prompts[picked]
 
 
 def _settings(most: int) -> None:

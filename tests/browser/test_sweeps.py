@@ -143,3 +143,18 @@ def test_skill_by_layer_is_clicked(visit: Visit) -> None:
     settle(page)
     cell.click()
     await_plan(page, "0-1,3-11")
+
+
+def test_what_somebody_else_measured_is_there_as_soon_as_it_is_asked_for(visit: Visit) -> None:
+    for _ in range(2):
+        page = visit("/sweep?plan=0-2")
+        page.get_by_role("tab", name="Importance").click()
+        settle(page)
+        page.get_by_role("button", name="Measure it").click()
+        page.get_by_test_id("stMetricValue").nth(2).wait_for(timeout=60_000)
+    for _ in range(2):
+        page = visit("/skills?plan=0-2")
+        page.get_by_text(re.compile("plans over .* tokens: ")).wait_for(timeout=60_000)
+        page.get_by_role("button", name="Ask without each layer").click()
+        page.get_by_text("With nothing more taken out").wait_for(timeout=60_000)
+        page.get_by_text(re.compile("plans over .* tokens: ")).wait_for(state="detached", timeout=60_000)

@@ -205,14 +205,26 @@ def test_more_damage_is_never_lighter(values: list[float], first: float) -> None
     assert ordered.is_monotonic_increasing
 
 
-def test_the_ticks_of_the_ramp_are_where_its_shades_are() -> None:
+@pytest.mark.parametrize("even", [False, True])
+def test_the_ticks_of_the_ramp_are_where_its_shades_are(even: bool) -> None:
     values = pd.Series([80.0, 96.0, 3537.0])
     scale = value_scale(values, "perplexity", 77.0)
-    ticks = shade_ticks(values, scale, "perplexity")
+    ticks = shade_ticks(values, scale, "perplexity", even=even)
     assert ticks[0.0] == pytest.approx(77.0)
     assert ticks[1.0] == pytest.approx(3537.0)
-    again = shades(pd.Series([*values, ticks[0.5]]), scale, "perplexity")
+    again = shades(pd.Series([*values, ticks[0.5]]), scale, "perplexity", even=even)
     assert again.iloc[-1] == pytest.approx(0.5)
+    assert bool(again.iloc[1] == pytest.approx((96 - 77) / (3537 - 77))) is even
+
+
+def test_colours_are_even_where_a_person_wants_them_so() -> None:
+    framing = framed("skip-block", rows_of("skip-block", lambda p: 80.0 * 3.0 ** len(BASE) / 3.0 ** len(p.plan)))
+    shaded = {
+        log: [row["shade"] for row in datasets(spec(sweep_charts.heat(framing, sheet(first=77.0, log=log))))]
+        for log in (None, True, False)
+    }
+    assert shaded[None] == shaded[True]
+    assert sum(shaded[False]) < sum(shaded[True]) / 2
 
 
 def test_the_starting_plans_figure_is_a_dashed_rule_that_is_explained() -> None:

@@ -139,7 +139,7 @@ def test_finished_jobs_are_bounded_by_kind() -> None:
     assert runs == [("big", 0), ("small", 0)]
 
 
-def test_an_error_of_ours_is_kept_and_an_unexpected_one_is_hidden_and_retried(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_error_of_ours_is_kept_and_an_unexpected_one_is_hidden(caplog: pytest.LogCaptureFixture) -> None:
     pool, runs = Pool(1, {}), []
 
     def refuse(job: Job[object]) -> object:
@@ -150,9 +150,9 @@ def test_an_error_of_ours_is_kept_and_an_unexpected_one_is_hidden_and_retried(ca
         runs.append("crash")
         raise ZeroDivisionError("secret detail")
 
-    for _ in range(2):
-        refused = pool.request("a", "x", ("refuse",), refuse)
-        crashed = pool.request("a", "y", ("crash",), crash)
+    for owner in ("a", "b"):
+        refused = pool.request(owner, "x", ("refuse",), refuse)
+        crashed = pool.request(owner, "y", ("crash",), crash)
         assert refused.wait(5)
         assert crashed.wait(5)
         until(lambda: pool.load() == (0, 0))
@@ -163,6 +163,56 @@ def test_an_error_of_ours_is_kept_and_an_unexpected_one_is_hidden_and_retried(ca
     assert "secret detail" in caplog.text
     with pytest.raises(TextError, match="Too short"):
         _ = refused.result
+
+
+def test_what_failed_unexpectedly_stays_so_for_its_person_until_they_ask_again() -> None:
+    pool, runs = Pool(1, {}), []
+
+    def ask(owner: str, number: int = 0, *, anew: bool = False) -> Job[object]:
+        def crash(job: Job[object]) -> object:
+            runs.append(owner)
+            if owner == "c":
+                return "done"
+            raise ZeroDivisionError
+
+        job = pool.request(owner, "x", ("k", number), crash, anew=anew)
+        assert job.wait(5)
+        return job
+
+    first = ask("a")
+    assert [ask("a") for _ in range(3)] == [first] * 3
+    assert runs == ["a"]
+    ask("a", 1)
+    assert runs == ["a", "a"], "another request is work of its own"
+    assert ask("b") is not first
+    assert runs == ["a", "a", "b"]
+    assert isinstance(ask("a").error, Unexpected)
+    pool.again("a", first)
+    assert isinstance(ask("a").error, Unexpected)
+    assert runs == ["a", "a", "b", "a"]
+    ask("a", anew=True)
+    assert runs == ["a", "a", "b", "a", "a"]
+    assert ask("c").result == "done"
+    assert ask("a").result == "done", "what another person's work came to is everyone's"
+
+
+def test_failures_are_remembered_within_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs, "MAX_REMEMBERED", 2)
+    pool, runs = Pool(1, {}), []
+
+    def ask(number: int) -> None:
+        def crash(job: Job[object]) -> object:
+            runs.append(number)
+            raise ZeroDivisionError
+
+        assert pool.request("a", "x", ("k", number), crash).wait(5)
+
+    for number in (0, 1, 2):
+        ask(number)
+    until(lambda: pool.load() == (0, 0))
+    for number in (1, 2, 0):
+        ask(number)
+    assert runs == [0, 1, 2, 0]
 
 
 def test_a_job_that_no_page_looks_at_stops_itself(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -115,6 +115,18 @@ def test_a_person_chooses_the_scale_of_an_axis(open_app: Open) -> None:
     assert not app.toggle(key="sweep-log").value
 
 
+def test_a_person_chooses_the_scale_of_colours(open_app: Open) -> None:
+    app = run_sweep(open_app, "skip-block")
+    assert app.toggle(key="sweep-log").value
+    app.selectbox(key="sweep-metric").set_value("kl").run()
+    assert app.toggle(key="sweep-log").value, "colours begin logarithmic whatever the figures are"
+    app.toggle(key="sweep-log").set_value(False).run()
+    assert not app.exception
+    assert not app.toggle(key="sweep-log").value
+    app.selectbox(key="sweep-metric").set_value("top1").run()
+    assert not [one for one in app.toggle if one.key == "sweep-log"]
+
+
 @pytest.mark.usefixtures("clickable")
 def test_adopting_a_plan_changes_the_strip_and_can_be_undone(open_app: Open) -> None:
     app = run_sweep(open_app)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from surgery_core.sweep_estimate import Span
 from surgery_ui import cached, lens_jobs, sweep_jobs, sweep_words, timing
 from surgery_ui.jobs import Job
 from tests.ui.conftest import Open
-from tests.ui.reading import charts, errors, metrics, said, wait, written
+from tests.ui.reading import charts, errors, metrics, said, type_notation, wait, written
 
 
 def broken(monkeypatch: pytest.MonkeyPatch, module: Any, name: str) -> Callable[[], None]:
@@ -45,6 +46,28 @@ def test_a_failed_calculation_leaves_the_other_sections_and_every_place_offers_a
     app.button(key="retry-tokens").click().run()
     assert not app.error
     assert len(metrics(app)) == 4
+
+
+def test_what_failed_is_not_computed_again_by_other_clicks(open_app: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[Any] = []
+
+    def crash(*given: Any, **more: Any) -> Any:
+        calls.append(given)
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(cached, "compare", crash)
+    app = open_app(plan="1,3,0,2,2")
+    for _ in range(3):
+        app.run()
+    assert len(calls) == 1
+    assert "Something went wrong on the server" in errors(app)
+    app.button(key="retry-headline").click().run()
+    assert len(calls) == 2
+    type_notation(app, "1,3,0,0,2")
+    type_notation(app, "1,3,0,2,2")
+    assert len(calls) == 3, "another plan is computed, and this one is known to have failed"
+    open_app(plan="1,3,0,2,2")
+    assert len(calls) == 4, "another person's is computed"
 
 
 @pytest.mark.parametrize(
@@ -80,6 +103,8 @@ def test_the_text_that_could_not_be_written_is_written_again(open_app: Open, mon
     assert len(metrics(app)) == 4
     mend()
     app.button(key="retry-text-after").click().run()
+    assert [button.key for button in app.button if str(button.key).startswith("retry")] == ["retry-text-before"]
+    app.button(key="retry-text-before").click().run()
     assert not app.error
     assert len(written(app)) == 2
 
@@ -95,8 +120,13 @@ def test_a_plan_that_could_not_be_checked_is_checked_again(open_app: Open, monke
 
 
 def test_figures_that_are_no_numbers_give_way_to_a_sentence(open_app: Open, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Comparison, "not_finite", "Not a number from layer L1 on.", raising=False)
-    app = open_app(plan="0-2")
+    real = cached.compare
+
+    def broken_off(*given: Any, **more: Any) -> Comparison:
+        return replace(real(*given, **more), not_finite="Not a number from layer L1 on.")
+
+    monkeypatch.setattr(cached, "compare", broken_off)
+    app = open_app(plan="0-2,2*0.5")
     assert not app.exception
     assert "There are no figures to show. Not a number from layer L1 on." in errors(app)
     assert not metrics(app)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from surgery_core.errors import TextError
 from surgery_ui.jobs import Job
-from surgery_ui.writing import _look
+from surgery_ui.writing import Writing, _look
 
 
 class LateFailure(Job[Any]):
@@ -31,6 +33,20 @@ def test_one_look_is_one_moment() -> None:
     job.text = "Once"
     assert (_look(job).text, _look(job).generation) == ("Once", None)
     assert isinstance(_look(job).error, TextError)
+
+
+def test_a_side_that_failed_is_drawn_once_while_the_other_writes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    failed, other = Job[Any](("text",), lambda job: None), Job[Any](("text",), lambda job: None)
+    failed.drop()
+    drawn: list[str] = []
+    section = Writing.__new__(Writing)
+    section._jobs, section._shown = {"after": failed, "before": other}, {}
+    monkeypatch.setattr(section, "_fail", lambda side: drawn.append(f"{side} failed"))
+    monkeypatch.setattr(section, "_draw", lambda side, now, beside: drawn.append(side))
+    for piece in ("Once", " upon", " a time"):
+        other.text += piece
+        section.show()
+    assert drawn == ["after failed", "before", "before", "before"]
 
 
 def test_a_look_at_a_job_that_ends_meanwhile_does_not_raise() -> None:

@@ -14,8 +14,7 @@ A position where the logits are not finite has no figures: all of them are NaN.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -23,8 +22,8 @@ from torch import nn
 
 from surgery_core.anatomy import text_config
 from surgery_core.errors import AnatomyError, PlanError
+from surgery_core.figures import BaseSide, Figures, SliceSums, ahead_of, joined, of_logits, summary
 from surgery_core.last_state import last_state
-from surgery_core.lens_statistics import count_above, next_below
 from surgery_core.slots import become
 from surgery_core.tail import CHUNK_ELEMENTS, Tail
 from surgery_core.view import root_of
@@ -41,81 +40,6 @@ Look = Callable[[], None]
 
 def _never() -> None:
     """Do not stop."""
-
-
-@dataclass(frozen=True, eq=False)
-class BaseSide:
-    """The base's predictions at n scored positions, as far as comparisons need them.
-
-    Attributes:
-        readout: of the base; makes its logits again where they were not kept.
-        entered: `[n, width]`, of `Readout.read`.
-        lse: `[n]`, log of the sum of exp over the base's logits.
-        entropy: `[n]` in nats.
-        top: `[n]`, the base's prediction: its likeliest token, of several the one with the lowest id.
-        targets, nll: `[n]`, the right next tokens and their losses in nats; NaN where logits are not finite.
-        p: `[n, vocab]`, the base's probabilities, or None where they are made again.
-    """
-
-    readout: Readout
-    entered: torch.Tensor
-    targets: torch.Tensor
-    nll: torch.Tensor
-    lse: torch.Tensor
-    entropy: torch.Tensor
-    top: torch.Tensor
-    p: torch.Tensor | None
-
-    @property
-    def shift(self) -> torch.Tensor:
-        """Return what logits are lessened by before they are summed, `[n]`: the base's log-sum-exp where it is a number."""
-        return torch.where(self.lse.isfinite(), self.lse, 0.0)
-
-    @property
-    def nothing(self) -> torch.Tensor:
-        """Return 0 where the base's logits are numbers, and NaN elsewhere, `[n]`."""
-        return torch.where(self.lse.isfinite(), 0.0, torch.nan)
-
-    def on(self, device: torch.device) -> BaseSide:
-        """Return the side with its figures on a device; the states stay where the base's head is."""
-        if self.lse.device == device:
-            return self
-        moved = {name: getattr(self, name).to(device) for name in ("targets", "nll", "lse", "entropy", "top")}
-        return replace(self, **moved, p=None if self.p is None else self.p.to(device))
-
-    def part(self, rows: slice) -> BaseSide:
-        """Return the side of some of the positions."""
-        kept = {name: getattr(self, name)[rows] for name in ("entered", "targets", "nll", "lse", "entropy", "top")}
-        return replace(self, **kept, p=None if self.p is None else self.p[rows])
-
-    def probabilities(self, columns: slice = slice(None)) -> torch.Tensor:
-        """Return the base's probabilities `[n, columns]` of a slice of the vocabulary."""
-        if self.p is not None:
-            return self.p[:, columns]
-        logits = self.readout.logits(self.entered, columns).to(self.lse.device)
-        return (logits - self.lse[:, None]).exp_()
-
-
-@dataclass(frozen=True, eq=False)
-class Figures:
-    """Figures of n positions; NaN where logits are not finite.
-
-    Attributes:
-        nll: `[n]`, loss of the right token in nats.
-        kl: `[n]`, KL(base || this) in nats, or None where there is no base side.
-        ahead: `[n]`, how many tokens come before the base's prediction here: likelier ones, and equally likely ones
-            with a lower id; or None.
-    """
-
-    nll: torch.Tensor
-    kl: torch.Tensor | None = None
-    ahead: torch.Tensor | None = None
-
-    def kept(self, most: int) -> torch.Tensor:
-        """Return, `[n]`, 1 where the base's prediction is among this model's first `most`, 0 elsewhere, or NaN."""
-        if self.ahead is None:
-            return torch.zeros_like(self.nll)
-        return torch.where(self.ahead.isnan(), self.ahead, (self.ahead < most).to(self.ahead.dtype))
 
 
 class Passing:
@@ -205,7 +129,7 @@ class Readout:
         targets = targets.to(entered.device)
         with torch.inference_mode():
             parts = [
-                _summary(self.logits(entered[part]), targets[part], keep) for part in self._parts(len(entered), look)
+                summary(self.logits(entered[part]), targets[part], keep) for part in self._parts(len(entered), look)
             ]
             nll, lse, entropy, top = (torch.cat([part[at] for part in parts]) for at in range(4))
             p = torch.cat([part[4] for part in parts]) if keep else None
@@ -238,7 +162,7 @@ class Readout:
                 of_logits(self.logits(entered[part]), targets[part], None if base is None else base.part(part))
                 for part in self._parts(len(entered), look)
             ]
-        return _joined(parts)
+        return joined(parts)
 
     def _is_base(self, entered: torch.Tensor, targets: torch.Tensor, base: BaseSide) -> bool:
         """Whether these are the base's own states before the same head: everything is the same then, to the bit."""
@@ -248,7 +172,7 @@ class Readout:
         return torch.equal(entered, base.entered) and torch.equal(targets, base.targets)
 
     def _sliced(self, entered: torch.Tensor, targets: torch.Tensor, base: BaseSide | None, look: Look) -> Figures:
-        sums = _Sums(len(entered), targets, base, self._guess(entered, base))
+        sums = SliceSums(len(entered), targets, base, self._guess(entered, base))
         for columns in self._columns(len(entered)):
             look()
             sums.add(columns, self.logits(entered, columns))
@@ -256,7 +180,7 @@ class Readout:
         if base is not None and len(doubtful):
             # the products with single columns were rounded otherwise than those in the slices
             for rows in doubtful.split(max(1, CHUNK_ELEMENTS // self.vocab)):  # type: ignore[no-untyped-call]
-                sums.ahead[rows] = _ahead(self.logits(entered[rows]), base.top[rows])
+                sums.ahead[rows] = ahead_of(self.logits(entered[rows]), base.top[rows])
         return sums.figures()
 
     def _guess(self, entered: torch.Tensor, base: BaseSide | None) -> torch.Tensor | None:
@@ -299,129 +223,6 @@ class Readout:
         close = 1e-5 if normed.dtype == torch.float32 else 2e-2
         # weights that are not numbers say nothing about how they are used
         return norm if not float((ours - own).abs().max()) > close * float(own.abs().max()) else None
-
-
-class _Sums:
-    """What the slices of a vocabulary add up to, a position each."""
-
-    def __init__(self, n: int, targets: torch.Tensor, base: BaseSide | None, guess: torch.Tensor | None) -> None:
-        self.targets, self.base, self.guess = targets, base, guess
-        zeros = torch.zeros(n, device=targets.device)
-        # logits less the base's own log-sum are close to log-probabilities: sums of those are exact where both agree
-        self.shift = zeros if base is None else base.shift
-        self.exps: list[torch.Tensor] = []
-        self.target, self.own = zeros.clone(), zeros.clone()
-        self.mean, self.ahead = zeros.clone(), zeros.clone()
-
-    def add(self, columns: slice, logits: torch.Tensor) -> None:
-        """Take in the logits `[n, columns]` of a slice; they are overwritten."""
-        _take(self.target, logits, self.targets - columns.start)
-        if self.base is not None and self.guess is not None:
-            place = self.base.top - columns.start
-            _take(self.own, logits, place)
-            self.ahead += _ahead_in(logits, place, self.guess)
-            logits = logits.sub_(self.shift[:, None])
-            self.mean += torch.linalg.vecdot(self.base.probabilities(columns), logits)
-        self.exps.append(logits.logsumexp(-1))
-
-    @property
-    def doubtful(self) -> torch.Tensor:
-        """Return the positions whose guess was not the logit that its slice has."""
-        wrong: torch.Tensor = self.own != self.guess if self.guess is not None else torch.zeros(0, dtype=torch.bool)
-        return wrong.nonzero()[:, 0]
-
-    def figures(self) -> Figures:
-        """Return the figures."""
-        lse = torch.stack(self.exps).logsumexp(0)
-        nll = lse - (self.target - self.shift)
-        if self.base is None:
-            return _seen(lse, Figures(nll))
-        # of a base that computes no numbers the entropy is NaN, and so is the divergence from it
-        kl = lse + self.shift - self.base.lse - self.mean - self.base.entropy
-        return _seen(lse, Figures(nll, kl, self.ahead + self.base.nothing))
-
-
-def of_logits(logits: torch.Tensor, targets: torch.Tensor, base: BaseSide | None = None) -> Figures:
-    """Return the figures of whole rows of logits `[n, vocab]` in float32.
-
-    With z the logits less the base's log-sum-exp and p the base's probabilities, KL(base || this) is
-    lse(z) - sum(p z) - H(p).
-
-    Args:
-        logits: whole rows.
-        targets: `[n]`.
-        base: the base's side of the same positions.
-    """
-    if base is None:
-        lse = logits.logsumexp(-1)
-        return _seen(lse, Figures(lse - _picked(logits, targets)))
-    ahead = _ahead(logits, base.top)
-    shifted = logits - base.shift[:, None]
-    lse, p = shifted.logsumexp(-1), base.probabilities()
-    mean = torch.linalg.vecdot(p, shifted)
-    if mean.isnan().any():
-        # a logit of minus infinity where the base has probability 0
-        mean = torch.where(p > 0, p * shifted, 0.0).sum(-1)
-    kl = lse + base.shift - base.lse - mean - base.entropy
-    return _seen(lse, Figures(lse - _picked(shifted, targets), kl, ahead + base.nothing))
-
-
-def _seen(lse: torch.Tensor, figures: Figures) -> Figures:
-    """Return the figures with NaN where the sum over the vocabulary is not finite: some logit is NaN or infinite."""
-    broken = ~lse.isfinite()
-    if not broken.any():
-        return figures
-    parts = (figures.nll, figures.kl, figures.ahead)
-    return Figures(*(None if part is None else part.masked_fill(broken, torch.nan) for part in parts))  # type: ignore[arg-type]
-
-
-def _joined(parts: Sequence[Figures]) -> Figures:
-    columns = [[getattr(part, name) for part in parts] for name in ("nll", "kl", "ahead")]
-    return Figures(*(None if column[0] is None else torch.cat(column) for column in columns))  # type: ignore[arg-type]
-
-
-def _picked(logits: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
-    return logits.gather(-1, tokens[:, None])[:, 0]
-
-
-def _take(into: torch.Tensor, logits: torch.Tensor, places: torch.Tensor) -> None:
-    """Write the logits at `places` `[n]` into a vector, for the positions whose place is in this slice."""
-    inside = (places >= 0) & (places < logits.shape[-1])
-    found = logits.gather(-1, places.clamp(0, logits.shape[-1] - 1)[:, None])[:, 0]
-    into.copy_(torch.where(inside, found, into))
-
-
-def _ahead(logits: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
-    """Return, `[n]`, how many tokens come before `tokens` `[n]`: likelier, or as likely with a lower id."""
-    return _ahead_in(logits, tokens, _picked(logits, tokens))
-
-
-def _ahead_in(logits: torch.Tensor, places: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
-    """Return how many logits of a slice come before `own` `[n]`, which stands in column `places` `[n]`.
-
-    The column may lie before the slice (negative) or behind it. Before it, equal logits come first: above `own` and
-    equal to it is above the next smaller number.
-    """
-    behind = places >= logits.shape[-1]
-    ahead = count_above(logits, torch.where(behind, next_below(own), own))
-    inside = ((places >= 0) & ~behind).nonzero()[:, 0]
-    if len(inside):
-        rows, columns = logits[inside], torch.arange(logits.shape[-1], device=logits.device)
-        place, mine = places[inside][:, None], own[inside][:, None]
-        before = (rows > mine) | ((rows == mine) & (columns < place))
-        ahead[inside] = (before & (columns != place)).sum(-1).float()
-    return ahead
-
-
-def _summary(logits: torch.Tensor, targets: torch.Tensor, keep: bool) -> tuple[torch.Tensor, ...]:
-    """Return loss, log-sum-exp, entropy, prediction and, with `keep`, probabilities of whole rows of logits."""
-    lse = logits.logsumexp(-1)
-    logp = logits - lse[:, None]
-    p = logp.exp()
-    entropy = -torch.where(p == 0, 0.0, p * logp).sum(-1)
-    nll = torch.where(lse.isfinite(), -_picked(logp, targets), torch.nan)
-    found = (nll, lse, entropy, logits.argmax(-1))
-    return (*found, p) if keep else found
 
 
 def _tail(model: nn.Module) -> Tail | None:

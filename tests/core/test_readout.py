@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from surgery_core import readout as readout_module
 from surgery_core.anatomy import find_layers
 from surgery_core.errors import PlanError, Stopped
+from surgery_core.figures import ahead_in
 from surgery_core.readout import Readout
 from surgery_core.windows import Batch
 
@@ -91,7 +92,7 @@ def test_ties_are_broken_by_the_lower_id_wherever_slices_end(rows: int, width: i
     own = logits.gather(-1, wanted[:, None])[:, 0]
     ahead = torch.zeros(rows)
     for at in range(0, 257, width):
-        ahead += readout_module._ahead_in(logits[:, at : at + width], wanted - at, own)
+        ahead += ahead_in(logits[:, at : at + width], wanted - at, own)
     order = logits.sort(dim=-1, descending=True, stable=True).indices
     assert torch.equal(ahead, (order == wanted[:, None]).float().argmax(-1).float())
 

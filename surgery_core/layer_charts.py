@@ -79,7 +79,7 @@ def rank_chart(frame: pd.DataFrame, estimate: str, *, dark: bool = False) -> alt
 
 def _words(base: alt.Chart, dark: bool, colour: str, **more: Any) -> tuple[Any, Any]:
     """Return labels and what lies beneath them: room in the colour of the page, so that no line runs through them."""
-    halo = {"color": PAPER[dark], "stroke": PAPER[dark], "strokeWidth": 4, "strokeJoin": "round"}
+    halo: dict[str, Any] = {"color": PAPER[dark], "stroke": PAPER[dark], "strokeWidth": 4, "strokeJoin": "round"}
     return (
         base.mark_text(fontSize=11, aria=False, tooltip=None, **halo, **more),
         base.mark_text(fontSize=11, color=colour, **more),

@@ -72,8 +72,18 @@ def rank_chart(frame: pd.DataFrame, estimate: str, *, dark: bool = False) -> alt
         alt.Tooltip("measured:Q", title="Rank by measured damage"),
     ]
     base = alt.Chart(frame.assign(named=_telling(frame))).encode(x=x, y=y, tooltip=tooltip)
-    words = base.transform_filter("datum.named").mark_text(fontSize=11, dy=-11, color=INK[dark]).encode(text="layer:N")
-    return _plain(alt.layer(line, base.mark_circle(size=60, opacity=1), words).properties(height=260))
+    named = base.transform_filter("datum.named").encode(text="layer:N")
+    halo, words = _words(named, dark, INK[dark], dy=-11)
+    return _plain(alt.layer(line, halo, base.mark_circle(size=60, opacity=1), words).properties(height=260))
+
+
+def _words(base: alt.Chart, dark: bool, colour: str, **more: Any) -> tuple[Any, Any]:
+    """Return labels and what lies beneath them: room in the colour of the page, so that no line runs through them."""
+    halo: dict[str, Any] = {"color": PAPER[dark], "stroke": PAPER[dark], "strokeWidth": 4, "strokeJoin": "round"}
+    return (
+        base.mark_text(fontSize=11, aria=False, tooltip=None, **halo, **more),
+        base.mark_text(fontSize=11, color=colour, **more),
+    )
 
 
 NAMED = 16
@@ -173,12 +183,10 @@ def removal_curve(
         target = target.add_params(
             alt.selection_point(name=pick, fields=["number"], on="click", toggle=False, empty=False)
         )
-    words = base.transform_filter(f"datum.number % {_every(len(counts))} === 0").mark_text(
-        fontSize=11, color=QUIET[dark], **_above(len(counts))
-    )
-    words = words.encode(text="removed:N")
+    named = base.transform_filter(f"datum.number % {_every(len(counts))} === 0").encode(text="removed:N")
+    halo, words = _words(named, dark, QUIET[dark], **_above(len(counts)))
     ring = base.transform_filter(alt.datum.plan == (chosen or "")).mark_point(size=170, strokeWidth=2, color=INK[dark])
-    layers = [base.mark_line(strokeWidth=2), base.mark_circle(size=64, opacity=1), words]
+    layers = [base.mark_line(strokeWidth=2), halo, base.mark_circle(size=64, opacity=1), words]
     return _plain(alt.layer(*layers, *([ring] if chosen is not None else []), target).properties(height=260))
 
 

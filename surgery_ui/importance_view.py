@@ -11,7 +11,7 @@ from surgery_core import layer_charts
 from surgery_core.importance import Importance
 from surgery_core.sweep_estimate import reading_seconds
 from surgery_core.sweep_file import model_name
-from surgery_core.sweep_frames import figure
+from surgery_core.sweep_frames import figure, wants_log
 from surgery_core.sweep_plans import SweepOptions
 from surgery_ui import chart_specs, present, session, sweep_shelf, sweep_words, timing, waiting
 from surgery_ui.controls import show_problem
@@ -87,7 +87,8 @@ class ImportanceView:
         grid = st.container().grid(3, min_column_width=230)
         for column, title in ESTIMATES.items():
             with grid.container():
-                st.markdown(f"**{title}**", help=present.plain(ABOUT[column]))
+                log = ", log scale" if wants_log(frame[column], column) else ""
+                st.markdown(f"**{title}**{log}", help=present.plain(ABOUT[column]))
                 chart_specs.show(
                     layer_charts.layer_bars(frame, column, title, dark=dark), key=f"bars-{column}",
                     alt=f"{title} of every layer",

@@ -184,7 +184,8 @@ def test_names_above_a_removal_curve_turn_and_thin_out(depth: int, labels: int) 
         "plan": [str(at) for at in steps], "perplexity": [50.0 * 1.1**at for at in steps],
     })  # fmt: skip
     found = spec(layer_charts.removal_curve(frame, "perplexity", "Perplexity", pick=None))
-    (words,) = (layer for layer in found["layer"] if layer["mark"]["type"] == "text")
+    halo, words = (layer for layer in found["layer"] if layer["mark"]["type"] == "text")
+    assert halo["mark"].get("angle") == words["mark"].get("angle")
     assert words["mark"].get("angle", 0) == (0 if depth == 12 else 270)
     every = int(words["transform"][0]["filter"].split("%")[1].split("=")[0])
     assert len([at for at in steps if at % every == 0]) == labels

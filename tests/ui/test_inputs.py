@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from surgery_core.text import bundled_prompts, bundled_texts
+from surgery_core.text import Text, bundled_prompts, bundled_texts
+from surgery_ui import cached
 from tests.ui.conftest import Open
 from tests.ui.reading import errors, metrics, plan, table, written
 
@@ -107,3 +108,17 @@ def test_text_that_looks_like_html_is_shown_as_text(open_app: Open) -> None:
     body = app.get("html")[0].body
     assert "<img" not in body
     assert "&lt;img src=x onerror=alert(1)&gt;" in body
+
+
+def test_a_text_of_ones_own_that_is_called_like_a_bundled_one_has_a_label_of_its_own(open_app: Open) -> None:
+    title = bundled_texts()[0].title
+    app = open_app(plan="0-2")
+    app.session_state["own"] = cached.keep_own_text(Text(title, "The little mouse ran up the clock."))
+    app.run()
+    assert not app.exception
+    choice = app.selectbox(key="detail")
+    assert choice.options[:2] == [f"{title} (yours)", title]
+    assert len(set(choice.options)) == len(choice.options)
+    choice.set_value(0).run()
+    assert not app.exception
+    assert app.selectbox(key="detail").value == 0

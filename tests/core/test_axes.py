@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import build_model, build_tokenizer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import surgery_core as sc
 from surgery_core import windows
 from surgery_core.lens import LogitLens
+from tests.tiny import build_model, build_tokenizer
 
 NARROW = {"hidden_size": 16, "intermediate_size": 24, "num_attention_heads": 2, "head_dim": 8, "num_key_value_heads": 1}
 TEXTS = ["It was a dark night, and the wolf came.", "ab", "The fox said: how do you do?"]

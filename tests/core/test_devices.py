@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import build_model, build_tokenizer
 from pretended_device import MixedDevices, Pretended, pretended, put, spread
 
 import surgery_core as sc
@@ -17,6 +16,7 @@ from surgery_core import measure, readout
 from surgery_core.lens import LogitLens
 from surgery_core.lens_pairs import distances
 from surgery_core.lens_training import LensTraining, lens_quality, train_lens
+from tests.tiny import build_model, build_tokenizer
 
 TEXTS = ["It was a dark night and the wolf came.", "Once upon a time."]
 PLAN, ORDER = "0,1*0.5,(2|3)", "0,2,1.attn,3.mlp"

@@ -14,7 +14,7 @@ from surgery_core.errors import InputError, RefusedPlanError
 from surgery_core.export import export_model
 from surgery_core.models import LoadedModel, load_model
 from surgery_core.view import operate
-from tests.conftest import build_model, build_tokenizer
+from tests.tiny import build_model, build_tokenizer
 
 
 def loaded_model(family: str, folder: Path, **changes: object) -> LoadedModel:

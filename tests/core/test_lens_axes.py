@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 import zoo
-from conftest import build_model, build_tokenizer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -22,6 +21,7 @@ from surgery_core.lens_statistics import cell_statistics, kl_divergence, likelie
 from surgery_core.measure import score
 from surgery_core.text import Text
 from surgery_core.view import operate
+from tests.tiny import build_model, build_tokenizer
 
 tokenizer = cache(build_tokenizer)
 

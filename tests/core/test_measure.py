@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import build_model
 from families import FAMILIES, build
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -23,6 +22,7 @@ from surgery_core.measure import compare, reference, score
 from surgery_core.text import Text
 from surgery_core.view import operate
 from surgery_core.windows import windows_of
+from tests.tiny import build_model
 
 CONTEXT = 64
 model_of = cache(build)

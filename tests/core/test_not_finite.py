@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import build_model, build_tokenizer
 
 import surgery_core as sc
 from surgery_core.lens import LogitLens
+from tests.tiny import build_model, build_tokenizer
 
 TEXTS = ["Once upon a time there was a king.", "The fox ran."]
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import build_model
 from families import FAMILIES, VOCAB, build, tokens
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -18,6 +17,7 @@ from surgery_core.errors import PlanError, Stopped
 from surgery_core.figures import ahead_in
 from surgery_core.readout import Readout
 from surgery_core.windows import Batch
+from tests.tiny import build_model
 
 model_of = cache(build)
 VOCABULARIES = (131, 50_257, 128_256, 262_144)

@@ -15,7 +15,7 @@ from surgery_core.plan import LayerPlan
 from surgery_core.recipe import Recipe
 from surgery_core.run import operated_model, run_recipe, texts_of
 from surgery_core.text import Text, bundled_texts
-from tests.conftest import build_model, build_tokenizer
+from tests.tiny import build_model, build_tokenizer
 
 STORY = Text("A story", "The old woman had a cat, and the cat had a hat.")
 PROMPT = "Once upon"

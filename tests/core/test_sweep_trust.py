@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 import torch
 import zoo
-from conftest import build_model, build_tokenizer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_measure import byte_tokenizer
@@ -24,6 +23,7 @@ from surgery_core.sweep import Sweep, SweepMeasures, sweep
 from surgery_core.sweep_plans import SweepPoint
 from surgery_core.sweep_proof import change_kind, layer_kinds
 from surgery_core.view import operate
+from tests.tiny import build_model, build_tokenizer
 
 TEXTS = ["It was a dark night, and the wolf came to the door.", "ab", "The fox said: how do you do?"]
 PLANS = ("0,1,3", "0,2,1,3", "0-3,3", "0,1*0.5,2,3", "0,(1|2),3", "1-3", "0.attn,1,2,3.mlp", "0-3", "")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from conftest import build_tokenizer
 from hypothesis import given
 from hypothesis import strategies as st
 from test_measure import byte_tokenizer
@@ -24,6 +23,7 @@ from surgery_core.text import (
     token_strings,
     visible,
 )
+from tests.tiny import build_tokenizer
 
 
 def test_plain_text_is_read_with_and_without_a_byte_order_mark() -> None:

@@ -110,8 +110,11 @@ def on_the_cpu(family: str, work: str) -> Any:
     return WORK[work](build_model(family))
 
 
-@pytest.mark.parametrize("family", ["llama", "gpt2", "gemma2"])
-@pytest.mark.parametrize("place", PLACES)
+TRIED = {"cuda": ["llama"], "mps": ["llama", "gpt2"], "two": ["llama", "gpt2", "gemma2"]}
+"""Families by place: a head that is sliced, tied, or has a soft cap behind it matters most where layers are spread."""
+
+
+@pytest.mark.parametrize(("place", "family"), [(place, family) for place, found in TRIED.items() for family in found])
 @pytest.mark.parametrize("work", WORK)
 def test_a_device_gives_what_the_cpu_gives(family: str, place: str, work: str) -> None:
     expected = on_the_cpu(family, work)

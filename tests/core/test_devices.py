@@ -121,10 +121,22 @@ def test_a_device_gives_what_the_cpu_gives(family: str, place: str, work: str) -
     model = build_model(family)
     with pretended():
         found = WORK[work](PLACES[place](model))
+    _same(found, expected)
+
+
+def _same(found: Any, expected: Any) -> None:
     if isinstance(expected, (float, list)) and not (isinstance(expected, list) and isinstance(expected[0], str)):
         np.testing.assert_allclose(found, expected, rtol=2e-3, atol=1e-4)
     else:
         assert found == expected
+
+
+if torch.cuda.is_available():  # a test that is not there cannot be taken for one that passed
+
+    @pytest.mark.parametrize("family", ["llama", "gpt2", "gemma2", "opt", "bloom", "falcon_h1"])
+    @pytest.mark.parametrize("work", WORK)
+    def test_a_real_gpu_gives_what_the_cpu_gives(family: str, work: str) -> None:
+        _same(WORK[work](build_model(family).to("cuda")), on_the_cpu(family, work))
 
 
 def test_the_device_complains_as_devices_do() -> None:

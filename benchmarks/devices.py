@@ -46,7 +46,9 @@ def swept(kind: str, **how: Any) -> Callable[[Any, Any], list[float]]:
 
 
 def removed(model: Any, tokenizer: Any) -> list[float]:
-    return [step.row.nats for step in sc.remove_greedily(model, tokenizer, TEXTS[:1], least=plan_of(model).n_layers - 2)]
+    return [
+        step.row.nats for step in sc.remove_greedily(model, tokenizer, TEXTS[:1], least=plan_of(model).n_layers - 2)
+    ]
 
 
 def tuned(model: Any, tokenizer: Any) -> list[float]:
@@ -94,7 +96,7 @@ def main(name: str = "fable", *places: str) -> None:
             began = time.perf_counter()
             try:
                 found = work(loaded.model, loaded.tokenizer)
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - one kind of work that fails must not hide the others
                 print(f"| {place} | {what} | {type(error).__name__}: {error} |", flush=True)
                 continue
             seconds = time.perf_counter() - began

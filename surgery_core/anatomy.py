@@ -15,6 +15,8 @@ from torch import nn
 
 from surgery_core.errors import AnatomyError
 from surgery_core.halves import halves_of
+from surgery_core.marks import mark_of
+from surgery_core.plan import LayerPlan
 
 DEPTH_KEYS = (
     "num_hidden_layers",
@@ -29,6 +31,47 @@ DEPTH_KEYS = (
 _WIDTH_KEYS = ("hidden_size", "n_embd", "d_model", "dim", "word_embed_proj_dim")
 _CONTEXT_KEYS = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "seq_length")
 _NOT_FINAL = re.compile("emb|per_layer")
+
+
+@dataclass(frozen=True, eq=False)
+class Operated:
+    """What an operated model remembers.
+
+    Attributes:
+        layers_path: dotted path of its layers, whose number says nothing any more.
+        plan: what it was made with.
+        base: what it is a view of, in a `Held`; None where it was operated in place.
+    """
+
+    layers_path: str
+    plan: LayerPlan
+    base: Held | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Held:
+    """Holds a model where cloning does not follow it, as it would follow a module."""
+
+    model: Any
+
+
+def base_of(model: nn.Module) -> Any:
+    """Return the model that a view was made of, or None for a model that is no view."""
+    known = mark_of(model, Operated)
+    return known.base.model if known is not None and known.base is not None else None
+
+
+def root_of(model: nn.Module) -> nn.Module:
+    """Return the model that a view, or a view of a view, was made of in the end; a model that is no view itself."""
+    while (base := base_of(model)) is not None:
+        model = base
+    return model
+
+
+def plan_of(model: nn.Module) -> LayerPlan:
+    """Return the plan that a view was made with; the identity for a model that is no view."""
+    known = mark_of(model, Operated)
+    return known.plan if known is not None else LayerPlan.identity(len(find_layers(model)[1]))
 
 
 @dataclass(frozen=True)
@@ -104,9 +147,9 @@ def find_layers(model: nn.Module) -> tuple[str, nn.ModuleList]:
     Raises:
         AnatomyError: when there is none.
     """
-    known = model.__dict__.get("_surgery_layers_path")
+    known = mark_of(model, Operated)
     if known is not None:
-        return known, model.get_submodule(known)  # type: ignore[return-value]
+        return known.layers_path, model.get_submodule(known.layers_path)  # type: ignore[return-value]
     depths = set(depths_of(text_config(model)))
     candidates = [
         (path, module) for path, module in _outer_lists(model) if len(module) in depths and len(set(module)) > 0

@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import torch
@@ -23,9 +22,10 @@ from surgery_core.errors import RefusedPlanError
 from surgery_core.halves import halves_of
 from surgery_core.material import Material
 from surgery_core.plan import Layer, LayerPlan
+from surgery_core.recording import recorded
 from surgery_core.slots import Silenced, contributed, hidden_input, hidden_of, with_hidden
 from surgery_core.streams import stream_of
-from surgery_core.view import operate
+from surgery_core.view import private_copy
 
 
 class ByHand:
@@ -41,18 +41,12 @@ class ByHand:
     def __init__(self, model: nn.Module, inputs: dict[str, torch.Tensor], material: Material | None = None) -> None:
         self.material = material or Material()
         self.donors: dict[str, ByHand] = {}
-        path, layers = find_layers(model)
-        self.model = operate(model, LayerPlan.identity(len(layers)))
-        self.layers = self.model.get_submodule(path)
+        self.model = private_copy(model)
+        self.layers: Any = find_layers(self.model)[1]
         self.inputs = inputs
-        self.calls: dict[int, tuple[tuple[Any, ...], dict[str, Any]]] = {}
-        self.outputs: dict[int, Any] = {}
-        with torch.inference_mode(), ExitStack() as stack:
-            for index, layer in enumerate(self.layers):
-                before = layer.register_forward_pre_hook(partial(self._record_call, index), with_kwargs=True)
-                stack.callback(before.remove)
-                stack.callback(layer.register_forward_hook(partial(self._record_output, index)).remove)
+        with torch.inference_mode(), recorded(self.layers) as seen:
             self.model(**inputs, use_cache=False)
+        self.calls, self.outputs = seen.calls, seen.outputs
         self.handed_on = _handed_on(list(self.calls.values()), list(self.outputs.values()))
 
     def logits(self, plan: LayerPlan) -> torch.Tensor:
@@ -103,12 +97,6 @@ class ByHand:
             )
         changed = (before != after).movedim(stream.seq_axis, 0).flatten(1).any(1)
         return torch.equal(changed, first)
-
-    def _record_call(self, index: int, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        self.calls[index] = (args, dict(kwargs))
-
-    def _record_output(self, index: int, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-        self.outputs[index] = output
 
     def _donor(self, name: str) -> ByHand:
         if name not in self.donors:

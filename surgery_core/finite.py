@@ -8,12 +8,12 @@ import torch
 from torch import nn
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from surgery_core.anatomy import find_layers
+from surgery_core.anatomy import find_layers, plan_of
 from surgery_core.last_state import run_body
-from surgery_core.plan import LayerPlan
+from surgery_core.recording import Call, watched
 from surgery_core.residual import slot_labels
 from surgery_core.slots import hidden_input, hidden_of, place
-from surgery_core.view import operate, plan_of
+from surgery_core.view import private_copy
 from surgery_core.windows import Batch
 
 _KNOWN: Any = WeakTensorKeyDictionary()
@@ -60,24 +60,18 @@ def not_finite(model: nn.Module, batch: Batch) -> str:
         model: a causal language model, or a view of one, whose logits were seen not to be finite.
         batch: texts on which that was seen.
     """
-    layers = find_layers(model)[1]
-    view = operate(model, LayerPlan.identity(len(layers)))
+    layers, view = find_layers(model)[1], private_copy(model)
     real, seen = batch.attention_mask.bool(), [False] * (len(layers) + 1)
 
-    def enter(module: nn.Module, args: Any, kwargs: Any) -> None:
-        seen[0] = _broken(hidden_input(args, kwargs), real)
+    def enter(number: int, call: Call) -> None:
+        if number == 0:
+            seen[0] = _broken(hidden_input(*call), real)
 
-    def leave(number: int) -> Any:
-        def look(module: nn.Module, args: Any, output: Any) -> None:
-            seen[number] = _broken(hidden_of(output), real)
+    def leave(number: int, call: Call, output: Any) -> None:
+        seen[number + 1] = _broken(hidden_of(output), real)
 
-        return look
-
-    for number, layer in enumerate(find_layers(view)[1], 1):
-        if number == 1:
-            layer.register_forward_pre_hook(enter, with_kwargs=True)
-        layer.register_forward_hook(leave(number))
-    run_body(view, batch.input_ids, batch.attention_mask)
+    with watched(find_layers(view)[1], enter, leave):
+        run_body(view, batch.input_ids, batch.attention_mask)
     places = [number for number, broken in enumerate(seen) if broken]
     if not places:
         return _sentence("the head", model.get_output_embeddings(), model)  # type: ignore[operator]

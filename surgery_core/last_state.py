@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from surgery_core.anatomy import find_layers
-from surgery_core.plan import LayerPlan
+from surgery_core.recording import Call, recorded, watched
 from surgery_core.streams import stream_of, with_layers
-from surgery_core.view import operate, operate_part
+from surgery_core.view import operate_part, private_copy
 
 
 def last_state(
@@ -29,24 +29,20 @@ def last_state(
         AnatomyError: when states have no place for each token.
     """
     stream, layers = stream_of(model), find_layers(model)[1]
-    seen: list[Any] = []
     if not len(layers):
         view = operate_part(with_layers(model), 0)
-        first: Any = find_layers(view)[1][0]
-        first.register_forward_pre_hook(lambda module, args, kwargs: seen.append((args, kwargs)), with_kwargs=True)
+        with recorded(find_layers(view)[1]) as seen:
+            run_body(view, input_ids, attention_mask)
+        return stream.entering(*seen.calls[0])
+    view, last = private_copy(model), [None]
+
+    def keep(number: int, call: Call, output: Any) -> None:
+        # the last that runs: some layers do so only where there is an image
+        last[0] = output
+
+    with watched(find_layers(view)[1], lambda number, call: look(), keep):
         run_body(view, input_ids, attention_mask)
-        return stream.entering(*seen[0])
-    view = operate(model, LayerPlan.identity(len(layers)))
-
-    def keep(module: nn.Module, args: Any, output: Any) -> None:
-        seen[:] = [output]
-
-    # the last that runs: some layers do so only where there is an image
-    for layer in find_layers(view)[1]:
-        layer.register_forward_pre_hook(lambda module, args: look())
-        layer.register_forward_hook(keep)
-    run_body(view, input_ids, attention_mask)
-    return stream.leaving(seen[0])
+    return stream.leaving(last[0])
 
 
 def run_body(view: Any, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from surgery_core.anatomy import device_of
+from surgery_core.anatomy import device_of, plan_of
 from surgery_core.errors import TextError
 from surgery_core.finite import broken_weights, not_finite
 from surgery_core.lens_statistics import cell_statistics, likeliest, log_probabilities
@@ -25,7 +25,6 @@ from surgery_core.residual import Point, Residuals, points_of, residuals
 from surgery_core.tail import Tail
 from surgery_core.text import Text, encode, token_strings
 from surgery_core.trajectory import Array, Trajectory
-from surgery_core.view import plan_of
 from surgery_core.windows import DEFAULT_CONTEXT, Batch, window_length
 
 CHUNK_ELEMENTS = 2**21

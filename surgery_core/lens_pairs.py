@@ -15,7 +15,7 @@ import pandas as pd
 import torch
 from torch import nn
 
-from surgery_core.anatomy import device_of
+from surgery_core.anatomy import device_of, plan_of
 from surgery_core.errors import TextError
 from surgery_core.lens import STOPPED, Follow, Lens, chunks, lens_window, translators_of
 from surgery_core.lens_metrics import METRICS
@@ -24,7 +24,6 @@ from surgery_core.measure import looking
 from surgery_core.residual import residuals
 from surgery_core.text import Text, encode
 from surgery_core.trajectory import Array, Trajectory
-from surgery_core.view import plan_of
 
 
 def matching_rows(before: Sequence[str], after: Sequence[str]) -> list[int | None]:

@@ -16,13 +16,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from surgery_core.anatomy import device_of
+from surgery_core.anatomy import device_of, plan_of
 from surgery_core.errors import Stopped, TextError
 from surgery_core.finite import broken_weights, not_finite
 from surgery_core.readout import BaseSide, Figures, Readout
 from surgery_core.results import Comparison, ScoreTable, TextComparison, TextScore, TokenLosses
 from surgery_core.text import Text, TextsLike, as_texts, encode, token_bytes, token_strings
-from surgery_core.view import plan_of
 from surgery_core.windows import Batch, Window, batches_of, check_stride, window_length, windows_of
 
 Progress = Callable[[int, int], None]

@@ -14,10 +14,11 @@ from typing import Any
 
 from torch import nn
 
-from surgery_core.anatomy import find_final_norm, find_layers
+from surgery_core.anatomy import Operated, find_final_norm, find_layers
 from surgery_core.assembly import Assembly, assemble
 from surgery_core.errors import AnatomyError, PlanError, RefusedPlanError
 from surgery_core.foreign import Adapter, adapt, check_width
+from surgery_core.marks import KEY, mark_of, marks_of
 from surgery_core.material import Material
 from surgery_core.per_layer import kept_inputs
 from surgery_core.plan import LayerPlan, Slot, normalise_positions
@@ -168,8 +169,8 @@ class ModelSurgery:
                     journal.set(change.config.__dict__, key, value)
             for layer, original, position in zip(new, order, made.positions, strict=True):
                 _set_index(journal, layer, original, position, made.stride)
-            journal.set(self._model.__dict__, "_surgery_layers_path", made.path)
-            journal.set(self._model.__dict__, "_surgery_plan", plan)
+            known = mark_of(self._model, Operated)
+            journal.mark(self._model, Operated(made.path, plan, known.base if known else None))
             yield self._model
 
     def _clones(self, made: Assembly, taken: set[int]) -> dict[int, nn.Module]:
@@ -210,12 +211,11 @@ class ModelSurgery:
     def _journal_owner(self, journal: _Journal, made: Assembly) -> None:
         """Let what holds the layers, and computes what each of them gets, follow the plan."""
         owner: Any = self._model.get_submodule(made.owner_path)
-        values = dict(made.owner)
         if made.inputs is not None:
-            cls, state = kept_inputs(owner, owner.config, made.inputs)
+            cls, kept = kept_inputs(owner, owner.config, made.inputs)
             journal.become(owner, cls)
-            values |= state
-        for key, value in values.items():
+            journal.mark(owner, kept)
+        for key, value in made.owner.items():
             journal.set(owner.__dict__, key, value)
 
     def _journal_marks(self, journal: _Journal) -> None:
@@ -235,6 +235,10 @@ class _Journal:
         """Set an entry now; put back what was there, or remove it, on exit."""
         self.undo.callback(_restore, target, key, target.get(key, _MISSING))
         target[key] = value
+
+    def mark(self, module: nn.Module, record: Any) -> None:
+        """Put a record on a module now; put back the records that were there on exit."""
+        self.set(module.__dict__, KEY, marks_of(module).with_(record))
 
     def become(self, target: Any, cls: type) -> None:
         """Give an object another class now, and its own again on exit."""

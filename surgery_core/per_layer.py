@@ -15,9 +15,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from surgery_core.anatomy import DEPTH_KEYS, text_config
+from surgery_core.anatomy import DEPTH_KEYS, base_of, text_config
 from surgery_core.errors import RefusedPlanError
 from surgery_core.failures import FAILURES
+from surgery_core.marks import needed_mark
 from surgery_core.slots import mixed
 
 _DEPRECATED = frozenset({"torch_dtype", "use_return_dict"})
@@ -103,8 +104,8 @@ def check_single_list(model: nn.Module, path: str, n_layers: int) -> None:
         RefusedPlanError: naming the lists.
     """
     # of a view, the base tells: another list (of Gemma 3n's streams) can have as many entries as the view has layers
-    while (base := model.__dict__.get("_surgery_base")) is not None:
-        model = base.model
+    while (base := base_of(model)) is not None:
+        model = base
         n_layers = len(model.get_submodule(path))  # type: ignore[arg-type]
     owner = model.get_submodule(path.rpartition(".")[0])
     lists = [
@@ -244,20 +245,27 @@ def with_types(cls: type, config: Any, kinds: list[str]) -> type:
     return type(cls.__name__, (cls,), {key: _constant(kinds), "__module__": cls.__module__})
 
 
-class PerLayerInputs:
-    """A decoder that feeds each layer an input of its own: computed for all layers, then picked by the plan."""
+@dataclass(frozen=True, eq=False)
+class Picked:
+    """The owner as it was, and which of the inputs that it computes for each layer go to what runs."""
 
-    _surgery_whole: Any
-    _surgery_order: list[int]
+    whole: Any
+    order: tuple[int, ...]
+
+
+class PerLayerInputs:
+    """A decoder that feeds each layer an input of its own: computed for all layers, then `Picked` by the plan."""
 
     def get_per_layer_inputs(self, *args: Any, **kwargs: Any) -> Any:
         """Return the inputs `[batch, seq, n_layers, d]` for every layer of the base."""
-        return self._surgery_whole.get_per_layer_inputs(*args, **kwargs)
+        whole = needed_mark(self, Picked).whole  # type: ignore[arg-type]
+        return whole.get_per_layer_inputs(*args, **kwargs)
 
     def project_per_layer_inputs(self, *args: Any, **kwargs: Any) -> Any:
         """Return the projected inputs `[batch, seq, slots, d]`, one for each slot: that of its layer."""
-        whole = self._surgery_whole.project_per_layer_inputs(*args, **kwargs)
-        return whole.index_select(2, torch.tensor(self._surgery_order, dtype=torch.long, device=whole.device))
+        picked = needed_mark(self, Picked)  # type: ignore[arg-type]
+        whole = picked.whole.project_per_layer_inputs(*args, **kwargs)
+        return whole.index_select(2, torch.tensor(picked.order, dtype=torch.long, device=whole.device))
 
 
 def has_per_layer_inputs(owner: nn.Module) -> bool:
@@ -265,8 +273,8 @@ def has_per_layer_inputs(owner: nn.Module) -> bool:
     return hasattr(owner, "project_per_layer_inputs")
 
 
-def kept_inputs(owner: Any, config: Any, order: Sequence[int]) -> tuple[type, dict[str, Any]]:
-    """Return class and attributes with which a layer list's owner computes inputs for all layers, then picks some.
+def kept_inputs(owner: Any, config: Any, order: Sequence[int]) -> tuple[type, Picked]:
+    """Return class and record with which a layer list's owner computes inputs for all layers, then picks some.
 
     Args:
         owner: the module that will compute them.
@@ -275,7 +283,7 @@ def kept_inputs(owner: Any, config: Any, order: Sequence[int]) -> tuple[type, di
     """
     whole = copy.copy(owner)
     whole.__dict__["config"] = copy.copy(config)
-    return mixed(PerLayerInputs, type(owner)), {"_surgery_whole": whole, "_surgery_order": list(order)}
+    return mixed(PerLayerInputs, type(owner)), Picked(whole, tuple(order))
 
 
 def _is_per_layer(config: Any, key: str, value: object, n_layers: int) -> bool:

@@ -14,21 +14,22 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 
+from surgery_core import recording
 from surgery_core.anatomy import find_layers
 from surgery_core.errors import Stopped
+from surgery_core.marks import mark
 from surgery_core.material import Material
 from surgery_core.plan import LayerPlan, Slot
 from surgery_core.prefix_tree import Node, PrefixTree, size_of
-from surgery_core.slots import Averaged, Placement, become, hidden_input, hidden_of, place
+from surgery_core.slots import Averaged, MeanOf, Placement, become, hidden_input, hidden_of, place
 from surgery_core.tail import layer_extras
-from surgery_core.view import operate, operate_slot
+from surgery_core.view import operate_slot, private_copy
 from surgery_core.windows import Batch
 
 DEFAULT_MEMORY = 2**30
@@ -89,7 +90,7 @@ class SharedRuns:
         self._calls: dict[tuple[int, int], list[Call]] = {}
         self._layers: dict[Slot, list[tuple[Placement, Any]]] = {}
         self._stride, self._kept = 1, 0
-        view = operate(model, self.base)
+        view = private_copy(model)
         self._first = {number: self._record(view, number) for number in range(len(batches))}
         self.finish(self.base)
 
@@ -159,20 +160,18 @@ class SharedRuns:
     def _record(self, view: Any, number: int) -> torch.Tensor:
         """Run the base on a batch, keep how it calls its layers and the states that plans start from."""
         self._look()
-        nodes, last = self.tree.path(self.base), []
-        layers = find_layers(view)[1]
+        nodes, last = self.tree.path(self.base), [torch.empty(0)]
         calls = self._calls[number, 1] = []
 
-        def entering(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            self._keep(nodes, len(calls), number, hidden_input(args, kwargs))
-            calls.append(_without_hidden(args, kwargs))
+        def entering(at: int, call: recording.Call) -> None:
+            self._keep(nodes, len(calls), number, hidden_input(*call))
+            calls.append(_without_hidden(*call))
             self.runs += 1
 
-        with ExitStack() as stack:
-            for layer in layers:
-                stack.callback(layer.register_forward_pre_hook(entering, with_kwargs=True).remove)
-            final = layers[len(layers) - 1]
-            stack.callback(final.register_forward_hook(lambda m, a, output: last.append(hidden_of(output))).remove)
+        def leaving(at: int, call: recording.Call, output: Any) -> None:
+            last[0] = hidden_of(output)
+
+        with recording.watched(find_layers(view)[1], entering, leaving):
             _run_body(view, self.batches[number], 1)
         self._keep(nodes, len(calls), number, last[0])
         return last[0]
@@ -183,17 +182,13 @@ class SharedRuns:
         Its layers are passed by, so only embeddings and masks are made.
         """
         if (number, copies) not in self._calls:
-            calls: list[Call] = []
-            view, extras = operate(self.model, self.base), layer_extras(self.model)
+            view, nothing = private_copy(self.model), MeanOf(torch.zeros(()), layer_extras(self.model))
             for layer in find_layers(view)[1]:
-                passed: Any = layer
-                become(passed, Averaged)
-                passed._surgery_mean, passed._surgery_extras = torch.zeros(()), extras
-                passed.register_forward_pre_hook(
-                    lambda module, args, kwargs: calls.append(_without_hidden(args, kwargs)), with_kwargs=True
-                )
-            _run_body(view, self.batches[number], copies)
-            self._calls[number, copies] = calls
+                become(layer, Averaged)
+                mark(layer, nothing)
+            with recording.recorded(find_layers(view)[1]) as seen:
+                _run_body(view, self.batches[number], copies)
+            self._calls[number, copies] = [_without_hidden(*call) for call in seen.calls.values()]
         return self._calls[number, copies]
 
     def _keep(self, nodes: list[Node], depth: int, number: int, hidden: torch.Tensor) -> None:

@@ -20,13 +20,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from surgery_core.anatomy import text_config
+from surgery_core.anatomy import root_of, text_config
 from surgery_core.errors import AnatomyError, PlanError
 from surgery_core.figures import BaseSide, Figures, SliceSums, ahead_of, joined, of_logits, summary
 from surgery_core.last_state import last_state
 from surgery_core.slots import become
 from surgery_core.tail import CHUNK_ELEMENTS, Tail
-from surgery_core.view import root_of
 from surgery_core.windows import Batch
 
 SLICE_ELEMENTS = {"cpu": 2**21, "cuda": 2**26}

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import nn
 
-from surgery_core.anatomy import find_layers, width_of
+from surgery_core.anatomy import find_layers, plan_of, width_of
 from surgery_core.errors import AnatomyError
 from surgery_core.last_state import last_state, run_body
 from surgery_core.plan import LayerPlan, Slot
-from surgery_core.streams import Stream, stream_of
+from surgery_core.recording import Call, Returned, watched
+from surgery_core.streams import stream_of
 from surgery_core.sublayers import halfway
-from surgery_core.view import operate, plan_of
+from surgery_core.view import private_copy
 
 INPUT = "input"
 """Label of the row that shows the residual stream before any layer."""
@@ -76,19 +77,24 @@ def residuals(
         AnatomyError: when `sublayers` is asked of layers that have no point after their attention, or when states have
             no place for each token.
     """
-    path, layers = find_layers(model)
+    layers = find_layers(model)[1]
     points, mask = points_of(plan_of(model), sublayers), torch.ones_like(input_ids)
     if not len(layers):
         return Residuals(points, last_state(model, input_ids, mask))
     if sublayers:
         _check_one_stream(model)
-    view = operate(model, LayerPlan.identity(len(layers)))
-    seen = _Recorder(view.get_submodule(path), stream_of(model), look)
     places = _places(plan_of(model))
-    wanted = [places[point.slot] - 1 for point in points if point.mid]
-    middles = halfway(model, view.get_submodule(path), wanted) if sublayers else {}
-    run_body(view, input_ids, mask)
-    states = [state[0] for state in seen.states()]
+    middle = halfway(model, [places[point.slot] - 1 for point in points if point.mid]) if sublayers else None
+    middles: dict[int, torch.Tensor] = {}
+
+    def returned(number: int, call: Call, output: Any) -> None:
+        if middle is not None and (state := middle(number, call)) is not None:
+            middles[number] = state
+
+    view = private_copy(model)
+    with _states_of(model, view, look, returned) as seen:
+        run_body(view, input_ids, mask)
+    states = [state[0] for state in seen.all()]
     rows = [middles[places[point.slot] - 1] if point.mid else states[places[point.slot]] for point in points]
     return Residuals(points, torch.stack([row.to(states[0].device) for row in rows]))
 
@@ -99,12 +105,10 @@ def residual_batch(model: nn.Module, input_ids: torch.Tensor) -> tuple[torch.Ten
     Returns:
         States `[n_layers + 1, batch, seq, width]` and logits `[batch, seq, vocab]`.
     """
-    path, layers = find_layers(model)
-    view = operate(model, LayerPlan.identity(len(layers)))
-    seen = _Recorder(view.get_submodule(path), stream_of(model))
-    with torch.inference_mode():
+    view = private_copy(model)
+    with torch.inference_mode(), _states_of(model, view) as seen:
         logits = view(input_ids=input_ids, use_cache=False).logits
-    return torch.stack([state.to(logits.device) for state in seen.states()]), logits
+    return torch.stack([state.to(logits.device) for state in seen.all()]), logits
 
 
 def points_of(plan: LayerPlan, sublayers: bool = False) -> tuple[Point, ...]:
@@ -139,30 +143,46 @@ def slot_labels(plan: LayerPlan) -> list[str]:
     return labels
 
 
-class _Recorder:
-    """Keeps what enters the first of some layers and what leaves each, `[batch, seq, width]`."""
+@dataclass(eq=False)
+class _States:
+    """What entered the first of some layers and what left each, `[batch, seq, width]`."""
 
-    def __init__(self, layers: Any, stream: Stream, look: Callable[[], None] = lambda: None) -> None:
-        self.stream, self.n_layers, self.look = stream, len(layers), look
-        self.left: dict[int, torch.Tensor] = {}
-        for number, layer in enumerate(layers):
-            layer.register_forward_pre_hook(self._enter, with_kwargs=True)
-            layer.register_forward_hook(partial(self._leave, number))
+    n_layers: int
+    entered: torch.Tensor | None = None
+    left: dict[int, torch.Tensor] = field(default_factory=dict)
 
-    def states(self) -> list[torch.Tensor]:
+    def all(self) -> list[torch.Tensor]:
         """Return what entered, and what left each layer; one that did not run (for lack of an image) passes it on."""
-        found = [self.left[-1]]
+        if self.entered is None:
+            raise AnatomyError("None of the layers ran.")
+        found = [self.entered]
         for number in range(self.n_layers):
             found.append(self.left.get(number, found[-1]))
         return found
 
-    def _enter(self, module: Any, args: Any, kwargs: Any) -> None:
-        self.look()
-        if -1 not in self.left:
-            self.left[-1] = self.stream.entering(args, kwargs).detach()
 
-    def _leave(self, number: int, module: Any, args: Any, output: Any) -> None:
-        self.left[number] = self.stream.leaving(output).detach()
+@contextmanager
+def _states_of(
+    model: nn.Module,
+    view: nn.Module,
+    look: Callable[[], None] = lambda: None,
+    also: Returned = lambda number, call, output: None,
+) -> Iterator[_States]:
+    """Keep the states of a private copy's layers that run inside the block."""
+    layers, stream = find_layers(view)[1], stream_of(model)
+    states = _States(len(layers))
+
+    def called(number: int, call: Call) -> None:
+        look()
+        if states.entered is None:
+            states.entered = stream.entering(*call).detach()
+
+    def returned(number: int, call: Call, output: Any) -> None:
+        states.left[number] = stream.leaving(output).detach()
+        also(number, call, output)
+
+    with watched(layers, called, returned):
+        yield states
 
 
 def _check_one_stream(model: nn.Module) -> None:

@@ -17,10 +17,10 @@ from torch import nn
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
-from surgery_core.anatomy import find_layers, text_config
-from surgery_core.per_layer import PerLayerInputs, is_attention, reads_shared
+from surgery_core.anatomy import find_layers, root_of, text_config
+from surgery_core.marks import needed_mark
+from surgery_core.per_layer import PerLayerInputs, Picked, is_attention, reads_shared
 from surgery_core.slots import INDEX_NAMES
-from surgery_core.view import base_of
 
 _DEPTH_UNDER_ROOT = ("scale_depth",)
 """Settings that a class divides by the square root of the depth when it builds its layers (MiniCPM3)."""
@@ -99,7 +99,8 @@ def _cut_per_layer_inputs(view: nn.Module) -> None:
     owner: Any = view.get_submodule(find_layers(view)[0].rpartition(".")[0])
     if PerLayerInputs not in type(owner).__mro__ or not getattr(owner, "hidden_size_per_layer_input", 0):
         return
-    order, n_layers = owner._surgery_order, owner._surgery_whole.config.num_hidden_layers
+    picked = needed_mark(owner, Picked)
+    order, n_layers = list(picked.order), picked.whole.config.num_hidden_layers
     table, projection = owner.embed_tokens_per_layer, owner.per_layer_model_projection
     columns = table.weight.unflatten(1, (n_layers, -1))[:, order].flatten(1)
     rows = projection.weight.unflatten(0, (n_layers, -1))[order].flatten(0, 1)
@@ -114,7 +115,7 @@ def _settle(view: nn.Module, config: Any) -> None:
     known, layers = config.__dict__, find_layers(view)[1]
     for key in _DEPTH_UNDER_ROOT:
         if isinstance(value := known.get(key), float | int):
-            known[key] = value * math.sqrt(len(layers) / len(find_layers(_root(view))[1]))
+            known[key] = value * math.sqrt(len(layers) / len(find_layers(root_of(view))[1]))
     for key, listed, yes, no in _PATTERNS:
         if key in known:
             known[key] = [yes if is_attention(kind) else no for kind in getattr(config, listed)]
@@ -123,12 +124,6 @@ def _settle(view: nn.Module, config: Any) -> None:
             known[period], known[offset] = found
     if known.get("num_kv_shared_layers"):
         known["num_kv_shared_layers"] = sum(reads_shared(layer) for layer in layers)
-
-
-def _root(view: nn.Module) -> nn.Module:
-    while (base := base_of(view)) is not None:
-        view = base
-    return view
 
 
 def _is_marked(entry: str | int) -> bool:

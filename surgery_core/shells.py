@@ -15,6 +15,8 @@ from typing import Any
 
 from torch import nn
 
+from surgery_core.marks import Marks
+
 HOOK_DICTS = (
     "_backward_pre_hooks",
     "_backward_hooks",
@@ -109,6 +111,8 @@ class Cloner:
             return types.MethodType(value.__func__, self.value(value.__self__))
         if isinstance(value, functools.partial):
             return self._partial(value)
+        if isinstance(value, Marks):
+            return value.mapped(self.value)
         if type(value) in (list, tuple):
             return self._sequence(value)
         if isinstance(value, dict) and type(value) in (dict, OrderedDict):

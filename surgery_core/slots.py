@@ -18,22 +18,28 @@ from torch import nn
 
 from surgery_core.errors import RefusedPlanError
 from surgery_core.halves import halves_of
+from surgery_core.marks import mark, mark_of, needed_mark
 from surgery_core.plan import Layer, LayerPlan
 
 INDEX_NAMES = ("layer_idx", "layer_id", "layer_number", "layer_index", "block_idx")
 
 
-class Scaled:
-    """A layer whose contribution to the residual stream is multiplied by `_surgery_scale`."""
+@dataclass(frozen=True)
+class Factor:
+    """What a layer's contribution is multiplied by."""
 
-    _surgery_scale: float
+    value: float
+
+
+class Scaled:
+    """A layer whose contribution to the residual stream is multiplied by its `Factor`."""
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Run the layer and scale what it adds to `hidden_states` `[batch, seq, d_model]`."""
         entering = hidden_input(args, kwargs)
         output = super().forward(*args, **kwargs)  # type: ignore[misc]
         entering, added = contributed(entering, output)
-        return with_hidden(output, entering + self._surgery_scale * added)
+        return with_hidden(output, entering + needed_mark(self, Factor).value * added)  # type: ignore[arg-type]
 
 
 class Silenced:
@@ -52,34 +58,51 @@ class Silenced:
         return with_hidden(output, torch.zeros_like(hidden) if residual is None else residual)
 
 
+@dataclass(frozen=True, eq=False)
+class MeanOf:
+    """What a layer is replaced by.
+
+    Attributes:
+        vector: its mean contribution `[d_model]`.
+        extras: how many values follow the residual stream in what layers return; None where they return a tensor.
+        runs: whether the layer runs all the same.
+    """
+
+    vector: torch.Tensor
+    extras: int | None
+    runs: bool = False
+
+
 class Averaged:
-    """A layer replaced by its mean contribution `_surgery_mean` `[d_model]`.
+    """A layer replaced by its mean contribution, a `MeanOf`.
 
     Nothing of it runs, unless layers of the model return a state that its cache is filled from (xLSTM).
     """
 
-    _surgery_mean: torch.Tensor
-    _surgery_extras: int | None
-    _surgery_runs: bool = False
-
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Return `hidden_states` `[batch, seq, d_model]` plus the mean, in the form of the layer's own output."""
+        mean = needed_mark(self, MeanOf)  # type: ignore[arg-type]
         entering = hidden_input(args, kwargs)
-        hidden = entering + self._surgery_mean.to(entering)
-        if self._surgery_runs:
+        hidden = entering + mean.vector.to(entering)
+        if mean.runs:
             return with_hidden(super().forward(*args, **kwargs), hidden)  # type: ignore[misc]
-        return hidden if self._surgery_extras is None else (hidden, *[None] * self._surgery_extras)
+        return hidden if mean.extras is None else (hidden, *[None] * mean.extras)
+
+
+@dataclass(frozen=True, eq=False)
+class OwnRotary:
+    """The module that makes the rotary angles of a donated layer."""
+
+    module: Any
 
 
 class Donated:
-    """A layer of another model, whose rotary angles are its own model's."""
-
-    _surgery_rotary: Any
+    """A layer of another model, whose rotary angles are its own model's: an `OwnRotary`."""
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Run the layer with position embeddings of its own model for the same positions."""
-        rotary, hidden = self._surgery_rotary, hidden_input(args, kwargs)
-        kwargs["position_embeddings"] = rotary(hidden, kwargs["position_ids"])
+        rotary, hidden = needed_mark(self, OwnRotary), hidden_input(args, kwargs)  # type: ignore[arg-type]
+        kwargs["position_embeddings"] = rotary.module(hidden, kwargs["position_ids"])
         return super().forward(*args, **kwargs)  # type: ignore[misc]
 
 
@@ -96,20 +119,31 @@ class Group:
         return Group(self.size)
 
 
+@dataclass(frozen=True, eq=False)
+class Member:
+    """Which of the layers of a parallel slot one is."""
+
+    group: Group
+    number: int
+
+    @property
+    def is_last(self) -> bool:
+        """Whether no other one follows."""
+        return self.number == self.group.size - 1
+
+
 class Grouped:
     """One of several layers that read the same input; the last one returns the input plus their mean contribution."""
 
-    _surgery_group: Group
-    _surgery_member: int
-
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Run the layer on the group's input `[batch, seq, d_model]`; pass that input on until the last member."""
-        group = self._surgery_group
+        member = needed_mark(self, Member)  # type: ignore[arg-type]
+        group = member.group
         entering = hidden_input(args, kwargs)
         output = super().forward(*args, **kwargs)  # type: ignore[misc]
         entering, added = contributed(entering, output)
-        total = added if self._surgery_member == 0 else group.local.total.to(added.device) + added
-        if self._surgery_member < group.size - 1:
+        total = added if member.number == 0 else group.local.total.to(added.device) + added
+        if not member.is_last:
             group.local.total = total
             return with_hidden(output, entering)
         group.local.total = None
@@ -163,13 +197,19 @@ def equip(layer: Any, placement: Placement) -> None:
     if spec.part != "both":
         _silence(layer, spec)
     if spec.scale != 1:
-        factor = layer.__dict__.get("_surgery_scale", 1.0)
+        before = mark_of(layer, Factor)
         become(layer, Scaled)
-        layer._surgery_scale = factor * spec.scale
+        mark(layer, Factor(spec.scale * (before.value if before else 1.0)))
     if placement.group is not None:
         become(layer, Grouped)
-        layer._surgery_group = placement.group
-        layer._surgery_member = placement.member
+        mark(layer, Member(placement.group, placement.member))
+
+
+@dataclass(frozen=True, eq=False)
+class OwnForward:
+    """The `forward` that was set on an object."""
+
+    call: Any
 
 
 class Instanced:
@@ -177,13 +217,13 @@ class Instanced:
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Run the forward that the object had."""
-        return self.__dict__["_surgery_forward"](*args, **kwargs)
+        return needed_mark(self, OwnForward).call(*args, **kwargs)  # type: ignore[arg-type]
 
 
 def become(module: Any, mixin: type) -> None:
     """Put a mixin before the class of a cloned module; a `forward` on the object itself would hide the mixin's."""
     if "forward" in module.__dict__:
-        module.__dict__["_surgery_forward"] = module.__dict__.pop("forward")
+        mark(module, OwnForward(module.__dict__.pop("forward")))
         module.__class__ = mixed(Instanced, type(module))
     module.__class__ = mixed(mixin, type(module))
 
@@ -248,10 +288,10 @@ def check_groups(layers: nn.ModuleList | Sequence[nn.Module], order: Sequence[in
     expected = 0
     for index in order:
         layer: Any = layers[index]
-        member = layer._surgery_member if isinstance(layer, Grouped) else 0
-        if member != expected:
+        member = mark_of(layer, Member)
+        if (member.number if member else 0) != expected:
             break
-        expected = member + 1 if isinstance(layer, Grouped) and member + 1 < layer._surgery_group.size else 0
+        expected = 0 if member is None or member.is_last else member.number + 1
     else:
         if expected == 0:
             return

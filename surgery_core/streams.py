@@ -17,11 +17,13 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import nn
 
-from surgery_core.anatomy import device_of, find_layers, width_of
+from surgery_core.anatomy import base_of, device_of, find_layers, root_of, width_of
 from surgery_core.closeness import relative_difference
 from surgery_core.errors import AnatomyError, RefusedPlanError
+from surgery_core.marks import mark, needed_mark
+from surgery_core.recording import recorded
 from surgery_core.slots import become
-from surgery_core.view import base_of, operate_part, root_of
+from surgery_core.view import operate_part
 
 _FEW, _MORE = (2, 3), (5, 7)
 """Texts and tokens of the probing runs; the second where sizes of the first could be mistaken for others."""
@@ -109,17 +111,23 @@ class Stream:
         return apart.movedim((0, 1), (self.batch_axis, self.seq_axis))
 
 
-class Injected:
-    """A layer that ignores its input and returns the state of this thread."""
+@dataclass(frozen=True, eq=False)
+class Injection:
+    """What a layer returns in place of its own output: the state of this thread, in the model's form."""
 
-    _surgery_hidden: threading.local
-    _surgery_stream: Stream
-    _surgery_device: torch.device | None
+    hidden: threading.local
+    stream: Stream
+    device: torch.device | None
+
+
+class Injected:
+    """A layer that ignores its input and returns the state of this thread, an `Injection`."""
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Return the injected state `[batch, seq, width]` in the form of the layer's own output."""
-        hidden = self._surgery_hidden.value
-        return self._surgery_stream.output(hidden if self._surgery_device is None else hidden.to(self._surgery_device))
+        given = needed_mark(self, Injection)  # type: ignore[arg-type]
+        hidden = given.hidden.value
+        return given.stream.output(hidden if given.device is None else hidden.to(given.device))
 
 
 def stream_of(model: nn.Module) -> Stream:
@@ -154,10 +162,10 @@ def injecting(model: nn.Module, stream: Stream, hidden: threading.local) -> Any:
     view = operate_part(model, 0)
     layer: Any = find_layers(view)[1][0]
     become(layer, Injected)
-    layer._surgery_hidden, layer._surgery_stream = hidden, stream
     # of layers that are spread over devices, the last one's is where what comes behind them expects their states
     last = next(find_layers(model)[1][-1].parameters(), None)
-    layer._surgery_device = None if last is None or last.device.type == "meta" else last.device
+    device = None if last is None or last.device.type == "meta" else last.device
+    mark(layer, Injection(hidden, stream, device))
     return view
 
 
@@ -201,14 +209,11 @@ class _Run:
 
 def _run(model: nn.Module, size: tuple[int, int]) -> _Run:
     view = _without_dropout(operate_part(model, 0))
-    seen: list[Any] = []
-    find_layers(view)[1][0].register_forward_hook(lambda m, a, k, output: seen.append((a, k, output)), with_kwargs=True)
     vocab = view.get_input_embeddings().weight.shape[0]
     ids = (1 + torch.arange(size[0] * size[1], device=device_of(model)).reshape(size)) % vocab
-    with torch.inference_mode():
+    with torch.inference_mode(), recorded(find_layers(view)[1]) as seen:
         logits = view(input_ids=ids, use_cache=False).logits
-    args, kwargs, output = seen[0]
-    return _Run(args, kwargs, output, logits)
+    return _Run(*seen.calls[0], seen.outputs[0], logits)
 
 
 def _without_dropout(view: Any) -> Any:

@@ -7,7 +7,8 @@ side (GPT-NeoX, GPT-J, Phi, Falcon), and where a norm follows the sum (the origi
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -16,38 +17,35 @@ from torch import nn
 from surgery_core.anatomy import device_of, find_layers
 from surgery_core.errors import AnatomyError
 from surgery_core.halves import halves_of
-from surgery_core.plan import LayerPlan
-from surgery_core.slots import Silenced, become, hidden_of
-from surgery_core.view import operate
+from surgery_core.recording import Call, recorded, watched
+from surgery_core.slots import Silenced, become, hidden_input, hidden_of
+from surgery_core.view import private_copy
 
 
-def halfway(model: nn.Module, layers: Any, wanted: Sequence[int]) -> dict[int, torch.Tensor]:
-    """Make the layers of a private view fill a dictionary, as they run, with their states after the attention.
+def halfway(model: nn.Module, wanted: Sequence[int]) -> Callable[[int, Call], torch.Tensor | None]:
+    """Return what gives the state after the attention of a layer that is called in a run of a model.
 
     Args:
-        model: the model that the view was made of.
-        layers: the view's layers; they get hooks.
-        wanted: which of them are read.
+        model: the model that runs.
+        wanted: which of its layers are read.
 
     Returns:
-        States `[seq, d_model]` of the batch's first text, by layer number, once the view has run.
+        A function of a layer's number and its call, which gives the state `[seq, d_model]` of the batch's first text,
+        or None for a layer that is not read.
 
     Raises:
         AnatomyError: when a wanted layer has no such point.
     """
     check_halfway(model, wanted)
     twins = _silenced(model, wanted, ("mlp",))
-    found: dict[int, torch.Tensor] = {}
 
-    def attach(number: int) -> None:
-        def take(module: Any, args: Any, kwargs: Any, output: Any) -> None:
-            found[number] = hidden_of(twins[number](*args, **kwargs))[0].detach()
+    def state(number: int, call: Call) -> torch.Tensor | None:
+        if number not in twins:
+            return None
+        args, kwargs = call
+        return hidden_of(twins[number](*args, **kwargs))[0].detach()
 
-        layers[number].register_forward_hook(take, with_kwargs=True)
-
-    for number in wanted:
-        attach(number)
-    return found
+    return state
 
 
 def check_halfway(model: nn.Module, wanted: Iterable[int]) -> None:
@@ -87,9 +85,8 @@ def check_halfway(model: nn.Module, wanted: Iterable[int]) -> None:
                     f"{type(layers[number]).__name__} norms what its halves have added, so its residual stream has no "
                     "point between them; read after whole layers."
                 )
-            seen: list[torch.Tensor] = []
-            _watch_mlp(without_attention[number], seen)
-            without_attention[number](*args, **kwargs)
+            with _mlps_read([without_attention[number]]) as seen:
+                without_attention[number](*args, **kwargs)
             if torch.equal(seen[0], read):
                 raise AnatomyError(
                     f"{type(layers[number]).__name__} runs attention and MLP side by side on the same input, so there is "
@@ -99,9 +96,7 @@ def check_halfway(model: nn.Module, wanted: Iterable[int]) -> None:
 
 def _silenced(model: nn.Module, wanted: Iterable[int], halves: tuple[str, ...]) -> dict[int, Any]:
     """Return clones of layers in which the named halves add nothing."""
-    path, layers = find_layers(model)
-    view = operate(model, LayerPlan.identity(len(layers)))
-    clones: Any = view.get_submodule(path)
+    clones: Any = find_layers(private_copy(model))[1]
     for number in wanted:
         found = halves_of(clones[number])
         for half, paths in (("attention", found.attention), ("mlp", found.mlp)):
@@ -110,32 +105,31 @@ def _silenced(model: nn.Module, wanted: Iterable[int], halves: tuple[str, ...]) 
     return {number: clones[number] for number in wanted}
 
 
-def _calls(model: nn.Module, wanted: Iterable[int]) -> dict[int, tuple[Any, Any, torch.Tensor, torch.Tensor]]:
+def _calls(model: nn.Module, wanted: Sequence[int]) -> dict[int, tuple[Any, Any, torch.Tensor, torch.Tensor]]:
     """Return how layers are called on a few tokens: arguments, what enters, and what their MLPs read."""
-    path, layers = find_layers(model)
-    view = operate(model, LayerPlan.identity(len(layers)))
-    clones: Any = view.get_submodule(path)
-    calls: dict[int, tuple[Any, Any, torch.Tensor, torch.Tensor]] = {}
-
-    def attach(number: int) -> None:
-        seen: list[torch.Tensor] = []
-        _watch_mlp(clones[number], seen)
-
-        def take(module: Any, args: Any, kwargs: Any, output: Any) -> None:
-            entering = args[0] if args else kwargs["hidden_states"]
-            calls[number] = (args, kwargs, entering, seen[0])
-
-        clones[number].register_forward_hook(take, with_kwargs=True)
-
-    for number in wanted:
-        attach(number)
+    view = private_copy(model)
+    layers: Any = find_layers(view)[1]
     ids = torch.arange(3, device=device_of(model))[None] + 1
-    with torch.inference_mode():
+    with (
+        torch.inference_mode(),
+        recorded([layers[number] for number in wanted]) as seen,
+        _mlps_read([layers[number] for number in wanted]) as read,
+    ):
         view(input_ids=ids, use_cache=False)
-    return calls
+    return {
+        number: (*seen.calls[at], hidden_input(*seen.calls[at]), read[at])
+        for at, number in enumerate(wanted)
+        if at in seen.calls
+    }
 
 
-def _watch_mlp(layer: Any, seen: list[torch.Tensor]) -> None:
-    layer.get_submodule(halves_of(layer).mlp[0]).register_forward_pre_hook(
-        lambda module, args: seen.append(args[0].clone())
-    )
+@contextmanager
+def _mlps_read(layers: Sequence[Any]) -> Iterator[dict[int, torch.Tensor]]:
+    """Keep what the MLPs of layers that run inside the block read first."""
+    read: dict[int, torch.Tensor] = {}
+
+    def called(number: int, call: Call) -> None:
+        read.setdefault(number, call[0][0].clone())
+
+    with watched([layer.get_submodule(halves_of(layer).mlp[0]) for layer in layers], called):
+        yield read

@@ -19,6 +19,7 @@ from surgery_core.failures import FAILURES, failure
 from surgery_core.finite import broken_weights, not_finite
 from surgery_core.material import Material
 from surgery_core.plan import LayerPlan
+from surgery_core.recording import Call, watched
 from surgery_core.view import operate
 from surgery_core.windows import Batch
 
@@ -214,13 +215,11 @@ class Trial:
         """Return the logits of a plan's view, and how many layers ran."""
         view, ran = self._view(plan), 0
 
-        def count(module: nn.Module, args: Any, output: Any) -> None:
+        def count(number: int, call: Call, output: Any) -> None:
             nonlocal ran
             ran += 1
 
-        for layer in find_layers(view)[1]:
-            layer.register_forward_hook(count)
-        with torch.inference_mode():
+        with torch.inference_mode(), watched(find_layers(view)[1], returned=count):
             return view(**inputs, use_cache=False).logits, ran
 
     def _none_runs(self, plan: LayerPlan) -> Check:

@@ -16,11 +16,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from surgery_core.anatomy import device_of, find_layers, width_of
+from surgery_core.anatomy import device_of, find_layers, root_of, width_of
 from surgery_core.errors import LensError
 from surgery_core.streams import stream_of
 from surgery_core.tail import Tail
-from surgery_core.view import root_of
 
 
 @dataclass(frozen=True, eq=False)

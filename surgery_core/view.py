@@ -8,22 +8,22 @@ any number of views can live at once, in any number of threads.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
 from typing import Any
 
 from torch import nn
 
-from surgery_core.anatomy import find_layers
+from surgery_core.anatomy import Held, Operated, find_layers
 from surgery_core.assembly import Assembly, assemble
 from surgery_core.errors import PlanError, RefusedPlanError
+from surgery_core.marks import mark
 from surgery_core.material import PENDING, Material, Means
 from surgery_core.neighbours import neighbours
 from surgery_core.per_layer import kept_inputs
 from surgery_core.plan import LayerPlan, Slot
 from surgery_core.shells import Cloner
-from surgery_core.slots import Averaged, Donated, Placement, become, equip, index_slots
+from surgery_core.slots import Averaged, Donated, MeanOf, OwnRotary, Placement, become, equip, index_slots
 
 _NEIGHBOURS = 64
 """Plans that are looked at for one that the structure allows."""
@@ -122,8 +122,7 @@ class _View:
         for at, (placement, position) in enumerate(zip(made.placements, made.positions, strict=True)):
             operated._modules[str(at)] = self._layer(placement, position, made.stride)
         self._configure(view)
-        state = {"_surgery_layers_path": made.path, "_surgery_plan": made.plan, "_surgery_base": _Base(self.model)}
-        view.__dict__.update(state)
+        mark(view, Operated(made.path, made.plan, Held(self.model)))
         return view
 
     def _layer(self, placement: Placement, position: int, stride: int) -> Any:
@@ -131,11 +130,11 @@ class _View:
         clone = clone_layer(self.cloner, self.material.layer(spec, self.layers), placement, position, stride)
         if spec.mean:
             become(clone, Averaged)
-            clone._surgery_mean = self.stream.added(self.material.means.vectors[spec.index])  # type: ignore[union-attr]
-            clone._surgery_extras, clone._surgery_runs = self.stream.extras, self.stream.carries
+            vector = self.stream.added(self.material.means.vectors[spec.index])  # type: ignore[union-attr]
+            mark(clone, MeanOf(vector, self.stream.extras, self.stream.carries))
         if (rotary := self.material.rotary(spec, self.model)) is not None:
             become(clone, Donated)
-            clone.__dict__["_surgery_rotary"] = rotary
+            mark(clone, OwnRotary(rotary))
         equip(clone, placement)
         return clone
 
@@ -152,37 +151,16 @@ class _View:
         owner.__dict__.update(made.owner)
         if made.inputs is not None:
             config = self.model.get_submodule(made.owner_path).config
-            owner.__class__, state = kept_inputs(owner, config, made.inputs)
-            owner.__dict__.update(state)
+            owner.__class__, kept = kept_inputs(owner, config, made.inputs)
+            mark(owner, kept)
         for config, change in made.config_changes_of(view):
             config.__class__ = change.cls
             config.__dict__.update(change.values)
 
 
-@dataclass(frozen=True, eq=False)
-class _Base:
-    """Holds a view's base where cloning does not follow it, as it would follow a module."""
-
-    model: Any
-
-
-def base_of(model: nn.Module) -> Any:
-    """Return the model that a view was made of, or None for a model that is no view."""
-    base = model.__dict__.get("_surgery_base")
-    return base.model if base is not None else None
-
-
-def root_of(model: nn.Module) -> nn.Module:
-    """Return the model that a view, or a view of a view, was made of in the end; a model that is no view itself."""
-    while (base := base_of(model)) is not None:
-        model = base
-    return model
-
-
-def plan_of(model: nn.Module) -> LayerPlan:
-    """Return the plan that a view was made with; the identity for a model that is no view."""
-    plan = model.__dict__.get("_surgery_plan")
-    return plan if plan is not None else LayerPlan.identity(len(find_layers(model)[1]))
+def private_copy(model: nn.Module) -> Any:
+    """Return a view of a model as it is: hooks and behaviours that are put on its modules are nobody else's."""
+    return operate(model, LayerPlan.identity(len(find_layers(model)[1])))
 
 
 def checked_plan(plan: LayerPlan | str, n_layers: int) -> LayerPlan:

@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 from transformers import LlamaConfig
 from transformers import models as hf
 
+from surgery_core.anatomy import find_layers, plan_of
 from surgery_core.errors import PlanError
 from surgery_core.plan import LayerPlan, Slot
-from surgery_core.view import operate, plan_of
+from surgery_core.view import operate
 
 model_of = cache(build)
 
@@ -179,9 +180,7 @@ def test_scale_and_parallel_against_layers_run_by_hand(family: str) -> None:
     expected = scaled + sum(state - scaled for state in after) / 3
     view = operate(base, "1*0.25,(0|2|3)")
     recorded = []
-    view.get_submodule(view.__dict__["_surgery_layers_path"])[-1].register_forward_hook(
-        lambda module, args, output: recorded.append(first(output))
-    )
+    find_layers(view)[1][-1].register_forward_hook(lambda module, args, output: recorded.append(first(output)))
     view(ids, use_cache=False)
     torch.testing.assert_close(recorded[0], expected, atol=1e-5, rtol=1e-5)
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from surgery_core.errors import SettingsError
-from surgery_core.generate import GenerationSettings
+from surgery_core.plans.generation_settings import GenerationSettings
 
 MAX_VALUE = 2_000
 """Longest text, in characters, that goes into the address; browsers and proxies cut long ones."""

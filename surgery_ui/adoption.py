@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 import streamlit as st
 
-from surgery_core.plan import LayerPlan
+from surgery_core.plans.plan import LayerPlan
 from surgery_ui import present, session
 
 

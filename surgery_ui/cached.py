@@ -16,16 +16,18 @@ from typing import Any
 import streamlit as st
 
 from surgery_core.errors import RefusedPlanError, TextError
-from surgery_core.generate import Generation, GenerationSettings, complete
-from surgery_core.material import Material, Means, mean_contributions
-from surgery_core.measure import Reference, compare, reference
-from surgery_core.models import LoadedModel, load_model
-from surgery_core.nearest import nearest_plan
-from surgery_core.plan import LayerPlan
-from surgery_core.preflight import PreflightReport, preflight, prove
-from surgery_core.results import Comparison, ScoreTable
+from surgery_core.measure.compare import Reference, compare, reference
+from surgery_core.measure.generation import Generation, complete
+from surgery_core.measure.results import Comparison, ScoreTable
+from surgery_core.models.opening import LoadedModel, load_model
+from surgery_core.plans.generation_settings import GenerationSettings
+from surgery_core.plans.plan import LayerPlan
+from surgery_core.proof.nearest import nearest_plan
+from surgery_core.proof.preflight import PreflightReport, preflight, prove
+from surgery_core.states.means import mean_contributions
+from surgery_core.surgery.ingredients import Material, Means
+from surgery_core.surgery.view import operate
 from surgery_core.text import Text, bundled_texts, encode
-from surgery_core.view import operate
 from surgery_ui.jobs import Job, Key, Pool, Work
 from surgery_ui.kept import Kept
 

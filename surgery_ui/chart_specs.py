@@ -14,7 +14,7 @@ import streamlit as st
 from streamlit.elements.vega_charts import _altair_globals_lock as altair_lock
 from streamlit.elements.vega_charts import _convert_altair_to_vega_lite_spec as to_spec
 
-from surgery_core.charts import legible
+from surgery_core.charts.style import legible
 
 Specs = dict[str, tuple[Hashable, dict[str, Any]]]
 """The newest specification of each chart, with what it was made of."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import streamlit as st
 
 from surgery_core.errors import NotationError, PlanError, SurgeryError
-from surgery_core.models import list_models
-from surgery_core.plan import LayerPlan
+from surgery_core.models.opening import list_models
+from surgery_core.plans.plan import LayerPlan
 from surgery_ui import echo, labels, present, session, switching
 from surgery_ui.link import copy_link
 from surgery_ui.strip import KEY as STRIP

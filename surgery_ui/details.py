@@ -6,8 +6,8 @@ from typing import Any
 
 import streamlit as st
 
-from surgery_core import lens_line_charts
-from surgery_core.charts import layer_losses
+from surgery_core.charts import lens_lines as lens_line_charts
+from surgery_core.charts.style import layer_losses
 from surgery_core.text import Text
 from surgery_ui import chart_specs, lens_jobs, present, session, waiting
 from surgery_ui.jobs import Job

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from surgery_core.sweep_rows import SweepRow
+from surgery_core.sweeps.rows import SweepRow
 from surgery_ui import present, sweep_words
 
 MOST = 200

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
-from surgery_core.sweep_estimate import Costs, Span, removal_plans, removal_seconds
+from surgery_core.sweeps.estimate import Costs, Span, removal_plans, removal_seconds
 from surgery_ui import present, session, sweep_words
 from surgery_ui.jobs import Job
 from surgery_ui.sweep_jobs import Request, SearchRequest

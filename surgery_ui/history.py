@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from surgery_core.plan import LayerPlan
+from surgery_core.plans.plan import LayerPlan
 
 MAX_STEPS = 200
 """Most plans kept in each direction."""

@@ -7,12 +7,12 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from surgery_core import layer_charts
-from surgery_core.importance import Importance
-from surgery_core.sweep_estimate import reading_seconds
-from surgery_core.sweep_file import model_name
-from surgery_core.sweep_frames import figure, wants_log
-from surgery_core.sweep_plans import SweepOptions
+from surgery_core.charts import layers as layer_charts
+from surgery_core.measure.importance import Importance
+from surgery_core.sweeps.estimate import reading_seconds
+from surgery_core.sweeps.file import model_name
+from surgery_core.sweeps.frames import figure, wants_log
+from surgery_core.sweeps.kinds import SweepOptions
 from surgery_ui import chart_specs, present, session, sweep_shelf, sweep_words, timing, waiting
 from surgery_ui.controls import show_problem
 from surgery_ui.jobs import Job

@@ -5,10 +5,11 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
-from surgery_core import charts, lens_line_charts
-from surgery_core.lens_metrics import Metric
+from surgery_core.charts import lens_lines as lens_line_charts
+from surgery_core.charts import style as charts
+from surgery_core.lenses.metrics import Metric
+from surgery_core.lenses.trajectory import Trajectory
 from surgery_core.text import visible
-from surgery_core.trajectory import Trajectory
 from surgery_ui import chart_specs, present, session
 from surgery_ui.choices import segments
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 
 import streamlit as st
 
-from surgery_core.lens import Follow
-from surgery_core.lens_metrics import METRICS, Metric
-from surgery_core.windows import DEFAULT_CONTEXT, window_length
+from surgery_core.lenses.metrics import METRICS, Metric
+from surgery_core.lenses.reading import Follow
+from surgery_core.states.windows import DEFAULT_CONTEXT, window_length
 from surgery_ui import cached, examples, lens_jobs, session
 from surgery_ui.choices import segments
 from surgery_ui.lens_jobs import LOGIT, TUNED, Reading

@@ -18,17 +18,17 @@ from typing import Any
 import pandas as pd
 
 from surgery_core.errors import LensError
-from surgery_core.lens import Follow, Lens, LogitLens, one_token, read_lens
-from surgery_core.lens_averages import lens_averages
-from surgery_core.lens_files import lens_beside, load_lens
-from surgery_core.lens_hub import fetch_lens
-from surgery_core.lens_pairs import distances
-from surgery_core.lens_training import LensTraining, lens_quality, train_lens
-from surgery_core.models import LoadedModel
-from surgery_core.plan import LayerPlan
+from surgery_core.lenses.averages import lens_averages
+from surgery_core.lenses.before_after import distances
+from surgery_core.lenses.files import lens_beside, load_lens
+from surgery_core.lenses.hub import fetch_lens
+from surgery_core.lenses.reading import Follow, Lens, LogitLens, one_token, read_lens
+from surgery_core.lenses.training import LensTraining, lens_quality, train_lens
+from surgery_core.lenses.trajectory import Array, Trajectory
+from surgery_core.lenses.tuned import Translators, TunedLens, check_fits
+from surgery_core.models.opening import LoadedModel
+from surgery_core.plans.plan import LayerPlan
 from surgery_core.text import Text, read_text
-from surgery_core.trajectory import Array, Trajectory
-from surgery_core.tuned_lens import Translators, TunedLens, check_fits
 from surgery_ui.cached import WORK, plan_key, view
 from surgery_ui.jobs import Job, Pool
 from surgery_ui.kept import Kept

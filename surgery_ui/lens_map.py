@@ -8,12 +8,12 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from surgery_core import lens_charts
-from surgery_core.charts import CELL
-from surgery_core.lens_pairs import difference
-from surgery_core.residual import points_of
-from surgery_core.sweep_estimate import lens_seconds
-from surgery_core.trajectory import Trajectory
+from surgery_core.charts import lens_maps as lens_charts
+from surgery_core.charts.style import CELL
+from surgery_core.lenses.before_after import difference
+from surgery_core.lenses.trajectory import Trajectory
+from surgery_core.states.residuals import points_of
+from surgery_core.sweeps.estimate import lens_seconds
 from surgery_ui import chart_specs, lens_jobs, present, session, timing, waiting
 from surgery_ui.jobs import Job
 from surgery_ui.lens_cell import choose_cell, show_cell

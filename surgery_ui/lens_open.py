@@ -5,9 +5,9 @@ from __future__ import annotations
 import streamlit as st
 
 from surgery_core.errors import LensError, Stopped, SurgeryError
-from surgery_core.hub import is_hub_id
-from surgery_core.lens_archive import pack_lens, unpack_lens
-from surgery_core.tuned_lens import Translators
+from surgery_core.lenses.archive import pack_lens, unpack_lens
+from surgery_core.lenses.tuned import Translators
+from surgery_core.models.hub import is_hub_id
 from surgery_ui import lens_jobs, present, session
 from surgery_ui.controls import show_problem
 from surgery_ui.lens_jobs import LOGIT

@@ -7,9 +7,9 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from surgery_core import lens_line_charts
-from surgery_core.lens_averages import spread
-from surgery_core.sweep_estimate import lens_texts_seconds
+from surgery_core.charts import lens_lines as lens_line_charts
+from surgery_core.lenses.averages import spread
+from surgery_core.sweeps.estimate import lens_texts_seconds
 from surgery_core.text import Text, bundled_texts
 from surgery_ui import chart_specs, lens_jobs, session, timing, waiting
 from surgery_ui.jobs import Job

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
-from surgery_core import lens_line_charts
+from surgery_core.charts import lens_lines as lens_line_charts
 from surgery_core.errors import Stopped, SurgeryError
-from surgery_core.lens_training import LensTraining
-from surgery_core.sweep_estimate import SETTLED, Span, training_seconds
+from surgery_core.lenses.training import LensTraining
+from surgery_core.lenses.tuned import Translators
+from surgery_core.sweeps.estimate import SETTLED, Span, training_seconds
 from surgery_core.text import Text, bundled_texts
-from surgery_core.tuned_lens import Translators
 from surgery_ui import chart_specs, lens_jobs, present, session, sweep_words, timing, waiting
 from surgery_ui.controls import show_problem
 from surgery_ui.jobs import Job

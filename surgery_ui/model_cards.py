@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from surgery_core.models import ModelChoice, ModelInfo, list_models
+from surgery_core.models.opening import ModelChoice, ModelInfo, list_models
 from surgery_ui import cached, labels, present, switching
 
 

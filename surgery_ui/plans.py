@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from surgery_core.models import ModelInfo
+from surgery_core.models.opening import ModelInfo
 from surgery_ui import cached, echo
 from surgery_ui.history import History
 

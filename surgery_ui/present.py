@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
 
-from surgery_core.generate import Generation
-from surgery_core.models import ModelInfo
-from surgery_core.plan import LayerPlan
-from surgery_core.results import Comparison, ScoreTable
+from surgery_core.measure.generation import Generation
+from surgery_core.measure.results import Comparison, ScoreTable
+from surgery_core.models.opening import ModelInfo
+from surgery_core.plans.plan import LayerPlan
 
 _CONTROLS = {code: chr(0x2400 + code) for code in range(32) if chr(code) not in "\n\t"}
 """A picture for each control character; a model may write any of them."""

@@ -8,8 +8,8 @@ import pandas as pd
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from surgery_core.results import Comparison, ScoreTable
-from surgery_core.sweep_estimate import reading_seconds
+from surgery_core.measure.results import Comparison, ScoreTable
+from surgery_core.sweeps.estimate import reading_seconds
 from surgery_core.text import Text, bundled_texts
 from surgery_ui import cached, present, session, timing, waiting
 from surgery_ui.jobs import Job

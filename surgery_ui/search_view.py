@@ -9,14 +9,14 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from surgery_core import layer_charts
+from surgery_core.charts import layers as layer_charts
 from surgery_core.errors import Stopped
-from surgery_core.search import Removal
-from surgery_core.skills import load_skills
-from surgery_core.sweep import SweepMeasures
-from surgery_core.sweep_file import model_name
-from surgery_core.sweep_frames import figure
-from surgery_core.sweep_rows import METRICS
+from surgery_core.measure.skills import load_skills
+from surgery_core.sweeps.file import model_name
+from surgery_core.sweeps.frames import figure
+from surgery_core.sweeps.removal import Removal
+from surgery_core.sweeps.rows import METRICS
+from surgery_core.sweeps.setup import SweepMeasures
 from surgery_ui import (
     adoption,
     chart_specs,

@@ -15,11 +15,11 @@ from typing import Any
 import streamlit as st
 
 from surgery_core.errors import SurgeryError, TextError
-from surgery_core.generate import GenerationSettings
-from surgery_core.models import LoadedModel
-from surgery_core.plan import LayerPlan
+from surgery_core.models.opening import LoadedModel
+from surgery_core.plans.generation_settings import GenerationSettings
+from surgery_core.plans.plan import LayerPlan
+from surgery_core.surgery.view import check_plan
 from surgery_core.text import Text, bundled_prompts
-from surgery_core.view import check_plan
 from surgery_ui import cached, echo, plans, switching
 from surgery_ui.address import Address
 from surgery_ui.history import History

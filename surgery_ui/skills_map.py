@@ -5,12 +5,12 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
-from surgery_core import layer_charts
-from surgery_core.skills import load_skills
-from surgery_core.sweep import SweepMeasures
-from surgery_core.sweep_file import model_name
-from surgery_core.sweep_frames import sweep_frame
-from surgery_core.sweep_plans import SweepOptions
+from surgery_core.charts import layers as layer_charts
+from surgery_core.measure.skills import load_skills
+from surgery_core.sweeps.file import model_name
+from surgery_core.sweeps.frames import sweep_frame
+from surgery_core.sweeps.kinds import SweepOptions
+from surgery_core.sweeps.setup import SweepMeasures
 from surgery_core.text import bundled_texts
 from surgery_ui import adoption, chart_specs, doubts, present, session, sweep_shelf, sweep_view, sweep_words
 from surgery_ui.choices import segments

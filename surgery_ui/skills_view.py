@@ -7,8 +7,8 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from surgery_core import layer_charts
-from surgery_core.skills.frames import item_frame, skill_frame
+from surgery_core.charts import layers as layer_charts
+from surgery_core.measure.skills.frames import item_frame, skill_frame
 from surgery_ui import chart_specs, session, waiting
 from surgery_ui.choices import segments
 from surgery_ui.jobs import Job

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from surgery_core.models import DEFAULT_MODEL, FOLDERS_VARIABLE
+from surgery_core.models.opening import DEFAULT_MODEL, FOLDERS_VARIABLE
 
 if TYPE_CHECKING:
-    from surgery_core.models import LoadedModel
+    from surgery_core.models.opening import LoadedModel
     from surgery_ui.jobs import Job
 
 FIRST_VARIABLE = "MODEL_SURGERY_FIRST"
@@ -62,7 +62,7 @@ def _run() -> None:
 
 def warm() -> None:
     """Do the work of `prewarm` and wait for it."""
-    from surgery_core.devices import use_threads
+    from surgery_core.models.devices import use_threads
     from surgery_ui import cached
 
     use_threads(1)
@@ -77,9 +77,9 @@ def warm() -> None:
 
 def _first_page(loaded: LoadedModel) -> list[Job[Any]]:
     """Request what the first page shows, and the first preset, so that the first edit finds everything warm."""
-    from surgery_core.generate import GenerationSettings
-    from surgery_core.plan import LayerPlan
-    from surgery_core.presets import PRESETS
+    from surgery_core.plans.generation_settings import GenerationSettings
+    from surgery_core.plans.plan import LayerPlan
+    from surgery_core.plans.presets import PRESETS
     from surgery_core.text import bundled_texts
     from surgery_ui import cached, session
 

@@ -8,11 +8,13 @@ from typing import Any
 import streamlit as st
 
 from surgery_core.errors import InputError, SettingsError
-from surgery_core.plan import MAX_SLOTS, LayerPlan
-from surgery_core.skills import Skill, load_skills
-from surgery_core.sweep import SweepMeasures
-from surgery_core.sweep_estimate import Costs
-from surgery_core.sweep_plans import FACTORS, MAX_TIMES, SweepOptions, position_labels, sweep_kind
+from surgery_core.measure.skills import Skill, load_skills
+from surgery_core.plans.labels import position_labels
+from surgery_core.plans.plan import LayerPlan
+from surgery_core.plans.slots import MAX_SLOTS
+from surgery_core.sweeps.estimate import Costs
+from surgery_core.sweeps.kinds import FACTORS, MAX_TIMES, SweepOptions, sweep_kind
+from surgery_core.sweeps.setup import SweepMeasures
 from surgery_core.text import Text, bundled_prompts, bundled_texts
 from surgery_ui import present, session, sweep_shelf, sweep_words
 from surgery_ui.choices import segments

@@ -12,14 +12,15 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from surgery_core.errors import Stopped
-from surgery_core.importance import Importance, importance
-from surgery_core.models import LoadedModel
-from surgery_core.plan import LayerPlan
-from surgery_core.search import remove_greedily
-from surgery_core.skills import SkillResult, load_skills, score_skill
-from surgery_core.sweep import Sweep, SweepMeasures
-from surgery_core.sweep_file import SweepIdentity, model_name
-from surgery_core.sweep_plans import SweepKind, SweepOptions, SweepPoint, sweep_kind, sweep_points
+from surgery_core.measure.importance import Importance, importance
+from surgery_core.measure.skills import SkillResult, load_skills, score_skill
+from surgery_core.models.opening import LoadedModel
+from surgery_core.plans.plan import LayerPlan
+from surgery_core.sweeps.file import SweepIdentity, model_name
+from surgery_core.sweeps.kinds import SweepKind, SweepOptions, SweepPoint, sweep_kind, sweep_points
+from surgery_core.sweeps.removal import remove_greedily
+from surgery_core.sweeps.setup import SweepMeasures
+from surgery_core.sweeps.sweep import Sweep
 from surgery_core.text import Text
 from surgery_ui import cached
 from surgery_ui.jobs import Job, Pool

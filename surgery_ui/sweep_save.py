@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
-from surgery_core.charts import INK, QUIET
-from surgery_core.sweep_charts import Sheet, sweep_chart
-from surgery_core.sweep_frames import sweep_frame
-from surgery_core.sweep_rows import METRICS
+from surgery_core.charts.style import INK, QUIET
+from surgery_core.charts.sweeps import Sheet, sweep_chart
+from surgery_core.sweeps.frames import sweep_frame
+from surgery_core.sweeps.rows import METRICS
 from surgery_ui.chart_specs import altair_lock
 
 if TYPE_CHECKING:

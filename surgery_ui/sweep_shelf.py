@@ -11,19 +11,12 @@ from typing import Literal
 import streamlit as st
 
 from surgery_core.errors import InputError, SettingsError, Stopped, SweepFileError
-from surgery_core.plan import LayerPlan
-from surgery_core.sweep_estimate import Costs, Span, corrected, remaining
-from surgery_core.sweep_file import SweepIdentity, SweepResult, model_name
-from surgery_core.sweep_plans import (
-    MAX_POINTS,
-    SweepKind,
-    SweepOptions,
-    SweepPoint,
-    position_labels,
-    sweep_kind,
-    sweep_points,
-)
-from surgery_core.sweep_rows import SweepRow
+from surgery_core.plans.labels import position_labels
+from surgery_core.plans.plan import LayerPlan
+from surgery_core.sweeps.estimate import Costs, Span, corrected, remaining
+from surgery_core.sweeps.file import SweepIdentity, SweepResult, model_name
+from surgery_core.sweeps.kinds import MAX_POINTS, SweepKind, SweepOptions, SweepPoint, sweep_kind, sweep_points
+from surgery_core.sweeps.rows import SweepRow
 from surgery_ui import labels, session
 from surgery_ui.chart_specs import Specs
 from surgery_ui.jobs import Job

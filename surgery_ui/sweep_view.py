@@ -9,11 +9,11 @@ from dataclasses import replace
 import pandas as pd
 import streamlit as st
 
-from surgery_core.sweep_charts import Sheet, sweep_chart
-from surgery_core.sweep_file import model_name
-from surgery_core.sweep_frames import SHARES, ValueScale, figure, sweep_frame, value_scale, wants_log
-from surgery_core.sweep_rows import METRICS, SweepRow
-from surgery_core.sweep_rows import frame as rows_frame
+from surgery_core.charts.sweeps import Sheet, sweep_chart
+from surgery_core.sweeps.file import model_name
+from surgery_core.sweeps.frames import SHARES, ValueScale, figure, sweep_frame, value_scale, wants_log
+from surgery_core.sweeps.rows import METRICS, SweepRow
+from surgery_core.sweeps.rows import frame as rows_frame
 from surgery_ui import (
     adoption,
     chart_specs,

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from surgery_core.importance import rank_correlation
-from surgery_core.sweep_estimate import Span
-from surgery_core.sweep_file import SweepIdentity
-from surgery_core.sweep_findings import kept_in_the_middle, longest_block, ordered, variants
-from surgery_core.sweep_frames import figure
-from surgery_core.sweep_rows import SweepRow
+from surgery_core.measure.importance import rank_correlation
+from surgery_core.sweeps.estimate import Span
+from surgery_core.sweeps.file import SweepIdentity
+from surgery_core.sweeps.findings import kept_in_the_middle, longest_block, ordered, variants
+from surgery_core.sweeps.frames import figure
+from surgery_core.sweeps.rows import SweepRow
 
 FAMILIES: dict[str, tuple[str, ...]] = {
     "Delete": ("delete", "delete-attention", "delete-mlp", "skip-block"),

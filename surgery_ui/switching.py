@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import streamlit as st
 
 from surgery_core.errors import PlanError
-from surgery_core.models import LoadedModel
-from surgery_core.plan import LayerPlan
+from surgery_core.models.opening import LoadedModel
+from surgery_core.plans.plan import LayerPlan
 from surgery_ui import cached, plans, present
 from surgery_ui.history import History
 from surgery_ui.sections import follow

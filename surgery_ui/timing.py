@@ -6,11 +6,11 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from surgery_core.measure import encode_texts
-from surgery_core.models import LoadedModel
-from surgery_core.skills import load_skills
-from surgery_core.speeds import Speeds, measure_speeds
-from surgery_core.sweep_estimate import Costs, Span, corrected, costs_of, costs_of_long, remaining
+from surgery_core.measure.encoding import encode_texts
+from surgery_core.measure.skills import load_skills
+from surgery_core.models.opening import LoadedModel
+from surgery_core.sweeps.estimate import Costs, Span, corrected, costs_of, costs_of_long, remaining
+from surgery_core.sweeps.speeds import Speeds, measure_speeds
 from surgery_core.text import Text
 from surgery_ui.cached import WORK
 from surgery_ui.jobs import Job, Key, Work

@@ -8,9 +8,9 @@ from collections.abc import Callable
 import streamlit as st
 
 from surgery_core.errors import PlanError
-from surgery_core.plan import LayerPlan
-from surgery_core.presets import PRESETS, Preset
-from surgery_core.presets import preset as find_preset
+from surgery_core.plans.plan import LayerPlan
+from surgery_core.plans.presets import PRESETS, Preset
+from surgery_core.plans.presets import preset as find_preset
 from surgery_ui import labels, present, session
 
 

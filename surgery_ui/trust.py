@@ -7,9 +7,9 @@ from typing import Any
 import streamlit as st
 
 from surgery_core.errors import RefusedPlanError
-from surgery_core.plan import LayerPlan
-from surgery_core.preflight import PreflightReport
-from surgery_core.trial import Check
+from surgery_core.plans.plan import LayerPlan
+from surgery_core.proof.checks import Check
+from surgery_core.proof.preflight import PreflightReport
 from surgery_ui import cached, present, session, waiting
 from surgery_ui.jobs import Job, Unexpected
 from surgery_ui.sections import emphasis, follow

@@ -14,7 +14,7 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from surgery_core.errors import InputError, Stopped
-from surgery_core.sweep_estimate import Span
+from surgery_core.sweeps.estimate import Span
 from surgery_ui import present, session, sweep_words, timing
 from surgery_ui.cached import WORK
 from surgery_ui.jobs import Cancelled, Job, Pool

@@ -10,7 +10,8 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from surgery_core.errors import InputError, SettingsError, SurgeryError
-from surgery_core.generate import Generation, GenerationSettings
+from surgery_core.measure.generation import Generation
+from surgery_core.plans.generation_settings import GenerationSettings
 from surgery_ui import cached, examples, present, session, waiting
 from surgery_ui.address import SETTINGS
 from surgery_ui.controls import show_problem

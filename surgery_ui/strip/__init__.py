@@ -9,7 +9,8 @@ from typing import Any
 import streamlit as st
 
 from surgery_core.errors import PlanError
-from surgery_core.plan import MAX_SLOTS, LayerPlan, Slot
+from surgery_core.plans.plan import LayerPlan
+from surgery_core.plans.slots import MAX_SLOTS, Slot
 
 KEY = "strip"
 _HERE = Path(__file__).parent

@@ -18,17 +18,17 @@ from families import greedy
 from halves_by_hand import residual_of, written_down
 from transformers import AutoModelForCausalLM
 
-from surgery_core.anatomy import find_layers
 from surgery_core.errors import ModelError
-from surgery_core.lens import LogitLens
-from surgery_core.material import Means
-from surgery_core.plan import LayerPlan
-from surgery_core.preflight import prove
-from surgery_core.residual import residuals
-from surgery_core.saveable import save_view
-from surgery_core.trial import Trial
-from surgery_core.view import operate
-from surgery_core.weights import quiet
+from surgery_core.lenses.reading import LogitLens
+from surgery_core.models.weights import quiet
+from surgery_core.plans.plan import LayerPlan
+from surgery_core.proof.checks import Trial
+from surgery_core.proof.preflight import prove
+from surgery_core.states.residuals import residuals
+from surgery_core.surgery.anatomy import find_layers
+from surgery_core.surgery.ingredients import Means
+from surgery_core.surgery.saving import save_view
+from surgery_core.surgery.view import operate
 
 FAILURES = (RuntimeError, ValueError, TypeError, LookupError, AttributeError, NotImplementedError, OSError)
 NEW_TOKENS = 20

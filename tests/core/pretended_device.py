@@ -155,7 +155,7 @@ def spread(model: Any, first: str, second: str) -> Any:
     """
     from accelerate.hooks import AlignDevicesHook, add_hook_to_module
 
-    from surgery_core.anatomy import find_final_norm, find_layers
+    from surgery_core.surgery.anatomy import find_final_norm, find_layers
 
     layers = find_layers(model)[1]
     norm = find_final_norm(model)

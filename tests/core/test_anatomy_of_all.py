@@ -16,11 +16,11 @@ import zoo
 from columns import Hooked, difference, entering, inputs
 from halves_by_hand import BESIDE, MIXER_ONLY, written_down
 
-from surgery_core.anatomy import find_layers, inspect_model
 from surgery_core.errors import SurgeryError
-from surgery_core.halves import halves_of
-from surgery_core.lens import LogitLens
-from surgery_core.residual import residuals
+from surgery_core.lenses.reading import LogitLens
+from surgery_core.states.residuals import residuals
+from surgery_core.surgery.anatomy import find_layers, inspect_model
+from surgery_core.surgery.layer_parts import halves_of
 
 SAMPLE = (
     "bert", "dbrx", "falcon_h1", "gemma3n_text", "granitemoehybrid", "lfm2", "longcat_flash", "mamba", "mllama",

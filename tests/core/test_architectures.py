@@ -33,14 +33,15 @@ from columns import (
 from families import greedy
 from transformers import AutoModelForCausalLM
 
-from surgery_core.anatomy import find_layers
-from surgery_core.by_hand import ByHand
 from surgery_core.errors import ModelError
-from surgery_core.operate import ModelSurgery
-from surgery_core.plan import LayerPlan, Slot
-from surgery_core.preflight import prove
-from surgery_core.slots import INDEX_NAMES
-from surgery_core.view import operate
+from surgery_core.plans.plan import LayerPlan
+from surgery_core.plans.slots import Slot
+from surgery_core.proof.layer_by_layer import ByHand
+from surgery_core.proof.preflight import prove
+from surgery_core.surgery.anatomy import find_layers
+from surgery_core.surgery.cache import INDEX_NAMES
+from surgery_core.surgery.in_place import ModelSurgery
+from surgery_core.surgery.view import operate
 
 EXPORTED = "delete"
 """The surgery whose saved copy is opened again."""

@@ -11,13 +11,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from surgery_core import layer_charts, sweep_charts
-from surgery_core.plan import LayerPlan
-from surgery_core.sweep_axes import axis_ends
-from surgery_core.sweep_charts import sweep_chart
-from surgery_core.sweep_frames import ValueScale, axis_ticks, log_ticks, shades, sweep_frame, value_scale, wants_log
-from surgery_core.sweep_plans import position_labels, sweep_kind, sweep_points
-from surgery_core.sweep_rows import SweepRow
+from surgery_core.charts import layers as layer_charts
+from surgery_core.charts import sweeps as sweep_charts
+from surgery_core.charts.sweeps import sweep_chart
+from surgery_core.plans.labels import position_labels
+from surgery_core.plans.plan import LayerPlan
+from surgery_core.sweeps.axes import axis_ends
+from surgery_core.sweeps.frames import ValueScale, axis_ticks, log_ticks, shades, sweep_frame, value_scale, wants_log
+from surgery_core.sweeps.kinds import sweep_kind, sweep_points
+from surgery_core.sweeps.rows import SweepRow
 from tests.core.test_sweep_charts import datasets, framed, importance_frame, rows_of, sheet, spec
 
 NAN = float("nan")

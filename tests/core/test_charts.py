@@ -13,7 +13,9 @@ import pandas as pd
 import pytest
 import vl_convert
 
-from surgery_core import charts, lens_charts, lens_line_charts
+from surgery_core.charts import lens_lines as lens_line_charts
+from surgery_core.charts import lens_maps as lens_charts
+from surgery_core.charts import style as charts
 
 ROOT = Path(__file__).resolve().parents[2]
 TOKENS = ["Once", " upon", ' "a\\', "\n"]

@@ -9,10 +9,10 @@ import zoo
 from families import build
 from torch import nn
 
-from surgery_core.anatomy import find_layers
 from surgery_core.errors import PlanError, RefusedPlanError
-from surgery_core.plan import LayerPlan
-from surgery_core.view import check_plan, operate
+from surgery_core.plans.plan import LayerPlan
+from surgery_core.surgery.anatomy import find_layers
+from surgery_core.surgery.view import check_plan, operate
 
 GOOD = ["0-3", "", "3-0", "0,(1|2)*0.5,3", "1.attn,2.mlp*2", "other:1,other:2.mlp"]
 BAD = ["nobody:1", "other:9", "mean(other:1)", "mean(2).attn"]

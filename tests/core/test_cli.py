@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from surgery_core.cli import main
-from surgery_core.recipe import Recipe
-from surgery_core.terminal import table, write_json
+from surgery_core.cli.options import main
+from surgery_core.cli.output import table, write_json
+from surgery_core.recipes.recipe import Recipe
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMANDS = ("info", "run", "lens", "train-lens", "skills", "preflight", "export")
@@ -243,7 +243,7 @@ def test_an_interruption_ends_quietly(monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("surgery_core.commands._load", interrupt)
+    monkeypatch.setattr("surgery_core.cli.commands._load", interrupt)
     assert main(["info"]) == 130
 
 

@@ -13,9 +13,9 @@ from transformers import AutoModelForCausalLM
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
-from surgery_core.per_layer import config_changes, fixed_properties
-from surgery_core.saveable import save_view
-from surgery_core.view import operate
+from surgery_core.surgery.config import config_changes, fixed_properties
+from surgery_core.surgery.saving import save_view
+from surgery_core.surgery.view import operate
 
 DEPTHS = (2, 4, 12, 32)
 FAILURES = (

@@ -11,9 +11,9 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from surgery_core.errors import InputError, RefusedPlanError
-from surgery_core.export import export_model
-from surgery_core.models import LoadedModel, load_model
-from surgery_core.view import operate
+from surgery_core.models.opening import LoadedModel, load_model
+from surgery_core.proof.export import export_model
+from surgery_core.surgery.view import operate
 from tests.tiny import build_model, build_tokenizer
 
 
@@ -90,7 +90,7 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 
 def test_a_model_that_would_open_as_another_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     base = loaded_model("llama", tmp_path / "base")
-    monkeypatch.setattr("surgery_core.export.AutoModelForCausalLM", _Other(base))
+    monkeypatch.setattr("surgery_core.surgery.saving.AutoModelForCausalLM", _Other(base))
     with pytest.raises(RefusedPlanError, match="would compute something else"):
         export_model(base, "0", tmp_path / "new")
     assert not (tmp_path / "new").exists()

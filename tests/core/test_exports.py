@@ -86,7 +86,7 @@ def loaded_after(code: str) -> set[str]:
     [
         "import surgery_core",
         "from surgery_core import LayerPlan; LayerPlan.parse('0-4,6,5', 7)",
-        "import surgery_core.presets, surgery_core.recipe, surgery_core.text, surgery_core.cli",
+        "import surgery_core.plans.presets, surgery_core.recipes.recipe, surgery_core.text, surgery_core.cli.options",
     ],
 )
 def test_planning_and_the_command_line_load_neither_torch_nor_transformers(code: str) -> None:

@@ -159,14 +159,14 @@ def test_greedy_text_is_the_same_with_a_cache_and_without(model: Any, tokenizer:
 
 
 def test_every_skill_is_above_80_percent_before_surgery(model: Any, tokenizer: Any) -> None:
-    from surgery_core.skills import score_skills
+    from surgery_core.measure.skills import score_skills
 
     accuracy = {result.skill.name: result.accuracy for result in score_skills(model, tokenizer)}
     assert {name: value for name, value in accuracy.items() if value <= 0.8} == {}
 
 
 def test_pattern_repeating_needs_layer_0(model: Any, tokenizer: Any) -> None:
-    from surgery_core.skills import load_skills, score_skill
+    from surgery_core.measure.skills import load_skills, score_skill
 
     pattern = next(skill for skill in load_skills() if skill.name == "pattern")
     whole = score_skill(model, tokenizer, pattern).margin
@@ -207,7 +207,9 @@ def test_windows_score_each_token_once_with_enough_before_it(length: int, window
 
 def test_the_first_layer_is_the_most_important_one_by_every_measure(model: Any, tokenizer: Any) -> None:
     """What "Remarkable Robustness" (arXiv 2406.19384, figure 5) found for GPT-2 and Pythia holds here too."""
-    from surgery_core import bundled_texts, importance, sweep
+    from surgery_core import bundled_texts
+    from surgery_core.measure import importance
+    from surgery_core.sweeps import sweep
 
     texts = bundled_texts()
     rows = [row for row in sweep(model, tokenizer, texts, "delete") if row.number >= 0]

@@ -14,8 +14,9 @@ from families import FAMILIES, build
 from test_measure import byte_tokenizer
 
 from surgery_core.errors import SettingsError, TextError
-from surgery_core.generate import GenerationSettings, complete, generate
-from surgery_core.view import operate
+from surgery_core.measure.generation import complete, generate
+from surgery_core.plans.generation_settings import GenerationSettings
+from surgery_core.surgery.view import operate
 
 model_of = cache(build)
 PROMPT = "The fox"

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from surgery_core.errors import ModelLoadError
-from surgery_core.hub import is_hub_id
-from surgery_core.models import load_model
+from surgery_core.models.hub import is_hub_id
+from surgery_core.models.opening import load_model
 from tests.core.fake_hub import COMMIT, FakeHub, serve
 
 
@@ -171,7 +171,7 @@ def test_an_unfit_config_is_refused_before_the_weights_are_fetched(
 def test_a_model_that_is_too_large_is_refused_before_its_weights_are_fetched(
     hub: FakeHub, repository: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("surgery_core.devices.free_memory", lambda: 100_000)
+    monkeypatch.setattr("surgery_core.models.devices.free_memory", lambda: 100_000)
     assert "choose a smaller model" in refused()
     assert hub.fetched() == {"config.json"}
 

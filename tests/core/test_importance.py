@@ -14,12 +14,12 @@ from families import build
 from test_measure import byte_tokenizer
 
 from surgery_core.errors import SettingsError, Stopped, TextError
-from surgery_core.importance import importance, rank_correlation
-from surgery_core.measure import score
-from surgery_core.plan import LayerPlan
-from surgery_core.search import remove_greedily
+from surgery_core.measure.compare import score
+from surgery_core.measure.importance import importance, rank_correlation
+from surgery_core.plans.plan import LayerPlan
+from surgery_core.surgery.view import operate
+from surgery_core.sweeps.removal import remove_greedily
 from surgery_core.text import Text
-from surgery_core.view import operate
 
 model_of = cache(build)
 TEXTS = (Text("Fox", "The fox said: how do you do?"), Text("Door", "The wolf came to the door."))

@@ -15,13 +15,13 @@ from families import build, greedy, left_padded, reference, tokens
 from torch import nn
 from transformers import AutoModelForCausalLM
 
-from surgery_core.anatomy import find_layers, text_config
-from surgery_core.by_hand import ByHand
 from surgery_core.errors import RefusedPlanError
-from surgery_core.export import unshare_layers
-from surgery_core.plan import LayerPlan
-from surgery_core.slots import INDEX_NAMES
-from surgery_core.view import operate
+from surgery_core.plans.plan import LayerPlan
+from surgery_core.proof.export import unshare_layers
+from surgery_core.proof.layer_by_layer import ByHand
+from surgery_core.surgery.anatomy import find_layers, text_config
+from surgery_core.surgery.cache import INDEX_NAMES
+from surgery_core.surgery.view import operate
 
 
 def indices(layer: nn.Module) -> set[int]:
@@ -236,7 +236,7 @@ def test_a_reader_of_shared_keys_without_their_maker_before_it_is_refused(
 
 
 def test_a_norm_that_the_first_block_owns_is_missed_and_the_plan_refused() -> None:
-    from surgery_core.preflight import prove
+    from surgery_core.proof.preflight import prove
 
     with pytest.raises(RefusedPlanError, match="pre_ln"):
         prove(zoo.build("rwkv"), None, "1-3")

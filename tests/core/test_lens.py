@@ -13,10 +13,10 @@ import torch
 from families import FAMILIES, N_LAYERS, build
 from test_measure import byte_tokenizer
 
-from surgery_core import lens as lens_module
 from surgery_core.errors import Stopped, TextError
-from surgery_core.lens import LogitLens, read_lens
-from surgery_core.view import operate
+from surgery_core.lenses import reading as lens_module
+from surgery_core.lenses.reading import LogitLens, read_lens
+from surgery_core.surgery.view import operate
 
 model_of = cache(build)
 TEXT = "The fox said: oh"
@@ -140,7 +140,7 @@ def test_frame_and_top() -> None:
 
 def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = read(model_of("gemma3"))
-    monkeypatch.setattr(lens_module, "CHUNK_ELEMENTS", 96 * 3)
+    monkeypatch.setattr(lens_module, "CELL_ELEMENTS", 96 * 3)
     parts = read(model_of("gemma3"))
     for name, values in whole.statistics.items():
         np.testing.assert_allclose(parts.statistics[name], values, atol=1e-5, err_msg=name)

@@ -13,14 +13,14 @@ import zoo
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from surgery_core.anatomy import context_length
-from surgery_core.lens import LogitLens, read_lens
-from surgery_core.lens_averages import lens_averages
-from surgery_core.lens_pairs import distances
-from surgery_core.lens_statistics import cell_statistics, kl_divergence, likeliest, log_probabilities, ranks
-from surgery_core.measure import score
+from surgery_core.lenses.averages import lens_averages
+from surgery_core.lenses.before_after import distances
+from surgery_core.lenses.reading import LogitLens, read_lens
+from surgery_core.measure.compare import score
+from surgery_core.measure.divergence import cell_statistics, kl_divergence, likeliest, log_probabilities, ranks
+from surgery_core.surgery.anatomy import context_length
+from surgery_core.surgery.view import operate
 from surgery_core.text import Text
-from surgery_core.view import operate
 from tests.tiny import build_model, build_tokenizer
 
 tokenizer = cache(build_tokenizer)
@@ -107,7 +107,7 @@ def byte() -> Any:
 
 def test_a_long_text_is_never_read_at_all_layers_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Not on a model that could read all of it, nor for averages and scores, whose windows follow one another."""
-    from surgery_core import lens as lens_module
+    from surgery_core.lenses import reading as lens_module
 
     sizes: list[int] = []
     own = lens_module.residuals
@@ -129,7 +129,7 @@ def _again_and_again(lens: Any, model: Any, stop: threading.Event) -> None:
 
 def test_reading_stops_between_layers() -> None:
     from surgery_core.errors import Stopped
-    from surgery_core.operate import ModelSurgery
+    from surgery_core.surgery.in_place import ModelSurgery
 
     stop, model, ran = threading.Event(), build_model("llama"), []
 

@@ -12,8 +12,10 @@ import pytest
 import vl_convert
 from test_charts import TOKENS, lens_frame, spec
 
-from surgery_core import charts, lens_charts, lens_line_charts
-from surgery_core.lens_metrics import METRICS
+from surgery_core.charts import lens_lines as lens_line_charts
+from surgery_core.charts import lens_maps as lens_charts
+from surgery_core.charts import style as charts
+from surgery_core.lenses.metrics import METRICS
 
 OWN = [name for name, metric in METRICS.items() if not metric.between]
 

@@ -12,10 +12,10 @@ from families import N_LAYERS, build
 from test_measure import byte_tokenizer
 from test_tuned_lens import HELD_OUT, QUICK, TRAIN
 
-from surgery_core import lens_fit
 from surgery_core.errors import SettingsError
-from surgery_core.lens_fit import LeastSquares
-from surgery_core.lens_training import Progress, lens_quality, train_lens
+from surgery_core.lenses import least_squares as lens_fit
+from surgery_core.lenses.least_squares import LeastSquares
+from surgery_core.lenses.training import Progress, lens_quality, train_lens
 
 
 def drawn(tokens: int, layers: int = 2, width: int = 6) -> tuple[torch.Tensor, torch.Tensor]:

@@ -14,8 +14,8 @@ from families import build
 from test_tuned_lens import Boom, random_translators
 
 from surgery_core.errors import LensError
-from surgery_core.lens_archive import pack_lens, unpack_lens
-from surgery_core.lens_files import load_lens, save_lens
+from surgery_core.lenses.archive import pack_lens, unpack_lens
+from surgery_core.lenses.files import load_lens, save_lens
 from tests.core.fake_hub import FakeHub, serve
 
 SPACE = "spaces/AlignmentResearch/tuned-lens"
@@ -140,7 +140,7 @@ def test_bad_archives_are_refused_in_a_sentence(tmp_path: Path, monkeypatch: pyt
     (tmp_path / "lens" / "config.json").unlink()
     with pytest.raises(LensError, match="the archive holds no lens: it has no config.json"):
         unpack_lens(zipped(tmp_path / "lens"))
-    monkeypatch.setattr("surgery_core.lens_archive.MAX_LENS_BYTES", 1000)
+    monkeypatch.setattr("surgery_core.lenses.archive.MAX_LENS_BYTES", 1000)
     with pytest.raises(LensError, match="more than 1,000 bytes"):
         unpack_lens(whole)
 
@@ -155,6 +155,6 @@ def test_a_folder_of_that_name_wins_over_the_hub(
 
 
 def test_a_lens_from_the_hub_must_fit_the_model(hub: FakeHub, collection: Path) -> None:
-    from surgery_core.tuned_lens import TunedLens
+    from surgery_core.lenses.tuned import TunedLens
 
     assert TunedLens(build("llama"), load_lens("someone/model")).name == "tuned lens"

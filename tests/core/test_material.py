@@ -13,11 +13,12 @@ from test_measure import byte_tokenizer
 from transformers import models as hf
 
 from surgery_core.errors import PlanError, RefusedPlanError
-from surgery_core.material import Means, mean_contributions
-from surgery_core.operate import ModelSurgery
-from surgery_core.preflight import prove
+from surgery_core.proof.preflight import prove
+from surgery_core.states.means import mean_contributions
+from surgery_core.surgery.in_place import ModelSurgery
+from surgery_core.surgery.ingredients import Means
+from surgery_core.surgery.view import operate
 from surgery_core.text import Text
-from surgery_core.view import operate
 
 model_of = cache(build)
 TEXTS = (Text("One", "The fox said: oh"), Text("Two", "and the wolf ran away"))

@@ -16,12 +16,13 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from surgery_core import measure, readout
 from surgery_core.errors import SettingsError, Stopped, TextError
-from surgery_core.measure import compare, reference, score
+from surgery_core.measure import compare as measure
+from surgery_core.measure import readout
+from surgery_core.measure.compare import compare, reference, score
+from surgery_core.states.windows import windows_of
+from surgery_core.surgery.view import operate
 from surgery_core.text import Text
-from surgery_core.view import operate
-from surgery_core.windows import windows_of
 from tests.tiny import build_model
 
 CONTEXT = 64
@@ -209,7 +210,7 @@ def test_progress_and_stop() -> None:
 
 
 def test_overflowing_perplexity_is_infinite_not_an_error() -> None:
-    from surgery_core.results import TextScore
+    from surgery_core.measure.results import TextScore
 
     row = TextScore("x", "own", n_tokens=1, n_bytes=1, nats=5000.0, context=8)
     assert row.perplexity == math.inf
@@ -272,7 +273,8 @@ def test_an_end_token_that_a_tokenizer_adds_is_not_scored() -> None:
 
 
 def test_a_prompt_is_not_continued_behind_an_end_token() -> None:
-    from surgery_core.generate import GenerationSettings, complete
+    from surgery_core.measure.generation import complete
+    from surgery_core.plans.generation_settings import GenerationSettings
 
     model, settings = model_of("llama"), GenerationSettings(max_new_tokens=8)
     written, plain = (complete(model, t, SHORT, settings).text for t in (ending_tokenizer(), byte_tokenizer()))
@@ -280,7 +282,7 @@ def test_a_prompt_is_not_continued_behind_an_end_token() -> None:
 
 
 def test_long_contexts_are_scored_in_windows_that_fit_into_memory() -> None:
-    from surgery_core.windows import DEFAULT_CONTEXT, MAX_CONTEXT, window_length
+    from surgery_core.states.windows import DEFAULT_CONTEXT, MAX_CONTEXT, window_length
 
     lengths = {131_072: MAX_CONTEXT, MAX_CONTEXT: MAX_CONTEXT, 100: 100}
     for stated, read in lengths.items():

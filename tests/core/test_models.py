@@ -15,10 +15,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
-from surgery_core.checkpoint import read_checkpoint
-from surgery_core.devices import choose_device, choose_dtype, free_memory
 from surgery_core.errors import ModelLoadError, SettingsError
-from surgery_core.models import list_models, load_model
+from surgery_core.models.checkpoint import read_checkpoint
+from surgery_core.models.devices import choose_device, choose_dtype, free_memory
+from surgery_core.models.opening import list_models, load_model
 
 Edit = Callable[[Path], None]
 
@@ -237,7 +237,7 @@ def test_the_best_device_found_is_taken(monkeypatch: pytest.MonkeyPatch, cuda: b
 def test_a_model_larger_than_free_memory_is_refused_before_it_is_read(
     tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("surgery_core.devices.psutil.virtual_memory", lambda: SimpleNamespace(available=200_000))
+    monkeypatch.setattr("surgery_core.models.devices.psutil.virtual_memory", lambda: SimpleNamespace(available=200_000))
     with pytest.raises(ModelLoadError, match=r"needs .* GB of memory in float32, and .* GB are free; choose a smaller"):
         load_model(str(tiny_folder))
     # half the bytes fit
@@ -246,8 +246,8 @@ def test_a_model_larger_than_free_memory_is_refused_before_it_is_read(
 
 
 def test_free_memory_respects_a_containers_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("surgery_core.devices._CGROUP", tmp_path)
-    monkeypatch.setattr("surgery_core.devices.psutil.virtual_memory", lambda: SimpleNamespace(available=10_000))
+    monkeypatch.setattr("surgery_core.models.devices._CGROUP", tmp_path)
+    monkeypatch.setattr("surgery_core.models.devices.psutil.virtual_memory", lambda: SimpleNamespace(available=10_000))
     assert free_memory() == 10_000
     (tmp_path / "memory.max").write_text("5000\n")
     (tmp_path / "memory.current").write_text("3000\n")

@@ -12,12 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from surgery_core.errors import RefusedPlanError
-from surgery_core.nearest import nearest_plan
-from surgery_core.neighbours import neighbours
-from surgery_core.plan import LayerPlan
-from surgery_core.preflight import prove
-from surgery_core.trial import Trial
-from surgery_core.view import operate
+from surgery_core.plans.nearby import neighbours
+from surgery_core.plans.plan import LayerPlan
+from surgery_core.proof.checks import Trial
+from surgery_core.proof.nearest import nearest_plan
+from surgery_core.proof.preflight import prove
+from surgery_core.surgery.view import operate
 
 
 def near(text: str, n_layers: int = 4) -> Iterator[str]:

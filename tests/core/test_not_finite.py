@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import surgery_core as sc
-from surgery_core.lens import LogitLens
+from surgery_core.lenses.reading import LogitLens
 from tests.tiny import build_model, build_tokenizer
 
 TEXTS = ["Once upon a time there was a king.", "The fox ran."]

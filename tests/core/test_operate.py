@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from surgery_core.errors import AnatomyError, PlanError, RefusedPlanError
-from surgery_core.operate import ModelSurgery
-from surgery_core.view import operate
+from surgery_core.surgery.in_place import ModelSurgery
+from surgery_core.surgery.view import operate
 
 model_of = cache(build)
 

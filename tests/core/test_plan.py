@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from surgery_core.errors import InputError, NotationError, PlanError, SurgeryError
-from surgery_core.plan import MAX_SLOTS, Layer, LayerPlan, Slot
+from surgery_core.plans.plan import LayerPlan
+from surgery_core.plans.slots import MAX_SLOTS, Layer, Slot
 
 N = 12
 

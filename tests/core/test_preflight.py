@@ -11,13 +11,13 @@ import pytest
 import torch
 from families import FAMILIES, build, reference, tokens
 
-from surgery_core.by_hand import ByHand
 from surgery_core.errors import PlanError, RefusedPlanError
-from surgery_core.plan import LayerPlan
-from surgery_core.preflight import fingerprint, preflight, prove
+from surgery_core.plans.plan import LayerPlan
+from surgery_core.proof.layer_by_layer import ByHand
+from surgery_core.proof.preflight import fingerprint, preflight, prove
 
 model_of = cache(build)
-module = sys.modules["surgery_core.trial"]
+module = sys.modules["surgery_core.proof.checks"]
 PADDED = torch.tensor([[0, 0, 5, 6, 7], [8, 9, 10, 11, 12]])
 MASK = (PADDED > 0).long()
 
@@ -128,7 +128,7 @@ def test_a_plan_that_does_not_fit_is_the_persons_error() -> None:
 def test_hybrids_without_attention_are_refused_with_the_layers_to_keep() -> None:
     import zoo
 
-    from surgery_core.view import operate
+    from surgery_core.surgery.view import operate
 
     model = zoo.build("jamba")
     with pytest.raises(RefusedPlanError, match=r"keep at least one of L1, L3"):

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from surgery_core.errors import PlanError
-from surgery_core.plan import LayerPlan
-from surgery_core.presets import PRESETS, preset
+from surgery_core.plans.plan import LayerPlan
+from surgery_core.plans.presets import PRESETS, preset
 
 
 def order(plan: LayerPlan) -> list[int]:

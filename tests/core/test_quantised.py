@@ -10,12 +10,12 @@ import torch
 from families import build, greedy, left_padded, tokens
 from torch import nn
 
-from surgery_core.anatomy import is_quantised
-from surgery_core.by_hand import ByHand
 from surgery_core.errors import RefusedPlanError
-from surgery_core.plan import LayerPlan
-from surgery_core.preflight import fingerprint, preflight, prove
-from surgery_core.view import operate
+from surgery_core.plans.plan import LayerPlan
+from surgery_core.proof.layer_by_layer import ByHand
+from surgery_core.proof.preflight import fingerprint, preflight, prove
+from surgery_core.surgery.anatomy import is_quantised
+from surgery_core.surgery.view import operate
 
 
 def torchao_int8(model: Any) -> None:

@@ -13,7 +13,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from surgery_core.cli import main
+from surgery_core.cli.options import main
 from tests.core.test_boundary import imported
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -11,12 +11,12 @@ from families import FAMILIES, VOCAB, build, tokens
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from surgery_core import readout as readout_module
-from surgery_core.anatomy import find_layers
 from surgery_core.errors import PlanError, Stopped
-from surgery_core.figures import ahead_in
-from surgery_core.readout import Readout
-from surgery_core.windows import Batch
+from surgery_core.measure import readout as readout_module
+from surgery_core.measure.figures import ahead_in
+from surgery_core.measure.readout import Readout
+from surgery_core.states.windows import Batch
+from surgery_core.surgery.anatomy import find_layers
 from tests.tiny import build_model
 
 model_of = cache(build)
@@ -200,7 +200,7 @@ def test_work_stops_between_chunks_and_between_layers() -> None:
             ran.append(1)
             return hidden
 
-    from surgery_core.operate import ModelSurgery
+    from surgery_core.surgery.in_place import ModelSurgery
 
     with ModelSurgery(model).replace_layers([0, 1, 2, 3], [Counting() for _ in range(4)]), pytest.raises(Stopped):
         readout.read(batch, look)

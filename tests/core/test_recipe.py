@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from surgery_core.errors import RecipeError
-from surgery_core.recipe import Recipe
+from surgery_core.recipes.recipe import Recipe
 from surgery_core.text import Text
 
 SMALLEST = 'version = 1\nmodel = "fable"\nplan = "0-4"\n'

@@ -16,12 +16,11 @@ import zoo
 from columns import difference, inputs
 from transformers import AutoModelForCausalLM
 
-from surgery_core.by_hand import ByHand
-from surgery_core.export import reopened
-from surgery_core.plan import LayerPlan
-from surgery_core.saveable import cannot_be_saved, save_view
-from surgery_core.trial import Trial
-from surgery_core.view import operate
+from surgery_core.plans.plan import LayerPlan
+from surgery_core.proof.checks import Trial
+from surgery_core.proof.layer_by_layer import ByHand
+from surgery_core.surgery.saving import cannot_be_saved, reopened, save_view
+from surgery_core.surgery.view import operate
 
 
 def wrong(base: Any, notation: str, folder: Path) -> str:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from surgery_core.skills import ItemResult, Skill, SkillItem, SkillResult
-from surgery_core.skills.frames import item_frame, preferred, skill_frame
+from surgery_core.measure.skills import ItemResult, Skill, SkillItem, SkillResult
+from surgery_core.measure.skills.frames import item_frame, preferred, skill_frame
 
 ITEMS = (SkillItem("One", " a", (" b", " c")), SkillItem("Two", " d", (" e",)), SkillItem("Three", " f", (" g",)))
 SKILL = Skill("letters", "Letters", "about", "", ITEMS)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from surgery_core.errors import InputError
-from surgery_core.skills import (
+from surgery_core.measure.skills import (
     ItemResult,
     Skill,
     SkillItem,

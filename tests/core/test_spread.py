@@ -14,11 +14,11 @@ from families import build, greedy, left_padded, reference, tokens
 from test_measure import byte_tokenizer
 
 from surgery_core.errors import ModelLoadError
-from surgery_core.models import load_model
-from surgery_core.operate import ModelSurgery
-from surgery_core.preflight import preflight
-from surgery_core.sweep import sweep
-from surgery_core.view import operate
+from surgery_core.models.opening import load_model
+from surgery_core.proof.preflight import preflight
+from surgery_core.surgery.in_place import ModelSurgery
+from surgery_core.surgery.view import operate
+from surgery_core.sweeps.sweep import sweep
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 

@@ -13,21 +13,23 @@ from columns import LAID_OUT, Hooked, entering, first, inputs, renewed
 from families import build
 from test_measure import byte_tokenizer
 
-from surgery_core import by_hand, slots
-from surgery_core.anatomy import find_layers, width_of
 from surgery_core.errors import AnatomyError, LensError, RefusedPlanError
-from surgery_core.halves import Halves, halves_of
-from surgery_core.lens import LogitLens, read_lens
-from surgery_core.lens_training import LensTraining, train_lens
-from surgery_core.material import mean_contributions
-from surgery_core.measure import encode_texts, score
-from surgery_core.preflight import preflight, prove
-from surgery_core.residual import residual_batch, residuals
-from surgery_core.streams import stream_of
-from surgery_core.tail import Tail
+from surgery_core.lenses.reading import LogitLens, read_lens
+from surgery_core.lenses.training import LensTraining, train_lens
+from surgery_core.lenses.tuned import Translators, TunedLens, untrained
+from surgery_core.measure.compare import score
+from surgery_core.measure.encoding import encode_texts
+from surgery_core.proof import layer_by_layer as by_hand
+from surgery_core.proof.preflight import preflight, prove
+from surgery_core.states.means import mean_contributions
+from surgery_core.states.residuals import residual_batch, residuals
+from surgery_core.states.tail import Tail
+from surgery_core.surgery import behaviours as slots
+from surgery_core.surgery.anatomy import find_layers, width_of
+from surgery_core.surgery.layer_parts import Halves, halves_of
+from surgery_core.surgery.stream_form import stream_of
+from surgery_core.surgery.view import operate
 from surgery_core.text import Text
-from surgery_core.tuned_lens import Translators, TunedLens, untrained
-from surgery_core.view import operate
 
 model_of = cache(zoo.build)
 FORMS = ("deepseek_v4", "gemma3n_text", "hy_v4", "qwen4_exp", "reformer", "xlnet")

@@ -17,18 +17,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_measure import byte_tokenizer
 
-from surgery_core import sweep_run
 from surgery_core.errors import RefusedPlanError, SettingsError, Stopped, TextError
-from surgery_core.measure import compare, encode_texts
-from surgery_core.plan import LayerPlan, Slot
-from surgery_core.prefix import SharedRuns
-from surgery_core.prefix_tree import layer_runs
-from surgery_core.skills import load_skills, score_skills
-from surgery_core.sweep import Sweep, SweepMeasures, sweep
-from surgery_core.sweep_plans import KINDS, SweepOptions, SweepPoint, sweep_points
-from surgery_core.sweep_run import distinct
+from surgery_core.measure.compare import compare
+from surgery_core.measure.encoding import encode_texts
+from surgery_core.measure.skills import load_skills, score_skills
+from surgery_core.plans.plan import LayerPlan
+from surgery_core.plans.slots import Slot
+from surgery_core.surgery.view import operate
+from surgery_core.sweeps import running as sweep_run
+from surgery_core.sweeps.beginnings_tree import layer_runs
+from surgery_core.sweeps.kinds import KINDS, SweepOptions, SweepPoint, sweep_points
+from surgery_core.sweeps.running import distinct
+from surgery_core.sweeps.setup import SweepMeasures
+from surgery_core.sweeps.shared_beginnings import SharedRuns
+from surgery_core.sweeps.sweep import Sweep, sweep
 from surgery_core.text import Text
-from surgery_core.view import operate
 
 model_of = cache(build)
 IDENTITY = LayerPlan.identity(4)

@@ -12,15 +12,16 @@ import pytest
 import torch
 import zoo
 
-from surgery_core.anatomy import find_layers
 from surgery_core.errors import ModelError
-from surgery_core.measure import Encoded
-from surgery_core.plan import LayerPlan
-from surgery_core.sweep import Sweep, SweepMeasures
-from surgery_core.sweep_plans import sweep_points
+from surgery_core.measure.encoding import Encoded
+from surgery_core.plans.plan import LayerPlan
+from surgery_core.states.windows import batches_of, windows_of
+from surgery_core.surgery.anatomy import find_layers
+from surgery_core.surgery.view import operate
+from surgery_core.sweeps.kinds import sweep_points
+from surgery_core.sweeps.setup import SweepMeasures
+from surgery_core.sweeps.sweep import Sweep
 from surgery_core.text import Text
-from surgery_core.view import operate
-from surgery_core.windows import batches_of, windows_of
 
 LENGTHS = (13, 9)
 KINDS = ("delete", "repeat", "swap-pairs")

@@ -15,20 +15,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from surgery_core import layer_charts, sweep_charts
-from surgery_core.plan import LayerPlan
-from surgery_core.sweep_charts import Sheet, sweep_chart
-from surgery_core.sweep_frames import (
-    FROM_ZERO,
-    SHARES,
-    figure,
-    shade_ticks,
-    shades,
-    sweep_frame,
-    value_scale,
-)
-from surgery_core.sweep_plans import KINDS, SweepOptions, position_labels, sweep_kind, sweep_points
-from surgery_core.sweep_rows import METRICS, SweepRow
+from surgery_core.charts import layers as layer_charts
+from surgery_core.charts import sweeps as sweep_charts
+from surgery_core.charts.sweeps import Sheet, sweep_chart
+from surgery_core.plans.labels import position_labels
+from surgery_core.plans.plan import LayerPlan
+from surgery_core.sweeps.frames import FROM_ZERO, SHARES, figure, shade_ticks, shades, sweep_frame, value_scale
+from surgery_core.sweeps.kinds import KINDS, SweepOptions, sweep_kind, sweep_points
+from surgery_core.sweeps.rows import METRICS, SweepRow
 
 BASE = LayerPlan.identity(6)
 NAN = float("nan")

@@ -15,12 +15,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from surgery_core.cli import main
-from surgery_core.importance import importance
-from surgery_core.measure import score
-from surgery_core.models import load_model
-from surgery_core.sweep_plans import KINDS
-from surgery_core.view import operate
+from surgery_core.cli.options import main
+from surgery_core.measure.compare import score
+from surgery_core.measure.importance import importance
+from surgery_core.models.opening import load_model
+from surgery_core.surgery.view import operate
+from surgery_core.sweeps.kinds import KINDS
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -13,13 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from surgery_core.errors import Stopped, TextError
-from surgery_core.measure import encode_texts
-from surgery_core.plan import LayerPlan
-from surgery_core.prefix_tree import layer_runs
-from surgery_core.skills import load_skills
-from surgery_core.speeds import Speeds
-from surgery_core.sweep import SweepMeasures
-from surgery_core.sweep_estimate import (
+from surgery_core.measure.encoding import encode_texts
+from surgery_core.measure.skills import load_skills
+from surgery_core.plans.plan import LayerPlan
+from surgery_core.states.windows import Batch
+from surgery_core.sweeps.beginnings_tree import layer_runs
+from surgery_core.sweeps.estimate import (
     LENS,
     STEP,
     Costs,
@@ -37,9 +36,10 @@ from surgery_core.sweep_estimate import (
     removal_seconds,
     training_seconds,
 )
-from surgery_core.sweep_plans import KINDS, sweep_points
+from surgery_core.sweeps.kinds import KINDS, sweep_points
+from surgery_core.sweeps.setup import SweepMeasures
+from surgery_core.sweeps.speeds import Speeds
 from surgery_core.text import Text, bundled_texts
-from surgery_core.windows import Batch
 
 BASE = LayerPlan.identity(4)
 

@@ -16,11 +16,12 @@ from hypothesis import strategies as st
 from test_measure import byte_tokenizer
 
 from surgery_core.errors import SweepFileError
-from surgery_core.plan import LayerPlan
-from surgery_core.sweep import Sweep, SweepMeasures
-from surgery_core.sweep_file import SweepFile, SweepIdentity, SweepResult
-from surgery_core.sweep_plans import SweepOptions, sweep_points
-from surgery_core.sweep_rows import SweepRow
+from surgery_core.plans.plan import LayerPlan
+from surgery_core.sweeps.file import SweepFile, SweepIdentity, SweepResult
+from surgery_core.sweeps.kinds import SweepOptions, sweep_points
+from surgery_core.sweeps.rows import SweepRow
+from surgery_core.sweeps.setup import SweepMeasures
+from surgery_core.sweeps.sweep import Sweep
 from surgery_core.text import Text
 
 TEXTS = (Text('A "quoted", title', "The fox said: how do you do?"), Text("Two\nlines", "ab cd"))

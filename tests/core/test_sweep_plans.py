@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from surgery_core.errors import SettingsError
-from surgery_core.plan import LayerPlan
-from surgery_core.sweep_plans import KINDS, MAX_POINTS, SweepOptions, position_labels, sweep_kind, sweep_points
+from surgery_core.plans.labels import position_labels
+from surgery_core.plans.plan import LayerPlan
+from surgery_core.sweeps.kinds import KINDS, MAX_POINTS, SweepOptions, sweep_kind, sweep_points
 
 FIVE = LayerPlan.identity(5)
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from surgery_core.cli import main
+from surgery_core.cli.options import main
 from surgery_core.errors import SettingsError
-from surgery_core.sweep_jobs import InOrder, OpenSweep, SweepJob
-from surgery_core.sweep_ray import RaySweeps
+from surgery_core.sweeps.description import InOrder, OpenSweep, SweepJob
+from surgery_core.sweeps.on_ray import RaySweeps
 from surgery_core.text import Text
 
 pytestmark = pytest.mark.filterwarnings("ignore")

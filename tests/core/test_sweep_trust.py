@@ -13,16 +13,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_measure import byte_tokenizer
 
-from surgery_core import measure, readout, sweep_run
 from surgery_core.errors import RefusedPlanError
-from surgery_core.measure import compare
-from surgery_core.plan import LayerPlan
-from surgery_core.preflight import prove
-from surgery_core.search import remove_greedily
-from surgery_core.sweep import Sweep, SweepMeasures, sweep
-from surgery_core.sweep_plans import SweepPoint
-from surgery_core.sweep_proof import change_kind, layer_kinds
-from surgery_core.view import operate
+from surgery_core.measure import compare as measure
+from surgery_core.measure import readout
+from surgery_core.measure.compare import compare
+from surgery_core.plans.plan import LayerPlan
+from surgery_core.proof.preflight import prove
+from surgery_core.surgery.view import operate
+from surgery_core.sweeps import running as sweep_run
+from surgery_core.sweeps.kinds import SweepPoint
+from surgery_core.sweeps.proofs import change_kind, layer_kinds
+from surgery_core.sweeps.removal import remove_greedily
+from surgery_core.sweeps.setup import SweepMeasures
+from surgery_core.sweeps.sweep import Sweep, sweep
 from tests.tiny import build_model, build_tokenizer
 
 TEXTS = ["It was a dark night, and the wolf came to the door.", "ab", "The fox said: how do you do?"]
@@ -79,7 +82,7 @@ def test_a_row_is_the_comparison_of_its_plan(
 def test_a_plan_that_fails_while_it_runs_is_a_row_and_the_rest_goes_on(
     error: type[Exception], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from surgery_core.prefix import SharedRuns
+    from surgery_core.sweeps.shared_beginnings import SharedRuns
 
     own = SharedRuns._step
 
@@ -159,7 +162,7 @@ def test_every_row_that_is_not_marked_passes_all_checks(family: str) -> None:
 
 
 def test_a_kind_of_change_is_proved_once_on_a_model_with_layers_alike(monkeypatch: pytest.MonkeyPatch) -> None:
-    from surgery_core.trial import Trial
+    from surgery_core.proof.checks import Trial
 
     model, tried = build_model("llama", num_hidden_layers=8), []
     own = Trial.plan_checks

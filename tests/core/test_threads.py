@@ -12,10 +12,11 @@ import torch
 import zoo
 from families import greedy, left_padded
 
-from surgery_core.anatomy import find_halves, find_layers
 from surgery_core.errors import RefusedPlanError
-from surgery_core.plan import Layer, LayerPlan, Slot
-from surgery_core.view import operate
+from surgery_core.plans.plan import LayerPlan
+from surgery_core.plans.slots import Layer, Slot
+from surgery_core.surgery.anatomy import find_halves, find_layers
+from surgery_core.surgery.view import operate
 
 THREADS = 8
 PLANS = 200

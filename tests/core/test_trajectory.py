@@ -17,18 +17,18 @@ from test_lens import TEXT, hooked, read
 from test_measure import byte_tokenizer
 from test_tuned_lens import random_translators
 
-from surgery_core import lens as lens_module
-from surgery_core import lens_statistics as stats
 from surgery_core.errors import AnatomyError, TextError
-from surgery_core.lens import LogitLens, one_token, read_lens, translators_of
-from surgery_core.lens_averages import lens_averages, spread
-from surgery_core.lens_metrics import METRICS, own_metrics
-from surgery_core.lens_pairs import difference, distances, matching_rows
-from surgery_core.plan import LayerPlan
+from surgery_core.lenses import reading as lens_module
+from surgery_core.lenses.averages import lens_averages, spread
+from surgery_core.lenses.before_after import difference, distances, matching_rows
+from surgery_core.lenses.metrics import METRICS, own_metrics
+from surgery_core.lenses.reading import LogitLens, one_token, read_lens, translators_of
+from surgery_core.lenses.trajectory import Trajectory
+from surgery_core.lenses.tuned import TunedLens
+from surgery_core.measure import divergence as stats
+from surgery_core.plans.plan import LayerPlan
+from surgery_core.surgery.view import operate
 from surgery_core.text import Text
-from surgery_core.trajectory import Trajectory
-from surgery_core.tuned_lens import TunedLens
-from surgery_core.view import operate
 
 model_of = cache(build)
 
@@ -165,7 +165,7 @@ def test_an_unchanged_model_differs_by_nothing() -> None:
 def test_distances_between_before_and_after(sublayers: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     base = model_of("llama")
     view = operate(base, "0,2,1")
-    monkeypatch.setattr(lens_module, "CHUNK_ELEMENTS", 96 * 5)
+    monkeypatch.setattr(lens_module, "CELL_ELEMENTS", 96 * 5)
     found = distances(
         (LogitLens(base), LogitLens(view)), (base, view), byte_tokenizer(), TEXT, length=12, sublayers=sublayers
     )

@@ -20,14 +20,14 @@ from test_lens import TEXT, hooked
 from test_measure import byte_tokenizer
 
 from surgery_core.errors import LensError, SettingsError, TextError
-from surgery_core.lens import LogitLens, read_lens, translators_of
-from surgery_core.lens_files import load_lens, save_lens
-from surgery_core.lens_trainer import StepGradients
-from surgery_core.lens_training import LensTraining, Progress, lens_quality, train_lens
-from surgery_core.plan import LayerPlan
+from surgery_core.lenses.files import load_lens, save_lens
+from surgery_core.lenses.gradients import StepGradients
+from surgery_core.lenses.reading import LogitLens, read_lens, translators_of
+from surgery_core.lenses.training import LensTraining, Progress, lens_quality, train_lens
+from surgery_core.lenses.tuned import Translators, TunedLens, unembed_hash, untrained
+from surgery_core.plans.plan import LayerPlan
+from surgery_core.surgery.view import operate
 from surgery_core.text import Text
-from surgery_core.tuned_lens import Translators, TunedLens, unembed_hash, untrained
-from surgery_core.view import operate
 
 model_of = cache(build)
 TRAIN = Text("Train", "The quick brown fox jumps over the lazy dog, and the dog runs home. " * 30)

@@ -16,10 +16,11 @@ from hypothesis import strategies as st
 from transformers import LlamaConfig
 from transformers import models as hf
 
-from surgery_core.anatomy import find_layers, plan_of
 from surgery_core.errors import PlanError
-from surgery_core.plan import LayerPlan, Slot
-from surgery_core.view import operate
+from surgery_core.plans.plan import LayerPlan
+from surgery_core.plans.slots import Slot
+from surgery_core.surgery.anatomy import find_layers, plan_of
+from surgery_core.surgery.view import operate
 
 model_of = cache(build)
 

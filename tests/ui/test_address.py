@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from surgery_core.generate import GenerationSettings
+from surgery_core.plans.generation_settings import GenerationSettings
 from surgery_ui.address import MAX_VALUE, Address
 
 SETTINGS = st.builds(

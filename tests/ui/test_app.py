@@ -278,9 +278,9 @@ def test_a_model_without_a_tuned_lens_offers_none(open_app: Open) -> None:
 
 
 def test_the_tuned_lens_reads_by_layer_or_by_position(open_app: Open, models_folder: Path) -> None:
-    from surgery_core.lens_files import save_lens
-    from surgery_core.models import load_model
-    from surgery_core.tuned_lens import untrained
+    from surgery_core.lenses.files import save_lens
+    from surgery_core.lenses.tuned import untrained
+    from surgery_core.models.opening import load_model
 
     loaded = load_model(str(models_folder / "other"))
     save_lens(untrained(loaded.model, "other"), models_folder / "other" / "lens", pickled=False)
@@ -298,8 +298,8 @@ def test_the_tuned_lens_reads_by_layer_or_by_position(open_app: Open, models_fol
 def test_the_models_page_shows_the_checks_and_every_page_warns_where_one_failed(
     open_app: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from surgery_core.preflight import PreflightReport
-    from surgery_core.trial import Check
+    from surgery_core.proof.checks import Check
+    from surgery_core.proof.preflight import PreflightReport
     from surgery_ui import cached
     from surgery_ui.jobs import Job
 

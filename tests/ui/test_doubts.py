@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from surgery_core.sweep_rows import SweepRow
+from surgery_core.sweeps.rows import SweepRow
 from surgery_ui import sweep_jobs
 from tests.ui.conftest import Open
 from tests.ui.reading import said, wait

@@ -12,9 +12,9 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from surgery_core.errors import LensError
-from surgery_core.lens_metrics import METRICS
-from surgery_core.models import load_model
-from surgery_core.tuned_lens import Translators, untrained
+from surgery_core.lenses.metrics import METRICS
+from surgery_core.lenses.tuned import Translators, untrained
+from surgery_core.models.opening import load_model
 from surgery_ui import cached, lens_jobs
 from surgery_ui.jobs import Job
 from surgery_ui.room import read_width

@@ -9,7 +9,7 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
-from surgery_core.plan import LayerPlan
+from surgery_core.plans.plan import LayerPlan
 from surgery_ui import controls
 from surgery_ui.history import History
 from surgery_ui.memory import Tabs, is_token
@@ -80,7 +80,7 @@ def test_a_sweep_keeps_running_through_a_reload(
 ) -> None:
     import threading
 
-    from surgery_core.sweep import Sweep
+    from surgery_core.sweeps.sweep import Sweep
 
     gate, rows = threading.Event(), Sweep.rows
 

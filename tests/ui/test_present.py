@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from surgery_core.plan import LayerPlan
+from surgery_core.plans.plan import LayerPlan
 from surgery_ui import present
 
 

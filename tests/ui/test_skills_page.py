@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from surgery_core.skills import load_skills, score_skills
+from surgery_core.measure.skills import load_skills, score_skills
 from tests.ui.conftest import Open
 from tests.ui.reading import metrics, said, wait
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from surgery_core.models import list_models
+from surgery_core.models.opening import list_models
 from surgery_ui import cached, startup
 from tests.ui.conftest import Open
 

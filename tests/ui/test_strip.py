@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from surgery_core.errors import PlanError
-from surgery_core.plan import LayerPlan
+from surgery_core.plans.plan import LayerPlan
 from surgery_ui.strip import read_edit
 from surgery_ui.tinted import full_colour
 from surgery_ui.tools import read_order

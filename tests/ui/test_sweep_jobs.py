@@ -14,11 +14,11 @@ import psutil
 import pytest
 
 from surgery_core.errors import Stopped
-from surgery_core.models import LoadedModel, load_model
-from surgery_core.plan import LayerPlan
-from surgery_core.sweep import SweepMeasures
-from surgery_core.sweep_file import SweepResult
-from surgery_core.sweep_plans import SweepOptions
+from surgery_core.models.opening import LoadedModel, load_model
+from surgery_core.plans.plan import LayerPlan
+from surgery_core.sweeps.file import SweepResult
+from surgery_core.sweeps.kinds import SweepOptions
+from surgery_core.sweeps.setup import SweepMeasures
 from surgery_core.text import Text, bundled_texts
 from surgery_ui import sweep_words
 from surgery_ui.sweep_jobs import SWEEPS, Request, sweep_job

@@ -31,7 +31,7 @@ def test_every_kind_runs_to_its_end(open_app: Open, kind: str) -> None:
 
 
 def test_every_kind_of_the_library_is_offered_once() -> None:
-    from surgery_core.sweep_plans import KINDS
+    from surgery_core.sweeps.kinds import KINDS
 
     offered = [kind for kinds in sweep_words.FAMILIES.values() for kind in kinds]
     assert sorted(offered) == sorted(kind.key for kind in KINDS)

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from surgery_core.sweep_file import SweepResult
-from surgery_core.sweep_rows import SweepRow
+from surgery_core.sweeps.file import SweepResult
+from surgery_core.sweeps.rows import SweepRow
 from surgery_ui import sweep_save
 from tests.ui.conftest import Open
 from tests.ui.reading import errors, said, wait

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from surgery_core import presets
+from surgery_core.plans import presets
 from surgery_ui import cached, echo, labels
 from surgery_ui.plans import PLAN_LANES
 from tests.ui.conftest import Open

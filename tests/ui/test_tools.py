@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from surgery_core.presets import PRESETS
+from surgery_core.plans.presets import PRESETS
 from tests.ui.conftest import Open
 from tests.ui.reading import errors, plan, submit
 

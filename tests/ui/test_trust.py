@@ -9,7 +9,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from surgery_core.errors import RefusedPlanError
-from surgery_core.plan import LayerPlan
+from surgery_core.plans.plan import LayerPlan
 from surgery_ui import cached
 from tests.ui.conftest import Open
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from surgery_core.results import Comparison
-from surgery_core.sweep_estimate import Span
+from surgery_core.measure.results import Comparison
+from surgery_core.sweeps.estimate import Span
 from surgery_ui import cached, lens_jobs, sweep_jobs, sweep_words, timing
 from surgery_ui.jobs import Job
 from tests.ui.conftest import Open

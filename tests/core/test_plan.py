@@ -299,8 +299,8 @@ def test_labels() -> None:
 
 def test_planning_imports_neither_torch_nor_streamlit() -> None:
     code = (
-        "import sys; from surgery_core.plan import LayerPlan; str(LayerPlan.parse('0-3', 4));"
-        "import surgery_core.presets;"
+        "import sys; from surgery_core.plans.plan import LayerPlan; str(LayerPlan.parse('0-3', 4));"
+        "import surgery_core.plans.presets;"
         "assert not {'torch', 'transformers', 'streamlit', 'pandas'} & set(sys.modules), 'heavy import'"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -230,5 +230,5 @@ def test_bad_batch_size_and_empty_prompt_are_refused(tiny_llama: Any, tiny_token
 
 
 def test_importing_skills_loads_no_torch() -> None:
-    code = "import sys, surgery_core.skills; sys.exit(bool({'torch', 'transformers'} & set(sys.modules)))"
+    code = "import sys, surgery_core.measure.skills; sys.exit(bool({'torch', 'transformers'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -12,7 +12,6 @@ from surgery_core.text import Text
 from surgery_ui import chart_specs, lens_jobs, present, session, waiting
 from surgery_ui.jobs import Job
 from surgery_ui.labels import unique
-from surgery_ui.lens_controls import window_of
 from surgery_ui.scores import BUNDLED, OWN, Scores
 from surgery_ui.tinted import MAX_TOKENS, tinted_text
 from surgery_ui.waiting import Waiting
@@ -100,6 +99,6 @@ def _place(height: int, ready: bool) -> Any:
 
 def _lens_jobs(now: session.Experiment, text: Text) -> list[Job[Any]]:
     # Only as much as the model sees at once is read; to cut a text of a megabyte into tokens takes many seconds.
-    beginning = text.text[: CHARACTERS * window_of(now)]
+    beginning = text.text[: CHARACTERS * lens_jobs.window_of(now.loaded)]
     before = lens_jobs.lens_job(now.owner, "layers-before", now.loaded, now.identity, beginning)
     return [before, lens_jobs.lens_job(now.owner, "layers-after", now.loaded, now.plan, beginning)]

@@ -8,7 +8,6 @@ import streamlit as st
 
 from surgery_core.lenses.metrics import METRICS, Metric
 from surgery_core.lenses.reading import Follow
-from surgery_core.states.windows import DEFAULT_CONTEXT, window_length
 from surgery_ui import cached, examples, lens_jobs, session
 from surgery_ui.choices import segments
 from surgery_ui.lens_jobs import LOGIT, TUNED, Reading
@@ -52,14 +51,9 @@ def lens_controls(now: session.Experiment) -> Choice:
     reading, said = _lens(now)
     metric, picked, view = _statistic(now)
     n_tokens = cached.count_tokens(now.loaded, text)
-    start = _start(window_of(now), n_tokens)
+    start = _start(lens_jobs.window_of(now.loaded), n_tokens)
     reading = replace(reading, picked=picked, start=start)
     return Choice(text, reading, metric, view, said, n_tokens)
-
-
-def window_of(now: session.Experiment) -> int:
-    """Return how many tokens a lens reads at once: the model's context, or a bound where that is long or not stated."""
-    return window_length(now.loaded.model, DEFAULT_CONTEXT)
 
 
 def own_lenses(now: session.Experiment) -> dict[str, str]:

@@ -28,6 +28,7 @@ from surgery_core.lenses.trajectory import Array, Trajectory
 from surgery_core.lenses.tuned import Translators, TunedLens, check_fits
 from surgery_core.models.opening import LoadedModel
 from surgery_core.plans.plan import LayerPlan
+from surgery_core.states.windows import DEFAULT_CONTEXT, window_length
 from surgery_core.text import Text, read_text
 from surgery_ui.cached import WORK, plan_key, view
 from surgery_ui.jobs import Job, Pool
@@ -64,6 +65,11 @@ class Reading:
 
 
 LOGIT_LENS = Reading()
+
+
+def window_of(loaded: LoadedModel) -> int:
+    """Return how many tokens a lens reads at once: the model's context, or a bound where that is long or not stated."""
+    return window_length(loaded.model, DEFAULT_CONTEXT)
 
 
 def lens_job(

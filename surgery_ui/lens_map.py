@@ -17,7 +17,7 @@ from surgery_core.sweeps.estimate import lens_seconds
 from surgery_ui import chart_specs, lens_jobs, present, session, timing, waiting
 from surgery_ui.jobs import Job
 from surgery_ui.lens_cell import choose_cell, show_cell
-from surgery_ui.lens_controls import DIFFERENCE, STACKED, Choice, window_of
+from surgery_ui.lens_controls import DIFFERENCE, STACKED, Choice
 from surgery_ui.room import page_width
 from surgery_ui.waiting import Waiting
 
@@ -76,7 +76,7 @@ class LensMap:
         speeds = timing.known(self._speeds)
         if speeds is None:
             return None
-        window = window_of(self._now)
+        window = lens_jobs.window_of(self._now.loaded)
         return len(self.jobs) * lens_seconds(speeds, min(self._choice.n_tokens, window), window, self._rows)
 
     def _draw(self) -> None:

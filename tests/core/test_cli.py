@@ -165,7 +165,9 @@ def test_preflight_says_what_holds_and_fails_when_something_does_not(
     assert "NO" not in shown.split()
     assert "untouched" in output(capsys, "preflight", "--model", "tiny", "--plan", "0,3", "--csv")
     marks = iter(("before", "after"))
-    monkeypatch.setattr(importlib.import_module("surgery_core.proof.preflight"), "fingerprint", lambda model: next(marks))
+    monkeypatch.setattr(
+        importlib.import_module("surgery_core.proof.preflight"), "fingerprint", lambda model: next(marks)
+    )
     assert main(["preflight", "--model", "tiny", "--json"]) == 1
     content = json.loads(capsys.readouterr().out)
     assert not content["passed"]
@@ -249,7 +251,9 @@ def test_an_interruption_ends_quietly(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_reader_that_leaves_early_is_no_error() -> None:
     code = "import surgery_core.cli.output as t\nfrom surgery_core.cli import commands, options\n"
-    code += "commands.info = lambda a: t.Output('x\\n' * 1_000_000, [], {})\nimport sys\nsys.exit(options.main(['info']))"
+    code += (
+        "commands.info = lambda a: t.Output('x\\n' * 1_000_000, [], {})\nimport sys\nsys.exit(options.main(['info']))"
+    )
     writer = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert writer.stdout is not None
     writer.stdout.readline()

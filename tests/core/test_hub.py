@@ -184,7 +184,9 @@ def test_an_index_that_names_a_missing_shard(hub: FakeHub, repository: Path) -> 
 
 
 def test_the_endpoint_of_the_environment_is_used(hub: FakeHub, repository: Path, tmp_path: Path) -> None:
-    code = "import surgery_core.models.hub as h; print(h.fetch('someone/tiny', None, lambda config, size: None).revision)"
+    code = (
+        "import surgery_core.models.hub as h; print(h.fetch('someone/tiny', None, lambda config, size: None).revision)"
+    )
     environment = {"HF_ENDPOINT": hub.endpoint, "HF_HOME": str(tmp_path / "home"), "PYTHONPATH": ":".join(sys.path)}
     result = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert result.stdout.strip() == COMMIT

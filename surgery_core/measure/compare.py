@@ -21,7 +21,7 @@ from surgery_core.measure.readout import BaseSide, Readout
 from surgery_core.measure.results import Comparison, ScoreTable, TextComparison, TextScore, TokenLosses
 from surgery_core.measure.sums import Losses, Sums, at_least_0
 from surgery_core.states.windows import Batch
-from surgery_core.stopping import Progress, looking  # NEW
+from surgery_core.stopping import Progress, looking
 from surgery_core.surgery.anatomy import plan_of
 from surgery_core.text import TextsLike, as_texts, encode
 

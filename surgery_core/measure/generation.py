@@ -24,7 +24,7 @@ from transformers.generation import (
 from transformers.generation.streamers import BaseStreamer
 
 from surgery_core.errors import TextError
-from surgery_core.plans.generation_settings import GenerationSettings  # NEW
+from surgery_core.plans.generation_settings import GenerationSettings
 from surgery_core.surgery.anatomy import context_length, device_of
 from surgery_core.text import Text, encode
 

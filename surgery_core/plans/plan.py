@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import SupportsIndex, cast, overload
 
 from surgery_core.errors import PlanError
-from surgery_core.plans.slots import MAX_SLOTS, Layer, Part, Slot, check_layer  # NEW
+from surgery_core.plans.slots import MAX_SLOTS, Layer, Part, Slot, check_layer
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from surgery_core.proof.preflight import prove
 from surgery_core.surgery.anatomy import is_quantised
 from surgery_core.surgery.saving import (
     cannot_be_saved,
-    reopened,  # NEW
+    reopened,
     save_view,
     unshare_layers,
 )

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from surgery_core.surgery.anatomy import device_of
-from surgery_core.surgery.ingredients import Means  # NEW
+from surgery_core.surgery.ingredients import Means
 
 _TOKENS = 256
 """Tokens whose states are summed at once, in float64."""

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from surgery_core.errors import AnatomyError
-from surgery_core.plans.labels import slot_labels  # NEW
+from surgery_core.plans.labels import slot_labels
 from surgery_core.plans.plan import LayerPlan
 from surgery_core.plans.slots import Slot
 from surgery_core.states.last import last_state, run_body

@@ -16,10 +16,10 @@ import torch
 from torch import nn
 
 from surgery_core.plans.slots import Layer
-from surgery_core.surgery.layer_io import contributed, hidden_input, hidden_of, with_hidden  # NEW
+from surgery_core.surgery.layer_io import contributed, hidden_input, hidden_of, with_hidden
 from surgery_core.surgery.layer_parts import halves_of
 from surgery_core.surgery.marks import mark, mark_of, needed_mark
-from surgery_core.surgery.placement import Group, Placement  # NEW
+from surgery_core.surgery.placement import Group, Placement
 
 
 @dataclass(frozen=True)

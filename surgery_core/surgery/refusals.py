@@ -10,11 +10,11 @@ from torch import nn
 from surgery_core.errors import RefusedPlanError
 from surgery_core.surgery.anatomy import base_of, text_config
 from surgery_core.surgery.behaviours import (
-    Member,  # NEW
+    Member,
 )
-from surgery_core.surgery.config import is_attention  # NEW
+from surgery_core.surgery.config import is_attention
 from surgery_core.surgery.marks import mark_of
-from surgery_core.surgery.sharing import sharing_of  # NEW
+from surgery_core.surgery.sharing import sharing_of
 
 
 def check_groups(layers: nn.ModuleList | Sequence[nn.Module], order: Sequence[int]) -> None:

@@ -27,7 +27,7 @@ from surgery_core.sweeps.beginnings_tree import layer_runs
 from surgery_core.sweeps.kinds import SweepOptions, SweepPoint, sweep_points
 from surgery_core.sweeps.rows import SweepRow
 from surgery_core.sweeps.running import Run
-from surgery_core.sweeps.setup import SweepMeasures, SweepSetup  # NEW
+from surgery_core.sweeps.setup import SweepMeasures, SweepSetup
 from surgery_core.sweeps.shared_beginnings import DEFAULT_MEMORY
 from surgery_core.text import TextsLike
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from streamlit.testing.v1 import AppTest
 
-from surgery_ui import sweep_words
-from surgery_ui.sweep_shelf import Entry
+from surgery_ui.parts.sweep_shelf import Entry
+from surgery_ui.words import sweeps as sweep_words
 from tests.ui.conftest import Open
 from tests.ui.reading import wait
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from surgery_core.plans.generation_settings import GenerationSettings
-from surgery_ui.address import MAX_VALUE, Address
+from surgery_ui.session.address import MAX_VALUE, Address
 
 SETTINGS = st.builds(
     GenerationSettings,

@@ -9,7 +9,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from surgery_core.sweeps.rows import SweepRow
-from surgery_ui import sweep_jobs
+from surgery_ui.work import sweep_jobs
 from tests.ui.conftest import Open
 from tests.ui.reading import said, wait
 from tests.ui.sweeping import entries, finished, run_sweep

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from surgery_core.plans.plan import LayerPlan
-from surgery_ui.history import MAX_STEPS, History
+from surgery_ui.session.history import MAX_STEPS, History
 
 PLANS = st.lists(st.integers(0, 5), max_size=8).map(lambda order: LayerPlan.identity(6).permute(order))
 

@@ -8,8 +8,8 @@ import time
 import pytest
 
 from surgery_core.errors import Stopped, SurgeryError, TextError
-from surgery_ui import jobs
-from surgery_ui.jobs import Job, Pool, Unexpected
+from surgery_ui.work import pool as jobs
+from surgery_ui.work.pool import Job, Pool, Unexpected
 
 
 def until(condition: object, timeout: float = 5.0) -> None:

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from surgery_core.errors import Stopped, TextError
-from surgery_ui import cached, lens_jobs, sweep_jobs
-from surgery_ui.jobs import Cancelled, Job, Pool, Unexpected
+from surgery_ui.work import lens_jobs, sweep_jobs
+from surgery_ui.work import plan_jobs as cached
+from surgery_ui.work.pool import Cancelled, Job, Pool, Unexpected
 from tests.ui.test_jobs import Gate, until
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -204,7 +205,7 @@ def test_neither_a_dropped_nor_a_finished_job_keeps_what_its_work_held() -> None
 
 
 def test_every_kind_of_work_has_a_bound_of_its_own() -> None:
-    source = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "surgery_ui").glob("*.py"))
+    source = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "surgery_ui").rglob("*.py"))
     kinds = set(re.findall(r'\(\s*"([a-z-]+)", loaded\.info\.key', source)) | {"model", "lens-fetch"}
     pools = (cached.MODELS, cached.WORK, lens_jobs.TRAINING, lens_jobs.FETCHING, sweep_jobs.SWEEPS)
     stated = {kind for pool in pools for kind in pool.bounds}

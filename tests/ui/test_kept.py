@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from surgery_ui.kept import Kept
+from surgery_ui.work.kept import Kept
 
 
 def test_a_value_is_made_once_however_many_ask_at_the_same_time() -> None:

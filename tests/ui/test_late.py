@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from surgery_ui import echo, examples
+from surgery_ui.parts import examples
+from surgery_ui.session import echo
 from tests.ui.conftest import Open
 from tests.ui.late import protos, run_drawn_late, run_unseen, values
 from tests.ui.reading import errors, plan, type_notation

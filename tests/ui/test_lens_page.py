@@ -15,9 +15,10 @@ from surgery_core.errors import LensError
 from surgery_core.lenses.metrics import METRICS
 from surgery_core.lenses.tuned import Translators, untrained
 from surgery_core.models.opening import load_model
-from surgery_ui import cached, lens_jobs
-from surgery_ui.jobs import Job
-from surgery_ui.room import read_width
+from surgery_ui.components.room import read_width
+from surgery_ui.work import lens_jobs
+from surgery_ui.work import plan_jobs as cached
+from surgery_ui.work.pool import Job
 from tests.ui.conftest import Open
 from tests.ui.reading import charts, said
 

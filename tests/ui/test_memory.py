@@ -10,10 +10,10 @@ import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from surgery_core.plans.plan import LayerPlan
-from surgery_ui import controls
-from surgery_ui.history import History
-from surgery_ui.memory import Tabs, is_token
-from surgery_ui.tab import MAX_STEPS, new_steps
+from surgery_ui.components.tab import MAX_STEPS, new_steps
+from surgery_ui.session.history import History
+from surgery_ui.session.memory import Tabs, is_token
+from surgery_ui.sidebar import sidebar as controls
 from tests.ui.conftest import Open
 from tests.ui.reading import plan, type_notation, wait
 from tests.ui.sweeping import entries, finished, run_sweep, sweep_page

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from surgery_core.plans.plan import LayerPlan
-from surgery_ui import present
+from surgery_ui.words import present
 
 
 @pytest.mark.parametrize(

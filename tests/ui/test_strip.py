@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from surgery_core.errors import PlanError
 from surgery_core.plans.plan import LayerPlan
-from surgery_ui.strip import read_edit
-from surgery_ui.tinted import full_colour
-from surgery_ui.tools import read_order
+from surgery_ui.components.strip import read_edit
+from surgery_ui.components.tinted import full_colour
+from surgery_ui.sidebar.tools import read_order
 
 
 @given(st.lists(st.sampled_from(["0", "1", "2", "3", "2.attn", "3*0.5", "1.mlp*-2", "(0|1)"]), max_size=12))

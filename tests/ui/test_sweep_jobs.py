@@ -20,8 +20,8 @@ from surgery_core.sweeps.file import SweepResult
 from surgery_core.sweeps.kinds import SweepOptions
 from surgery_core.sweeps.setup import SweepMeasures
 from surgery_core.text import Text, bundled_texts
-from surgery_ui import sweep_words
-from surgery_ui.sweep_jobs import SWEEPS, Request, sweep_job
+from surgery_ui.words import sweeps as sweep_words
+from surgery_ui.work.sweep_jobs import SWEEPS, Request, sweep_job
 
 ROOT = Path(__file__).resolve().parents[2]
 ByHand = Callable[[list[int]], Any]

@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 
-from surgery_ui import search_view, sweep_save, sweep_words
-from surgery_ui.sweep_controls import FINDINGS, OWN, PICK, most_runs, read_factors
+from surgery_ui.sweep_page import removal as search_view
+from surgery_ui.sweep_page import saving as sweep_save
+from surgery_ui.sweep_page.controls import FINDINGS, OWN, PICK, most_runs, read_factors
+from surgery_ui.words import sweeps as sweep_words
 from tests.ui.conftest import Open
 from tests.ui.reading import errors, said, wait
 from tests.ui.sweeping import click, entries, finished, run_sweep, sweep_page

@@ -12,7 +12,7 @@ from streamlit.testing.v1 import AppTest
 
 from surgery_core.sweeps.file import SweepResult
 from surgery_core.sweeps.rows import SweepRow
-from surgery_ui import sweep_save
+from surgery_ui.sweep_page import saving as sweep_save
 from tests.ui.conftest import Open
 from tests.ui.reading import errors, said, wait
 from tests.ui.sweeping import click, entries, finished, run_sweep

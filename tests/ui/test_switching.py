@@ -12,8 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from surgery_core.plans import presets
-from surgery_ui import cached, echo, labels
-from surgery_ui.plans import PLAN_LANES
+from surgery_ui.session import echo
+from surgery_ui.session.plans import PLAN_LANES
+from surgery_ui.words import labels
+from surgery_ui.work import plan_jobs as cached
 from tests.ui.conftest import Open
 from tests.ui.reading import errors, plan, said, submit, type_notation
 from tests.ui.sweeping import entries, run_sweep
@@ -93,7 +95,7 @@ def test_a_links_plan_that_was_refused_can_be_too_deep_and_can_be_dismissed(open
 def test_a_link_to_a_model_that_is_gone_keeps_the_plan_of_an_open_session(
     open_app: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("surgery_ui.session.ADDRESS_DELAY", 0.0)
+    monkeypatch.setattr("surgery_ui.session.session.ADDRESS_DELAY", 0.0)
     app = open_app(plan="0-2")
     app.query_params["model"], app.query_params["plan"] = "no-such-model", "3"
     app.run()
@@ -171,7 +173,7 @@ def test_errors_of_tools_stand_in_their_popovers(
     open_app: Open, monkeypatch: pytest.MonkeyPatch, tool: str, button: str, said: str
 ) -> None:
     shallow = lambda self, n_layers, **given: presets.Preset.apply(self, 1, **given)  # noqa: E731
-    monkeypatch.setattr("surgery_ui.tools._preset", lambda preset, plan: shallow(preset, plan.n_layers))
+    monkeypatch.setattr("surgery_ui.sidebar.tools._preset", lambda preset, plan: shallow(preset, plan.n_layers))
     app = open_app(plan="" if tool == "Replace" else "0-3")
     submit(app, button)
     assert said in errors(app)

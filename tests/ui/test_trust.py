@@ -10,7 +10,7 @@ from streamlit.testing.v1 import AppTest
 
 from surgery_core.errors import RefusedPlanError
 from surgery_core.plans.plan import LayerPlan
-from surgery_ui import cached
+from surgery_ui.work import plan_jobs as cached
 from tests.ui.conftest import Open
 
 REASON = "This plan cannot be trusted on a LlamaForCausalLM. Exactly the planned layers run: no. 1 of 2 ran."

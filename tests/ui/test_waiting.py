@@ -11,8 +11,10 @@ import pytest
 
 from surgery_core.measure.results import Comparison
 from surgery_core.sweeps.estimate import Span
-from surgery_ui import cached, lens_jobs, sweep_jobs, sweep_words, timing
-from surgery_ui.jobs import Job
+from surgery_ui.words import sweeps as sweep_words
+from surgery_ui.work import lens_jobs, sweep_jobs, timing
+from surgery_ui.work import plan_jobs as cached
+from surgery_ui.work.pool import Job
 from tests.ui.conftest import Open
 from tests.ui.reading import charts, errors, metrics, said, type_notation, wait, written
 

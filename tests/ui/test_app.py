@@ -11,7 +11,7 @@ import pytest
 
 from surgery_core.text import bundled_texts
 from tests.ui.conftest import Open
-from tests.ui.reading import (
+from tests.ui.support.reading import (
     charts,
     errors,
     greedy_by_hand,

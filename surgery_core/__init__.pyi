@@ -210,6 +210,12 @@ from .surgery.in_place import (
 from .surgery.ingredients import (
     Means as Means,
 )
+from .surgery.names import (
+    PartNames as PartNames,
+)
+from .surgery.names import (
+    name_parts as name_parts,
+)
 from .surgery.view import (
     operate as operate,
 )

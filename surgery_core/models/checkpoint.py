@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from surgery_core.errors import ModelLoadError
+from surgery_core.surgery.names import DEPTH_KEYS
 
 Config = Mapping[str, Any]
 
 ITEM_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2, "float64": 8}
 _DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 _MAX_HEADER_BYTES = 100_000_000
-_DEPTHS = ("num_hidden_layers", "n_layer", "num_layers", "n_layers", "decoder_layers")
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 _TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "tokenizer_config.json")
 _BIDIRECTIONAL = ("xlnet",)
@@ -177,7 +177,7 @@ def depth(config: Config) -> int | None:
     """Return the number of layers that a config states, looking into a multimodal one's text part too."""
     inner = config.get("text_config")
     for source in (config, inner if isinstance(inner, dict) else {}):
-        for key in _DEPTHS:
+        for key in DEPTH_KEYS:
             if isinstance(source.get(key), int):
                 return int(source[key])
     return None

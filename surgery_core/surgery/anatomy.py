@@ -5,7 +5,6 @@ Parts are found by structure, with the names that architectures share as a tie-b
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -17,20 +16,7 @@ from surgery_core.errors import AnatomyError
 from surgery_core.plans.plan import LayerPlan
 from surgery_core.surgery.layer_parts import halves_of
 from surgery_core.surgery.marks import mark_of
-
-DEPTH_KEYS = (
-    "num_hidden_layers",
-    "n_layer",
-    "n_layers",
-    "num_layers",
-    "decoder_layers",
-    "num_decoder_layers",
-)
-"""Names under which configs keep their number of layers."""
-
-_WIDTH_KEYS = ("hidden_size", "n_embd", "d_model", "dim", "word_embed_proj_dim")
-_CONTEXT_KEYS = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "seq_length")
-_NOT_FINAL = re.compile("emb|per_layer")
+from surgery_core.surgery.names import CONTEXT_KEYS, DEPTH_KEYS, FINAL_NORMS, NOT_FINAL, WIDTH_KEYS, names_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,7 +128,7 @@ def find_layers(model: nn.Module) -> tuple[str, nn.ModuleList]:
     """Return the dotted path and the module list of the decoder's layers.
 
     It is the outermost module list whose length is the depth in the text config; of several, the one with most
-    parameters. A view of another depth remembers the path.
+    parameters. A view of another depth remembers the path, and a path that `name_parts` gave comes first.
 
     Raises:
         AnatomyError: when there is none.
@@ -150,6 +136,8 @@ def find_layers(model: nn.Module) -> tuple[str, nn.ModuleList]:
     known = mark_of(model, Operated)
     if known is not None:
         return known.layers_path, model.get_submodule(known.layers_path)  # type: ignore[return-value]
+    if told := names_of(model).layers:
+        return told, _told_list(model, told)
     depths = set(depths_of(text_config(model)))
     candidates = [
         (path, module) for path, module in _outer_lists(model) if len(module) in depths and len(set(module)) > 0
@@ -170,13 +158,16 @@ def find_final_norm(model: nn.Module) -> tuple[str, nn.Module] | None:
     It is the normalisation beside the layer list that is not the embeddings' own (LFM2 calls its last one
     `embedding_norm`) nor that of inputs which each layer gets (Gemma 3n).
     """
+    if told := names_of(model).final_norm:
+        return told, model.get_submodule(told)
     path = find_layers(model)[0]
     owner_path = path.rpartition(".")[0]
     owner = model.get_submodule(owner_path)
     norms = [
         (name, child)
         for name, child in owner.named_children()
-        if "norm" in type(child).__name__.lower() and (name == "embedding_norm" or not _NOT_FINAL.search(name.lower()))
+        if "norm" in type(child).__name__.lower()
+        and (name in FINAL_NORMS or not any(part in name.lower() for part in NOT_FINAL))
     ]
     if not norms:
         return None
@@ -198,13 +189,15 @@ def text_config(model: nn.Module) -> Any:
 
 def depths_of(config: Any) -> list[int]:
     """Return the depths that a config states under any of the usual names."""
-    return [value for key in DEPTH_KEYS if isinstance(value := getattr(config, key, None), int)]
+    return [
+        value for key in (*names_of(config).depth, *DEPTH_KEYS) if isinstance(value := getattr(config, key, None), int)
+    ]
 
 
 def width_of(model: nn.Module) -> int:
     """Return d_model, the width of the residual stream."""
     config = text_config(model)
-    for key in _WIDTH_KEYS:
+    for key in (*names_of(config).width, *WIDTH_KEYS):
         if isinstance(value := getattr(config, key, None), int):
             return value
     return int(model.get_input_embeddings().weight.shape[-1])  # type: ignore[operator]
@@ -213,7 +206,8 @@ def width_of(model: nn.Module) -> int:
 def context_length(model: nn.Module) -> int | None:
     """Return the most tokens that the model reads at once, or None where its config states no bound."""
     config = text_config(model)
-    values = [value for key in _CONTEXT_KEYS if isinstance(value := getattr(config, key, None), int) and value > 0]
+    keys = (*names_of(config).context, *CONTEXT_KEYS)
+    values = [value for key in keys if isinstance(value := getattr(config, key, None), int) and value > 0]
     return min(values) if values else None
 
 
@@ -233,6 +227,18 @@ def device_of(model: nn.Module) -> torch.device:
             return torch.device(place)
     devices = (parameter.device for parameter in model.parameters() if parameter.device.type != "meta")
     return next(devices, torch.device("cpu"))
+
+
+def _told_list(model: nn.Module, path: str) -> nn.ModuleList:
+    try:
+        found = model.get_submodule(path)
+    except AttributeError:
+        found = None
+    if not isinstance(found, nn.ModuleList):
+        raise AnatomyError(
+            f"{type(model).__name__} has no list of layers at {path!r}, which it was said to have; name another path."
+        )
+    return found
 
 
 def _outer_lists(module: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.ModuleList]]:

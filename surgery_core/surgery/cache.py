@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-INDEX_NAMES = ("layer_idx", "layer_id", "layer_number", "layer_index", "block_idx")
+from surgery_core.surgery.names import index_names
 
 
 def cache_positions(types: Sequence[str], attends: Sequence[bool]) -> tuple[list[int], list[str]]:
@@ -48,7 +48,7 @@ def index_slots(layer: nn.Module, original: int, position: int, stride: int = 1)
     return tables + [
         (module, name, value + stride * (position - original))
         for module in layer.modules()
-        for name in INDEX_NAMES
+        for name in index_names()
         if type(value := module.__dict__.get(name)) is int
         and stride * original <= value < stride * (original + 1)
         and not (stride > 1 and module is layer)
@@ -65,7 +65,7 @@ def cache_stride(layers: nn.ModuleList | Sequence[nn.Module]) -> int:
 
 def own_indices(layer: nn.Module) -> set[int]:
     """Return every index that a layer or a module in it keeps."""
-    found = (module.__dict__.get(name) for module in layer.modules() for name in INDEX_NAMES)
+    found = (module.__dict__.get(name) for module in layer.modules() for name in index_names())
     return {value for value in found if type(value) is int}
 
 

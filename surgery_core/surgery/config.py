@@ -14,38 +14,19 @@ from torch import nn
 
 from surgery_core.errors import RefusedPlanError
 from surgery_core.failures import FAILURES
-from surgery_core.surgery.anatomy import DEPTH_KEYS, text_config
-
-_DEPRECATED = frozenset({"torch_dtype", "use_return_dict"})
-"""Config properties that warn when they are read."""
-
-
-_PER_LAYER = ("layer", "kv_sharing_modes", "activation_sparsity_pattern", "intermediate_size", "indexer_types")
-"""Parts of names of config lists that have an entry a layer. Of a list with another name it is found out by trying."""
-
-
-_NOT_PER_LAYER = ("mtp_", "token_id", "architectures", "keys_to_ignore", "label", "languages", "skip_modules")
-"""Parts of names of config lists that never have, whatever their length; `mtp_` are those of layers for later tokens."""
-
-
-_INDEX_LISTS = ("_layers", "_layer_ids", "_layer_indices", "_layers_indices", "_layer_idx", "_idxs")
-"""Endings of names under which lists of layer indices are kept."""
-
-
-_FLAG_LISTS = ("no_rope_layers",)
-"""Lists with such a name that have a 0 or 1 for each layer instead."""
-
-
-_OVERRIDES = "_heterogeneity_spec"
-"""Where a config keeps settings that some of its layers have of their own, by layer (Gemma 4)."""
-
-
-_FIRST_READER = "first_kv_shared_layer_idx"
-"""Where a decoder keeps the place from which on every layer reads earlier layers' keys and values (Gemma 4)."""
-
-
-_FURTHER_DEPTHS = ("num_blocks",)
-"""Further names of the depth in configs that have a usual one too (xLSTM)."""
+from surgery_core.surgery.anatomy import text_config
+from surgery_core.surgery.names import (
+    DEPRECATED_KEYS,
+    DEPTH_KEYS,
+    FIRST_READER,
+    FLAG_LISTS,
+    FURTHER_DEPTHS,
+    INDEX_LISTS,
+    NOT_PER_LAYER,
+    OVERRIDES,
+    PER_LAYER,
+    names_of,
+)
 
 
 def layer_configs(model: nn.Module, path: str) -> list[Any]:
@@ -64,24 +45,24 @@ def config_changes(config: Any, order: Order, n_layers: int) -> dict[str, Any]:
 
     Depth attributes that held `n_layers` become `len(order)`; lists with one entry a layer follow the layers.
     """
-    depths = (*DEPTH_KEYS, *_FURTHER_DEPTHS)
+    depths = (*names_of(config).depth, *DEPTH_KEYS, *FURTHER_DEPTHS)
     changes: dict[str, Any] = {key: len(order) for key in depths if config.__dict__.get(key) == n_layers}
     for key, value in config.__dict__.items():
         if _is_per_layer(config, key, value, n_layers):
             changes[key] = _following(key, value, order)
         elif _lists_layers(key, value, n_layers):
             changes[key] = [at for at, index in enumerate(order) if index in value]
-    if (spec := config.__dict__.get(_OVERRIDES)) is not None:
+    if (spec := config.__dict__.get(OVERRIDES)) is not None:
         known = spec.per_layer_overrides
         followed = {at: known[index] for at, index in enumerate(order) if isinstance(index, int) and index in known}
-        changes[_OVERRIDES] = replace(spec, per_layer_overrides=followed)
+        changes[OVERRIDES] = replace(spec, per_layer_overrides=followed)
     return changes
 
 
 def owner_changes(owner: nn.Module, order: Order, n_layers: int) -> dict[str, Any]:
     """Return the attributes in which the layer list's owner keeps its depth, or picks layers, as they have to become."""
-    first = owner.__dict__.get(_FIRST_READER, n_layers)
-    readers = {_FIRST_READER: _first_of_rest(order, first)} if first < n_layers else {}
+    first = owner.__dict__.get(FIRST_READER, n_layers)
+    readers = {FIRST_READER: _first_of_rest(order, first)} if first < n_layers else {}
     return readers | {
         key: len(order) if type(value) is int else [at for at, index in enumerate(order) if index in value]
         for key, value in owner.__dict__.items()
@@ -108,7 +89,7 @@ def fixed_properties(config: Any, order: Order, n_layers: int) -> type:
     cls = type(config)
     fixed: dict[str, Any] = {}
     for name in dir(cls):
-        if isinstance(getattr(cls, name, None), property) and not name.startswith("_") and name not in _DEPRECATED:
+        if isinstance(getattr(cls, name, None), property) and not name.startswith("_") and name not in DEPRECATED_KEYS:
             value = _property_value(config, name)
             if _is_per_layer(config, name, value, n_layers):
                 fixed[name] = _constant(_following(name, value, order))
@@ -140,14 +121,16 @@ def _is_per_layer(config: Any, key: str, value: object, n_layers: int) -> bool:
     """
     if type(value) not in (list, tuple) or len(value) != n_layers or _lists_layers(key, value, n_layers):  # type: ignore[arg-type]
         return False
-    if any(word in key for word in _NOT_PER_LAYER):
+    if any(word in key for word in NOT_PER_LAYER):
         return False
-    return any(word in key for word in _PER_LAYER) or _follows_depth(config, key, n_layers)
+    return any(word in key for word in PER_LAYER) or _follows_depth(config, key, n_layers)
 
 
 def _follows_depth(config: Any, key: str, n_layers: int) -> bool:
     """Whether the class, told to make a config that is one layer deeper, makes this list one entry longer."""
-    depth = next((name for name in DEPTH_KEYS if config.__dict__.get(name) == n_layers), None)
+    depth = next(
+        (name for name in (*names_of(config).depth, *DEPTH_KEYS) if config.__dict__.get(name) == n_layers), None
+    )
     if depth is None:
         return False
     try:
@@ -163,7 +146,7 @@ def _is_int(value: object, expected: int) -> bool:
 
 def _lists_layers(key: str, value: object, n_layers: int) -> bool:
     """Whether a list holds the indices of some of the layers (Mllama's cross-attention layers)."""
-    if type(value) is not list or not value or not key.endswith(_INDEX_LISTS) or key in _FLAG_LISTS:
+    if type(value) is not list or not value or not key.endswith(INDEX_LISTS) or key in FLAG_LISTS:
         return False
     return all(type(index) is int and 0 <= index < n_layers for index in value) and value == sorted(set(value))
 

@@ -13,49 +13,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-_MIXERS = (
-    "self_attn",
-    "attn",
-    "self_attention",
-    "self_att",
-    "attention",
-    "mixer",
-    "linear_attn",
-    "multi_head_attention",
-    "rel_attn",
-    "norm_attn_norm",
-    "temporal_block",
-    "mamba",
-    "mlstm_layer",
-    "conv",
-    "encoder_attn",
-    "cross_attn",
-    "crossattention",
-)
-"""Names of token mixers. Attention to an encoder, which a decoder alone does not run, counts as one."""
-
-_MLPS = (
-    "mlp",
-    "feed_forward",
-    "ffn",
-    "ff",
-    "block_sparse_moe",
-    "moe",
-    "experts",
-    "shared_mlp",
-    "shared_expert",
-    "shared_experts",
-    "mlps",
-    "mlp_block",
-    "fc2",
-)
-_MIXER_CLASSES = ("attention", "attn", "mixer", "mamba")
-_MLP_CLASSES = ("mlp", "feedforward", "ffn", "moe", "experts")
-
-_INSIDE = {"output": ("dense",), "rel_attn": ("dropout",)}
-_OUTPUTS = ("output.dense", "layer_2")
-"""Where a half that adds the residual itself has the module whose output it adds (BERT, XLNet), by name of the half
-and for any."""
+from surgery_core.surgery.names import INSIDE, MIXER_CLASSES, MIXERS, MLP_CLASSES, MLPS, OUTPUTS, names_of
 
 
 @dataclass(frozen=True)
@@ -79,11 +37,17 @@ class Halves:
 
 
 def halves_of(layer: nn.Module) -> Halves:
-    """Return the halves of a layer, found by structure: names and classes of its parts, never the class of the layer."""
+    """Return the halves of a layer, found by structure: names and classes of its parts, never the class of the layer.
+
+    What `name_parts` said of the layer's class comes first.
+    """
+    told = names_of(layer)
+    if told.attention or told.mlp:
+        return Halves(told.attention, told.mlp, told.attention[0] if told.attention else None)
     children = dict(layer.named_children())
-    mixers = _named(children, _MIXERS) or _classed(children, _MIXER_CLASSES)
+    mixers = _named(children, MIXERS) or _classed(children, MIXER_CLASSES)
     rest = {name: child for name, child in children.items() if name not in mixers}
-    mlps = _named(rest, _MLPS) or _classed(rest, _MLP_CLASSES)
+    mlps = _named(rest, MLPS) or _classed(rest, MLP_CLASSES)
     if not mlps and "intermediate" in rest and "output" in rest:
         mlps = ["output"]
     mixer_paths = [path for name in mixers for path in _members(name, children[name])]
@@ -114,10 +78,10 @@ def _adding(layer: nn.Module, path: str) -> str:
     """Return the path of the module that makes what is added: the part, or the one in it before residual and norm."""
     part = layer.get_submodule(path)
     paths = dict(part.named_modules())
-    for inner in (*_INSIDE.get(path, ()), *_OUTPUTS):
+    for inner in (*INSIDE.get(path, ()), *OUTPUTS):
         if inner in paths:
             return f"{path}.{inner}"
-    inside = _named(dict(part.named_children()), (*_MIXERS, path))
+    inside = _named(dict(part.named_children()), (*MIXERS, path))
     if inside and any("norm" in type(child).__name__.lower() for child in part.children()):
         return f"{path}.{inside[0]}"
     return path

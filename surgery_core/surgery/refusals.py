@@ -14,6 +14,7 @@ from surgery_core.surgery.behaviours import (
 )
 from surgery_core.surgery.config import is_attention
 from surgery_core.surgery.marks import mark_of
+from surgery_core.surgery.names import names_of
 from surgery_core.surgery.sharing import sharing_of
 
 
@@ -41,6 +42,8 @@ def check_groups(layers: nn.ModuleList | Sequence[nn.Module], order: Sequence[in
 def check_single_list(model: nn.Module, path: str, n_layers: int) -> None:
     """Refuse models that keep the parts of a layer in several lists side by side (XLM and its kin).
 
+    Whoever said which list the layers are in (`name_parts`) is believed; `prove` tries it.
+
     Raises:
         RefusedPlanError: naming the lists.
     """
@@ -48,6 +51,8 @@ def check_single_list(model: nn.Module, path: str, n_layers: int) -> None:
     while (base := base_of(model)) is not None:
         model = base
         n_layers = len(model.get_submodule(path))  # type: ignore[arg-type]
+    if names_of(model).layers:
+        return
     owner = model.get_submodule(path.rpartition(".")[0])
     lists = [
         name

@@ -11,9 +11,8 @@ from torch import nn
 from surgery_core.errors import PlanError
 from surgery_core.surgery.anatomy import width_of
 from surgery_core.surgery.layer_io import hidden_input, hidden_of
+from surgery_core.surgery.names import DECLARED_WIDTHS
 from surgery_core.surgery.stream_form import stream_of
-
-_WIDTH_ATTRIBUTES = ("hidden_size", "n_embd", "d_model", "embed_dim")
 
 
 class Adapter(nn.Module):
@@ -76,7 +75,7 @@ def declared_widths(module: nn.Module, d_model: int) -> list[tuple[int, str]]:
     """Return the (width, "reads" or "writes") that a module declares; empty where it declares nothing."""
     config = next((m.config for m in module.modules() if hasattr(m, "config")), None)
     for source in (config, module):
-        for name in _WIDTH_ATTRIBUTES:
+        for name in DECLARED_WIDTHS:
             if type(width := getattr(source, name, None)) is int:
                 return [(width, "reads and writes")]
     if isinstance(module, nn.Sequential):

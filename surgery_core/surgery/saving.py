@@ -19,25 +19,11 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from surgery_core.surgery.anatomy import find_layers, root_of, text_config
-from surgery_core.surgery.cache import INDEX_NAMES
 from surgery_core.surgery.config import is_attention
 from surgery_core.surgery.layer_inputs import PerLayerInputs, Picked
 from surgery_core.surgery.marks import needed_mark
+from surgery_core.surgery.names import DEPTH_UNDER_ROOT, PATTERNS, PERIODS, index_names
 from surgery_core.surgery.sharing import reads_shared
-
-_DEPTH_UNDER_ROOT = ("scale_depth",)
-"""Settings that a class divides by the square root of the depth when it builds its layers (MiniCPM3)."""
-
-
-_PATTERNS = (("block_types", "layers_block_type", "attention", "recurrent"),)
-"""Patterns that a class repeats over its layers: the setting, the list made of it, its two words (RecurrentGemma)."""
-
-
-_PERIODS = (
-    ("attn_layer_period", "attn_layer_offset", "layers_block_type"),
-    ("expert_layer_period", "expert_layer_offset", "layers_num_experts"),
-)
-"""Settings that put a kind of layer at every n-th place, and the list made of them (Jamba)."""
 
 
 def save_view(view: Any, folder: str | Path) -> None:
@@ -118,13 +104,13 @@ def _cut_per_layer_inputs(view: nn.Module) -> None:
 def _settle(view: nn.Module, config: Any) -> None:
     """Rewrite those settings of a view's config from which a class builds its layers by their place or number."""
     known, layers = config.__dict__, find_layers(view)[1]
-    for key in _DEPTH_UNDER_ROOT:
+    for key in DEPTH_UNDER_ROOT:
         if isinstance(value := known.get(key), float | int):
             known[key] = value * math.sqrt(len(layers) / len(find_layers(root_of(view))[1]))
-    for key, listed, yes, no in _PATTERNS:
+    for key, listed, yes, no in PATTERNS:
         if key in known:
             known[key] = [yes if is_attention(kind) else no for kind in getattr(config, listed)]
-    for period, offset, listed in _PERIODS:
+    for period, offset, listed in PERIODS:
         if period in known and (found := _period([_is_marked(entry) for entry in getattr(config, listed)])) is not None:
             known[period], known[offset] = found
     if known.get("num_kv_shared_layers"):
@@ -150,7 +136,7 @@ def _other_number(left: nn.Module, right: nn.Module) -> str | None:
     for key, value in left.__dict__.items():
         other = right.__dict__.get(key)
         numbers = isinstance(value, int | float) and isinstance(other, int | float)
-        if numbers and value != other and key not in INDEX_NAMES and not key.startswith("_"):
+        if numbers and value != other and key not in index_names() and not key.startswith("_"):
             return key
     return None
 

@@ -25,8 +25,8 @@ from surgery_core.plans.slots import Slot
 from surgery_core.proof.layer_by_layer import ByHand
 from surgery_core.proof.preflight import prove
 from surgery_core.surgery.anatomy import find_layers
-from surgery_core.surgery.cache import INDEX_NAMES
 from surgery_core.surgery.in_place import ModelSurgery
+from surgery_core.surgery.names import INDEX_NAMES
 from surgery_core.surgery.view import operate
 from tests.core.support import zoo
 from tests.core.support.columns import (

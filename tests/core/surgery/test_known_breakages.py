@@ -18,7 +18,7 @@ from surgery_core.plans.plan import LayerPlan
 from surgery_core.proof.export import unshare_layers
 from surgery_core.proof.layer_by_layer import ByHand
 from surgery_core.surgery.anatomy import find_layers, text_config
-from surgery_core.surgery.cache import INDEX_NAMES
+from surgery_core.surgery.names import INDEX_NAMES
 from surgery_core.surgery.view import operate
 from tests.core.support import zoo
 from tests.core.support.families import build, greedy, left_padded, reference, tokens

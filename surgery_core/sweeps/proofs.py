@@ -4,12 +4,14 @@ On a model whose layers are all alike, deleting layer 3 and deleting layer 4 are
 go wrong for one goes wrong for the other. What differs is whether the first or the last layer is among those that run,
 whether the order is changed, layers repeated, scaled, halved, averaged or put side by side; and, where layers are of
 several types, which type stands where. The first plan of each such kind is run in two ways on a few tokens, as `prove`
-does, with and without a cache, left-padded. What that found is kept for as long as the model lives.
+does, with and without a cache, left-padded; the unchanged model is the measure of all others. What that found is kept
+for as long as the model lives.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+import threading
+from collections.abc import Hashable, Iterable
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -19,6 +21,7 @@ from surgery_core.failures import FAILURES, failure
 from surgery_core.plans.plan import LayerPlan
 from surgery_core.proof.checks import Trial
 from surgery_core.proof.preflight import proved
+from surgery_core.stopping import raise_if_stopped
 from surgery_core.surgery.anatomy import find_layers, text_config
 from surgery_core.surgery.ingredients import Material
 
@@ -43,6 +46,8 @@ class SweepProof:
 
     def problem(self, plan: LayerPlan) -> str:
         """Return why a plan's figures may be wrong, as a sentence; empty where plans of its kind passed their checks."""
+        if plan.is_identity:
+            return ""
         kind = change_kind(plan, self.types)
         # what donors and means are called says nothing about which they are
         foreign = any(layer.mean or layer.donor for slot in plan for layer in slot.layers)
@@ -50,6 +55,12 @@ class SweepProof:
         if kind not in known:
             known[kind] = self._found(plan)
         return known[kind]
+
+    def prepare(self, plans: Iterable[LayerPlan], stop: threading.Event | None = None) -> None:
+        """Try every kind of change that some plans make, so that a sweep over them waits for none. Stops as a sweep."""
+        for plan in plans:
+            raise_if_stopped(stop, "The proofs were stopped.")
+            self.problem(plan)
 
     def _found(self, plan: LayerPlan) -> str:
         if self._trial is None:

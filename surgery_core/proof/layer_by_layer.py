@@ -3,8 +3,9 @@
 The base runs once, and the arguments with which it calls each layer (masks, positions, rotary embeddings) are
 recorded. Then its own layers are called one after the other in the plan's order, each with its recorded arguments,
 and what comes out goes through the base's own tail. What layers hand each other besides the residual stream (router
-states, a second stream) is recognised in the recorded run and handed on in the plan's order. No config is changed
-and no layer gets a new index, so nothing of what makes a view right is used.
+states, a second stream) is recognised in the recorded run and handed on in the plan's order. No config is changed, no
+layer gets a new index, and no list is rearranged: what a view could get wrong is not used. Shared with views are the
+copy of the unchanged model on which calls are recorded, and where the halves of a layer are.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Rows of a sweep, and the sweep as a file."""
+"""Rows of a sweep: what was measured of each plan, the names of the figures, and the rows as a frame."""
 
 from __future__ import annotations
 

@@ -22,6 +22,7 @@ from torch import nn
 
 from surgery_core.plans.plan import LayerPlan
 from surgery_core.plans.slots import Slot
+from surgery_core.states.last import run_body
 from surgery_core.states.windows import Batch
 from surgery_core.stopping import raise_if_stopped
 from surgery_core.surgery import recording
@@ -176,7 +177,7 @@ class SharedRuns:
             last[0] = hidden_of(output)
 
         with recording.watched(find_layers(view)[1], entering, leaving):
-            _run_body(view, self.batches[number], 1)
+            run_body(view, self.batches[number].input_ids, self.batches[number].attention_mask)
         self._keep(nodes, len(calls), number, last[0])
         return last[0]
 
@@ -191,7 +192,7 @@ class SharedRuns:
                 mix_in(layer, Averaged)
                 mark(layer, nothing)
             with recording.recorded(find_layers(view)[1]) as seen:
-                _run_body(view, self.batches[number], copies)
+                _run_copies(view, self.batches[number], copies)
             self._calls[number, copies] = [_without_hidden(*call) for call in seen.calls.values()]
         return self._calls[number, copies]
 
@@ -237,10 +238,9 @@ def _apart(going: _Going) -> Iterator[tuple[int, LayerPlan, torch.Tensor]]:
         yield at, plan, state
 
 
-def _run_body(view: Any, batch: Batch, copies: int) -> None:
-    ids, mask = (tensor.repeat(copies, 1) for tensor in (batch.input_ids, batch.attention_mask))
-    with torch.inference_mode():
-        view.base_model(input_ids=ids, attention_mask=mask, use_cache=False)
+def _run_copies(view: Any, batch: Batch, copies: int) -> None:
+    """Run a view on a batch that is there several times."""
+    run_body(view, batch.input_ids.repeat(copies, 1), batch.attention_mask.repeat(copies, 1))
 
 
 def _without_hidden(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:

@@ -119,7 +119,7 @@ class Missing:
             raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
 sys.meta_path.insert(0, Missing)
 import altair, pandas
-from surgery_ui.sweep_save import rendered
+from surgery_ui.sweep_page.saving import rendered
 chart = altair.Chart(pandas.DataFrame({{"x": [1], "y": [2]}})).mark_bar().encode(x="x:O", y="y:Q")
 print([len(rendered(chart, kind, {{}})) > 100 for kind in ("svg", "png", "html")])
 """

@@ -9,11 +9,11 @@ from pathlib import Path
 from surgery_core.models.opening import LoadedModel, load_model
 from surgery_core.plans.plan import LayerPlan
 from surgery_core.states.means import mean_contributions
+from surgery_core.states.shared_beginnings import DEFAULT_MEMORY
 from surgery_core.sweeps.file import SweepFile, SweepIdentity, columns_of, model_name
 from surgery_core.sweeps.kinds import SweepOptions, sweep_points
 from surgery_core.sweeps.rows import SweepRow
 from surgery_core.sweeps.setup import SweepMeasures
-from surgery_core.sweeps.shared_beginnings import DEFAULT_MEMORY
 from surgery_core.sweeps.sweep import Sweep
 from surgery_core.text import Text, bundled_texts
 

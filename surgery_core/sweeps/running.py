@@ -19,14 +19,14 @@ from surgery_core.measure.skills import score_skill
 from surgery_core.measure.sums import Sums, at_least_0
 from surgery_core.plans.generation_settings import GenerationSettings
 from surgery_core.plans.plan import LayerPlan
+from surgery_core.states.beginnings_check import cannot_run_together, cannot_start_in_the_middle
 from surgery_core.states.finite import broken_weights, not_finite
+from surgery_core.states.shared_beginnings import SharedRuns
 from surgery_core.surgery.view import check_operable
-from surgery_core.sweeps.beginnings_check import cannot_run_together, cannot_start_in_the_middle
 from surgery_core.sweeps.kinds import SweepPoint
 from surgery_core.sweeps.proofs import SweepProof
 from surgery_core.sweeps.rows import SweepRow
 from surgery_core.sweeps.setup import SweepSetup
-from surgery_core.sweeps.shared_beginnings import SharedRuns
 from surgery_core.text import Text, encode
 
 KEPT_BYTES = 2**28

@@ -11,10 +11,10 @@ from torch import nn
 from surgery_core.measure.encoding import Encoded
 from surgery_core.measure.skills import Skill
 from surgery_core.plans.plan import LayerPlan
+from surgery_core.states.shared_beginnings import DEFAULT_MEMORY
 from surgery_core.stopping import raise_if_stopped
 from surgery_core.surgery.ingredients import Material
 from surgery_core.surgery.view import operate
-from surgery_core.sweeps.shared_beginnings import DEFAULT_MEMORY
 
 
 @dataclass(frozen=True)

@@ -19,16 +19,16 @@ from torch import nn
 from surgery_core.errors import SettingsError
 from surgery_core.measure.encoding import Encoded, encode_texts
 from surgery_core.plans.plan import LayerPlan
+from surgery_core.states.beginnings_tree import layer_runs
+from surgery_core.states.shared_beginnings import DEFAULT_MEMORY
 from surgery_core.stopping import Progress
 from surgery_core.surgery.anatomy import find_layers
 from surgery_core.surgery.ingredients import Material, Means
 from surgery_core.surgery.view import checked_plan
-from surgery_core.sweeps.beginnings_tree import layer_runs
 from surgery_core.sweeps.kinds import SweepOptions, SweepPoint, sweep_points
 from surgery_core.sweeps.rows import SweepRow
 from surgery_core.sweeps.running import Run
 from surgery_core.sweeps.setup import SweepMeasures, SweepSetup
-from surgery_core.sweeps.shared_beginnings import DEFAULT_MEMORY
 from surgery_core.text import TextsLike
 
 

@@ -20,13 +20,13 @@ from surgery_core.measure.encoding import encode_texts
 from surgery_core.measure.skills import load_skills, score_skills
 from surgery_core.plans.plan import LayerPlan
 from surgery_core.plans.slots import Slot
+from surgery_core.states.beginnings_tree import layer_runs
+from surgery_core.states.shared_beginnings import SharedRuns
 from surgery_core.surgery.view import operate
 from surgery_core.sweeps import running as sweep_run
-from surgery_core.sweeps.beginnings_tree import layer_runs
 from surgery_core.sweeps.kinds import KINDS, SweepOptions, SweepPoint, sweep_points
 from surgery_core.sweeps.running import distinct
 from surgery_core.sweeps.setup import SweepMeasures
-from surgery_core.sweeps.shared_beginnings import SharedRuns
 from surgery_core.sweeps.sweep import Sweep, sweep
 from surgery_core.text import Text
 from tests.core.measure.test_measure import byte_tokenizer

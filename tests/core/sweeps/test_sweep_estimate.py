@@ -16,8 +16,8 @@ from surgery_core.errors import Stopped, TextError
 from surgery_core.measure.encoding import encode_texts
 from surgery_core.measure.skills import load_skills
 from surgery_core.plans.plan import LayerPlan
+from surgery_core.states.beginnings_tree import layer_runs
 from surgery_core.states.windows import Batch
-from surgery_core.sweeps.beginnings_tree import layer_runs
 from surgery_core.sweeps.estimate import (
     LENS,
     STEP,

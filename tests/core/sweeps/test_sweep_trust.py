@@ -82,7 +82,7 @@ def test_a_row_is_the_comparison_of_its_plan(
 def test_a_plan_that_fails_while_it_runs_is_a_row_and_the_rest_goes_on(
     error: type[Exception], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from surgery_core.sweeps.shared_beginnings import SharedRuns
+    from surgery_core.states.shared_beginnings import SharedRuns
 
     own = SharedRuns._step
 

@@ -10,12 +10,12 @@ from torch import nn
 
 from surgery_core.failures import FAILURES
 from surgery_core.plans.plan import LayerPlan
+from surgery_core.states.shared_beginnings import SharedRuns
 from surgery_core.states.tail import Tail
 from surgery_core.states.windows import Batch
 from surgery_core.surgery.closeness import relative_difference
 from surgery_core.surgery.ingredients import Material
 from surgery_core.surgery.view import operate
-from surgery_core.sweeps.shared_beginnings import SharedRuns
 
 PROBES = 2
 """Plans of a sweep that are run both ways on a few tokens, to see whether the model can start in the middle."""

@@ -22,26 +22,23 @@ from torch import nn
 
 from surgery_core.plans.plan import LayerPlan
 from surgery_core.plans.slots import Slot
+from surgery_core.states.beginnings_tree import Node, PrefixTree, size_of
 from surgery_core.states.last import run_body
+from surgery_core.states.layer_calls import Rest, call_layer, record_calls, without_hidden
 from surgery_core.states.windows import Batch
-from surgery_core.stopping import raise_if_stopped
+from surgery_core.stopping import looking
 from surgery_core.surgery import recording
 from surgery_core.surgery.anatomy import find_layers
 from surgery_core.surgery.behaviours import Averaged, MeanOf, mix_in
 from surgery_core.surgery.building import private_copy
 from surgery_core.surgery.ingredients import Material
-from surgery_core.surgery.layer_io import hidden_input, hidden_of
 from surgery_core.surgery.marks import mark
 from surgery_core.surgery.placement import Placement, place
 from surgery_core.surgery.stream_form import stream_of
 from surgery_core.surgery.view import operate_slot
-from surgery_core.sweeps.beginnings_tree import Node, PrefixTree, size_of
 
 DEFAULT_MEMORY = 2**30
 """Bytes of hidden states that are kept by default (1 GB)."""
-
-Call = tuple[tuple[Any, ...] | None, dict[str, Any]]
-"""What a layer is called with besides the residual stream; None for the first part where that goes by name."""
 
 
 @dataclass(eq=False)
@@ -88,11 +85,11 @@ class SharedRuns:
         stop: threading.Event | None = None,
     ) -> None:
         self.model, self.batches, self.material = model, batches, material or Material()
-        self.memory, self.stop = memory, stop
+        self.memory, self._look = memory, looking(stop, "The sweep was stopped.")
         self.base = LayerPlan.identity(len(find_layers(model)[1]))
         self.tree = PrefixTree([self.base, *plans])
         self.runs = 0
-        self._calls: dict[tuple[int, int], list[Call]] = {}
+        self._calls: dict[tuple[int, int], list[Rest]] = {}
         self._layers: dict[Slot, list[tuple[Placement, Any]]] = {}
         self._stride, self._kept = 1, 0
         view = private_copy(model)
@@ -139,10 +136,10 @@ class SharedRuns:
 
     def _step(self, going: _Going, number: int) -> _Going:
         """Run the next slot."""
-        raise_if_stopped(self.stop, "The sweep was stopped.")
+        self._look()
         calls, hidden = self._calls_for(number, len(going.members)), going.hidden
         for placement, layer in self._slot_layers(going.rest[0]):
-            hidden = self._run(layer, calls[placement.layer.index], hidden)
+            hidden = call_layer(layer, calls[placement.layer.index], hidden)
         self.runs += 1
         after = _Going(going.members, going.left - 1, hidden)
         for _, plan, state in _apart(after):
@@ -156,32 +153,19 @@ class SharedRuns:
             self._layers[slot] = list(zip(placements, find_layers(view)[1], strict=True))
         return self._layers[slot]
 
-    def _run(self, layer: nn.Module, call: Call, hidden: torch.Tensor) -> torch.Tensor:
-        args, kwargs = call
-        with torch.inference_mode():
-            output = layer(**{**kwargs, "hidden_states": hidden}) if args is None else layer(hidden, *args, **kwargs)
-        return hidden_of(output)
-
     def _record(self, view: Any, number: int) -> torch.Tensor:
         """Run the base on a batch, keep how it calls its layers and the states that plans start from."""
-        raise_if_stopped(self.stop, "The sweep was stopped.")
         nodes, last = self.tree.path(self.base), [torch.empty(0)]
-        calls = self._calls[number, 1] = []
 
-        def entering(at: int, call: recording.Call) -> None:
-            self._keep(nodes, len(calls), number, hidden_input(*call))
-            calls.append(_without_hidden(*call))
-            self.runs += 1
+        def seen(depth: int, hidden: torch.Tensor) -> None:
+            self._keep(nodes, depth, number, hidden)
+            last[0] = hidden
 
-        def leaving(at: int, call: recording.Call, output: Any) -> None:
-            last[0] = hidden_of(output)
-
-        with recording.watched(find_layers(view)[1], entering, leaving):
-            run_body(view, self.batches[number].input_ids, self.batches[number].attention_mask)
-        self._keep(nodes, len(calls), number, last[0])
+        self._calls[number, 1] = record_calls(view, self.batches[number], seen, self._look)
+        self.runs += len(self._calls[number, 1])
         return last[0]
 
-    def _calls_for(self, number: int, copies: int) -> list[Call]:
+    def _calls_for(self, number: int, copies: int) -> list[Rest]:
         """Return how layers are called when a batch is there several times: as the model itself would call them.
 
         Its layers are passed by, so only embeddings and masks are made.
@@ -193,7 +177,7 @@ class SharedRuns:
                 mark(layer, nothing)
             with recording.recorded(find_layers(view)[1]) as seen:
                 _run_copies(view, self.batches[number], copies)
-            self._calls[number, copies] = [_without_hidden(*call) for call in seen.calls.values()]
+            self._calls[number, copies] = [without_hidden(call) for call in seen.calls.values()]
         return self._calls[number, copies]
 
     def _keep(self, nodes: list[Node], depth: int, number: int, hidden: torch.Tensor) -> None:
@@ -241,8 +225,3 @@ def _apart(going: _Going) -> Iterator[tuple[int, LayerPlan, torch.Tensor]]:
 def _run_copies(view: Any, batch: Batch, copies: int) -> None:
     """Run a view on a batch that is there several times."""
     run_body(view, batch.input_ids.repeat(copies, 1), batch.attention_mask.repeat(copies, 1))
-
-
-def _without_hidden(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
-    rest = {name: value for name, value in kwargs.items() if name != "hidden_states" or args}
-    return (args[1:] if args else None), rest

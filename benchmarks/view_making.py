@@ -13,7 +13,7 @@ from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from benchmarks.record import keep, measure
-from surgery_core.surgery import in_place as operate
+from surgery_core import operate
 
 PLAN = "0-39,50-41,50-79"
 

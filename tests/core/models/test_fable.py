@@ -207,9 +207,7 @@ def test_windows_score_each_token_once_with_enough_before_it(length: int, window
 
 def test_the_first_layer_is_the_most_important_one_by_every_measure(model: Any, tokenizer: Any) -> None:
     """What "Remarkable Robustness" (arXiv 2406.19384, figure 5) found for GPT-2 and Pythia holds here too."""
-    from surgery_core import bundled_texts
-    from surgery_core.measure import importance
-    from surgery_core.sweeps import sweep
+    from surgery_core import bundled_texts, importance, sweep
 
     texts = bundled_texts()
     rows = [row for row in sweep(model, tokenizer, texts, "delete") if row.number >= 0]

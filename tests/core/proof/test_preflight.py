@@ -126,9 +126,8 @@ def test_a_plan_that_does_not_fit_is_the_persons_error() -> None:
 
 
 def test_hybrids_without_attention_are_refused_with_the_layers_to_keep() -> None:
-    import zoo
-
     from surgery_core.surgery.view import operate
+    from tests.core.support import zoo
 
     model = zoo.build("jamba")
     with pytest.raises(RefusedPlanError, match=r"keep at least one of L1, L3"):

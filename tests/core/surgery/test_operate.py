@@ -308,8 +308,7 @@ class Adding(torch.nn.Module):
 @pytest.mark.parametrize("at", [0, 1, 2, 3])
 def test_a_module_that_does_not_attend_is_right_with_a_cache_or_refused(model_type: str, at: int) -> None:
     """In the place of any layer of a hybrid, whose cache counts its tokens in one kind of layer."""
-    import zoo
-
+    from tests.core.support import zoo
     from tests.core.support.columns import inputs
     from tests.core.support.families import greedy
 
@@ -326,7 +325,7 @@ def test_a_module_that_does_not_attend_is_right_with_a_cache_or_refused(model_ty
 
 
 def test_the_last_attention_layer_of_a_hybrid_is_not_replaced_by_what_does_not_attend() -> None:
-    import zoo
+    from tests.core.support import zoo
 
     model = zoo.try_build("qwen3_next")
     kinds = model.config.layer_types
@@ -339,7 +338,7 @@ def test_the_last_attention_layer_of_a_hybrid_is_not_replaced_by_what_does_not_a
 
 
 def test_views_made_before_are_not_touched_by_surgery_in_place() -> None:
-    import zoo
+    from tests.core.support import zoo
 
     model = zoo.try_build("gemma3n_text")
     ids = torch.arange(3, 12)[None]

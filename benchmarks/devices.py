@@ -16,10 +16,10 @@ import numpy as np
 import torch
 
 import surgery_core as sc
-from surgery_core.lens import LogitLens
-from surgery_core.lens_pairs import distances
-from surgery_core.lens_training import LensTraining, lens_quality
-from surgery_core.view import plan_of
+from surgery_core.lenses.before_after import distances
+from surgery_core.lenses.reading import LogitLens
+from surgery_core.lenses.training import LensTraining, lens_quality
+from surgery_core.surgery.anatomy import plan_of
 
 PROMPT = "The king had three sons, and the youngest was called"
 TEXTS = sc.bundled_texts()

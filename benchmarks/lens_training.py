@@ -22,7 +22,7 @@ import torch
 
 from benchmarks.record import Result, keep
 from surgery_core import LensTraining, Translators, lens_quality, load_lens, load_model
-from surgery_core.lens_training import train_lens
+from surgery_core.lenses.training import train_lens
 from training.lens import pieces, read, sample
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -17,7 +17,7 @@ import torch
 
 import surgery_core as sc
 from benchmarks.record import Result, keep
-from surgery_core.lens import LogitLens
+from surgery_core.lenses.reading import LogitLens
 from tests.real_model import real_folder
 
 PLAN = "0-14,16-29"

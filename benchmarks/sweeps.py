@@ -29,13 +29,14 @@ from torch import nn
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from benchmarks.record import Result, keep
-from surgery_core.measure import Encoded
-from surgery_core.plan import LayerPlan
-from surgery_core.readout import Readout
-from surgery_core.sweep import Sweep, SweepMeasures
-from surgery_core.sweep_plans import SweepPoint, sweep_points
+from surgery_core.measure.encoding import Encoded
+from surgery_core.measure.readout import Readout
+from surgery_core.plans.plan import LayerPlan
+from surgery_core.states.windows import batches_of, windows_of
+from surgery_core.sweeps.kinds import SweepPoint, sweep_points
+from surgery_core.sweeps.setup import SweepMeasures
+from surgery_core.sweeps.sweep import Sweep
 from surgery_core.text import Text
-from surgery_core.windows import batches_of, windows_of
 
 ROWS, TOKENS = 4, 256
 SHAPES = {

@@ -2,13 +2,14 @@
 
 import streamlit as st
 
-from surgery_ui import present, session
-from surgery_ui.lens_controls import lens_controls
-from surgery_ui.lens_map import LensMap
-from surgery_ui.lens_texts import LensTexts
-from surgery_ui.lens_training import lens_panel
-from surgery_ui.sections import follow_sections
-from surgery_ui.trust import Trust
+from surgery_ui.lens_page.controls import lens_controls
+from surgery_ui.lens_page.maps import LensMap
+from surgery_ui.lens_page.texts import LensTexts
+from surgery_ui.lens_page.training import lens_panel
+from surgery_ui.parts.sections import follow_sections
+from surgery_ui.parts.trust import Trust
+from surgery_ui.session import session
+from surgery_ui.words import present
 
 now = session.require()
 trust = Trust(now)

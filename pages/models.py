@@ -2,10 +2,11 @@
 
 import streamlit as st
 
-from surgery_ui import present, session
-from surgery_ui.model_cards import choices_table, facts_table
-from surgery_ui.sections import follow_sections
-from surgery_ui.trust import Preflight
+from surgery_ui.models_page.cards import choices_table, facts_table
+from surgery_ui.parts.sections import follow_sections
+from surgery_ui.parts.trust import Preflight
+from surgery_ui.session import session
+from surgery_ui.words import present
 
 now = session.require()
 info = now.loaded.info

@@ -2,11 +2,13 @@
 
 import streamlit as st
 
-from surgery_ui import adoption, present, session
-from surgery_ui.sections import follow_sections
-from surgery_ui.skills_map import skill_by_layer
-from surgery_ui.skills_view import SkillsView
-from surgery_ui.trust import Trust
+from surgery_ui.parts import adoption
+from surgery_ui.parts.sections import follow_sections
+from surgery_ui.parts.trust import Trust
+from surgery_ui.session import session
+from surgery_ui.skills_page.by_layer import skill_by_layer
+from surgery_ui.skills_page.view import SkillsView
+from surgery_ui.words import present
 
 now = session.require()
 trust = Trust(now)

@@ -2,13 +2,14 @@
 
 import streamlit as st
 
-from surgery_ui import present, session
-from surgery_ui.details import Details
-from surgery_ui.own_text import own_text_form
-from surgery_ui.scores import Scores
-from surgery_ui.sections import follow_sections
-from surgery_ui.trust import Trust
-from surgery_ui.writing import Writing
+from surgery_ui.parts.own_text import own_text_form
+from surgery_ui.parts.sections import follow_sections
+from surgery_ui.parts.trust import Trust
+from surgery_ui.session import session
+from surgery_ui.surgery_page.details import Details
+from surgery_ui.surgery_page.scores import Scores
+from surgery_ui.surgery_page.writing import Writing
+from surgery_ui.words import present
 
 now = session.require()
 trust = Trust(now)

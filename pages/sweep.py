@@ -2,12 +2,16 @@
 
 import streamlit as st
 
-from surgery_ui import adoption, session, sweep_compare, sweep_controls, sweep_view
-from surgery_ui.estimate import Estimate
-from surgery_ui.importance_view import ImportanceView
-from surgery_ui.search_view import search_tab
-from surgery_ui.sections import follow_sections
-from surgery_ui.trust import warn
+from surgery_ui.parts import adoption
+from surgery_ui.parts.estimate import Estimate
+from surgery_ui.parts.sections import follow_sections
+from surgery_ui.parts.trust import warn
+from surgery_ui.session import session
+from surgery_ui.sweep_page import comparing as sweep_compare
+from surgery_ui.sweep_page import controls as sweep_controls
+from surgery_ui.sweep_page import view as sweep_view
+from surgery_ui.sweep_page.importance import ImportanceView
+from surgery_ui.sweep_page.removal import search_tab
 
 now = session.require()
 warn(now)

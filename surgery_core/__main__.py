@@ -2,6 +2,6 @@
 
 import sys
 
-from surgery_core.cli import main
+from surgery_core.cli.options import main
 
 sys.exit(main())

@@ -20,10 +20,19 @@ Each message is a sentence or two for the person who caused it: the value, what 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Protocol
 
-if TYPE_CHECKING:
-    from surgery_core.plan import LayerPlan
+
+class NearestPlan(Protocol):
+    """A plan, as far as an error has to know one: its text, and how deep the model is that it is for."""
+
+    @property
+    def n_layers(self) -> int:
+        """Return the depth of that model."""
+
+    @property
+    def notation(self) -> str:
+        """Return the plan as text."""
 
 
 class SurgeryError(Exception):
@@ -101,7 +110,7 @@ class RefusedPlanError(ModelError, PlanError):
         nearest: the nearest plan that is allowed, where one was looked for and found; named in the message too.
     """
 
-    def __init__(self, message: str, nearest: LayerPlan | None = None) -> None:
+    def __init__(self, message: str, nearest: NearestPlan | None = None) -> None:
         self.nearest = nearest
         where = (
             f" The nearest plan that is allowed is {str(nearest) or 'the one without layers'}."

@@ -4,7 +4,9 @@ from pathlib import Path
 
 import streamlit as st
 
-from surgery_ui import controls, session, sweep_status
+from surgery_ui.session import session
+from surgery_ui.sidebar import sidebar as controls
+from surgery_ui.sidebar import sweep_status
 
 ICON = Path(__file__).with_name("icon.png")
 LOGO = Path(__file__).with_name("logo.svg")

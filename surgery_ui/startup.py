@@ -10,21 +10,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from surgery_core.models import DEFAULT_MODEL, FOLDERS_VARIABLE
+from surgery_core.models.opening import FOLDERS_VARIABLE
+from surgery_ui.session.first import FIRST_VARIABLE, default_prompt, first_model
 
 if TYPE_CHECKING:
-    from surgery_core.models import LoadedModel
-    from surgery_ui.jobs import Job
-
-FIRST_VARIABLE = "MODEL_SURGERY_FIRST"
-"""Environment variable with the name of the model that a new session opens."""
+    from surgery_core.models.opening import LoadedModel
+    from surgery_ui.work.pool import Job
 
 _log = logging.getLogger(__name__)
-
-
-def first_model() -> str:
-    """Return the name of the model that a new session opens."""
-    return os.environ.get(FIRST_VARIABLE) or DEFAULT_MODEL
 
 
 def offer(paths: Sequence[str]) -> None:
@@ -62,8 +55,8 @@ def _run() -> None:
 
 def warm() -> None:
     """Do the work of `prewarm` and wait for it."""
-    from surgery_core.devices import use_threads
-    from surgery_ui import cached
+    from surgery_core.models.devices import use_threads
+    from surgery_ui.work import plan_jobs as cached
 
     use_threads(1)
     opening = cached.model_job("prewarm", first_model())
@@ -77,13 +70,13 @@ def warm() -> None:
 
 def _first_page(loaded: LoadedModel) -> list[Job[Any]]:
     """Request what the first page shows, and the first preset, so that the first edit finds everything warm."""
-    from surgery_core.generate import GenerationSettings
-    from surgery_core.plan import LayerPlan
-    from surgery_core.presets import PRESETS
+    from surgery_core.plans.generation_settings import GenerationSettings
+    from surgery_core.plans.plan import LayerPlan
+    from surgery_core.plans.presets import PRESETS
     from surgery_core.text import bundled_texts
-    from surgery_ui import cached, session
+    from surgery_ui.work import plan_jobs as cached
 
-    texts, prompt, settings = bundled_texts(), session.default_prompt(), GenerationSettings()
+    texts, prompt, settings = bundled_texts(), default_prompt(), GenerationSettings()
     plans = (LayerPlan.identity(loaded.info.n_layers), PRESETS[0].apply(loaded.info.n_layers))
     jobs: list[Job[Any]] = [cached.table_job("prewarm", "table", loaded, texts)]
     for number, plan in enumerate(plans):

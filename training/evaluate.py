@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from surgery_core.skills import score_skills
+from surgery_core.measure.skills import score_skills
 from training.tokenizer import stories
 
 WINDOW, STRIDE, SAMPLE = 512, 256, 12

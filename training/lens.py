@@ -12,9 +12,9 @@ from pathlib import Path
 
 import torch
 
-from surgery_core.lens_files import save_lens
-from surgery_core.lens_training import LensTraining, Progress, lens_quality, train_lens
-from surgery_core.models import load_model
+from surgery_core.lenses.files import save_lens
+from surgery_core.lenses.training import LensTraining, Progress, lens_quality, train_lens
+from surgery_core.models.opening import load_model
 from surgery_core.text import Text
 
 SETTINGS = LensTraining(steps=400, tokens_per_step=1024, window=256, learning_rate=3e-3, seed=0)

@@ -82,10 +82,10 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def expected(models: Path) -> Callable[[str], tuple[str, ...]]:
     """Return the function from a plan to perplexity, agreement and KL over the bundled texts, as the page writes them."""
-    from surgery_core.measure import compare
-    from surgery_core.models import load_model
+    from surgery_core.measure.compare import compare
+    from surgery_core.models.opening import load_model
+    from surgery_core.surgery.view import operate
     from surgery_core.text import bundled_texts
-    from surgery_core.view import operate
 
     loaded = load_model(str(models / "fable"))
 

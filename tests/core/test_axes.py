@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import surgery_core as sc
-from surgery_core import windows
-from surgery_core.lens import LogitLens
+from surgery_core.lenses.reading import LogitLens
+from surgery_core.states import windows
 from tests.tiny import build_model, build_tokenizer
 
 NARROW = {"hidden_size": 16, "intermediate_size": 24, "num_attention_heads": 2, "head_dim": 8, "num_key_value_heads": 1}

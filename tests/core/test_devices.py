@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from pretended_device import MixedDevices, Pretended, pretended, put, spread
 
 import surgery_core as sc
-from surgery_core import measure, readout
-from surgery_core.lens import LogitLens
-from surgery_core.lens_pairs import distances
-from surgery_core.lens_training import LensTraining, lens_quality, train_lens
+from surgery_core.lenses.before_after import distances
+from surgery_core.lenses.reading import LogitLens
+from surgery_core.lenses.training import LensTraining, lens_quality, train_lens
+from surgery_core.measure import compare as measure
+from surgery_core.measure import readout
+from tests.core.support.pretended_device import MixedDevices, Pretended, pretended, put, spread
 from tests.tiny import build_model, build_tokenizer
 
 TEXTS = ["It was a dark night and the wolf came.", "Once upon a time."]

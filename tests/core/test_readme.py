@@ -13,7 +13,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from surgery_core.cli import main
+from surgery_core.cli.options import main
 from tests.core.test_boundary import imported
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -119,7 +119,7 @@ class Missing:
             raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
 sys.meta_path.insert(0, Missing)
 import altair, pandas
-from surgery_ui.sweep_save import rendered
+from surgery_ui.sweep_page.saving import rendered
 chart = altair.Chart(pandas.DataFrame({{"x": [1], "y": [2]}})).mark_bar().encode(x="x:O", y="y:Q")
 print([len(rendered(chart, kind, {{}})) > 100 for kind in ("svg", "png", "html")])
 """

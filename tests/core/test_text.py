@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_measure import byte_tokenizer
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from tokenizers.processors import TemplateProcessing
 from transformers import PreTrainedTokenizerFast
@@ -23,6 +22,7 @@ from surgery_core.text import (
     token_strings,
     visible,
 )
+from tests.core.measure.test_measure import byte_tokenizer
 from tests.tiny import build_tokenizer
 
 

@@ -36,7 +36,7 @@ def folder() -> Path:
 @pytest.fixture(scope="session")
 def loaded(folder: Path) -> Any:
     """Return the model as this package opens it; never change it."""
-    from surgery_core.models import load_model
+    from surgery_core.models.opening import load_model
 
     return load_model(str(folder))
 

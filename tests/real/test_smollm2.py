@@ -14,8 +14,8 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import surgery_core as sc
-from surgery_core.lens import LogitLens
-from surgery_core.lens_training import LensTraining, lens_quality
+from surgery_core.lenses.reading import LogitLens
+from surgery_core.lenses.training import LensTraining, lens_quality
 
 Built = Callable[[Sequence[int]], Any]
 DEPTH = 30

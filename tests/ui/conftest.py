@@ -12,7 +12,7 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
-from surgery_ui import chart_specs
+from surgery_ui.parts import chart_specs
 
 ROOT = Path(__file__).resolve().parents[2]
 Open = Callable[..., AppTest]

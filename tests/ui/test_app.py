@@ -11,7 +11,7 @@ import pytest
 
 from surgery_core.text import bundled_texts
 from tests.ui.conftest import Open
-from tests.ui.reading import (
+from tests.ui.support.reading import (
     charts,
     errors,
     greedy_by_hand,
@@ -189,7 +189,7 @@ def test_a_plan_that_an_address_gets_wrong_can_be_mended(open_app: Open) -> None
 def test_a_link_followed_in_an_open_session_is_one_step_that_can_be_undone(
     open_app: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("surgery_ui.session.ADDRESS_DELAY", 0.0)
+    monkeypatch.setattr("surgery_ui.session.session.ADDRESS_DELAY", 0.0)
     app = open_app(plan="0-2")
     app.query_params["plan"] = "3,0-2"
     app.run()
@@ -199,7 +199,7 @@ def test_a_link_followed_in_an_open_session_is_one_step_that_can_be_undone(
 
 
 def test_an_address_that_arrives_late_is_no_news(open_app: Open, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("surgery_ui.session.ADDRESS_DELAY", 60.0)
+    monkeypatch.setattr("surgery_ui.session.session.ADDRESS_DELAY", 60.0)
     app = type_notation(open_app(plan="0-2"), "0-1")
     app.query_params["plan"] = "0-2"
     app.run()
@@ -278,9 +278,9 @@ def test_a_model_without_a_tuned_lens_offers_none(open_app: Open) -> None:
 
 
 def test_the_tuned_lens_reads_by_layer_or_by_position(open_app: Open, models_folder: Path) -> None:
-    from surgery_core.lens_files import save_lens
-    from surgery_core.models import load_model
-    from surgery_core.tuned_lens import untrained
+    from surgery_core.lenses.files import save_lens
+    from surgery_core.lenses.tuned import untrained
+    from surgery_core.models.opening import load_model
 
     loaded = load_model(str(models_folder / "other"))
     save_lens(untrained(loaded.model, "other"), models_folder / "other" / "lens", pickled=False)
@@ -298,10 +298,10 @@ def test_the_tuned_lens_reads_by_layer_or_by_position(open_app: Open, models_fol
 def test_the_models_page_shows_the_checks_and_every_page_warns_where_one_failed(
     open_app: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from surgery_core.preflight import PreflightReport
-    from surgery_core.trial import Check
-    from surgery_ui import cached
-    from surgery_ui.jobs import Job
+    from surgery_core.proof.checks import Check
+    from surgery_core.proof.preflight import PreflightReport
+    from surgery_ui.work import plan_jobs as cached
+    from surgery_ui.work.pool import Job
 
     app = open_app("models")
     assert any("All 12 checks passed" in one.value for one in app.success)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from surgery_core.text import Text, bundled_prompts, bundled_texts
-from surgery_ui import cached
+from surgery_ui.work import plan_jobs as cached
 from tests.ui.conftest import Open
-from tests.ui.reading import errors, metrics, plan, table, written
+from tests.ui.support.reading import errors, metrics, plan, table, written
 
 
 @pytest.mark.parametrize(

@@ -8,26 +8,28 @@ from pathlib import Path
 
 import pytest
 
-from surgery_core.models import list_models
-from surgery_ui import cached, startup
+from surgery_core.models.opening import list_models
+from surgery_ui import startup
+from surgery_ui.session import first
+from surgery_ui.work import plan_jobs as cached
 from tests.ui.conftest import Open
 
 
 @pytest.fixture(autouse=True)
 def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MODEL_SURGERY_MODELS", os.environ.get("MODEL_SURGERY_MODELS", ""))
-    monkeypatch.setenv(startup.FIRST_VARIABLE, "")
+    monkeypatch.setenv(first.FIRST_VARIABLE, "")
 
 
 def test_a_folder_on_the_command_line_is_offered_and_opened_first(tiny_folder: Path) -> None:
     startup.offer([str(tiny_folder)])
-    assert startup.first_model() == tiny_folder.name
+    assert first.first_model() == tiny_folder.name
     assert tiny_folder.name in [choice.name for choice in list_models()]
 
 
 def test_a_folder_of_several_models_is_offered(models_folder: Path) -> None:
     startup.offer([str(models_folder)])
-    assert startup.first_model() == "fable"
+    assert first.first_model() == "fable"
     assert "other" in [choice.name for choice in list_models()]
 
 
@@ -54,6 +56,6 @@ def test_the_first_page_finds_its_work_done(open_app: Open) -> None:
 def test_a_model_that_cannot_be_opened_does_not_stop_the_server(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setenv(startup.FIRST_VARIABLE, "nobody-has-this")
+    monkeypatch.setenv(first.FIRST_VARIABLE, "nobody-has-this")
     startup.prewarm().join(30)
     assert "could not be opened in advance" in caplog.text

@@ -1,0 +1,292 @@
+"""The public names, each with the module that it comes from: the one list, for type checkers and at run time."""
+
+from .errors import (
+    AnatomyError as AnatomyError,
+)
+from .errors import (
+    InputError as InputError,
+)
+from .errors import (
+    LensError as LensError,
+)
+from .errors import (
+    ModelError as ModelError,
+)
+from .errors import (
+    ModelLoadError as ModelLoadError,
+)
+from .errors import (
+    NotationError as NotationError,
+)
+from .errors import (
+    PlanError as PlanError,
+)
+from .errors import (
+    RecipeError as RecipeError,
+)
+from .errors import (
+    RefusedPlanError as RefusedPlanError,
+)
+from .errors import (
+    SettingsError as SettingsError,
+)
+from .errors import (
+    Stopped as Stopped,
+)
+from .errors import (
+    SurgeryError as SurgeryError,
+)
+from .errors import (
+    SweepFileError as SweepFileError,
+)
+from .errors import (
+    TextError as TextError,
+)
+from .lenses.averages import (
+    lens_averages as lens_averages,
+)
+from .lenses.files import (
+    load_lens as load_lens,
+)
+from .lenses.files import (
+    save_lens as save_lens,
+)
+from .lenses.reading import (
+    LogitLens as LogitLens,
+)
+from .lenses.reading import (
+    one_token as one_token,
+)
+from .lenses.reading import (
+    read_lens as read_lens,
+)
+from .lenses.training import (
+    LensTraining as LensTraining,
+)
+from .lenses.training import (
+    lens_quality as lens_quality,
+)
+from .lenses.training import (
+    train_lens as train_lens,
+)
+from .lenses.trajectory import (
+    Trajectory as Trajectory,
+)
+from .lenses.tuned import (
+    Translators as Translators,
+)
+from .lenses.tuned import (
+    TunedLens as TunedLens,
+)
+from .measure.compare import (
+    Reference as Reference,
+)
+from .measure.compare import (
+    compare as compare,
+)
+from .measure.compare import (
+    reference as reference,
+)
+from .measure.compare import (
+    score as score,
+)
+from .measure.generation import (
+    Generation as Generation,
+)
+from .measure.generation import (
+    complete as complete,
+)
+from .measure.generation import (
+    generate as generate,
+)
+from .measure.importance import (
+    Importance as Importance,
+)
+from .measure.importance import (
+    importance as importance,
+)
+from .measure.importance import (
+    rank_correlation as rank_correlation,
+)
+from .measure.results import (
+    Comparison as Comparison,
+)
+from .measure.results import (
+    ScoreTable as ScoreTable,
+)
+from .measure.results import (
+    TextScore as TextScore,
+)
+from .measure.skills import (
+    Skill as Skill,
+)
+from .measure.skills import (
+    SkillResult as SkillResult,
+)
+from .measure.skills import (
+    load_skills as load_skills,
+)
+from .measure.skills import (
+    score_skills as score_skills,
+)
+from .models.opening import (
+    DEFAULT_MODEL as DEFAULT_MODEL,
+)
+from .models.opening import (
+    LoadedModel as LoadedModel,
+)
+from .models.opening import (
+    ModelChoice as ModelChoice,
+)
+from .models.opening import (
+    ModelInfo as ModelInfo,
+)
+from .models.opening import (
+    list_models as list_models,
+)
+from .models.opening import (
+    load_model as load_model,
+)
+from .plans.generation_settings import (
+    GenerationSettings as GenerationSettings,
+)
+from .plans.plan import (
+    LayerPlan as LayerPlan,
+)
+from .plans.presets import (
+    PRESETS as PRESETS,
+)
+from .plans.presets import (
+    Preset as Preset,
+)
+from .plans.slots import (
+    MAX_SLOTS as MAX_SLOTS,
+)
+from .plans.slots import (
+    Layer as Layer,
+)
+from .plans.slots import (
+    Slot as Slot,
+)
+from .proof.checks import (
+    Check as Check,
+)
+from .proof.export import (
+    export_model as export_model,
+)
+from .proof.preflight import (
+    PreflightReport as PreflightReport,
+)
+from .proof.preflight import (
+    preflight as preflight,
+)
+from .proof.preflight import (
+    prove as prove,
+)
+from .recipes.recipe import (
+    Recipe as Recipe,
+)
+from .recipes.run import (
+    Report as Report,
+)
+from .recipes.run import (
+    operated_model as operated_model,
+)
+from .recipes.run import (
+    run_recipe as run_recipe,
+)
+from .states.means import (
+    mean_contributions as mean_contributions,
+)
+from .surgery.anatomy import (
+    Anatomy as Anatomy,
+)
+from .surgery.anatomy import (
+    inspect_model as inspect_model,
+)
+from .surgery.in_place import (
+    ModelSurgery as ModelSurgery,
+)
+from .surgery.ingredients import (
+    Means as Means,
+)
+from .surgery.names import (
+    PartNames as PartNames,
+)
+from .surgery.names import (
+    name_parts as name_parts,
+)
+from .surgery.view import (
+    operate as operate,
+)
+from .sweeps.file import (
+    SweepFile as SweepFile,
+)
+from .sweeps.file import (
+    SweepIdentity as SweepIdentity,
+)
+from .sweeps.file import (
+    SweepResult as SweepResult,
+)
+from .sweeps.kinds import (
+    KINDS as KINDS,
+)
+from .sweeps.kinds import (
+    SweepKind as SweepKind,
+)
+from .sweeps.kinds import (
+    SweepOptions as SweepOptions,
+)
+from .sweeps.kinds import (
+    SweepPoint as SweepPoint,
+)
+from .sweeps.kinds import (
+    sweep_kind as sweep_kind,
+)
+from .sweeps.kinds import (
+    sweep_points as sweep_points,
+)
+from .sweeps.removal import (
+    Removal as Removal,
+)
+from .sweeps.removal import (
+    remove_greedily as remove_greedily,
+)
+from .sweeps.rows import (
+    SweepRow as SweepRow,
+)
+from .sweeps.setup import (
+    SweepMeasures as SweepMeasures,
+)
+from .sweeps.sweep import (
+    Sweep as Sweep,
+)
+from .sweeps.sweep import (
+    sweep as sweep,
+)
+from .text import (
+    MAX_TEXT_BYTES as MAX_TEXT_BYTES,
+)
+from .text import (
+    Prompt as Prompt,
+)
+from .text import (
+    Text as Text,
+)
+from .text import (
+    bundled_prompts as bundled_prompts,
+)
+from .text import (
+    bundled_texts as bundled_texts,
+)
+from .text import (
+    read_text as read_text,
+)
+from .text import (
+    token_strings as token_strings,
+)
+from .text import (
+    visible as visible,
+)
+
+__version__: str

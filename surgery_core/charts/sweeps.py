@@ -1,0 +1,379 @@
+"""Charts of sweeps: pure functions from a DataFrame to an Altair chart.
+
+Bars over positions, a heat map of two coordinates, or lines of variants. What has not been run yet keeps its empty
+place, so that the axes stand still while a sweep runs; what was refused is crossed out, and what is no number says
+so. Nothing is cut off: where one figure is far from the rest, the axis is logarithmic. A live chart says
+nothing in its specification that depends on figures: a browser then replaces its data and need not draw it anew.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+import altair as alt
+import numpy as np
+import pandas as pd
+
+from surgery_core.charts.style import INK, PAPER, QUIET
+from surgery_core.sweeps.axes import axis_ends, axis_scale, kind_of, value_axis
+from surgery_core.sweeps.frames import (
+    FROM_ZERO,
+    LOGARITHMIC,
+    SHARES,
+    ValueScale,
+    figure,
+    shade_ticks,
+    shades,
+    value_scale,
+)
+from surgery_core.sweeps.kinds import Form
+
+HEIGHT = 300
+ROW = 24
+"""Height of a row of a heat map in pixels, where there are few."""
+AROUND = 120
+"""Pixels of a heat map's height that its axis and legend take."""
+EMPTY = {False: "#dbe2e5", True: "#2e3a3f"}
+"""Outline of what has not been run, by whether the page is dark; a fill would pass for a low figure."""
+GREY = {False: "#c3ccd0", True: "#47545a"}
+"""Fill of a cell that was refused."""
+FIGURELESS = "datum.state === 'refused' || datum.state === 'broken'"
+"""What has a mark in place of a figure."""
+VARIANT_COLOURS = {
+    False: ["#1f6f8b", "#6b5b95", "#a58a3c", "#3f7d4e", "#b4532a", "#7d8a90"],
+    True: ["#5aa9c2", "#a797cf", "#c9b06a", "#7fbf8e", "#d98a5f", "#93a2a8"],
+}
+"""One colour a variant; a sixth one, as the themes have five."""
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """What a sweep's chart says besides its figures.
+
+    Attributes:
+        metric: key of the figure that is drawn.
+        value_title, x_title, y_title: of axes and legends.
+        first: the figure of the plan that the sweep starts from.
+        scale: how far the axis reaches; made of the figures themselves where it is None.
+        chosen: notation of the plan whose place is outlined.
+        dark: whether it is drawn on a dark page.
+        pick: name of the selection that a click sets, or None.
+        height: of bars and lines, in pixels.
+        title: above the chart.
+        named: whether the axes of bars have titles.
+        live: whether the chart fills while it is looked at; `first` is then in its data, not in its title.
+        log: whether the axis of bars and lines is logarithmic, by default where a linear one would squeeze most figures;
+            colours are so unless it is False.
+    """
+
+    metric: str
+    value_title: str
+    x_title: str
+    y_title: str = ""
+    first: float | None = None
+    scale: ValueScale | None = None
+    chosen: str | None = None
+    dark: bool = False
+    pick: str | None = "point"
+    height: int = HEIGHT
+    title: str = ""
+    named: bool = True
+    live: bool = False
+    log: bool | None = None
+
+
+LIVE_KNEE = 0.1
+"""Where a live axis goes over from linear to logarithmic, in nats: it must not depend on figures."""
+MARKS = {"refused": "×", "broken": "NaN"}
+"""What stands in place of a figure."""
+
+
+def sweep_chart(form: Form, frame: pd.DataFrame, sheet: Sheet) -> alt.LayerChart:
+    """Draw a sweep in its form.
+
+    Args:
+        form: bars, a heat map or lines.
+        frame: the output of `sweep_frame`.
+        sheet: what the chart says besides.
+    """
+    return {"bars": bars, "heat": heat, "lines": lines}[form](frame, sheet)
+
+
+def bars(frame: pd.DataFrame, sheet: Sheet) -> alt.LayerChart:
+    """Draw one bar a point, from the starting plan's figure; an infinite one goes to the end of the axis and says so.
+
+    Args:
+        frame: the output of `sweep_frame`.
+        sheet: what the chart says besides.
+    """
+    scale = _scale(frame, sheet)
+    top = axis_ends(scale)[1] if len(frame) else scale.high
+    shown = frame["value"].replace({math.inf: top, -math.inf: scale.low})
+    data = _said(frame, sheet).assign(shown=shown, origin=scale.origin, **_ends(frame, scale, sheet))
+    base = alt.Chart(data).encode(x=_x(data, sheet))
+    y = _y(scale, sheet, _named(scale, sheet) if sheet.named else None)
+    bar = (
+        base.transform_filter("datum.state === 'done'")
+        .mark_bar(cornerRadiusEnd=2, aria=False)
+        .encode(y=y, y2="origin:Q")
+    )
+    endless = base.transform_filter("datum.endless").mark_text(
+        text="∞", fontSize=13, fontWeight=600, baseline="top", dy=2, color=PAPER[sheet.dark]
+    )
+    layers: list[Any] = [*_places(base, sheet), bar, endless.encode(y=alt.value(0))]
+    layers += [_cross(base, sheet), *_reach(data, sheet, y), *_rule(data, sheet, y), *_targets(base, sheet)]
+    return _titled(_finished(layers, sheet.height), sheet)
+
+
+def heat(frame: pd.DataFrame, sheet: Sheet) -> alt.LayerChart:
+    """Draw one cell a point; colour is linear near the starting plan's figure and logarithmic far from it.
+
+    Args:
+        frame: the output of `sweep_frame`.
+        sheet: what the chart says besides.
+    """
+    scale = _scale(frame, sheet)
+    data = _said(frame, sheet).assign(shade=shades(frame["value"], scale, sheet.metric, even=sheet.log is False))
+    y = alt.Y("y:N", title=sheet.y_title, sort=_order(data, "y")[::-1], axis=_plain_axis(labelFlush=False))
+    base = alt.Chart(data).encode(x=_x(data, sheet), y=y)
+    words = _shade_words(frame, scale, sheet)
+    stroke: dict[str, Any] = {"stroke": PAPER[sheet.dark], "strokeWidth": 1, "cornerRadius": 1.5}
+    empty = base.transform_filter("datum.state === 'waiting'").mark_rect(**waiting(sheet.dark))
+    done = base.transform_filter("datum.state === 'done'").mark_rect(**stroke)
+    done = done.encode(color=_shade(words, sheet))
+    refused = base.transform_filter(FIGURELESS).mark_rect(color=GREY[sheet.dark], **stroke)
+    cross = base.transform_filter(FIGURELESS).mark_text(fontSize=11, color=INK[sheet.dark]).encode(text="mark:N")
+    target = base.mark_rect(opacity=0).encode(tooltip=_tooltip(sheet))
+    layers = [empty, done, refused, cross, *_outline(base, sheet), *_picking(target, sheet)]
+    rows = data["y"].nunique()
+    drawn = _finished(layers, height=AROUND + max(120, rows * ROW if rows <= 16 else 420))
+    return drawn.properties(title=sheet.title) if sheet.title else drawn
+
+
+def lines(frame: pd.DataFrame, sheet: Sheet) -> alt.LayerChart:
+    """Draw one line a variant.
+
+    Args:
+        frame: the output of `sweep_frame`; `y` names the variant.
+        sheet: what the chart says besides.
+    """
+    scale = _scale(frame, sheet)
+    variants = list(dict.fromkeys(frame["y"]))
+    finite = frame["value"].where(np.isfinite(frame["value"]))
+    data = _said(frame, sheet).assign(shown=finite, **_ends(frame, scale, sheet))
+    colours = [VARIANT_COLOURS[sheet.dark][at % len(VARIANT_COLOURS[sheet.dark])] for at in range(len(variants))]
+    base = alt.Chart(data).encode(x=_x(data, sheet))
+    y = _y(scale, sheet, _named(scale, sheet))
+    legend = alt.Legend(orient="top", title=None, columns=3, symbolSize=70, symbolStrokeWidth=2)
+    colour = alt.Color("y:N", scale=alt.Scale(domain=variants, range=colours), legend=legend)
+    shape = alt.Shape("y:N", scale=alt.Scale(domain=variants), legend=legend)
+    there = base.transform_filter("datum.state === 'done' && isValid(datum.shown)").encode(
+        y=y, order="x_at:Q", color=colour, shape=shape
+    )
+    line = there.mark_line(strokeWidth=1.8, clip=True)
+    points = there.mark_point(size=46, filled=True, opacity=1)
+    target = there.mark_point(size=260, opacity=0, filled=True).encode(tooltip=_tooltip(sheet))
+    chosen = [] if sheet.chosen is None else [
+        there.transform_filter(_is(sheet.chosen)).mark_point(size=170, filled=False, strokeWidth=2)
+        .encode(color=alt.value(INK[sheet.dark]), shape=alt.value("circle"))
+    ]  # fmt: skip
+    layers = [line, points, *_reach(data, sheet, y), *_rule(data, sheet, y), *chosen, *_picking(target, sheet)]
+    return _titled(_finished(layers, sheet.height + 40), sheet)
+
+
+def _scale(frame: pd.DataFrame, sheet: Sheet) -> ValueScale:
+    """Return how far figures reach. What kind of axis a live chart has must not change with its figures."""
+    found = sheet.scale or value_scale(frame["value"], sheet.metric, sheet.first, log=sheet.log)
+    if not sheet.live or sheet.metric in SHARES:
+        return found
+    if sheet.log is False or (sheet.log is None and sheet.metric not in LOGARITHMIC):
+        return replace(found, spread="linear")
+    return replace(found, spread="log" if sheet.metric in LOGARITHMIC else "symlog", knee=LIVE_KNEE)
+
+
+def _named(scale: ValueScale, sheet: Sheet) -> str:
+    """Return what the axis of figures is called; that it is not linear must be said."""
+    return sheet.value_title if scale.spread == "linear" else f"{sheet.value_title} (log scale)"
+
+
+def _said(frame: pd.DataFrame, sheet: Sheet) -> pd.DataFrame:
+    """Return the frame with figures in words; an infinite one would not survive JSON."""
+    words = [
+        state_words(state, value, sheet.metric) for state, value in zip(frame["state"], frame["value"], strict=True)
+    ]
+    finite = frame["value"].where(np.isfinite(frame["value"]))
+    marks = [MARKS.get(state, "") for state in frame["state"]]
+    endless = np.isposinf(frame["value"].astype(float))
+    return frame.assign(value=finite, said=words, mark=marks, endless=endless, y_at=frame["y_at"].map(str))
+
+
+def state_words(state: str, value: float, metric: str) -> str:
+    """Return a figure in words, or what stands in its place."""
+    known = {"waiting": "not run yet", "refused": "refused", "broken": "not a number"}
+    return known[state] if state in known else figure(value, metric)
+
+
+def _order(data: pd.DataFrame, axis: str) -> list[str]:
+    return list(data.drop_duplicates(axis).sort_values(f"{axis}_at", key=_numbers)[axis])
+
+
+def _numbers(column: pd.Series) -> pd.Series:
+    return pd.to_numeric(column, errors="coerce").fillna(0)
+
+
+def _x(data: pd.DataFrame, sheet: Sheet) -> alt.X:
+    order = _order(data, "x")
+    title = sheet.x_title if sheet.named else None
+    return alt.X("x:N", title=title, sort=order, scale=alt.Scale(domain=order), axis=_plain_axis(labelAngle=0))
+
+
+def _plain_axis(**more: Any) -> alt.Axis:
+    return alt.Axis(
+        labelOverlap=True, labelSeparation=5, ticks=False, domain=False, grid=False, labelLimit=90, **more
+    )  # fmt: skip
+
+
+def _y(scale: ValueScale, sheet: Sheet, title: str | None) -> alt.Y:
+    """Return the axis of figures; on a live chart it reaches as far as its data say."""
+    reach = alt.Scale(nice=False, **kind_of(scale)) if sheet.live else axis_scale(scale)
+    return alt.Y("shown:Q", title=title, scale=reach, axis=value_axis(scale, sheet.metric, live=sheet.live))
+
+
+def _ends(frame: pd.DataFrame, scale: ValueScale, sheet: Sheet) -> dict[str, float]:
+    """Return the columns that a live chart's axis and rule are made of; without figures its axis has none either."""
+    if not sheet.live:
+        return {}
+    if not np.isfinite(frame["value"]).any():
+        return dict.fromkeys(("low", "high", "first"), math.nan)
+    low, high = axis_ends(scale)
+    return {"low": low, "high": high, "first": _finite(sheet.first)}
+
+
+def _reach(data: pd.DataFrame, sheet: Sheet, y: alt.Y) -> list[Any]:
+    """Return marks that nobody sees and that hold a live chart's axis open."""
+    if not sheet.live:
+        return []
+    ends = alt.Chart(data).mark_point(opacity=0, aria=False, tooltip=None)
+    return [ends.encode(y=_of(y, "low")), ends.encode(y=_of(y, "high"))]
+
+
+def _of(y: alt.Y, column: str) -> alt.Y:
+    """Return the same axis for another column."""
+    own = y.copy()
+    own.shorthand = f"{column}:Q"
+    return own
+
+
+def _finite(value: float | None) -> float:
+    return value if value is not None and math.isfinite(value) else math.nan
+
+
+def _rule(data: pd.DataFrame, sheet: Sheet, y: alt.Y) -> list[Any]:
+    """Return the starting plan's figure as a line across the chart."""
+    mark: dict[str, Any] = {"color": QUIET[sheet.dark], "strokeDash": [4, 3]}
+    if sheet.live:
+        once = f"isValid(datum.first) && datum.number === {data['number'].min()}"
+        return [alt.Chart(data).transform_filter(once).mark_rule(**mark).encode(y=_of(y, "first"))]
+    if math.isnan(_finite(sheet.first)):
+        return []
+    return [alt.Chart(pd.DataFrame({"shown": [sheet.first]})).mark_rule(**mark).encode(y=y)]
+
+
+def _titled(chart: alt.LayerChart, sheet: Sheet) -> alt.LayerChart:
+    """Write the chart's name above it, and what its dashed line is; beside the line bars would cover that."""
+    first = _finite(sheet.first)
+    known = "" if sheet.live or math.isnan(first) else f"{figure(first, sheet.metric)}, "
+    small = f"- - -  {known}the plan that the sweep starts from" if sheet.live or known else ""
+    quiet: dict[str, Any] = {"anchor": "start", "offset": 8}
+    colour = QUIET[sheet.dark]
+    if sheet.title:
+        return chart.properties(
+            title=alt.Title(sheet.title, subtitle=small, subtitleFontSize=11, subtitleColor=colour, **quiet)
+        )
+    if small:
+        return chart.properties(title=alt.Title(small, fontSize=11, fontWeight=400, color=colour, **quiet))
+    return chart
+
+
+def _cross(base: alt.Chart, sheet: Sheet) -> alt.Chart:
+    mark: alt.Chart = base.transform_filter(FIGURELESS).mark_text(
+        fontSize=12, baseline="bottom", dy=-4, color=QUIET[sheet.dark]
+    )
+    return mark.encode(y=alt.value("height"), text="mark:N")
+
+
+def _targets(base: alt.Chart, sheet: Sheet) -> list[Any]:
+    """Return the whole height over each label as the place to point at: a short bar is hard to hit."""
+    full = {"y": alt.value(0), "y2": alt.value("height")}
+    chosen = [] if sheet.chosen is None else [
+        base.transform_filter(_is(sheet.chosen))
+        .mark_bar(filled=False, stroke=INK[sheet.dark], strokeWidth=1.5, cornerRadius=2).encode(**full)
+    ]  # fmt: skip
+    target = base.mark_bar(opacity=0, width=alt.RelativeBandSize(1)).encode(**full, tooltip=_tooltip(sheet))
+    return [*chosen, *_picking(target, sheet)]
+
+
+def waiting(dark: bool) -> dict[str, Any]:
+    """Return how a cell or a bar looks that has not been run."""
+    return {"filled": False, "stroke": EMPTY[dark], "strokeWidth": 1, "cornerRadius": 1.5}
+
+
+def _places(base: alt.Chart, sheet: Sheet) -> list[Any]:
+    """Return the outlines of bars that a live chart has yet to fill."""
+    if not sheet.live:
+        return []
+    mark = base.transform_filter("datum.state === 'waiting'").mark_bar(aria=False, **waiting(sheet.dark))
+    return [mark.encode(y=alt.value(0), y2=alt.value("height"))]
+
+
+def _outline(base: alt.Chart, sheet: Sheet) -> list[Any]:
+    if sheet.chosen is None:
+        return []
+    mark = base.transform_filter(_is(sheet.chosen)).mark_rect(filled=False, stroke=INK[sheet.dark], strokeWidth=2)
+    return [mark]
+
+
+def _picking(target: alt.Chart, sheet: Sheet) -> list[Any]:
+    if sheet.pick is None:
+        return [target]
+    chosen = alt.selection_point(name=sheet.pick, fields=["number"], on="click", toggle=False, empty=False)
+    return [target.add_params(chosen)]
+
+
+def _is(plan: str) -> str:
+    return f"datum.plan === {json.dumps(plan)}"
+
+
+def _shade_words(frame: pd.DataFrame, scale: ValueScale, sheet: Sheet) -> dict[float, str]:
+    """Return what the ends and the middle of the colour ramp are called; on a live chart the figures still change."""
+    if sheet.live and sheet.metric not in SHARES:
+        return {0.0: "as at the start" if sheet.metric not in FROM_ZERO else "0", 0.5: "", 1.0: "most so far"}
+    ticks = shade_ticks(frame["value"], scale, sheet.metric, even=sheet.log is False)
+    return {at: figure(value, sheet.metric) for at, value in ticks.items()}
+
+
+def _shade(words: dict[float, str], sheet: Sheet) -> alt.Color:
+    named = json.dumps({f"{at:g}": said for at, said in words.items()})
+    legend = alt.Legend(
+        orient="top", title=sheet.value_title, titleLimit=260, gradientLength=200, gradientThickness=9,
+        values=list(words), labelExpr=f"({named})[toString(datum.value)]",
+    )  # fmt: skip
+    return alt.Color("shade:Q", scale=alt.Scale(domain=[0, 1]), legend=legend)
+
+
+def _tooltip(sheet: Sheet) -> list[alt.Tooltip]:
+    second = [alt.Tooltip("y:N", title=sheet.y_title)] if sheet.y_title else []
+    return [
+        alt.Tooltip("x:N", title=sheet.x_title),
+        *second,
+        alt.Tooltip("said:N", title=sheet.value_title),
+        *([alt.Tooltip("plan:N", title="Plan")] if sheet.pick else []),
+    ]
+
+
+def _finished(layers: list[Any], height: int) -> alt.LayerChart:
+    chart: alt.LayerChart = alt.layer(*layers).properties(height=height).configure_view(strokeWidth=0)
+    return chart

@@ -1,0 +1,164 @@
+"""The command line: `python -m surgery_core {info,run,sweep,lens,train-lens,skills,preflight,export}`.
+
+A command reads its arguments, makes one call into the library and returns what to write; `main` writes it as text,
+JSON or CSV. An error is one sentence on standard error, and the exit code is 2; a preflight that fails has code 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from surgery_core import __version__
+from surgery_core.cli import commands
+from surgery_core.cli import sweep as sweep_command
+from surgery_core.cli.output import Output, emit
+from surgery_core.errors import SurgeryError
+
+if TYPE_CHECKING:
+    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+
+Command = Callable[[argparse.Namespace], Output]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return the exit code: 0, 1 for a no, 2 for an error, 130 when interrupted."""
+    _accept_any_character()
+    arguments = _parser().parse_args(argv)
+    command: Command = arguments.command
+    try:
+        output = command(arguments)
+        emit(output, arguments.format)
+        sys.stdout.flush()
+        return output.code
+    except SurgeryError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # the reader, such as `head`, has seen enough; keep Python from complaining about it at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+def _accept_any_character() -> None:
+    """Let a terminal or pipe that is not UTF-8 show escapes where it lacks a character."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m surgery_core",
+        description="Delete, move, repeat and replace layers of a causal language model, and see what changes.",
+        epilog='A plan is written like "0-4,6,5,(7-9)x2,10.mlp"; docs/glossary.md explains the notation.',
+    )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    menu = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    _add_info(menu)
+    _add_run(menu)
+    _add_sweep(menu)
+    _add_lens(menu)
+    _add_train_lens(menu)
+    _add_skills(menu)
+    _add_preflight(menu)
+    _add_export(menu)
+    return parser
+
+
+def _add(menu: Commands, name: str, command: Command, text: str, *, several: bool = False) -> argparse.ArgumentParser:
+    parser = menu.add_parser(name, help=text, description=text)
+    parser.set_defaults(command=command)
+    where = parser.add_argument_group("model")
+    about = "bundled name, folder, or hub id org/name (default: fable)"
+    if several:
+        where.add_argument(
+            "--model", dest="models", nargs="+", action="extend", metavar="NAME", help=f"{about}; or several"
+        )
+    else:
+        where.add_argument("--model", metavar="NAME", help=about)
+    where.add_argument("--revision", help="branch, tag or commit of a hub model")
+    where.add_argument(
+        "--device", default="auto", help="auto, cpu, cuda, cuda:1, mps, spread (default: the best one found)"
+    )
+    where.add_argument("--dtype", default="auto", help="auto, float32, bfloat16, float16")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", dest="format", action="store_const", const="json", help="write JSON")
+    form.add_argument("--csv", dest="format", action="store_const", const="csv", help="write CSV")
+    parser.set_defaults(format="text")
+    return parser
+
+
+def _add_plan(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--plan", metavar="PLAN", help='the operated model, such as "0-4,7-11" (default: unchanged)')
+    parser.add_argument("--unproved", action="store_true", help="go on with a plan that does not pass its checks")
+
+
+def _add_info(menu: Commands) -> None:
+    parser = _add(menu, "info", commands.info, "Show a model's facts, or the models that lie ready.")
+    parser.add_argument("--list", action="store_true", help="list the models that can be opened by name")
+
+
+def _add_run(menu: Commands) -> None:
+    parser = _add(menu, "run", commands.run, "Operate a model; show its text and its scores before and after.")
+    _add_plan(parser)
+    what = parser.add_argument_group("what to measure")
+    what.add_argument("--prompt", action="append", metavar="TEXT", help="a beginning to continue (repeatable)")
+    what.add_argument(
+        "--text", action="append", metavar="FILE", help="a text to score, - for standard input (repeatable)"
+    )
+    what.add_argument("--recipe", metavar="FILE", help="take model, plan, texts, prompts and settings from a recipe")
+    what.add_argument("--save-recipe", metavar="FILE", help="write this experiment as a recipe before running it")
+    how = parser.add_argument_group("how prompts are continued")
+    how.add_argument("--max-new-tokens", type=int, metavar="N", help="length in tokens (default: 64)")
+    how.add_argument("--temperature", type=float, metavar="T", help="0 is greedy (default: 0)")
+    how.add_argument("--top-k", type=int, metavar="K", help="choose among K tokens (default: 0, no limit)")
+    how.add_argument("--top-p", type=float, metavar="P", help="choose among the likeliest that sum to P (default: 1)")
+    how.add_argument("--seed", type=int, metavar="N", help="of the choice (default: 0)")
+
+
+def _add_sweep(menu: Commands) -> None:
+    text = "Try one kind of edit everywhere: which layers matter? Rows come as they are known."
+    sweep_command.add_options(_add(menu, "sweep", sweep_command.sweep, text, several=True))
+
+
+def _add_lens(menu: Commands) -> None:
+    parser = _add(menu, "lens", commands.lens, "Show what each layer would predict next.")
+    _add_plan(parser)
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--prompt", metavar="TEXT", help="the text to read")
+    what.add_argument("--text", metavar="FILE", help="a file to read, - for standard input")
+    parser.add_argument("--tuned", metavar="LENS", help="read through this tuned lens: a folder, or a hub id org/name")
+    parser.add_argument("--positions", type=int, default=8, metavar="N", help="show the last N tokens (default: 8)")
+
+
+def _add_train_lens(menu: Commands) -> None:
+    parser = _add(menu, "train-lens", commands.train_lens, "Train a tuned lens for a model and save it.")
+    parser.add_argument("--to", required=True, metavar="FOLDER", help="where the lens is written")
+    parser.add_argument("--text", action="append", metavar="FILE", help="what to train on (default: the bundled texts)")
+    parser.add_argument("--steps", type=int, metavar="N", help="steps of training (default: 150)")
+    parser.add_argument("--seed", type=int, metavar="N", help="of the order of the texts (default: 0)")
+
+
+def _add_skills(menu: Commands) -> None:
+    parser = _add(menu, "skills", commands.skills, "Show which skills survive: accuracy before and after.")
+    _add_plan(parser)
+
+
+def _add_preflight(menu: Commands) -> None:
+    parser = _add(menu, "preflight", commands.preflight, "Find out whether surgery on a model can be trusted.")
+    parser.add_argument(
+        "--plan", metavar="PLAN", help="the plan to check (default: without the first layer, backwards)"
+    )
+
+
+def _add_export(menu: Commands) -> None:
+    parser = _add(menu, "export", commands.export, "Save the operated model as a checkpoint of its own.")
+    _add_plan(parser)
+    parser.add_argument("--to", required=True, metavar="FOLDER", help="a new or empty folder")

@@ -1,0 +1,1 @@
+"""Lenses: what each layer would predict."""

@@ -1,0 +1,1 @@
+"""Measure: losses, divergences, text, importance, skills."""

@@ -1,0 +1,57 @@
+"""Texts as tokens, in windows that fit a model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from surgery_core.states.windows import Batch, Window, batches_of, check_stride, window_length, windows_of
+from surgery_core.surgery.anatomy import device_of
+from surgery_core.text import Text, TextsLike, as_texts, encode, token_bytes, token_strings
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Texts as tokens, cut into windows for one model.
+
+    Attributes:
+        texts: what was encoded.
+        ids: token ids a text.
+        sizes: UTF-8 bytes a token.
+        context, stride: window and stride in tokens.
+        batches: all windows, packed.
+    """
+
+    texts: tuple[Text, ...]
+    ids: tuple[tuple[int, ...], ...]
+    sizes: tuple[tuple[int, ...], ...]
+    strings: tuple[tuple[str, ...], ...]
+    context: int
+    stride: int
+    batches: tuple[Batch, ...]
+
+    @property
+    def n_scored(self) -> int:
+        """Return how many tokens are scored."""
+        return sum(len(batch.targets) for batch in self.batches)
+
+
+def encode_texts(model: nn.Module, tokenizer: Any, texts: TextsLike, stride: int | None = None) -> Encoded:
+    """Return texts as tokens in windows that fit the model. Errors as for `score`."""
+    found = as_texts(texts)
+    context = window_length(model)
+    stride = check_stride(stride, context)
+    ids = tuple(tuple(encode(tokenizer, text, least=2)) for text in found)
+    windows: list[Window] = [w for n, tokens in enumerate(ids) for w in windows_of(n, tokens, context, stride)]
+    device = device_of(model)
+    return Encoded(
+        texts=found,
+        ids=ids,
+        sizes=tuple(tuple(token_bytes(tokenizer, text, tokens)) for text, tokens in zip(found, ids, strict=True)),
+        strings=tuple(tuple(token_strings(tokenizer, tokens)) for tokens in ids),
+        context=context,
+        stride=stride,
+        batches=tuple(batches_of(windows, device)),
+    )

@@ -1,0 +1,71 @@
+"""Results on skills as tables: a line a skill, and a line a prompt with what each model prefers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from surgery_core.measure.skills.scoring import ItemResult, SkillResult
+
+SIDES = ("Before", "After")
+
+
+def skill_frame(before: Sequence[SkillResult], after: Sequence[SkillResult] | None = None) -> pd.DataFrame:
+    """Return one line a skill and side: skill, side ("Before" or "After"), accuracy (0 to 1), margin (nats), items.
+
+    Args:
+        before: results of the base.
+        after: those of the operated model, if there is one.
+    """
+    sides = zip(SIDES, (before, after), strict=True)
+    return pd.DataFrame(
+        {
+            "skill": result.skill.title,
+            "side": side,
+            "accuracy": result.accuracy,
+            "margin": result.margin,
+            "items": len(result.items),
+        }
+        for side, results in sides
+        if results is not None
+        for result in results
+    )
+
+
+def item_frame(before: Sequence[SkillResult], after: Sequence[SkillResult] | None = None) -> pd.DataFrame:
+    """Return one line a prompt, with both sides' answers.
+
+    Columns: skill, prompt, right, wrong, then for each side prefers_before (the answer that is found most probable),
+    correct_before, margin_before (nats by which the right answer is ahead of the best wrong one), and with `after`
+    the same of the operated model, and change, what became of the answer: "same", "lost", "gained".
+    """
+    lines = []
+    for number, result in enumerate(before):
+        others = after[number].items if after is not None else (None,) * len(result.items)
+        for one, other in zip(result.items, others, strict=True):
+            line = {"skill": result.skill.title, "prompt": one.item.prompt, "right": one.item.right}
+            line["wrong"] = " · ".join(one.item.wrong)
+            lines.append(line | _side(one, "before") | (_side(other, "after") | _change(one, other) if other else {}))
+    return pd.DataFrame(lines)
+
+
+def preferred(result: ItemResult) -> str:
+    """Return the answer that the model finds most probable; on a tie a wrong one, as the item counts as wrong then."""
+    if result.correct:
+        return result.item.right
+    return result.item.wrong[max(range(len(result.wrong)), key=result.wrong.__getitem__)]
+
+
+def _side(result: ItemResult, side: str) -> dict[str, object]:
+    return {
+        f"prefers_{side}": preferred(result),
+        f"correct_{side}": result.correct,
+        f"margin_{side}": result.margin,
+    }
+
+
+def _change(before: ItemResult, after: ItemResult) -> dict[str, str]:
+    if before.correct == after.correct:
+        return {"change": "same"}
+    return {"change": "lost" if before.correct else "gained"}

@@ -1,0 +1,1 @@
+"""Models: found by name, checked for memory, opened."""

@@ -1,0 +1,1 @@
+"""Plans: what should run, as pure values. No torch, no transformers, no pandas."""

@@ -1,0 +1,135 @@
+"""Layers and slots: what runs at one place of a plan, and how it is written."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from surgery_core.errors import PlanError
+
+Part = Literal["both", "attn", "mlp"]
+
+
+PARTS: tuple[Part, ...] = ("both", "attn", "mlp")
+
+
+BARE_DONOR = re.compile(r"[A-Za-z][A-Za-z0-9_./-]*")
+"""A donor's name that the notation has without quotes."""
+
+
+MAX_DONOR = 1_000
+"""Longest name of a donor, in characters."""
+
+
+MAX_SLOTS = 1024
+"""Most layers that a plan may run; keeps a typed `5x1000000` from taking the server down."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One use of one layer of the base model.
+
+    Attributes:
+        index: original index of the layer, from 0.
+        part: `"both"`, or only the attention (`"attn"`) or MLP (`"mlp"`) half of its contribution.
+        scale: factor on the layer's contribution to the residual stream; any finite number.
+        mean: whether the layer is replaced by its mean contribution over a calibration text.
+        donor: name of the other loaded model that the layer is taken from, or None for the base.
+    """
+
+    index: int
+    part: Part = "both"
+    scale: float = 1.0
+    mean: bool = False
+    donor: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.part not in PARTS:
+            raise PlanError(f"{self.part!r} is not a part of a layer; write one of {', '.join(PARTS)}.")
+        if not math.isfinite(self.scale):
+            raise PlanError(f"A layer cannot be scaled by {self.scale}; give a finite number such as 0.5.")
+        if self.index < 0:
+            raise PlanError(f"{self.index} is not a layer; layers are numbered from 0.")
+        if self.donor is not None and not 0 < len(self.donor) <= MAX_DONOR:
+            raise PlanError(f"A donor's name has 1 to {MAX_DONOR:,} characters; this one has {len(self.donor):,}.")
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the layer runs exactly as it does in the base model."""
+        return self == Layer(self.index)
+
+    @property
+    def modifiers(self) -> str:
+        """Return the notation's suffix for part and scale: `""`, `".attn"`, `"*0.5"`, `".mlp*2"`."""
+        part = "" if self.part == "both" else f".{self.part}"
+        return part + ("" if self.scale == 1 else f"*{format_number(self.scale)}")
+
+    def __str__(self) -> str:
+        name = str(self.index) if self.donor is None else f"{donor_text(self.donor)}:{self.index}"
+        return (f"mean({name})" if self.mean else name) + self.modifiers
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One position of the operated model: a layer, or several that read the same input in parallel."""
+
+    layers: tuple[Layer, ...]
+
+    def __post_init__(self) -> None:
+        if not self.layers:
+            raise PlanError("A slot needs at least one layer.")
+
+    @classmethod
+    def of(cls, *indices: int) -> Slot:
+        """Return the slot that runs these layers of the base, in parallel when there are several."""
+        return cls(tuple(Layer(index) for index in indices))
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the slot is one unmodified layer of the base."""
+        return len(self.layers) == 1 and self.layers[0].is_plain
+
+    @property
+    def label(self) -> str:
+        """Return the slot's short name for charts and chips: `"L7"`, `"L7.attn"`, `"L4|L5"`."""
+        return "|".join(layer_label(layer) for layer in self.layers)
+
+    def map(self, change: Callable[[Layer], Layer]) -> Slot:
+        """Return the slot with every one of its layers changed."""
+        return Slot(tuple(change(layer) for layer in self.layers))
+
+    def __str__(self) -> str:
+        if len(self.layers) == 1:
+            return str(self.layers[0])
+        return f"({'|'.join(map(str, self.layers))})"
+
+
+def donor_text(name: str) -> str:
+    """Return a donor's name as the notation has it: in double quotes where it needs them, `\\` before `"` and `\\`."""
+    if BARE_DONOR.fullmatch(name):
+        return name
+    escaped = name.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
+def format_number(value: float) -> str:
+    """Return the shortest text of a number that reads back to the same value."""
+    return str(int(value)) if float(value).is_integer() and abs(value) < 1e15 else repr(float(value))
+
+
+def check_layer(index: int, n_layers: int) -> int:
+    """Return the index of a layer, counted from the front; refuse one that a model of `n_layers` does not have."""
+    normal = index + n_layers if index < 0 else index
+    if not 0 <= normal < n_layers:
+        allowed = f"0 to {n_layers - 1}" if n_layers else "none, for it has no layers"
+        raise PlanError(f"The model has no layer {index}; allowed: {allowed}.")
+    return normal
+
+
+def layer_label(layer: Layer) -> str:
+    """Return a layer's short name for charts and chips: `"L7"`, `"L7.attn"`, `"mean L7"`."""
+    name = f"L{layer.index}" if layer.donor is None else f"{donor_text(layer.donor)}:L{layer.index}"
+    return (f"mean {name}" if layer.mean else name) + layer.modifiers.replace("*", "×")

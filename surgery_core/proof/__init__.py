@@ -1,0 +1,1 @@
+"""Proof: is it right? Independent ways to the same numbers."""

@@ -1,0 +1,115 @@
+"""Save an operated model as an ordinary checkpoint that plain transformers opens."""
+
+from __future__ import annotations
+
+import shutil
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from surgery_core.errors import InputError, RefusedPlanError
+from surgery_core.models.opening import LoadedModel
+from surgery_core.models.weights import quiet
+from surgery_core.plans.plan import LayerPlan
+from surgery_core.proof.preflight import prove
+from surgery_core.surgery.anatomy import is_quantised
+from surgery_core.surgery.saving import (
+    cannot_be_saved,
+    reopened,
+    save_view,
+    unshare_layers,
+)
+from surgery_core.surgery.view import checked_plan, operate
+
+__all__ = ["export_model", "reopened", "save_view", "unshare_layers"]
+
+
+_PROBE_TOKENS = 16
+
+
+def export_model(loaded: LoadedModel, plan: LayerPlan | str, folder: str | Path, *, unproved: bool = False) -> Path:
+    """Save the model that `plan` describes, with its tokenizer and a card, and check that it opens as the same model.
+
+    A repeated layer is stored once for each time that it runs; tied embeddings stay tied. Weights are stored in the
+    number format that the model is loaded in.
+
+    Args:
+        loaded: the base model.
+        plan: whole layers in any order; a checkpoint cannot hold scaled, partial, parallel or mean layers.
+        folder: a new or empty folder.
+        unproved: whether to go on where the plan does not pass its checks on this model.
+
+    Returns:
+        The folder.
+
+    Raises:
+        InputError: when the folder holds something already, or cannot be written.
+        RefusedPlanError: when a checkpoint cannot hold the plan, when it does not pass its checks, or when the saved
+            model would compute something else.
+    """
+    plan = checked_plan(plan, loaded.info.n_layers)
+    target = Path(folder)
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise InputError(f"{str(folder)!r} holds something already; name a new or an empty folder.")
+    _refuse_unsaveable(plan)
+    if is_quantised(loaded.model):
+        raise RefusedPlanError(
+            f"{loaded.info.name} is quantised, and a checkpoint of quantised layers in another order would not open as "
+            "the same model; export from the model that is not quantised."
+        )
+    if not unproved:
+        prove(loaded.model, loaded.tokenizer, plan, suggest=True)
+    view = operate(loaded.model, plan)
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+        _save(view, loaded, plan, target)
+    except OSError as error:
+        raise InputError(f"{str(folder)!r} cannot be written: {error.strerror or error}.") from error
+    return target
+
+
+def _save(view: Any, loaded: LoadedModel, plan: LayerPlan, target: Path) -> None:
+    """Fill an empty folder, or leave none."""
+    with ExitStack() as undo:
+        undo.callback(shutil.rmtree, target, ignore_errors=True)
+        with quiet():
+            save_view(view, target)
+            loaded.tokenizer.save_pretrained(target)
+            (target / "README.md").write_text(_card(loaded, plan), encoding="utf-8")
+            _require_same(view, target)
+        undo.pop_all()
+
+
+def _refuse_unsaveable(plan: LayerPlan) -> None:
+    if not len(plan):
+        raise RefusedPlanError("A checkpoint needs at least one layer; put one into the plan.")
+    special = [str(slot) for slot in plan if not slot.is_plain]
+    if special:
+        raise RefusedPlanError(
+            f"A checkpoint cannot hold {special[0]}; it holds whole layers, in any order and as often as you like."
+        )
+
+
+def _require_same(view: Any, folder: Path) -> None:
+    """Refuse a saved model whose logits are not those of the view."""
+    saved = reopened(view, folder)
+    ids = torch.arange(_PROBE_TOKENS, device=view.device)[None] % view.get_input_embeddings().weight.shape[0]
+    with torch.inference_mode():
+        same = torch.allclose(view(ids).logits, saved(ids).logits, rtol=1e-3, atol=1e-4)
+    if not same:
+        why = cannot_be_saved(view, saved)
+        raise RefusedPlanError(
+            f"A {type(view).__name__} cannot be saved with this plan: opened again, it would compute something else. {why}".strip()
+        )
+
+
+def _card(loaded: LoadedModel, plan: LayerPlan) -> str:
+    info = loaded.info
+    licence = f"---\nlicense: {info.licence}\n---\n\n" if info.licence else ""
+    return (
+        f"{licence}# {info.title}, operated\n\n"
+        f"Made with Model Surgery from `{info.name}` (revision `{info.revision}`, {info.n_layers} layers) "
+        f"by the layer plan `{plan}`. Nothing was trained.\n"
+    )

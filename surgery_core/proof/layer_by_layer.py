@@ -1,0 +1,219 @@
+"""Run a plan by hand: an independent way to the logits that a view should give.
+
+The base runs once, and the arguments with which it calls each layer (masks, positions, rotary embeddings) are
+recorded. Then its own layers are called one after the other in the plan's order, each with its recorded arguments,
+and what comes out goes through the base's own tail. What layers hand each other besides the residual stream (router
+states, a second stream) is recognised in the recorded run and handed on in the plan's order. No config is changed, no
+layer gets a new index, and no list is rearranged: what a view could get wrong is not used. Shared with views are the
+copy of the unchanged model on which calls are recorded, and where the halves of a layer are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import nn
+
+from surgery_core.errors import RefusedPlanError
+from surgery_core.plans.plan import LayerPlan
+from surgery_core.plans.slots import Layer
+from surgery_core.surgery.anatomy import find_layers
+from surgery_core.surgery.behaviours import Silenced
+from surgery_core.surgery.building import private_copy
+from surgery_core.surgery.ingredients import Material
+from surgery_core.surgery.layer_io import contributed, hidden_input, hidden_of, with_hidden
+from surgery_core.surgery.layer_parts import halves_of
+from surgery_core.surgery.recording import recorded
+from surgery_core.surgery.stream_form import stream_of
+
+
+class ByHand:
+    """Logits of any plan for one batch, from calls of the base's layers.
+
+    Args:
+        model: the base.
+        inputs: `input_ids` and `attention_mask`, both `[batch, seq]`.
+        material: donors and means that the plan names. A donor's layers are called with the arguments of the
+            donor's own run on the same inputs.
+    """
+
+    def __init__(self, model: nn.Module, inputs: dict[str, torch.Tensor], material: Material | None = None) -> None:
+        self.material = material or Material()
+        self.donors: dict[str, ByHand] = {}
+        self.model = private_copy(model)
+        self.layers: Any = find_layers(self.model)[1]
+        self.inputs = inputs
+        with torch.inference_mode(), recorded(self.layers) as seen:
+            self.model(**inputs, use_cache=False)
+        self.calls, self.outputs = seen.calls, seen.outputs
+        self.handed_on = _handed_on(list(self.calls.values()), list(self.outputs.values()))
+
+    def logits(self, plan: LayerPlan) -> torch.Tensor:
+        """Return the logits `[batch, seq, vocab]` that the plan should give.
+
+        Raises:
+            RefusedPlanError: for a parallel or mean slot of a model whose layers hand each other more than the
+                residual stream, where there is no one right answer.
+        """
+        first = next(iter(self.calls.values()))
+        hidden, extras = hidden_input(*first), {key: _argument(first, key) for key in self.handed_on}
+        if self.handed_on:
+            _check_followed(plan)
+        with torch.inference_mode():
+            for slot in plan:
+                results = [self._contribution(layer, hidden, extras) for layer in slot.layers]
+                where = results[-1][0].device
+                changes = [change.to(where) for change, _ in results]
+                extras = results[-1][1]
+                hidden = hidden.to(where) + (torch.stack(changes).mean(0) if len(changes) > 1 else changes[0])
+            return self._tail(hidden, extras)
+
+    def runs(self, plan: LayerPlan) -> int:
+        """Return how many layers of the plan should run; some run only on an image or the like, never on text."""
+        return sum(layer.donor is not None or layer.index in self.calls for slot in plan for layer in slot.layers)
+
+    def passes_on(self, index: int) -> bool:
+        """Whether a layer without both of its halves passes each token's state on, and only that token's.
+
+        That is so if its attention and MLP were found, none was missed that looks at other tokens, and taking them
+        away leaves the residual stream.
+        """
+        if index not in self.calls:
+            return True
+        layer, stream = self.layers[index], stream_of(self.model)
+        if stream.seq_axis is None:
+            return False
+        hidden = hidden_input(*self.calls[index])
+        first = torch.zeros(hidden.shape[stream.seq_axis], dtype=torch.bool, device=hidden.device)
+        first[0] = True
+        where = first.reshape([-1 if axis == stream.seq_axis else 1 for axis in range(hidden.dim())])
+        with torch.inference_mode(), _silenced(layer, *halves_of(layer).attention, *halves_of(layer).mlp):
+            before, after = (
+                hidden_of(layer(*args, **kwargs))
+                for args, kwargs in (
+                    self._call(index, state, {}) for state in (hidden, hidden.where(~where, hidden.roll(1, -1)))
+                )
+            )
+        changed = (before != after).movedim(stream.seq_axis, 0).flatten(1).any(1)
+        return torch.equal(changed, first)
+
+    def _donor(self, name: str) -> ByHand:
+        if name not in self.donors:
+            donor = self.material.donors[name]
+            vocab = donor.get_input_embeddings().weight.shape[0]  # type: ignore[operator]
+            inputs = {**self.inputs, "input_ids": self.inputs["input_ids"] % vocab}
+            self.donors[name] = ByHand(donor, inputs)
+        return self.donors[name]
+
+    def _contribution(
+        self, spec: Layer, hidden: torch.Tensor, extras: dict[int | str, Any]
+    ) -> tuple[torch.Tensor, dict[int | str, Any]]:
+        """Return what a layer adds to `hidden`, and what it hands on besides."""
+        if spec.mean and self.material.means is not None:
+            mean = stream_of(self.model).added(self.material.means.vectors[spec.index])
+            return spec.scale * mean.to(hidden).expand_as(hidden), extras
+        if spec.donor is not None:
+            return self._donor(spec.donor)._contribution(replace(spec, donor=None), hidden, extras)
+        if spec.index not in self.calls:
+            return torch.zeros_like(hidden), extras
+        layer = self.layers[spec.index]
+        args, kwargs = self._call(spec.index, hidden, extras)
+        with _without(layer, spec):
+            output = layer(*args, **kwargs)
+        return spec.scale * contributed(hidden, output)[1], {key: output[at] for key, at in self.handed_on.items()}
+
+    def _call(self, index: int, hidden: torch.Tensor, extras: dict[int | str, Any]) -> tuple[list[Any], dict[str, Any]]:
+        """Return the recorded arguments of a layer with another residual stream and other handed-on values."""
+        recorded, keywords = self.calls[index]
+        args, kwargs = list(recorded), dict(keywords)
+        if args:
+            args[0] = hidden
+        else:
+            kwargs["hidden_states"] = hidden
+        for key, value in extras.items():
+            if isinstance(key, int):
+                args[key] = value
+            else:
+                kwargs[key] = value
+        return args, kwargs
+
+    def _tail(self, hidden: torch.Tensor, extras: dict[int | str, Any]) -> torch.Tensor:
+        """Run the base with layers that give back what was recorded, and the last one `hidden`."""
+        values = {at: extras[key] for key, at in self.handed_on.items()}
+        last = max(self.calls)
+        given = {**self.outputs, last: with_hidden(self.outputs[last], hidden, values)}
+        with ExitStack() as stack:
+            for index, output in given.items():
+                stack.enter_context(_answering(self.layers[index], output))
+            return self.model(**self.inputs, use_cache=False).logits  # type: ignore[no-any-return]
+
+
+@contextmanager
+def _answering(layer: nn.Module, output: Any) -> Iterator[None]:
+    """Let a layer answer with `output`, without running, for as long as the block runs."""
+    own = layer.__dict__.get("forward")
+    layer.__dict__["forward"] = lambda *args, **kwargs: output
+    try:
+        yield
+    finally:
+        del layer.__dict__["forward"]
+        if own is not None:
+            layer.__dict__["forward"] = own
+
+
+def _handed_on(calls: list[Any], outputs: list[Any]) -> dict[int | str, int]:
+    """Return which argument of a layer is which further output of the layer before it, found by identity."""
+    found: dict[int | str, int] = {}
+    for output, (args, kwargs) in _pairs(outputs, calls):
+        further = {} if isinstance(output, torch.Tensor) else dict(enumerate(output))
+        for at, value in further.items():
+            if at and isinstance(value, torch.Tensor):
+                keys = [*range(1, len(args)), *(key for key in kwargs if key != "hidden_states")]
+                found |= {key: at for key in keys if _argument((args, kwargs), key) is value}
+    return found
+
+
+def _pairs(outputs: list[Any], calls: list[Any]) -> list[tuple[Any, Any]]:
+    """Return each layer's output with the call of the layer after it."""
+    return list(zip(outputs[:-1], calls[1:], strict=True))
+
+
+def _argument(call: tuple[tuple[Any, ...], dict[str, Any]], key: int | str) -> Any:
+    return call[0][key] if isinstance(key, int) else call[1][key]
+
+
+def _check_followed(plan: LayerPlan) -> None:
+    special = [slot for slot in plan if len(slot.layers) > 1 or slot.layers[0].mean]
+    if special:
+        raise RefusedPlanError(
+            f"{special[0]} has no one meaning here: layers of this architecture hand each other more than the residual "
+            "stream; use whole layers one after the other."
+        )
+
+
+@contextmanager
+def _without(layer: nn.Module, spec: Layer) -> Iterator[None]:
+    """Take one half's contribution away with a hook, for as long as the block runs."""
+    if spec.part == "both":
+        yield
+        return
+    halves = halves_of(layer)
+    with _silenced(layer, *(halves.mlp if spec.part == "attn" else halves.attention)):
+        yield
+
+
+@contextmanager
+def _silenced(layer: nn.Module, *paths: str) -> Iterator[None]:
+    with ExitStack() as stack:
+        for path in paths:
+            hook = layer.get_submodule(path).register_forward_hook(_nothing, with_kwargs=True)
+            stack.callback(hook.remove)
+        yield
+
+
+def _nothing(module: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
+    return Silenced.silence(type(module), args, kwargs, output)

@@ -1,0 +1,52 @@
+"""Find the plan nearest to a refused one that is allowed: the fewest layers put back, or put back in place."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from torch import nn
+
+from surgery_core.errors import SurgeryError
+from surgery_core.plans.nearby import neighbours
+from surgery_core.plans.plan import LayerPlan
+from surgery_core.proof.checks import Trial
+from surgery_core.surgery.ingredients import Material
+
+MOST_TRIES = 48
+"""Plans that are tried at most."""
+
+
+def nearest_plan(
+    model: nn.Module, tokenizer: Any, plan: LayerPlan, material: Material | None = None, *, seconds: float = 20.0
+) -> LayerPlan | None:
+    """Return the plan with the fewest edits to `plan` that passes its checks on this model, or None.
+
+    The neighbours of the plan are tried in their order, then the unchanged model.
+
+    Args:
+        model: the base.
+        tokenizer: only its special tokens matter, which the test prompts avoid.
+        plan: the refused plan.
+        material: donors and means that it names.
+        seconds: how long to look; None is returned where even the unchanged model does not pass.
+    """
+    trial = Trial(model, tokenizer, material)
+    identity = LayerPlan.identity(plan.n_layers)
+    if not allowed(trial, identity):
+        return None
+    end = time.monotonic() + seconds
+    for tried, candidate in enumerate(neighbours(plan)):
+        if tried == MOST_TRIES or time.monotonic() > end:
+            break
+        if allowed(trial, candidate):
+            return candidate
+    return identity
+
+
+def allowed(trial: Trial, plan: LayerPlan) -> bool:
+    """Whether a plan passes its checks."""
+    try:
+        return all(check.passed for check in trial.plan_checks(plan))
+    except SurgeryError:
+        return False

@@ -1,0 +1,1 @@
+"""Recipes: a whole experiment as a file."""

@@ -1,0 +1,1 @@
+"""States: the residual stream of a model that runs."""

@@ -1,0 +1,75 @@
+"""Can a model start in the middle? Found out on a few tokens, before a sweep relies on it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from surgery_core.failures import FAILURES
+from surgery_core.plans.plan import LayerPlan
+from surgery_core.states.shared_beginnings import SharedRuns
+from surgery_core.states.tail import Tail
+from surgery_core.states.windows import Batch
+from surgery_core.surgery.closeness import relative_difference
+from surgery_core.surgery.ingredients import Material
+from surgery_core.surgery.view import operate
+
+PROBES = 2
+"""Plans of a sweep that are run both ways on a few tokens, to see whether the model can start in the middle."""
+
+TOLERANCE = 1e-4
+"""Largest difference of the two ways' logits, as a share of their spread (float32); ten times that in half formats."""
+
+
+def cannot_start_in_the_middle(
+    model: nn.Module, batch: Batch, plans: Sequence[LayerPlan], material: Material | None = None
+) -> str:
+    """Return why plans have to be run whole on this model, or an empty string.
+
+    A few of the plans are run both ways on a few tokens, and their logits compared.
+    """
+    probes = [plans[at] for at in sorted({n * len(plans) // PROBES for n in range(PROBES)})]
+    return _difference(model, _beginning(batch), [[plan] for plan in probes], material or Material())
+
+
+def cannot_run_together(
+    model: nn.Module, batch: Batch, plans: Sequence[LayerPlan], material: Material | None = None
+) -> bool:
+    """Whether plans that end alike must not run their end as one batch: tried with one plan twice."""
+    longest = max(plans, key=len)
+    return bool(_difference(model, _beginning(batch), [[longest, longest]], material or Material()))
+
+
+def _difference(model: nn.Module, batch: Batch, groups: Sequence[Sequence[LayerPlan]], material: Material) -> str:
+    try:
+        plans = [plan for group in groups for plan in group]
+        runs, tail = SharedRuns(model, [batch], plans, material=material), Tail(model)
+        for group in groups:
+            view = operate(model, group[0], donors=material.donors, means=material.means)
+            shared = tail.logits(runs.hidden(group, 0)[-1])
+            for plan in group:
+                runs.finish(plan)
+            if (gap := _gap(shared, view, batch)) > TOLERANCE * (1 if shared.dtype == torch.float32 else 10):
+                return f"Starting in the middle changes the logits of {group[0]} by {gap:.1g} of their spread."
+    except FAILURES as error:
+        return f"Starting in the middle stopped with {type(error).__name__}."
+    return ""
+
+
+def _gap(shared: torch.Tensor, view: Any, batch: Batch) -> float:
+    with torch.inference_mode():
+        whole = view(input_ids=batch.input_ids, attention_mask=batch.attention_mask, use_cache=False).logits
+    real = batch.attention_mask.bool()
+    return relative_difference(shared[real.to(shared.device)], whole[real.to(whole.device)], blind=True)
+
+
+def _beginning(batch: Batch, rows: int = 2, tokens: int = 12) -> Batch:
+    """Return the last rows' first tokens: the shortest windows, so that there is padding where the batch has some."""
+    ids, mask = batch.input_ids[-rows:, :tokens], batch.attention_mask[-rows:, :tokens].clone()
+    if len(ids) > 1:
+        mask[-1, -tokens // 3 :] = 0
+    nothing = torch.zeros(0, dtype=torch.long)
+    return Batch(ids * mask, mask, nothing, nothing, nothing, nothing, nothing)

@@ -1,0 +1,1 @@
+"""Surgery: an operated model, as a view or in place."""

@@ -1,0 +1,1 @@
+"""Sweeps: one kind of edit tried everywhere."""

@@ -1,0 +1,130 @@
+"""A sweep as a value that can be handed to another process: what to run, without the model itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from surgery_core.models.opening import LoadedModel, load_model
+from surgery_core.plans.plan import LayerPlan
+from surgery_core.states.means import mean_contributions
+from surgery_core.states.shared_beginnings import DEFAULT_MEMORY
+from surgery_core.sweeps.file import SweepFile, SweepIdentity, columns_of, model_name
+from surgery_core.sweeps.kinds import SweepOptions, sweep_points
+from surgery_core.sweeps.rows import SweepRow
+from surgery_core.sweeps.setup import SweepMeasures
+from surgery_core.sweeps.sweep import Sweep
+from surgery_core.text import Text, bundled_texts
+
+
+@dataclass(frozen=True)
+class SweepJob:
+    """What to sweep, by names and values.
+
+    Attributes:
+        model: a name for `load_model`.
+        kind: key of a kind of sweep.
+        texts: what is scored.
+        options: what the kind may need.
+        start: the plan that is changed, in notation; None for the unchanged model.
+        measures: what is measured.
+        revision, device, dtype: as for `load_model`.
+        memory: bytes of hidden states that may be kept.
+    """
+
+    model: str
+    kind: str
+    texts: tuple[Text, ...] = field(default_factory=bundled_texts)
+    options: SweepOptions = field(default_factory=SweepOptions)
+    start: str | None = None
+    measures: SweepMeasures = field(default_factory=SweepMeasures)
+    revision: str | None = None
+    device: str = "auto"
+    dtype: str = "auto"
+    memory: int = DEFAULT_MEMORY
+
+    def load(self) -> LoadedModel:
+        """Return the model, loaded. Errors as `load_model`."""
+        return load_model(self.model, revision=self.revision, device=self.device, dtype=self.dtype)
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a results file and a schedule need to know of a sweep before it runs."""
+
+    identity: SweepIdentity
+    columns: tuple[str, ...]
+    numbers: tuple[int, ...]
+
+
+class OpenSweep:
+    """A job with its model in memory.
+
+    Args:
+        job: what to sweep.
+        loaded: its model, where that is loaded already.
+
+    Raises:
+        PlanError: when the starting plan does not parse or names another model's layers.
+        SettingsError: when the kind does not fit the model.
+        TextError: when a text cannot be scored.
+    """
+
+    def __init__(self, job: SweepJob, loaded: LoadedModel | None = None) -> None:
+        loaded = loaded or job.load()
+        model, tokenizer, n_layers = loaded.model, loaded.tokenizer, loaded.info.n_layers
+        start = LayerPlan.identity(n_layers) if job.start is None else LayerPlan.parse(job.start, n_layers)
+        averaged = any(layer.mean for slot in start for layer in slot.layers)
+        self.sweep = Sweep(
+            model, tokenizer, job.texts, sweep_points(job.kind, start, job.options), start=start, measures=job.measures,
+            means=mean_contributions(model, tokenizer, bundled_texts()) if averaged else None, memory=job.memory,
+        )  # fmt: skip
+        identity = SweepIdentity.of(model_name(loaded.info), job.kind, self.sweep, job.options)
+        numbers = tuple(point.number for point in self.sweep.points)
+        self.description = Description(identity, tuple(columns_of(self.sweep)), numbers)
+
+    def rows(self, numbers: Sequence[int]) -> Iterator[SweepRow]:
+        """Yield the starting plan's row and those of some points, as soon as each is known."""
+        wanted = set(numbers)
+        return self.sweep.rows(done=[number for number in self.description.numbers if number not in wanted])
+
+
+class InOrder:
+    """Puts rows that come in any order into a results file in the order of their numbers.
+
+    Args:
+        description: of the sweep.
+        path: the file; None keeps the rows in memory only.
+
+    Raises:
+        SweepFileError: when the file holds another sweep, is broken, or cannot be written.
+    """
+
+    def __init__(self, description: Description, path: Path | None) -> None:
+        self._description = description
+        self.file = SweepFile(path, list(description.columns), description.identity) if path is not None else None
+        self.rows: dict[int, SweepRow] = {row.number: row for row in (self.file.rows if self.file else ())}
+        self.expected = [number for number in (-1, *description.numbers) if number not in self.rows]
+        self._waiting: dict[int, SweepRow] = {}
+
+    def identity(self) -> dict[str, str]:
+        """Return the columns that name the sweep."""
+        return self._description.identity.columns()
+
+    @property
+    def missing(self) -> list[int]:
+        """Return the numbers of the points whose rows have not come."""
+        return [number for number in self.expected if number not in self._waiting and number >= 0]
+
+    def put(self, row: SweepRow) -> bool:
+        """Take a row; return whether it is new. Rows are written as soon as all before them are."""
+        if row.number in self.rows or row.number in self._waiting:
+            return False
+        self._waiting[row.number] = row
+        while self.expected and self.expected[0] in self._waiting:
+            ready = self._waiting.pop(self.expected.pop(0))
+            if self.file is not None:
+                self.file.append(ready)
+            self.rows[ready.number] = ready
+        return True

@@ -1,0 +1,287 @@
+"""Which plans a sweep tries: pure, from a plan to start from and a kind to a tuple of points.
+
+A kind has one axis (bars, one a position) or two (a heat map, or lines of variants). Sources: blocks as in "The
+Unreasonable Ineffectiveness of the Deeper Layers" (arXiv 2403.17887), variants of a growing middle as in
+"Transformer Layers as Painters" (arXiv 2407.09298, section 3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Literal
+
+from surgery_core.errors import SettingsError
+from surgery_core.plans.plan import LayerPlan
+from surgery_core.plans.slots import Part
+from surgery_core.sweeps.middle import LOOPS, VARIANTS, middles
+
+Axis = int | float | str
+
+
+Form = Literal["bars", "heat", "lines"]
+
+
+FACTORS = (-1.0, 0.0, 0.25, 0.5, 0.75, 0.9, 1.1, 1.25, 1.5, 2.0, 3.0)
+"""Factors on a layer's contribution that a scale sweep tries by default; 1 is the base."""
+
+
+MAX_POINTS = 4096
+"""Most plans of one sweep."""
+
+
+MAX_TIMES = 64
+"""Most runs of a repeated layer or block."""
+
+
+@dataclass(frozen=True)
+class SweepOptions:
+    """What a kind of sweep may need besides the plan to start from.
+
+    Attributes:
+        layer: position that is moved or scaled; by default the middle one.
+        max_length: longest block; by default all but one of the slots.
+        times: how often a repeated layer or block runs, 2 to 64.
+        factors: factors of a scale sweep.
+        seed: of shuffles.
+    """
+
+    layer: int | None = None
+    max_length: int | None = None
+    times: int = 2
+    factors: tuple[float, ...] = FACTORS
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 2 <= self.times <= MAX_TIMES:
+            raise SettingsError(f"A layer cannot be repeated to run {self.times} times; give 2 to {MAX_TIMES}.")
+        if not self.factors:
+            raise SettingsError("A scale sweep needs at least one factor; give for example 0, 0.5, 2.")
+
+    def position(self, length: int) -> int:
+        """Return the position that is moved or scaled in a plan of `length` slots.
+
+        Raises:
+            SettingsError: when there is no such position.
+        """
+        layer = length // 2 if self.layer is None else self.layer
+        if not -length <= layer < length:
+            raise SettingsError(f"There is no layer {layer} to sweep; allowed: 0 to {length - 1}.")
+        return layer % length
+
+    def longest(self, length: int) -> int:
+        """Return the length of the longest block in a plan of `length` slots.
+
+        Raises:
+            SettingsError: when it is longer than the plan, or below one.
+        """
+        if self.max_length is None:
+            return max(1, length - 1)
+        if not 1 <= self.max_length <= length:
+            raise SettingsError(
+                f"A block of {self.max_length} layers does not fit a model of {length}; allowed: 1 to {length}."
+            )
+        return self.max_length
+
+
+@dataclass(frozen=True)
+class SweepPoint:
+    """One plan of a sweep and where it stands on the chart.
+
+    Attributes:
+        number: its place in the sweep, from 0.
+        x, y: its coordinates; `y` is None for a sweep with one axis.
+        plan: what is run.
+    """
+
+    number: int
+    x: Axis
+    y: Axis | None
+    plan: LayerPlan
+
+
+Tried = Iterator[tuple[Axis, Axis | None, LayerPlan]]
+
+
+@dataclass(frozen=True)
+class SweepKind:
+    """A family of plans.
+
+    Attributes:
+        key: stable name, for the command line and files.
+        title: what a menu says.
+        about: one sentence on what is tried and why.
+        form: how it is drawn: bars over x, a heat map of x and y, or lines over x with one line a y.
+        x_title, y_title: of the axes.
+        needs: options that it reads, names of `SweepOptions`.
+        least: fewest slots that it makes sense for.
+        make: the plans, with their coordinates.
+    """
+
+    key: str
+    title: str
+    about: str
+    form: Form
+    x_title: str
+    y_title: str
+    needs: tuple[str, ...]
+    least: int
+    make: Callable[[LayerPlan, SweepOptions], Tried]
+
+
+def sweep_kind(key: str) -> SweepKind:
+    """Return the kind with this key.
+
+    Raises:
+        SettingsError: when there is none; it names them all.
+    """
+    for kind in KINDS:
+        if kind.key == key:
+            return kind
+    raise SettingsError(f"There is no sweep {key!r}; there are: {', '.join(kind.key for kind in KINDS)}.")
+
+
+def sweep_points(key: str, start: LayerPlan, options: SweepOptions | None = None) -> tuple[SweepPoint, ...]:
+    """Return the plans of a sweep, in the order in which they are shown.
+
+    Args:
+        key: of the kind.
+        start: the plan that every point changes in one way; the identity for a sweep over the base.
+        options: what the kind may need.
+
+    Raises:
+        SettingsError: for an unknown kind, a plan too short for it, an option out of range, or too many plans.
+    """
+    kind, options = sweep_kind(key), options or SweepOptions()
+    if len(start) < kind.least:
+        raise SettingsError(
+            f"{kind.title} needs at least {kind.least} layers and the model has {len(start)}; choose another sweep."
+        )
+    points: list[SweepPoint] = []
+    for x, y, plan in kind.make(start, options):
+        if len(points) == MAX_POINTS:
+            raise SettingsError(f"{kind.title} would try more than {MAX_POINTS:,} plans; set a smaller longest block.")
+        points.append(SweepPoint(len(points), x, y, plan))
+    return tuple(points)
+
+
+def _delete(start: LayerPlan, options: SweepOptions) -> Tried:
+    for position in range(len(start)):
+        yield position, None, start.delete(position)
+
+
+def _keep(part: Part) -> Callable[[LayerPlan, SweepOptions], Tried]:
+    def make(start: LayerPlan, options: SweepOptions) -> Tried:
+        for position in range(len(start)):
+            yield position, None, start.keep(position, part)
+
+    return make
+
+
+def _blocks(start: LayerPlan, options: SweepOptions) -> Iterator[tuple[int, int]]:
+    """Yield start and length of every block, block starts first."""
+    for begin in range(len(start)):
+        for length in range(1, min(options.longest(len(start)), len(start) - begin) + 1):
+            yield begin, length
+
+
+def _skip_block(start: LayerPlan, options: SweepOptions) -> Tried:
+    for begin, length in _blocks(start, options):
+        yield begin, length, start.delete(range(begin, begin + length))
+
+
+def _repeat_block(start: LayerPlan, options: SweepOptions) -> Tried:
+    for begin, length in _blocks(start, options):
+        yield begin, length, start.repeat(begin, begin + length, options.times)
+
+
+def _repeat(start: LayerPlan, options: SweepOptions) -> Tried:
+    for position in range(len(start)):
+        yield position, None, start.repeat(position, position + 1, options.times)
+
+
+def _swap_neighbours(start: LayerPlan, options: SweepOptions) -> Tried:
+    for position in range(len(start) - 1):
+        yield position, None, start.swap(position, position + 1)
+
+
+def _swap_pairs(start: LayerPlan, options: SweepOptions) -> Tried:
+    for a, b in combinations(range(len(start)), 2):
+        yield a, b, start.swap(a, b)
+
+
+def _move(start: LayerPlan, options: SweepOptions) -> Tried:
+    position = options.position(len(start))
+    for to in range(len(start)):
+        yield to, None, start.move(position, to)
+
+
+def _scale(start: LayerPlan, options: SweepOptions) -> Tried:
+    position = options.position(len(start))
+    for factor in options.factors:
+        yield float(factor), None, start.scale(position, factor)
+
+
+def _replace(start: LayerPlan, options: SweepOptions) -> Tried:
+    for position in range(len(start)):
+        for other in range(len(start)):
+            if other != position:
+                yield position, other, start.replace(position, start[other])
+
+
+def _middle(*names: str) -> Callable[[LayerPlan, SweepOptions], Tried]:
+    def make(start: LayerPlan, options: SweepOptions) -> Tried:
+        for name in names:
+            for begin, end in middles(start):
+                if end - begin > 1 or name == "skip":
+                    plan = VARIANTS[name](start, begin, end, options.seed)
+                    yield end - begin, name if len(names) > 1 else None, plan
+
+    return make
+
+
+_SIZE = "Layers in the middle"
+
+
+KINDS: tuple[SweepKind, ...] = (
+    SweepKind("delete", "Delete each layer", "Which layers matter: each one is left out once.",
+              "bars", "Deleted layer", "", (), 1, _delete),
+    SweepKind("delete-attention", "Delete each layer's attention", "Each layer keeps only its MLP, once.",
+              "bars", "Layer without attention", "", (), 1, _keep("mlp")),
+    SweepKind("delete-mlp", "Delete each layer's MLP", "Each layer keeps only its attention, once.",
+              "bars", "Layer without MLP", "", (), 1, _keep("attn")),
+    SweepKind("skip-block", "Skip every block", "Every run of neighbouring layers is left out: first layer by length.",
+              "heat", "First layer of the block", "Layers skipped", ("max_length",), 2, _skip_block),
+    SweepKind("swap-neighbours", "Swap neighbours", "Every layer changes places with the next one.",
+              "bars", "First of the two", "", (), 2, _swap_neighbours),
+    SweepKind("swap-pairs", "Swap every pair", "Every two layers change places.",
+              "heat", "First of the two", "Second of the two", (), 2, _swap_pairs),
+    SweepKind("repeat", "Repeat each layer", "Each layer runs more than once in a row.",
+              "bars", "Repeated layer", "", ("times",), 1, _repeat),
+    SweepKind("repeat-block", "Repeat every block", "Every run of neighbouring layers runs again behind itself.",
+              "heat", "First layer of the block", "Layers repeated", ("max_length", "times"), 2, _repeat_block),
+    SweepKind("move", "Move one layer everywhere", "One layer is put at every position.",
+              "bars", "New position", "", ("layer",), 2, _move),
+    SweepKind("scale", "Scale one layer", "What one layer adds to the residual stream is weakened or strengthened.",
+              "bars", "Factor on its contribution", "", ("layer", "factors"), 1, _scale),
+    SweepKind("replace", "Replace each by each", "Every layer runs in the place of every other one.",
+              "heat", "Position", "Layer that runs there", (), 2, _replace),
+    SweepKind("skip-middle", "Skip a growing middle", "The layers around the middle are left out, more and more.",
+              "bars", _SIZE, "", (), 3, _middle("skip")),
+    SweepKind("reverse-middle", "Reverse a growing middle", "The middle runs backwards.",
+              "bars", _SIZE, "", (), 4, _middle("reverse")),
+    SweepKind("shuffle-middle", "Shuffle a growing middle", "The middle runs in a random order.",
+              "bars", _SIZE, "", ("seed",), 4, _middle("shuffle")),
+    SweepKind("parallel-middle", "Run a growing middle in parallel",
+              "The layers of the middle read the same input; what they add is averaged.",
+              "bars", _SIZE, "", (), 4, _middle("parallel")),
+    SweepKind("looped-parallel-middle", "Loop a parallel middle", f"The parallel middle runs {LOOPS} times in a row.",
+              "bars", _SIZE, "", (), 4, _middle("looped parallel")),
+    SweepKind("repeat-middle", "Repeat the centre layer", "The centre layer runs in place of the whole middle.",
+              "bars", _SIZE, "", (), 4, _middle("repeat centre")),
+    SweepKind("painters", "Six changes of a growing middle",
+              "Skip, reverse, shuffle, parallel, looped parallel and repeated centre, side by side.",
+              "lines", _SIZE, "What happens to the middle", ("seed",), 4, _middle(*VARIANTS)),
+)  # fmt: skip
+"""Every kind of sweep, in the order of menus."""

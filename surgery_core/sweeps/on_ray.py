@@ -1,0 +1,194 @@
+"""The same sweeps on a Ray cluster: weights once a worker, rows streamed back, a lost worker's rows run again.
+
+Ray (Moritz et al., "Ray: A Distributed Framework for Emerging AI Applications", arXiv 1712.05889) places the
+workers, restarts them and carries the rows; here it is only decided which points a worker runs next. Install it with
+`pip install -r requirements-scale.txt`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from surgery_core.errors import SettingsError, SurgeryError
+from surgery_core.models.opening import LoadedModel
+from surgery_core.sweeps.description import Description, OpenSweep, SweepJob
+from surgery_core.sweeps.rows import SweepRow
+
+CHUNKS_PER_WORKER = 2
+"""Parts that each worker gets of one sweep, one after the other. Each part runs the base once."""
+
+MAX_LOSSES = 3
+"""How often a part may be lost without a single new row before the sweep gives up."""
+
+MAX_WORKERS = 256
+
+
+@dataclass
+class _Part:
+    """Points of one job that one worker runs."""
+
+    job: int
+    numbers: list[int]
+    losses: int = 0
+
+
+class Worker:
+    """What runs on a worker: it keeps the model and the sweeps that it has opened."""
+
+    def __init__(self, threads: int) -> None:
+        from surgery_core.models.devices import use_threads
+
+        use_threads(threads)
+        self.models: dict[tuple[str, str | None, str, str], LoadedModel] = {}
+        self.opened: dict[SweepJob, OpenSweep] = {}
+
+    def describe(self, job: SweepJob) -> Description:
+        """Return what the driver has to know of a job."""
+        return self._open(job).description
+
+    def rows(self, job: SweepJob, numbers: list[int]) -> Iterator[SweepRow]:
+        """Yield the rows of some of a job's points."""
+        yield from self._open(job).rows(numbers)
+
+    def process(self) -> int:
+        """Return the number of the worker's process."""
+        return os.getpid()
+
+    def _open(self, job: SweepJob) -> OpenSweep:
+        if job not in self.opened:
+            key = job.model, job.revision, job.device, job.dtype
+            if key not in self.models:
+                self.models[key] = job.load()
+            self.opened[job] = OpenSweep(job, self.models[key])
+        return self.opened[job]
+
+
+class RaySweeps:
+    """Several sweeps, of one model or of many, on the workers of a Ray cluster.
+
+    Args:
+        jobs: what to sweep.
+        workers: how many workers; each has the weights of every model that it is given work for.
+        address: of a running cluster; by default one is started on this machine and ended with this object.
+        gpus: GPUs that each worker takes, 0 for none.
+        threads: CPU threads of each worker.
+
+    Use it in a `with` block.
+
+    Raises:
+        SettingsError: when Ray is not installed, or a number is out of range.
+    """
+
+    def __init__(
+        self,
+        jobs: Sequence[SweepJob],
+        *,
+        workers: int = 2,
+        address: str | None = None,
+        gpus: float = 0,
+        threads: int = 1,
+    ) -> None:
+        if not 1 <= workers <= MAX_WORKERS:
+            raise SettingsError(f"{workers} workers cannot be started; give 1 to {MAX_WORKERS}.")
+        self.jobs, self.workers, self.address = tuple(jobs), workers, address
+        self.resources = {"num_cpus": threads, "num_gpus": gpus, "max_restarts": -1, "max_task_retries": 0}
+        self.threads = threads
+        self.ray = _ray()
+        self.actors: list[Any] = []
+
+    def __enter__(self) -> RaySweeps:
+        if self.address is None:
+            self.ray.init(num_cpus=self.workers * self.threads, include_dashboard=False, log_to_driver=False)
+        else:
+            self.ray.init(address=self.address, log_to_driver=False)
+        actor = self.ray.remote(Worker).options(**self.resources)
+        self.actors = [actor.remote(self.threads) for _ in range(self.workers)]
+        return self
+
+    def __exit__(self, *problem: object) -> None:
+        self.ray.shutdown()
+
+    def describe(self) -> list[Description]:
+        """Return what each job's file has to know; the first worker finds it out."""
+        return [self._get(self.actors[0].describe.remote(job)) for job in self.jobs]
+
+    def processes(self) -> list[int]:
+        """Return the process number of each worker."""
+        return [int(self._get(actor.process.remote())) for actor in self.actors]
+
+    def rows(self, missing: Sequence[Sequence[int]]) -> Iterator[tuple[int, SweepRow]]:
+        """Yield (number of the job, row) as rows come, in any order.
+
+        Args:
+            missing: for each job the numbers of the points that are wanted.
+
+        Raises:
+            SurgeryError: what a job raised, or that workers were lost again and again.
+        """
+        parts = deque(self._parts(missing))
+        running: dict[Any, tuple[Any, _Part]] = {}
+        idle = list(self.actors)
+        while parts or running:
+            while parts and idle:
+                actor, part = idle.pop(), parts.popleft()
+                stream = actor.rows.options(num_returns="streaming").remote(self.jobs[part.job], part.numbers)
+                running[stream] = actor, part
+            stream = self.ray.wait(list(running), num_returns=1)[0][0]
+            actor, part = running[stream]
+            row = self._next(stream, part)
+            if isinstance(row, SweepRow):
+                if row.number in part.numbers:
+                    part.numbers.remove(row.number)
+                    part.losses = 0
+                yield part.job, row
+                continue
+            del running[stream]
+            idle.append(actor)
+            if part.numbers:
+                parts.append(part)
+
+    def _next(self, stream: Any, part: _Part) -> SweepRow | None:
+        """Return the next row of a part, or None at its end or when its worker is lost."""
+        try:
+            return self._get(next(stream))  # type: ignore[no-any-return]
+        except StopIteration:
+            return None
+        except self.ray.exceptions.RayActorError as error:
+            part.losses += 1
+            if part.losses > MAX_LOSSES:
+                raise SurgeryError(
+                    f"A worker was lost {part.losses} times before a row came back; "
+                    "the rows before are kept. Use fewer workers or a machine with more memory."
+                ) from error
+            return None
+
+    def _get(self, reference: Any) -> Any:
+        try:
+            return self.ray.get(reference)
+        except self.ray.exceptions.RayTaskError as error:
+            cause = error.cause
+            raise cause if isinstance(cause, SurgeryError) else error from None
+
+    def _parts(self, missing: Sequence[Sequence[int]]) -> Iterator[_Part]:
+        for job, numbers in enumerate(missing):
+            size = max(1, -(-len(numbers) // (self.workers * CHUNKS_PER_WORKER)))
+            for at in range(0, len(numbers), size):
+                yield _Part(job, list(numbers[at : at + size]))
+
+
+def _ray() -> Any:
+    # nothing is sent anywhere, and workers see the devices of their machine even when they ask for none
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    try:
+        import ray
+        import ray.exceptions
+    except ImportError as error:
+        raise SettingsError(
+            "The engine ray needs Ray, which is not installed; run pip install -r requirements-scale.txt."
+        ) from error
+    return ray

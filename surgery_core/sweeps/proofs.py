@@ -1,0 +1,107 @@
+"""Are the rows of a sweep right? Each kind of change that its plans make is proved once on its model.
+
+On a model whose layers are all alike, deleting layer 3 and deleting layer 4 are the same to the code that runs: what can
+go wrong for one goes wrong for the other. What differs is whether the first or the last layer is among those that run,
+whether the order is changed, layers repeated, scaled, halved, averaged or put side by side; and, where layers are of
+several types, which type stands where. The first plan of each such kind is run in two ways on a few tokens, as `prove`
+does, with and without a cache, left-padded; the unchanged model is the measure of all others. What that found is kept
+for as long as the model lives.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Hashable, Iterable
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from torch import nn
+
+from surgery_core.failures import FAILURES, failure
+from surgery_core.plans.plan import LayerPlan
+from surgery_core.proof.checks import Trial
+from surgery_core.proof.preflight import proved
+from surgery_core.stopping import raise_if_stopped
+from surgery_core.surgery.anatomy import find_layers, text_config
+from surgery_core.surgery.ingredients import Material
+
+_KNOWN: WeakKeyDictionary[nn.Module, dict[Hashable, str]] = WeakKeyDictionary()
+"""By model, what is wrong with each kind of change that was tried; an empty text where nothing is."""
+
+
+class SweepProof:
+    """Proves the plans of a sweep, a kind of change at a time.
+
+    Args:
+        model: the base.
+        tokenizer: only its special tokens matter, which the test prompts avoid.
+        material: donors and means that the plans name.
+    """
+
+    def __init__(self, model: nn.Module, tokenizer: Any, material: Material) -> None:
+        self.model, self.tokenizer, self.material = model, tokenizer, material
+        self.types = layer_kinds(model)
+        self.known, self.own = _KNOWN.setdefault(model, {}), dict[Hashable, str]()
+        self._trial: Trial | None = None
+
+    def problem(self, plan: LayerPlan) -> str:
+        """Return why a plan's figures may be wrong, as a sentence; empty where plans of its kind passed their checks."""
+        if plan.is_identity:
+            return ""
+        kind = change_kind(plan, self.types)
+        # what donors and means are called says nothing about which they are
+        foreign = any(layer.mean or layer.donor for slot in plan for layer in slot.layers)
+        known = self.own if foreign else self.known
+        if kind not in known:
+            known[kind] = self._found(plan)
+        return known[kind]
+
+    def prepare(self, plans: Iterable[LayerPlan], stop: threading.Event | None = None) -> None:
+        """Try every kind of change that some plans make, so that a sweep over them waits for none. Stops as a sweep."""
+        for plan in plans:
+            raise_if_stopped(stop, "The proofs were stopped.")
+            self.problem(plan)
+
+    def _found(self, plan: LayerPlan) -> str:
+        if self._trial is None:
+            self._trial = Trial(self.model, self.tokenizer, self.material)
+        try:
+            proved(self._trial, plan, brief=True)
+        except FAILURES as error:
+            return failure(error)
+        return ""
+
+
+def layer_kinds(model: nn.Module) -> tuple[Hashable, ...]:
+    """Return, for each layer, what tells it from others: its modules' classes, what it shares, and its stated type."""
+    layers = find_layers(model)[1]
+    types = getattr(text_config(model), "layer_types", None) or [""] * len(layers)
+    return tuple((_structure(layer), kind) for layer, kind in zip(layers, types, strict=False))
+
+
+def _structure(layer: nn.Module) -> Hashable:
+    return tuple(
+        (name, type(module).__name__, *(repr(module.__dict__.get(flag)) for flag in _FLAGS))
+        for name, module in layer.named_modules()
+    )
+
+
+_FLAGS = ("is_kv_shared_layer", "store_full_length_kv", "use_rope", "is_sliding", "sliding_window")
+"""What an attention is told about its layer's place, besides its index."""
+
+
+def change_kind(plan: LayerPlan, kinds: tuple[Hashable, ...]) -> Hashable:
+    """Return what a plan changes, as far as that matters to whether it runs as it reads.
+
+    Args:
+        plan: for a model of `len(kinds)` layers.
+        kinds: of the model's layers, as `layer_kinds` gives them.
+    """
+    layers = [layer for slot in plan for layer in slot.layers]
+    own = [layer.index for layer in layers if layer.donor is None]
+    changed = frozenset((layer.part, layer.scale != 1, layer.mean, layer.donor) for layer in layers)
+    ends = (0 in own[:1], plan.n_layers - 1 in own[-1:])
+    shape = (own != sorted(own), len(set(own)) < len(own), max((len(slot.layers) for slot in plan), default=0) > 1)
+    # where layers differ, which of them stand where is the kind of change
+    sequence = tuple(kinds[index] for index in own) if len(set(kinds)) > 1 else bool(own)
+    return changed, ends, shape, sequence, (len(plan) > plan.n_layers) - (len(plan) < plan.n_layers)

@@ -1,0 +1,136 @@
+"""Search for the layers that can go: one at a time, always the one whose loss stays lowest."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from surgery_core.errors import SettingsError
+from surgery_core.measure.encoding import Encoded, encode_texts
+from surgery_core.plans.labels import position_labels
+from surgery_core.plans.plan import LayerPlan
+from surgery_core.stopping import Progress
+from surgery_core.surgery.anatomy import find_layers
+from surgery_core.sweeps.kinds import SweepPoint
+from surgery_core.sweeps.rows import SweepRow
+from surgery_core.sweeps.setup import SweepMeasures
+from surgery_core.sweeps.sweep import Sweep
+from surgery_core.text import TextsLike
+
+MAX_BEAM = 16
+
+
+@dataclass(frozen=True)
+class Removal:
+    """One step of a removal curve.
+
+    Attributes:
+        layers_left: slots of the plan.
+        plan: the best plan of that many slots that was found.
+        removed: label of the slot that this step took out of the plan that it came from; empty for the first.
+        row: what was measured of it.
+    """
+
+    layers_left: int
+    plan: LayerPlan
+    removed: str
+    row: SweepRow
+
+
+def remove_greedily(
+    model: nn.Module,
+    tokenizer: Any,
+    texts: TextsLike,
+    *,
+    start: LayerPlan | None = None,
+    beam: int = 1,
+    least: int = 1,
+    measures: SweepMeasures | None = None,
+    stop: threading.Event | None = None,
+    on_progress: Progress | None = None,
+) -> Iterator[Removal]:
+    """Remove layers one at a time, by measured loss, and yield each step: the removal curve.
+
+    Args:
+        model: the base; it is not changed.
+        tokenizer: its tokenizer.
+        texts: what the loss is measured on.
+        start: the plan to begin with; by default the unchanged model.
+        beam: how many of the best plans of each size are gone on from, 1 (greedy) to 16.
+        least: slots at which the search ends, at least 0.
+        measures: what is measured of the best plan of each size besides its loss.
+        stop: when set, the search ends with `Stopped`.
+        on_progress: called with (plans tried, plans in all, at most).
+
+    Raises:
+        SettingsError: for a beam or an end out of range.
+        TextError: when there is no text, or one of fewer than two tokens.
+    """
+    start = LayerPlan.identity(len(find_layers(model)[1])) if start is None else start
+    if not 1 <= beam <= MAX_BEAM:
+        raise SettingsError(f"A beam of {beam} plans cannot be kept; give 1 to {MAX_BEAM}.")
+    if not 0 <= least <= len(start):
+        raise SettingsError(f"The search cannot end at {least} layers; give 0 to {len(start)}.")
+    encoded = encode_texts(model, tokenizer, texts)
+    search = _Search(model, tokenizer, encoded, measures, stop)
+    return search.steps(start, beam, least, on_progress)
+
+
+class _Search:
+    def __init__(
+        self,
+        model: nn.Module,
+        tokenizer: Any,
+        encoded: Encoded,
+        measures: SweepMeasures | None,
+        stop: threading.Event | None,
+    ) -> None:
+        self.model, self.tokenizer, self.encoded = model, tokenizer, encoded
+        self.measures, self.stop = measures or SweepMeasures(), stop
+
+    def steps(self, start: LayerPlan, beam: int, least: int, on_progress: Progress | None) -> Iterator[Removal]:
+        """Yield the start, then the best plan with one layer less each time, down to `least` layers."""
+        yield Removal(len(start), start, "", self._measured(start))
+        kept, tried = [start], 0
+        most = sum(size * min(beam, len(start) - size + 1) for size in range(least + 1, len(start) + 1))
+        while len(kept[0]) > least:
+            candidates = _one_less(kept)
+            scored: list[tuple[float, int]] = []
+            for row in self._rows(candidates):
+                tried += 1
+                if on_progress is not None:
+                    on_progress(min(tried, most), most)
+                # what is refused, or is no number, cannot be the best
+                if not row.refused and not math.isnan(row.nats):
+                    scored.append((row.nats, row.number))
+            if not scored:
+                return
+            best = [candidates[number] for _, number in sorted(scored)[:beam]]
+            kept = [plan for plan, _ in best]
+            yield Removal(len(kept[0]), kept[0], best[0][1], self._measured(kept[0]))
+
+    def _rows(self, candidates: Sequence[tuple[LayerPlan, str]]) -> Iterator[SweepRow]:
+        points = [SweepPoint(number, number, None, plan) for number, (plan, _) in enumerate(candidates)]
+        sweep = self._sweep(points, SweepMeasures(agreement=False))
+        return (row for row in sweep.rows() if row.number >= 0)
+
+    def _measured(self, plan: LayerPlan) -> SweepRow:
+        rows = list(self._sweep([SweepPoint(0, len(plan), None, plan)], self.measures).rows())
+        return rows[-1]
+
+    def _sweep(self, points: Sequence[SweepPoint], measures: SweepMeasures) -> Sweep:
+        return Sweep(self.model, self.tokenizer, self.encoded, points, measures=measures, stop=self.stop)
+
+
+def _one_less(plans: Sequence[LayerPlan]) -> list[tuple[LayerPlan, str]]:
+    """Return every plan with one slot less, once each, and the label of that slot."""
+    found: dict[LayerPlan, str] = {}
+    for plan in plans:
+        for position, label in enumerate(position_labels(plan)):
+            found.setdefault(plan.delete(position), label)
+    return list(found.items())

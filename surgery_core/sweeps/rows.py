@@ -1,0 +1,143 @@
+"""Rows of a sweep: what was measured of each plan, the names of the figures, and the rows as a frame."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pandas as pd
+
+from surgery_core.sweeps.kinds import Axis
+
+NAN = float("nan")
+
+METRICS = {
+    "perplexity": "Perplexity",
+    "bits_per_byte": "Bits a byte",
+    "loss_change": "Change of loss, nats a token",
+    "kl": "KL(base || operated), nats a token",
+    "top1": "Top-1 kept",
+    "top5": "Top-5 kept",
+    "skill_accuracy": "Skill accuracy",
+    "distinct_2": "Distinct 2-grams of its text",
+}
+"""Metrics of a row that can be drawn, and what axes call them."""
+
+
+@dataclass(frozen=True)
+class SweepRow:
+    """What one plan of a sweep came to.
+
+    Attributes:
+        number: of its point, from 0; -1 for the plan that the sweep starts from.
+        x, y: where it stands on the chart.
+        plan: in notation.
+        nats: mean loss a token.
+        loss_change: `nats` less that of the plan that the sweep starts from.
+        perplexity, bits_per_byte: over all texts.
+        kl: mean KL(base || operated) in nats a token; NaN where it was not asked for.
+        top1, top5: share of positions where the base's prediction is the first, or among the first five, 0 to 1.
+        texts: mean loss in nats a token by the text's title.
+        skills: accuracy by skill, 0 to 1, where asked for.
+        distinct: distinct-1, -2 and -3 of the text that it writes (Li et al., arXiv 1510.03055), where asked for.
+        seconds: that it took.
+        refused: why it was not run, or failed while it ran; all figures are NaN then.
+        not_finite: where the plan's states are not numbers, as a sentence; figures of texts where they are not are NaN.
+        unproved: why it is not known that the figures are right; empty where plans of this kind passed their checks.
+    """
+
+    number: int
+    x: Axis
+    y: Axis | None
+    plan: str
+    nats: float = NAN
+    loss_change: float = NAN
+    perplexity: float = NAN
+    bits_per_byte: float = NAN
+    kl: float = NAN
+    top1: float = NAN
+    top5: float = NAN
+    texts: Mapping[str, float] = field(default_factory=dict)
+    skills: Mapping[str, float] = field(default_factory=dict)
+    distinct: tuple[float, ...] = ()
+    seconds: float = 0.0
+    refused: str = ""
+    not_finite: str = ""
+    unproved: str = ""
+
+    @property
+    def skill_accuracy(self) -> float:
+        """Return the mean accuracy over the skills, 0 to 1; NaN where none was asked for."""
+        return math.fsum(self.skills.values()) / len(self.skills) if self.skills else NAN
+
+    @property
+    def distinct_2(self) -> float:
+        """Return the share of different pairs of tokens in the text that it writes, 0 to 1, or NaN."""
+        return self.distinct[1] if len(self.distinct) > 1 else NAN
+
+    def record(self) -> dict[str, Any]:
+        """Return the row flat: a column a figure, `loss: TITLE` a text and `skill: NAME` a skill."""
+        plain = {name: getattr(self, name) for name in (*_PLAIN, "skill_accuracy")}
+        texts = {f"loss: {title}": value for title, value in self.texts.items()}
+        skills = {f"skill: {name}": value for name, value in self.skills.items()}
+        distinct = {f"distinct_{n}": value for n, value in enumerate(self.distinct, 1)}
+        return plain | distinct | skills | texts
+
+    @classmethod
+    def of(cls, record: Mapping[str, Any]) -> SweepRow:
+        """Return the row of a flat record, numbers as numbers.
+
+        Raises:
+            ValueError: when a figure is no number.
+            KeyError: when a column is missing.
+        """
+        named = {prefix: _named(record, f"{prefix}: ") for prefix in ("loss", "skill")}
+        distinct = [float(record[name]) for name in _DISTINCT if record.get(name) not in (None, "")]
+        figures = {name: NAN if _empty(record[name]) else float(record[name]) for name in _FIGURES}
+        return cls(
+            number=int(record["number"]), x=_axis(record["x"]), y=None if _empty(record["y"]) else _axis(record["y"]),
+            plan=_text(record["plan"]), texts=named["loss"], skills=named["skill"],
+            distinct=tuple(distinct), refused=_text(record["refused"]), not_finite=_text(record.get("not_finite")),
+            unproved=_text(record.get("unproved")), **figures,
+        )  # fmt: skip
+
+
+def frame(rows: Iterable[SweepRow]) -> pd.DataFrame:
+    """Return one line a row, in the order of their numbers; columns as in `SweepRow.record`."""
+    return pd.DataFrame([row.record() for row in sorted(rows, key=lambda row: row.number)])
+
+
+_FIGURES = ("nats", "loss_change", "perplexity", "bits_per_byte", "kl", "top1", "top5", "seconds")
+LATER = ("not_finite", "unproved")
+"""Columns that results files of version 0.1 do not have."""
+_PLAIN = ("number", "x", "y", "plan", *_FIGURES, "refused", *LATER)
+_DISTINCT = ("distinct_1", "distinct_2", "distinct_3")
+
+
+def _named(record: Mapping[str, Any], prefix: str) -> dict[str, float]:
+    return {
+        name.removeprefix(prefix): float(value)
+        for name, value in record.items()
+        if name.startswith(prefix) and not _empty(value)
+    }
+
+
+def _empty(value: Any) -> bool:
+    return value is None or value == "" or (isinstance(value, float) and math.isnan(value))
+
+
+def _text(value: Any) -> str:
+    return "" if _empty(value) else str(value)
+
+
+def _axis(value: Any) -> Axis:
+    """Return a coordinate as the number that it spells, or as text."""
+    if not isinstance(value, str):
+        return value  # type: ignore[no-any-return]
+    try:
+        number = float(value)
+    except ValueError:
+        return value
+    return int(number) if number.is_integer() and "." not in value else number

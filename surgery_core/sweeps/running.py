@@ -1,0 +1,282 @@
+"""How a sweep runs: from points to rows, by shared beginnings or, where a model does not allow that, whole."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from surgery_core.errors import PlanError, RefusedPlanError
+from surgery_core.failures import FAILURES, failure
+from surgery_core.measure.encoding import Encoded
+from surgery_core.measure.generation import complete
+from surgery_core.measure.readout import BaseSide, Figures, Readout
+from surgery_core.measure.skills import score_skill
+from surgery_core.measure.sums import Sums, at_least_0
+from surgery_core.plans.generation_settings import GenerationSettings
+from surgery_core.plans.plan import LayerPlan
+from surgery_core.states.beginnings_check import cannot_run_together, cannot_start_in_the_middle
+from surgery_core.states.finite import broken_weights, not_finite
+from surgery_core.states.shared_beginnings import SharedRuns
+from surgery_core.surgery.view import check_operable
+from surgery_core.sweeps.kinds import SweepPoint
+from surgery_core.sweeps.proofs import SweepProof
+from surgery_core.sweeps.rows import SweepRow
+from surgery_core.sweeps.setup import SweepSetup
+from surgery_core.text import Text, encode
+
+KEPT_BYTES = 2**28
+"""Most bytes of the base's probabilities that are kept; beyond it they are made again for each plan."""
+
+STACKED_TOKENS = {"cpu": 768, "cuda": 2**14}
+"""Tokens up to which plans that end alike run together; beyond it a CPU gains nothing (`docs/log.md`)."""
+
+MOST_TOGETHER = 16
+"""Most plans that run at a time; also how many rows come at once."""
+
+
+class Run:
+    """The state of a running sweep: how hidden states are made, the base's side, and the readout.
+
+    Attributes:
+        together: how many plans are run at a time.
+    """
+
+    def __init__(self, setup: SweepSetup, plans: Sequence[LayerPlan]) -> None:
+        self.setup, self.encoded = setup, setup.encoded
+        self.note = _why_whole(setup, plans)
+        made = _WholeRuns if self.note else _SharedPrefix
+        self.runs: _Runs = made(setup, plans)
+        self.together = 1 if self.note else _how_many_together(setup, plans)
+        self._weights = broken_weights(setup.model)
+        self.proof = SweepProof(setup.model, setup.tokenizer, setup.material)
+
+    def rows(self, points: Sequence[SweepPoint], before: float | None = None) -> list[SweepRow]:
+        """Return the rows of some points; `before` is the starting plan's loss in nats a token.
+
+        A plan that is refused, or that the model's own code cannot run, gets a row that says so.
+        """
+        began = time.perf_counter()
+        rows = {point.number: row for point in points if (row := self._refused(point)) is not None}
+        running = [point for point in points if point.number not in rows]
+        rows |= self._measured(running, before)
+        for point in points:
+            self.runs.finish(point.plan)
+        seconds = (time.perf_counter() - began) / len(points)
+        return [replace(rows[point.number], seconds=seconds) for point in points]
+
+    def _refused(self, point: SweepPoint) -> SweepRow | None:
+        """Return the row of a plan that cannot run on this model, or None for one that may."""
+        try:
+            check_operable(self.setup.model, point.plan, self.setup.material)
+            self.runs.prepare(point.plan)
+        except FAILURES as error:
+            return _refused(point, error)
+        return None
+
+    def _measured(self, points: Sequence[SweepPoint], before: float | None) -> dict[int, SweepRow]:
+        """Return rows by number. Where several plans run together and that fails, each is tried alone."""
+        if not points:
+            return {}
+        try:
+            figures = self._figures(points)
+        except FAILURES as error:
+            if len(points) == 1:
+                return {points[0].number: _refused(points[0], error)}
+            alone = [self._measured([point], before) for point in points]
+            return {number: row for rows in alone for number, row in rows.items()}
+        return {
+            point.number: self._row(point, found, before) for point, found in zip(points, figures, strict=True)
+        }  # fmt: skip
+
+    def _row(self, point: SweepPoint, figures: dict[str, Any], before: float | None) -> SweepRow:
+        try:
+            extras = self._extras(point.plan)
+            broken = self._broken(point.plan, figures)
+            # a plan that computes no numbers says nothing about others of its kind
+            unproved = "" if broken else self.proof.problem(point.plan)
+        except FAILURES as error:
+            return _refused(point, error)
+        change = 0.0 if before is None else figures["nats"] - before
+        return SweepRow(
+            point.number, point.x, point.y, str(point.plan), loss_change=change, not_finite=broken, unproved=unproved,
+            **figures, **extras,
+        )  # fmt: skip
+
+    def _broken(self, plan: LayerPlan, figures: dict[str, Any]) -> str:
+        """Return where a plan stops computing numbers; a view is made only where something is wrong."""
+        if not math.isnan(figures["nats"]) and not self._weights:
+            return ""
+        view = self.setup.operate(plan)
+        return broken_weights(view) or (
+            not_finite(view, self.encoded.batches[0]) if math.isnan(figures["nats"]) else ""
+        )
+
+    def _figures(self, points: Sequence[SweepPoint]) -> list[dict[str, Any]]:
+        sums = [Sums(len(self.encoded.texts)) for _ in points]
+        plans = [point.plan for point in points]
+        for number, batch in enumerate(self.encoded.batches):
+            for own, figures in zip(sums, self.runs.figures(plans, number), strict=True):
+                own.put(batch, figures)
+        return [_summary(self.encoded, own, agreement=self.setup.measures.agreement) for own in sums]
+
+    def _extras(self, plan: LayerPlan) -> dict[str, Any]:
+        """Return what is measured on the whole operated model."""
+        wanted, tokenizer = self.setup.measures, self.setup.tokenizer
+        extras: dict[str, Any] = {}
+        if not wanted.skills and wanted.prompt is None:
+            return extras
+        view = self.setup.operate(plan)
+        if wanted.skills:
+            results = [score_skill(view, tokenizer, skill, stop=self.setup.stop) for skill in wanted.skills]
+            extras["skills"] = {result.skill.title: result.accuracy for result in results}
+        if wanted.prompt is not None:
+            settings = GenerationSettings(max_new_tokens=wanted.new_tokens)
+            text = complete(view, tokenizer, wanted.prompt, settings, stop=self.setup.stop)
+            ids = encode(tokenizer, Text("The continuation", text.text), least=0)
+            extras["distinct"] = tuple(distinct(ids, n) for n in (1, 2, 3))
+        return extras
+
+
+class _Runs:
+    """The base's side of a sweep, and how plans are run."""
+
+    def __init__(self, setup: SweepSetup) -> None:
+        self.setup, self.batches = setup, setup.encoded.batches
+        self.readout = Readout(setup.model)
+        self.fits = setup.encoded.n_scored * self.readout.vocab * 4 <= KEPT_BYTES
+        self.sides: dict[int, BaseSide] = {}
+
+    def prepare(self, plan: LayerPlan) -> None:
+        """Refuse a plan that this model cannot run."""
+        raise NotImplementedError
+
+    def entered(self, plans: Sequence[LayerPlan], number: int) -> Iterator[torch.Tensor]:
+        """Yield what the readout takes of a batch's scored positions, under each plan."""
+        raise NotImplementedError
+
+    def base_entered(self, number: int) -> torch.Tensor:
+        """Return the same of the base."""
+        raise NotImplementedError
+
+    def finish(self, plan: LayerPlan) -> None:
+        """Let go of what only this plan needed."""
+
+    def figures(self, plans: Sequence[LayerPlan], number: int) -> Iterator[Figures]:
+        """Yield the figures of a batch's scored positions under each plan."""
+        side, targets = self._side(number), self.batches[number].targets
+        for entered in self.entered(plans, number):
+            yield self.readout.figures(entered, targets, side, self.setup.look)
+
+    def _side(self, number: int) -> BaseSide | None:
+        """Return the base's side of a batch, where agreement with it is asked for."""
+        if not self.setup.measures.agreement:
+            return None
+        if number in self.sides:
+            return self.sides[number]
+        whole, batch = self.readout.whole, self.batches[number]
+        side = self.readout.base_side(
+            self.base_entered(number), batch.targets, keep=self.fits and not whole, look=self.setup.look
+        )
+        if self.fits or not whole:
+            self.sides[number] = side
+        return side
+
+
+class _SharedPrefix(_Runs):
+    """Plans whose common beginnings run once."""
+
+    def __init__(self, setup: SweepSetup, plans: Sequence[LayerPlan]) -> None:
+        super().__init__(setup)
+        self.shared = SharedRuns(
+            setup.model, self.batches, plans, material=setup.material, memory=setup.memory, stop=setup.stop
+        )
+
+    def prepare(self, plan: LayerPlan) -> None:
+        """Refuse a plan that this model cannot run."""
+        self.shared.prepare(plan)
+
+    def entered(self, plans: Sequence[LayerPlan], number: int) -> Iterator[torch.Tensor]:
+        """Yield what the readout takes of a batch's scored positions, under each plan."""
+        if self.setup.measures.agreement and [plan.is_identity for plan in plans] == [True]:
+            side = self._side(number)
+            if side is not None:
+                yield side.entered
+                return
+        for hidden in self.shared.hidden(plans, number):
+            yield self.readout.scored(self.batches[number], hidden)
+
+    def base_entered(self, number: int) -> torch.Tensor:
+        """Return the same of the base."""
+        return self.readout.scored(self.batches[number], self.shared.base_hidden(number))
+
+    def finish(self, plan: LayerPlan) -> None:
+        """Let go of what only this plan needed."""
+        self.shared.finish(plan)
+
+
+class _WholeRuns(_Runs):
+    """Plans that are run whole, for models that cannot start in the middle."""
+
+    def __init__(self, setup: SweepSetup, plans: Sequence[LayerPlan]) -> None:
+        super().__init__(setup)
+
+    def prepare(self, plan: LayerPlan) -> None:
+        """Refuse a plan that this model cannot run."""
+        self.setup.operate(plan)
+
+    def entered(self, plans: Sequence[LayerPlan], number: int) -> Iterator[torch.Tensor]:
+        """Yield what the readout takes of a batch's scored positions, under each plan."""
+        for plan in plans:
+            yield self.readout.read(self.batches[number], self.setup.look, self.setup.operate(plan))
+
+    def base_entered(self, number: int) -> torch.Tensor:
+        """Return the same of the base."""
+        return self.readout.read(self.batches[number], self.setup.look)
+
+
+def _refused(point: SweepPoint, error: BaseException) -> SweepRow:
+    said = str(error) if isinstance(error, (RefusedPlanError, PlanError)) else failure(error)
+    return SweepRow(point.number, point.x, point.y, str(point.plan), refused=said)
+
+
+def _how_many_together(setup: SweepSetup, plans: Sequence[LayerPlan]) -> int:
+    """Return how many plans to run at a time: more than one only for short texts, and where that is exact."""
+    batches = setup.encoded.batches
+    device = batches[0].input_ids.device.type
+    most = STACKED_TOKENS["cpu" if device == "cpu" else "cuda"] // max(batch.input_ids.numel() for batch in batches)
+    most = min(most, MOST_TOGETHER)
+    if most < 2 or len(plans) < 3 or cannot_run_together(setup.model, batches[0], plans, setup.material):
+        return 1
+    return most
+
+
+def _why_whole(setup: SweepSetup, plans: Sequence[LayerPlan]) -> str:
+    if any(layer.donor for plan in plans for slot in plan for layer in slot.layers):
+        return "Plans with layers of other models are run whole."
+    return cannot_start_in_the_middle(setup.model, setup.encoded.batches[0], plans, setup.material)
+
+
+def distinct(ids: Sequence[int], n: int) -> float:
+    """Return distinct-n: different n-grams over n-grams, 0 to 1 (Li et al., arXiv 1510.03055); NaN where none."""
+    grams = [tuple(ids[at : at + n]) for at in range(len(ids) - n + 1)]
+    return len(set(grams)) / len(grams) if grams else float("nan")
+
+
+def _summary(encoded: Encoded, sums: Sums, *, agreement: bool) -> dict[str, Any]:
+    nats, tokens = sums.by_text("nats"), sums.by_text("tokens")
+    titles = [text.title for text in encoded.texts]
+    mean = float(nats.sum() / tokens.sum())
+    figures: dict[str, Any] = {
+        "nats": mean,
+        "perplexity": math.inf if mean >= 700 else math.exp(mean),
+        "bits_per_byte": float(nats.sum()) / math.log(2) / max(1, sum(sum(sizes[1:]) for sizes in encoded.sizes)),
+        "texts": dict(zip(titles, (nats / tokens).tolist(), strict=True)),
+    }
+    if agreement:
+        figures |= {"kl": at_least_0(sums.mean("kl")), "top1": sums.mean("top1"), "top5": sums.mean("top5")}
+    return figures

@@ -1,0 +1,57 @@
+"""The layer strip: the plan as chips that a person drags, deletes and changes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+from surgery_core.errors import PlanError
+from surgery_core.plans.plan import LayerPlan
+from surgery_core.plans.slots import MAX_SLOTS, Slot
+
+KEY = "strip"
+_HERE = Path(__file__).parent
+_SCRIPTS = ("strip.js", "keys.js", "selection.js", "drag.js", "menu.js", "slots.js")
+"""One module for the browser, in files by subject; the first has the class that the next four add to."""
+MAX_TEXT = 200_000
+"""Longest plan, in characters, that the strip may send."""
+_mount = st.components.v2.component(
+    "model_surgery_strip",
+    html=(_HERE / "strip.html").read_text(encoding="utf-8"),
+    css=(_HERE / "strip.css").read_text(encoding="utf-8"),
+    js="\n".join((_HERE / name).read_text(encoding="utf-8") for name in _SCRIPTS),
+)
+
+
+def layer_strip(plan: LayerPlan, edit: int, on_edit: Callable[[], None]) -> None:
+    """Show the plan as chips. `edit` is the number of the newest edit from the browser that was handled."""
+    data = {"slots": [str(slot) for slot in plan], "depth": plan.n_layers, "edit": edit}
+    _mount(key=KEY, data=data, on_edit_change=on_edit)
+
+
+def read_edit(value: Any, n_layers: int) -> tuple[LayerPlan, int]:
+    """Return the plan and the number of an edit that a browser sent.
+
+    Raises:
+        PlanError: when it is not an edit of a plan of this depth.
+    """
+    slots = value.get("slots") if isinstance(value, Mapping) else None
+    edit = value.get("edit") if isinstance(value, Mapping) else None
+    if not isinstance(slots, list) or len(slots) > MAX_SLOTS or not all(isinstance(slot, str) for slot in slots):
+        raise PlanError(f"The layer strip sent something that is not a plan of at most {MAX_SLOTS:,} slots.")
+    if isinstance(edit, bool) or not isinstance(edit, (int, float)) or not 0 <= edit < 2**53:
+        raise PlanError("The layer strip sent an edit without its number.")
+    if sum(map(len, slots)) > MAX_TEXT:
+        raise PlanError(f"The layer strip sent a plan of more than {MAX_TEXT:,} characters.")
+    # One at a time: a comma may stand in a donor's name, and two halves of a name must not make one.
+    return LayerPlan(tuple(_slot(text, n_layers) for text in slots), n_layers), int(edit)
+
+
+def _slot(text: str, n_layers: int) -> Slot:
+    slots = LayerPlan.parse(text, n_layers).slots
+    if len(slots) != 1:
+        raise PlanError(f"The layer strip sent {text[:60]!r} for one slot, but it stands for {len(slots):,}.")
+    return slots[0]

@@ -1,0 +1,142 @@
+"""What the Lens page reads, through which lens, and what its colours say."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import streamlit as st
+
+from surgery_core.lenses.metrics import METRICS, Metric
+from surgery_core.lenses.reading import Follow
+from surgery_ui.parts import examples
+from surgery_ui.parts.choices import segments
+from surgery_ui.session import session
+from surgery_ui.work import lens_jobs
+from surgery_ui.work import plan_jobs as cached
+from surgery_ui.work.lens_jobs import LOGIT, TUNED, Reading
+
+NAMES = {LOGIT: "Logit lens", TUNED: "Tuned lens"}
+ABOUT = {
+    False: "Rows are layers, the last on top; columns are the tokens read. A cell has the token that would come next if "
+    "the model stopped there: its residual stream, decoded with the model's own head.",
+    True: "Rows are layers, the last on top; columns are the tokens read. A cell has the token that would come next if "
+    "the model stopped there: its residual stream, decoded by a translator trained for that layer (arXiv 2303.08112) "
+    "and then the model's own head.",
+}
+FOLLOW: dict[str, Follow] = {"Their layer": "layer", "Their position": "position"}
+FOLLOWED: dict[Follow, str] = {
+    "layer": "After surgery each translator follows its layer, wherever that runs.",
+    "position": "After surgery each translator stays at its position, whatever runs there.",
+}
+SIDE_BY_SIDE, STACKED, DIFFERENCE = "Side by side", "Stacked", "Difference"
+VIEWS = (SIDE_BY_SIDE, STACKED, DIFFERENCE)
+MID = (
+    "“L3 mid” is the state inside L3, after its attention and before its MLP; a tuned lens has no translator of its "
+    "own for it and takes that of what enters the layer."
+)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What the page shows: the text and its length in tokens, how it is read, and the statistic."""
+
+    text: str
+    reading: Reading
+    metric: Metric
+    view: str = SIDE_BY_SIDE
+    said: str = ""
+    n_tokens: int = 0
+
+
+def lens_controls(now: session.Experiment) -> Choice:
+    """Show the controls above the maps and return what was chosen."""
+    text = _text()
+    reading, said = _lens(now)
+    metric, picked, view = _statistic(now)
+    n_tokens = cached.count_tokens(now.loaded, text)
+    start = _start(lens_jobs.window_of(now.loaded), n_tokens)
+    reading = replace(reading, picked=picked, start=start)
+    return Choice(text, reading, metric, view, said, n_tokens)
+
+
+def own_lenses(now: session.Experiment) -> dict[str, str]:
+    """Return the titles of the lenses that this session trained or opened for the model, by their ids."""
+    found: dict[str, str] = st.session_state.setdefault("own-lenses", {}).setdefault(now.loaded.info.key, {})
+    return found
+
+
+def _lens(now: session.Experiment) -> tuple[Reading, str]:
+    """Show which lens reads and how; return that, and what it means in words."""
+    own = own_lenses(now)
+    names = {LOGIT: NAMES[LOGIT]} | ({TUNED: NAMES[TUNED]} if lens_jobs.has_lens(now.loaded) else {}) | own
+    lens, follow = LOGIT, "Their layer"
+    if (wanted := st.session_state.pop("lens-wanted", None)) in names:
+        st.session_state["lens-kind"] = wanted
+    with st.container(horizontal=True, gap="medium", vertical_alignment="bottom"):
+        if len(names) > 1:
+            lens = segments("Lens", list(names), "lens-kind", format_func=names.__getitem__)
+        if lens != LOGIT and not now.plan.is_identity:
+            text = "Whether the row behind layer 5 is read as layer 5's wherever it runs, or by its place."
+            follow = segments("Translators follow", list(FOLLOW), "lens-follow", help=text)
+        sublayers = st.toggle(
+            "Inside layers too", key="lens-sublayers", persist_state="session", on_change=session.touch, help=MID
+        )
+    said = FOLLOWED[FOLLOW[follow]] if lens != LOGIT and not now.plan.is_identity else ""
+    return Reading(lens, FOLLOW[follow], bool(sublayers)), f"{ABOUT[lens != LOGIT]} {said}".strip()
+
+
+def _text() -> str:
+    """Show the field with the text that the lens reads, and return the text."""
+    titles = examples.follow("lens", "lens-pick")
+    left, right = st.columns([1, 3], gap="medium")
+    left.selectbox(
+        "Examples", titles, key="lens-pick", placeholder="Your own", on_change=examples.take_pick,
+        args=("lens", "lens-pick"),
+    )  # fmt: skip
+    right.text_area(
+        "Text to read", key="lens", height=68, persist_state="session", on_change=examples.take_text, args=("lens",)
+    )
+    examples.drawn("lens", "lens-pick")
+    return str(st.session_state["lens"])
+
+
+def _statistic(now: session.Experiment) -> tuple[Metric, str, str]:
+    """Show what the colours and lines say; return the statistic, the picked token and how the maps stand."""
+    offered = [name for name, metric in METRICS.items() if not (metric.between and now.plan.is_identity)]
+    if st.session_state.get("lens-metric") not in offered:
+        st.session_state["lens-metric"] = offered[0]
+    picked, view = "", SIDE_BY_SIDE
+    with st.container(horizontal=True, gap="medium", vertical_alignment="bottom"):
+        name = st.selectbox(
+            "Statistic",
+            offered,
+            format_func=lambda name: METRICS[name].title,
+            key="lens-metric",
+            width=240,
+            persist_state="session",
+            on_change=session.touch,
+        )
+        metric = METRICS[name]
+        if name == "picked":
+            st.session_state.setdefault("lens-token", "the")
+            picked = st.text_input(
+                "Token", key="lens-token", width=140, persist_state="session", on_change=session.touch,
+                help="As the model writes it; a space before it is tried too.",
+            )  # fmt: skip
+        if not now.plan.is_identity and not metric.between:
+            view = segments("Before and after", list(VIEWS), "lens-view")
+    return metric, str(picked), view
+
+
+def _start(size: int, total: int) -> int:
+    """Show which part of a text that is longer than what is read at once is read; return its first token."""
+    if total <= size:
+        return 0
+    parts = {at: f"{at:,} to {min(at + size, total) - 1:,}" for at in range(0, total, size)}
+    if st.session_state.get("lens-part") not in parts:
+        st.session_state["lens-part"] = 0
+    st.select_slider(
+        f"Tokens read, of {total:,} (the model sees {size:,} at once)", list(parts), format_func=parts.__getitem__,
+        key="lens-part", width=420, on_change=session.touch,
+    )  # fmt: skip
+    return int(st.session_state["lens-part"])

@@ -1,0 +1,116 @@
+"""Open a tuned lens from a file or from the hub, keep it for this session, and save the one that reads."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from surgery_core.errors import LensError, Stopped, SurgeryError
+from surgery_core.lenses.archive import pack_lens, unpack_lens
+from surgery_core.lenses.tuned import Translators
+from surgery_core.models.hub import is_hub_id
+from surgery_ui.parts.problems import show_problem
+from surgery_ui.session import session
+from surgery_ui.words import present
+from surgery_ui.work import lens_jobs
+from surgery_ui.work.lens_jobs import LOGIT
+
+MAX_FILE_MB = 64
+MAX_ID = 120
+
+
+def keep(loaded: lens_jobs.LoadedModel, found: Translators, title: str) -> None:
+    """Keep a lens under a title of its own and read through it from now on."""
+    own = st.session_state.setdefault("own-lenses", {}).setdefault(loaded.info.key, {})
+    digest = lens_jobs.keep_lens(loaded, found)
+    taken = {name for key, name in own.items() if key != digest}
+    number = next(n for n in range(1, len(taken) + 2) if (title if n == 1 else f"{title} ({n})") not in taken)
+    own[digest] = title if number == 1 else f"{title} ({number})"
+    # The control that chooses the lens may have been drawn already in this run; it takes this over in the next.
+    st.session_state["lens-wanted"] = digest
+
+
+def open_panel(now: session.Experiment) -> None:
+    """Show how a lens is opened from a file or the hub, and the buttons that save the one that reads."""
+    st.markdown("**Open one**")
+    st.file_uploader(
+        "From a file",
+        ["zip"],
+        help="A zip of config.json and params.safetensors or params.pt, as the tuned-lens library writes them.",
+        key="lens-file",
+        max_upload_size=MAX_FILE_MB,
+        on_change=_open_file,
+        args=(now,),
+    )
+    show_problem("lens-file")
+    _hub(now)
+    kind = st.session_state.get("lens-kind", LOGIT)
+    if kind == LOGIT:
+        return
+    st.markdown("**Save the one that reads now**")
+    try:
+        found = lens_jobs.translators(now.loaded, kind)
+    except LensError as error:
+        st.error(present.plain(str(error)))
+        return
+    with st.container(horizontal=True):
+        name = f"{now.loaded.info.name.replace('/', '-')}-lens"
+        st.download_button("Download", lambda: pack_lens(found), f"{name}.zip", "application/zip", on_click="ignore")
+        st.download_button(
+            "For the tuned-lens library", lambda: pack_lens(found, pickled=True), f"{name}-pt.zip", "application/zip",
+            on_click="ignore", type="tertiary",
+        )  # fmt: skip
+
+
+def _open_file(now: session.Experiment) -> None:
+    """Open an uploaded lens; a bad file changes nothing."""
+    file = st.session_state["lens-file"]
+    if file is None:
+        return session.set_problem("lens-file", None)
+    try:
+        keep(now.loaded, unpack_lens(file.getvalue()), file.name.removesuffix(".zip")[:24])
+    except SurgeryError as error:
+        return session.set_problem("lens-file", error)
+    session.set_problem("lens-file", None)
+
+
+def _hub(now: session.Experiment) -> None:
+    """Show the field for a lens's id on the hub; it is fetched in the background."""
+    with st.container(horizontal=True, gap="small", vertical_alignment="bottom"):
+        st.text_input(
+            "From the Hugging Face hub", key="lens-hub", placeholder="org/name", max_chars=MAX_ID,
+            help="Id of a model that the tuned-lens library has a lens for, or of a repository that is a lens.",
+        )  # fmt: skip
+        st.button("Open", key="lens-hub-open", on_click=_fetch, args=(now,))
+    show_problem("lens-hub")
+    if st.session_state.get("lens-fetch") is not None:
+        _fetching()
+
+
+def _fetch(now: session.Experiment) -> None:
+    """Start to fetch a lens; what is no id is said beside the field."""
+    name = st.session_state["lens-hub"].strip()
+    if not is_hub_id(name):
+        problem = LensError(f"{name!r} is no id on the hub; write one such as EleutherAI/pythia-160m-deduped.")
+        return session.set_problem("lens-hub", problem)
+    session.set_problem("lens-hub", None)
+    st.session_state["lens-fetch"] = (lens_jobs.fetch_job(now.owner, name), now.loaded, name)
+
+
+@st.fragment(run_every=0.5)
+def _fetching() -> None:
+    """Wait for a lens from the hub, and take it over when it is there."""
+    if st.session_state.get("lens-fetch") is None:
+        return
+    job, loaded, name = st.session_state["lens-fetch"]
+    job.look()
+    if not job.done:
+        st.caption(f"Fetching {present.plain(name)} …")
+        return
+    st.session_state["lens-fetch"] = None
+    try:
+        keep(loaded, job.result, name[:24])
+    except Stopped:
+        pass
+    except SurgeryError as error:
+        session.set_problem("lens-hub", error)
+    st.rerun()

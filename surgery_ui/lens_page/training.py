@@ -1,0 +1,181 @@
+"""Train a tuned lens for the open model, and see how good the one that reads is."""
+
+from __future__ import annotations
+
+import pandas as pd
+import streamlit as st
+
+from surgery_core.charts import lens_lines as lens_line_charts
+from surgery_core.errors import Stopped, SurgeryError
+from surgery_core.lenses.training import LensTraining
+from surgery_core.lenses.tuned import Translators
+from surgery_core.sweeps.estimate import SETTLED, Span, training_seconds
+from surgery_core.text import Text, bundled_texts
+from surgery_ui.lens_page.controls import NAMES, own_lenses
+from surgery_ui.lens_page.lens_files import keep, open_panel
+from surgery_ui.parts import chart_specs, waiting
+from surgery_ui.parts.own_text import own_text_form
+from surgery_ui.parts.problems import show_problem
+from surgery_ui.parts.sections import emphasis
+from surgery_ui.parts.waiting import Waiting
+from surgery_ui.session import session
+from surgery_ui.words import present
+from surgery_ui.words import sweeps as sweep_words
+from surgery_ui.work import lens_jobs, timing
+from surgery_ui.work.following import follow
+from surgery_ui.work.lens_jobs import LOGIT, TUNED
+from surgery_ui.work.pool import Job
+
+LENGTHS = {"Quick": 40, "Thorough": 120}
+"""Steps of 1,024 tokens."""
+BUNDLED, OWN = "The bundled texts", "My own"
+
+
+def lens_panel(now: session.Experiment) -> None:
+    """Show the section about tuned lenses of the open model."""
+    section = st.expander(
+        "Train, open or save a tuned lens", icon=":material/model_training:", key="lens-panel", on_change="rerun"
+    )
+    if _job() is None and not section.open:
+        return
+    with section:
+        train, files = st.columns(2, gap="large")
+        with train:
+            st.markdown("**Train one**")
+            if _job() is None:
+                _form(now)
+            else:
+                _running(now.loaded.info.key)
+        with files:
+            open_panel(now)
+        if section.open:
+            _quality(now)
+
+
+def _job() -> Job[Translators] | None:
+    found: Job[Translators] | None = st.session_state.get("lens-job")
+    return found
+
+
+def _form(now: session.Experiment) -> None:
+    st.caption(
+        "A translator for each layer learns to say what the model says in the end. It is trained in the background, "
+        "for this session; go on working meanwhile."
+    )
+    with st.container(horizontal=True, gap="medium", vertical_alignment="bottom"):
+        source = st.segmented_control("On", [BUNDLED, OWN], key="lens-source", default=BUNDLED, required=True)
+        length = st.segmented_control(
+            "Length", list(LENGTHS), key="lens-length", default="Quick", required=True,
+            help="40 or 120 steps of 1,024 tokens.",
+        )  # fmt: skip
+    steps = LENGTHS[length or "Quick"]
+    missing = source == OWN and session.own_text() is None
+    if source == OWN:
+        own_text_form()
+    if missing:
+        st.info("There is no text of your own yet; paste or upload one above.")
+    with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
+        st.button("Train a lens", type=emphasis(), disabled=missing, on_click=_start, args=(now, source == OWN, steps))
+        _estimate(now, steps)
+    show_problem("lens-training")
+
+
+def _estimate(now: session.Experiment, steps: int) -> None:
+    """Say how long a training takes, as soon as the model has been timed."""
+    job = timing.speeds_job(now.owner, now.loaded)
+
+    def show() -> None:
+        job.look()
+        speeds = timing.known(job)
+        if speeds is not None:
+            settings = _settings(steps)
+            seconds = training_seconds(speeds, steps, settings.tokens_per_step, settings.window)
+            st.caption(f"**{sweep_words.span(Span.about(seconds))}**")
+        elif not job.done:
+            st.caption("Timing the model …")
+        if job.done and not was:
+            st.rerun()
+
+    was = job.done
+    st.fragment(show, run_every=None if was else 0.5)()
+
+
+def _settings(steps: int) -> LensTraining:
+    return LensTraining(steps=steps, tokens_per_step=1024, window=256, learning_rate=3e-3)
+
+
+def _start(now: session.Experiment, own: bool, steps: int) -> None:
+    session.set_problem("lens-training", None)
+    text = session.own_text() if own else None
+    texts: tuple[Text, ...] = (text,) if text else bundled_texts()
+    st.session_state["lens-job"] = lens_jobs.training_job(now.owner, now.loaded, texts, _settings(steps))
+    st.session_state["lens-job-model"] = now.loaded
+
+
+@st.fragment(run_every=0.5)
+def _running(key: tuple[str, ...]) -> None:
+    """Show a training's progress, and take its lens over when it ends."""
+    job = _job()
+    if job is None:
+        return
+    job.look()
+    if job.done:
+        _take(job)
+        st.rerun()
+    progress = job.pieces[-1] if job.pieces else None
+    if progress is None:
+        waiting = "Waiting for another training to end" if job.started is None else "Reading the texts"
+        st.progress(0.0, text=waiting)
+    else:
+        left = f"{sweep_words.span(Span.about(progress.seconds_left, SETTLED))} left"
+        st.progress(progress.step / progress.steps, text=f"Step {progress.step} of {progress.steps}, {left}")
+    st.button("Stop and keep the best so far", on_click=job.stop.set, disabled=job.stop.is_set())
+    if progress is not None:
+        st.caption("Loss by layer: KL to the output, of this lens and of the logit lens. Lower is better.")
+        frame = _losses(job.pieces[0].losses, progress.losses)
+        chart_specs.show(
+            lens_line_charts.lens_quality(frame), alt="Loss by layer while the lens is trained", key="lens-losses"
+        )
+
+
+def _losses(first: tuple[float, ...], now: tuple[float, ...]) -> pd.DataFrame:
+    """Return the losses by layer; those of the first step are the logit lens's."""
+    return pd.DataFrame({"layer": range(len(now)), "logit_lens": first, "tuned_lens": now})
+
+
+def _take(job: Job[Translators]) -> None:
+    """Take over what a training made; what went wrong is said beside the button."""
+    loaded = st.session_state.pop("lens-job-model")
+    st.session_state["lens-job"] = None
+    try:
+        steps = job.pieces[-1].step if job.pieces else 0
+        keep(loaded, job.result, f"Trained, {steps} steps")
+    except Stopped:
+        pass
+    except SurgeryError as error:
+        st.session_state["problems"]["lens-training"] = error
+
+
+def _quality(now: session.Experiment) -> None:
+    """Show how far the lens that reads now is from the output, beside the logit lens."""
+    kind = st.session_state.get("lens-kind", LOGIT)
+    if kind == LOGIT and lens_jobs.has_lens(now.loaded):
+        kind = TUNED
+    if kind == LOGIT:
+        return
+    st.divider()
+    title = own_lenses(now).get(kind, NAMES.get(kind, "Lens"))
+    st.markdown(f"**How good is it?** {present.plain(title)}, on the bundled texts")
+    job = lens_jobs.quality_job(now.owner, now.loaded, bundled_texts(), kind)
+    wait = Waiting(now.owner, [job], "Measuring", "quality")
+    follow([job], wait.show)
+    if waiting.failed(st.container(), now.owner, [job], "quality"):
+        return
+    sums = job.result[["logit_lens", "tuned_lens"]].sum()
+    st.caption(
+        f"KL to the output, summed over the layers: {sums['tuned_lens']:.2f} nats a token; "
+        f"the logit lens {sums['logit_lens']:.2f}. Lower is better. At the last layer both are the output itself."
+    )
+    chart_specs.show(
+        lens_line_charts.lens_quality(job.result), alt="KL of both lenses to the output by layer", key="lens-quality"
+    )

@@ -1,0 +1,26 @@
+"""A choice of one that is never without one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import streamlit as st
+
+from surgery_ui.session import session
+
+
+def segments(label: str, options: Sequence[Any], key: str, **more: Any) -> Any:
+    """Show a choice of one, which survives a page switch, and return what is chosen.
+
+    A browser that draws it late sends that nothing is chosen: then what was chosen before stays. A choice that is no
+    longer offered gives way to the first.
+    """
+    state = st.session_state
+    kept = state.setdefault("chosen", {})
+    if state.get(key) not in options:
+        state[key] = kept[key] if kept.get(key) in options else options[0]
+    kept[key] = state[key]
+    return st.segmented_control(
+        label, options, key=key, required=True, persist_state="session", on_change=session.touch, wrap=True, **more
+    )

@@ -1,0 +1,67 @@
+"""The line beside a Start button that says how long the work would take."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+from surgery_core.sweeps.estimate import Costs, Span, removal_plans, removal_seconds
+from surgery_ui.session import session
+from surgery_ui.words import present
+from surgery_ui.words import sweeps as sweep_words
+from surgery_ui.work.pool import Job
+from surgery_ui.work.sweep_jobs import Request, SearchRequest
+from surgery_ui.work.timing import costs_job
+
+
+class Estimate:
+    """The line that says how long a sweep would take, drawn when the model has been timed."""
+
+    def __init__(self, now: session.Experiment, request: Request | SearchRequest | None, place: Any) -> None:
+        self._request, self._place, self._drawn = request, place, False
+        texts = request.texts if request is not None else ()
+        self._job = costs_job(now.owner, now.loaded, texts) if texts else None
+
+    @property
+    def jobs(self) -> list[Job[Any]]:
+        """Return the job to look at."""
+        return [self._job] if self._job is not None else []
+
+    @property
+    def costs(self) -> Costs | None:
+        """Return the timing, once it is there."""
+        known = self._job is not None and self._job.done and self._job.error is None
+        return self._job.result if known and self._job is not None else None
+
+    def show(self) -> None:
+        """Draw the estimate once."""
+        if self._drawn or self._request is None or self._job is None:
+            return
+        plans = sweep_words.counted(count(self._request), "plan")
+        if not self._job.done:
+            self._place.caption(f"{plans}. Timing the model …")
+            return
+        self._drawn = True
+        if self.costs is None:
+            if self._job.error is not None:
+                self._place.error(present.plain(str(self._job.error)))
+            return
+        about = f"{plans} over {sweep_words.counted(self.costs.n_tokens, 'token')}: "
+        whole = " This model cannot start in the middle, so every plan is run whole." if self.costs.whole else ""
+        time = sweep_words.span(Span.about(seconds(self._request, self.costs)))
+        self._place.caption(f"{about}**{time}**.{whole}")
+
+
+def count(request: Request | SearchRequest) -> int:
+    """Return how many plans a request measures."""
+    if isinstance(request, Request):
+        return len(request.points)
+    return removal_plans(request.start, request.beam, request.least)
+
+
+@lru_cache(maxsize=64)
+def seconds(request: Request | SearchRequest, costs: Costs) -> float:
+    """Return about how long a request takes."""
+    if isinstance(request, Request):
+        return costs.total(request.start, request.points, request.measures)
+    return removal_seconds(costs, request.start, request.beam, request.least, request.measures)

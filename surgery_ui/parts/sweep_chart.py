@@ -1,0 +1,154 @@
+"""The chart of a sweep, its choices, and how far it is: for every page that shows one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+import streamlit as st
+
+from surgery_core.charts.sweeps import Sheet, sweep_chart
+from surgery_core.sweeps.frames import ValueScale, sweep_frame, value_scale, wants_log
+from surgery_core.sweeps.rows import METRICS
+from surgery_ui.parts import adoption, chart_specs, sweep_shelf
+from surgery_ui.parts.problems import show_problem
+from surgery_ui.parts.sweep_shelf import Entry
+from surgery_ui.session import session
+from surgery_ui.words import sweeps as sweep_words
+from surgery_ui.work.sweep_jobs import SWEEPS
+
+TICK = 0.3
+"""Seconds between two looks at a running sweep."""
+
+
+UNDER_WAY = ("running", "paused", "failed")
+"""States of a sweep that is not at its end; it has a line with its progress."""
+
+
+FILLS = ("planned", "running")
+"""States of a sweep whose chart is filling, or about to."""
+
+
+def metric_choice(shown: Sequence[Entry]) -> str:
+    """Show which figure is drawn and return it; only those that all sweeps shown have."""
+    known = [metric for metric in METRICS if all(_has(entry, metric) for entry in shown)] or ["perplexity"]
+    if st.session_state.get("sweep-metric") not in known:
+        st.session_state["sweep-metric"] = known[0]
+    chosen = st.selectbox(
+        "Show", known, key="sweep-metric", format_func=METRICS.__getitem__, width=240, persist_state="session",
+        on_change=session.touch,
+    )  # fmt: skip
+    return str(chosen)
+
+
+def chart(entry: Entry, metric: str, now: session.Experiment, scale: ValueScale | None = None, title: str = "") -> None:
+    """Draw a sweep; a click on it takes its plan over into the strip."""
+    chosen, dark = str(now.plan), chart_specs.dark()
+    log = log_of(metric)
+    made_of = (len(entry.rows), entry.state in FILLS, metric, chosen, scale, dark, log)
+
+    def make() -> object:
+        frame = sweep_frame(entry.kind, entry.labels, entry.planned, entry.rows, metric)
+        return sweep_chart(entry.kind.form, frame, replace(sheet(entry, metric, chosen, scale, dark=dark), log=log))
+
+    key = f"sweep-chart-{entry.number}-{title}-{adoption.clicks()}"
+    chart_specs.draw(
+        entry.specs, f"sweep-{title}", made_of, make, key=key,
+        on_select=adoption.on_click("sweep", plans_of(entry), key), alt=f"{entry.name}: {METRICS[metric]} of every plan",
+    )  # fmt: skip
+
+
+def sheet(
+    entry: Entry, metric: str, chosen: str | None = None, scale: ValueScale | None = None, *, dark: bool = False,
+    pick: str | None = "point",
+) -> Sheet:  # fmt: skip
+    """Return what a sweep's chart says besides its figures."""
+    first = entry.first
+    value = float(getattr(first, metric)) if first is not None else None
+    kind = entry.kind
+    live = entry.state in FILLS and scale is None
+    return Sheet(metric, METRICS[metric], kind.x_title, kind.y_title, value, scale, chosen, dark, pick, live=live)
+
+
+def shared_scale(shown: Sequence[Entry], metric: str) -> ValueScale:
+    """Return one scale for the charts of several sweeps."""
+    values = [float(getattr(row, metric)) for entry in shown for row in entry.rows if not row.refused]
+    firsts = [entry.first for entry in shown if entry.first is not None]
+    first = float(getattr(firsts[0], metric)) if firsts else None
+    return value_scale(values, metric, first, log=log_of(metric))
+
+
+def plans_of(entry: Entry) -> dict[int, str]:
+    """Return the plans of a sweep's points, in notation, by number."""
+    return {point.number: str(point.plan) for point in entry.planned if point.number >= 0}
+
+
+def log_switch(metric: str, values: Sequence[float], first: float | None = None, *, colours: bool = False) -> None:
+    """Show the switch for a logarithmic axis of a figure; until a person sets it, it stands as the figures ask for.
+
+    Colours are logarithmic far from the starting plan's figure unless a person wants them even.
+    """
+    chosen = log_of(metric)
+    st.session_state["sweep-log"] = (colours or wants_log(values, metric, first)) if chosen is None else chosen
+    st.toggle(
+        "Log scale", key="sweep-log", on_change=_take_log, args=(metric,),
+        help="A logarithmic scale shows small damage beside a catastrophe. Nothing is cut off on either.",
+    )  # fmt: skip
+
+
+def log_of(metric: str) -> bool | None:
+    """Return whether a person wants a figure on a logarithmic axis; None where they did not say."""
+    found: bool | None = st.session_state.get("log-chosen", {}).get(metric)
+    return found
+
+
+def _take_log(metric: str) -> None:
+    session.touch()
+    chosen = st.session_state.get("log-chosen", {})
+    st.session_state["log-chosen"] = {**chosen, metric: bool(st.session_state["sweep-log"])}
+
+
+def progress(entry: Entry, now: session.Experiment) -> None:
+    """Show how far a sweep is, with the buttons that stop it and go on with it."""
+    if entry.state not in UNDER_WAY:
+        return
+    total = max(1, len(entry.planned))
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        st.progress(min(1.0, entry.done / total), text=_said(entry))
+        if entry.state == "running":
+            st.button("Pause", key="sweep-pause", icon=":material/pause:", on_click=_act, args=("pause", entry, now))
+        elif entry.request is not None:
+            st.button(
+                "Go on", key="sweep-resume", icon=":material/play_arrow:", on_click=_act, args=("resume", entry, now)
+            )
+        st.button("Cancel", key="sweep-cancel", icon=":material/close:", on_click=_act, args=("cancel", entry, now))
+    show_problem("sweep-act")
+
+
+def _said(entry: Entry) -> str:
+    count = f"{entry.done} of {len(entry.planned)}"
+    if entry.state != "running":
+        return f"Paused at {count}"
+    if entry.job is not None and entry.job.started is None:
+        return f"Waiting for its turn; {sweep_words.counted(max(1, sum(SWEEPS.load()) - 1), 'sweep')} before it"
+    left = entry.time_left()
+    return count if left is None else f"{count}, {sweep_words.span(left)} left"
+
+
+def _act(action: str, entry: Entry, now: session.Experiment) -> None:
+    session.touch()
+    acts = {
+        "pause": lambda: sweep_shelf.pause(entry),
+        "resume": lambda: sweep_shelf.resume(entry, now),
+        "cancel": lambda: sweep_shelf.cancel(entry),
+    }
+    sweep_shelf.guarded("sweep-act", acts[action])
+
+
+def _has(entry: Entry, metric: str) -> bool:
+    """Whether a sweep has a figure, or will have it."""
+    rows = [row for row in entry.rows if not row.refused and not row.not_finite]
+    if not rows and entry.request is not None:
+        return metric in entry.request.measures.metrics
+    return not any(math.isnan(float(getattr(row, metric))) for row in rows)

@@ -1,0 +1,287 @@
+"""One person's session: the model, the plan with undo and redo, the texts, and the address that restores them.
+
+The plan is held here and in the address (`?model=...&plan=...`). A run begins with `begin()`: it takes over an
+address that changed (a link, a hand edit, the browser's back button), opens the model, and writes the address back.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import streamlit as st
+
+from surgery_core.errors import SurgeryError, TextError
+from surgery_core.models.opening import LoadedModel
+from surgery_core.plans.generation_settings import GenerationSettings
+from surgery_core.plans.plan import LayerPlan
+from surgery_core.surgery.view import check_plan
+from surgery_core.text import Text
+from surgery_ui.session import echo, plans, switching
+from surgery_ui.session.address import Address
+from surgery_ui.session.first import default_prompt, first_model
+from surgery_ui.session.history import History
+from surgery_ui.session.memory import TABS, is_token
+from surgery_ui.work import plan_jobs as cached
+
+ADDRESS_DELAY = 0.3
+"""Seconds within which a browser that was told a new address may still send the old one by itself."""
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What a page works on in one run."""
+
+    owner: str
+    loaded: LoadedModel
+    plan: LayerPlan
+
+    @property
+    def identity(self) -> LayerPlan:
+        """Return the plan of the unchanged model."""
+        return LayerPlan.identity(self.plan.n_layers)
+
+
+def begin() -> None:
+    """Start a run: take over the address, open the model, write the address."""
+    state = st.session_state
+    state.setdefault("owner", uuid.uuid4().hex)
+    state.setdefault("session", state["owner"])
+    state.setdefault("problems", {})
+    state.setdefault("histories", {})
+    state.setdefault("settings", GenerationSettings())
+    state.setdefault("own", None)
+    parameters = st.query_params.to_dict()
+    if "address" not in state or _is_news(parameters):
+        _adopt(Address.read(parameters), fresh="address" not in state)
+    switching.open_model()
+    _take_plan()
+    _write_address()
+    if "tab-token" in state:
+        TABS.keep(state["tab-token"], state["session"], state)
+    state["edited"] = False
+
+
+def experiment() -> Experiment | None:
+    """Return the model and plan of this session, or None where no model could be opened."""
+    loaded = st.session_state.get("loaded")
+    if loaded is None:
+        return None
+    return Experiment(st.session_state["owner"], loaded, st.session_state["history"].plan)
+
+
+def require() -> Experiment:
+    """Return the model and plan of this session; a run without a model ends here."""
+    found = experiment()
+    if found is None:
+        st.stop()
+    return found
+
+
+def address() -> Address:
+    """Return the address that restores this session."""
+    state = st.session_state
+    now = experiment()
+    return Address(
+        model=now.loaded.info.name if now else None,
+        plan=str(now.plan) if now else None,
+        prompt=state["prompt"] if state["prompt"] != default_prompt() else None,
+        lens=state["lens"] if state["lens"] != default_prompt() else None,
+        own=state["own"],
+        settings=state["settings"],
+    )
+
+
+def own_text() -> Text | None:
+    """Return the person's own text, if there is one."""
+    if st.session_state["own"] is None:
+        return None
+    try:
+        return cached.own_text(st.session_state["own"])
+    except TextError as error:
+        st.session_state["own"] = None
+        st.session_state["problems"]["own"] = error
+        return None
+
+
+def history() -> History:
+    """Return the plans of this session for the open model."""
+    return plans.current()
+
+
+def change(control: str, edit: Callable[[LayerPlan], LayerPlan]) -> bool:
+    """Change the plan by an edit that a control asked for; an error stays beside that control.
+
+    Returns:
+        Whether the edit was possible.
+    """
+    touch()
+    problems = st.session_state["problems"]
+    problems.pop(control, None)
+    try:
+        plan = edit(history().plan)
+        _require_possible(plan)
+    except SurgeryError as error:
+        problems[control] = error
+        return False
+    _step(history().edit(plan))
+    return True
+
+
+def undo() -> None:
+    """Go one plan back."""
+    _step(history().undo())
+    touch()
+
+
+def redo() -> None:
+    """Go one undone plan forward."""
+    _step(history().redo())
+    touch()
+
+
+def reset() -> None:
+    """Go back to the unchanged model; the way there can be undone."""
+    change("notation", lambda plan: LayerPlan.identity(plan.n_layers))
+
+
+def take_along() -> None:
+    """Use the plan of the model that was left on this one."""
+    before = switching.left()
+    if before is not None:
+        change("model", lambda plan: LayerPlan.parse(str(before.history.plan), plan.n_layers))
+
+
+def use_refused() -> None:
+    """Use a link's plan that was for another model on this one."""
+    found = switching.refused()
+    if found is not None and change("refused", lambda plan: LayerPlan.parse(found.plan, plan.n_layers)):
+        dismiss_refused()
+
+
+def dismiss_refused() -> None:
+    """Forget a link's plan that was not applied."""
+    touch()
+    st.session_state["refused"] = None
+    st.session_state["problems"].pop("refused", None)
+
+
+def recall(token: object) -> None:
+    """Take over what the browser's tab had before it was loaded anew, by the token that it shows."""
+    state = st.session_state
+    if not is_token(token) or state.get("tab-token") == token:
+        return
+    touch()
+    state["tab-token"] = token
+    kept = TABS.take(str(token), state["session"])
+    if not kept:
+        return
+    # Work that was asked for in the moment before goes on under the owner that the tab had.
+    cached.WORK.leave(state["owner"])
+    _recall_plans(kept.pop("histories"))
+    _recall_sweeps(kept.pop("sweeps", []), kept.pop("sweep-count", 0))
+    state.update({name: value for name, value in kept.items() if value is not None})
+
+
+def touch() -> None:
+    """Say that this run was asked for by a control; the callback of every control that has no other."""
+    st.session_state["edited"] = True
+
+
+def problem(control: str) -> SurgeryError | None:
+    """Return what is wrong beside a control."""
+    found: SurgeryError | None = st.session_state["problems"].get(control)
+    return found
+
+
+def set_problem(control: str, error: SurgeryError | None) -> None:
+    """Set or clear what is wrong beside a control."""
+    touch()
+    st.session_state["problems"].pop(control, None)
+    if error is not None:
+        st.session_state["problems"][control] = error
+
+
+def _is_news(parameters: dict[str, str]) -> bool:
+    """Return whether an address was written by somebody else than this session.
+
+    A navigation click empties it. A quick edit may arrive with the address of before the last one, because the
+    browser had not heard of the newer one yet: what a control sends is therefore newer than the address with it.
+    """
+    state = st.session_state
+    fresh = time.monotonic() - state["written"] < ADDRESS_DELAY
+    return bool(parameters) and parameters != state["address"] and not state["edited"] and not fresh
+
+
+def _write_address() -> None:
+    state = st.session_state
+    now = address().parameters()
+    if now != state.get("address"):
+        state["written"] = time.monotonic()
+    state["address"] = now
+    if st.query_params.to_dict() != now:
+        st.query_params.from_dict(now)
+
+
+def _adopt(found: Address, fresh: bool) -> None:
+    """Take over what an address says. What it does not say keeps its value, or gets its default in a new session."""
+    state = st.session_state
+    state["problems"].pop("address", None)
+    if found.problems:
+        state["problems"]["address"] = SurgeryError(" ".join(found.problems))
+    state["model"] = found.model or state.get("model", first_model())
+    state["wanted_plan"], state["plan-said"] = found.plan, found.plan is not None
+    state["settings"] = found.settings if fresh or found.settings != GenerationSettings() else state["settings"]
+    for name, said in (("prompt", found.prompt), ("lens", found.lens)):
+        echo.put(name, said if said is not None else default_prompt() if fresh else state[name])
+    state["own"] = found.own or (None if fresh else state["own"])
+
+
+def _take_plan() -> None:
+    """Parse and adopt the plan that an address asked for, once the model is there."""
+    wanted = st.session_state.pop("wanted_plan", None)
+    if wanted is None or st.session_state["loaded"] is None:
+        return
+    if not change("notation", lambda plan: LayerPlan.parse(wanted, plan.n_layers)):
+        echo.put("notation", wanted)
+
+
+def _step(new: History) -> None:
+    """Make a history the current one; with a new plan the model that was left is no longer worth a word."""
+    if new.plan != history().plan:
+        st.session_state["left"] = None
+    plans.keep(new)
+
+
+def _require_possible(plan: LayerPlan) -> None:
+    """Refuse a plan that the open model cannot run. Nothing runs here: means are measured by the jobs that need them.
+
+    Raises:
+        PlanError: as for `operate`.
+    """
+    loaded: LoadedModel = st.session_state["loaded"]
+    donors = {name: one.model for name, one in cached.donors(plan).items()}
+    check_plan(loaded.model, plan, donors)
+
+
+def _recall_plans(kept: dict[tuple[str, ...], History]) -> None:
+    """Put the plans that a tab had before those of this session, which began with what the address said."""
+    state = st.session_state
+    mine: dict[tuple[str, ...], History] = state["histories"]
+    state["histories"] = kept | {key: kept[key].then(new) if key in kept else new for key, new in mine.items()}
+    if state.get("loaded") is not None:
+        key = state["loaded"].info.key
+        bare = key in kept and mine[key].is_fresh and not state["plan-said"]
+        plans.keep(kept[key] if bare else state["histories"][key])
+
+
+def _recall_sweeps(kept: list[Any], count: int) -> None:
+    """Put the sweeps that a tab had before those of this session; numbers stay unique."""
+    state = st.session_state
+    new = state.get("sweeps", [])
+    for number, entry in enumerate(new, count + 1):
+        entry.number = number
+    state["sweeps"], state["sweep-count"] = [*kept, *new], count + len(new)

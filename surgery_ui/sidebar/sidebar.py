@@ -1,0 +1,201 @@
+"""The sidebar: model, layer strip, tools, presets, notation, undo and the link. The same on every page."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from surgery_core.errors import NotationError, PlanError, SurgeryError
+from surgery_core.models.opening import list_models
+from surgery_core.plans.plan import LayerPlan
+from surgery_ui.components.link import copy_link
+from surgery_ui.components.strip import KEY as STRIP
+from surgery_ui.components.strip import layer_strip, read_edit
+from surgery_ui.components.tab import browser_tab, new_steps, sent
+from surgery_ui.parts.problems import show_problem
+from surgery_ui.session import echo, session, switching
+from surgery_ui.sidebar.tools import tools
+from surgery_ui.words import labels, present
+
+
+def sidebar() -> None:
+    """Show the sidebar."""
+    with st.container(gap=None):  # the component has no height, and shall not have a gap either
+        browser_tab("tab-token" in st.session_state, _take_token, _take_steps)
+        with st.container():
+            _model_picker()
+    _left()
+    _refused()
+    show_problem("address")
+    now = session.experiment()
+    if now is None:
+        return
+    _strip(now)
+    _steps()
+    tools(now)
+    _notation()
+
+
+def model_labels() -> dict[str, str]:
+    """Return what each model that can be chosen is called, by its name; no two alike."""
+    titles = {choice.name: choice.title for choice in list_models()}
+    return labels.unique(titles, {name: name for name in titles})
+
+
+def _take_token() -> None:
+    session.recall(sent("token"))
+
+
+def _take_steps() -> None:
+    """Undo and redo as the keyboard asked for."""
+    steps, st.session_state["steps-seen"] = new_steps(sent("steps"), st.session_state.get("steps-seen", ("", 0)))
+    for step in steps if session.experiment() is not None else ():
+        session.undo() if step == "undo" else session.redo()
+
+
+def _model_picker() -> None:
+    state = st.session_state
+    choices = model_labels()
+    current = state.get("loaded_name")
+    if current is not None:
+        choices.setdefault(current, current)
+    echo.put("picker", current)
+    st.selectbox(
+        "Model",
+        list(choices),
+        key="picker",
+        format_func=lambda name: choices.get(name, name),
+        accept_new_options=True,
+        placeholder="Choose, or type a hub id",
+        help="Models in the models folder are listed. You can also type a Hugging Face id such as org/name.",
+        on_change=_take_model,
+    )
+    echo.drawn("picker")
+    show_problem("model")
+    now = session.experiment()
+    if now is not None:
+        st.caption(present.facts(now.loaded.info))
+
+
+def _take_model() -> None:
+    if not echo.is_echo("picker"):
+        switching.choose(st.session_state["picker"])
+
+
+def _left() -> None:
+    """Say what became of the plan when another model was opened, and offer the way back."""
+    before, now = switching.left(), session.experiment()
+    if before is None or now is None:
+        return
+    named = model_labels().get(before.name, before.title)
+    here = "with its own plan" if not now.plan.is_identity else "unchanged"
+    st.caption(present.plain(f"This model is open {here}. The plan and undo steps of {named} are kept."))
+    with st.container(horizontal=True, gap="xsmall"):
+        st.button(
+            present.plain(f"Back to {named}"), key="back-to-model", icon=":material/undo:",
+            on_click=switching.choose, args=(before.name,),
+        )  # fmt: skip
+        if before.history.plan != now.plan and before.fits(now.plan.n_layers):
+            st.button(
+                "Use its plan here", key="take-along", on_click=session.take_along,
+                help=present.plain(str(before.history.plan) or "no layers"),
+            )  # fmt: skip
+
+
+def _refused() -> None:
+    """Show a link's plan that was not applied, because the link's model is not open."""
+    found, now = switching.refused(), session.experiment()
+    if found is None:
+        return
+    said = f"The link's plan is for “{found.model}”, which could not be opened, so it was not applied"
+    st.warning(present.plain(f"{said}{f' to {now.loaded.info.title}' if now is not None else ''}. It reads:"))
+    st.code(found.plan or "(no layers)", language=None, wrap_lines=True)
+    with st.container(horizontal=True, gap="xsmall"):
+        if now is not None:
+            st.button("Use it here", key="use-refused", on_click=session.use_refused)
+        st.button("Dismiss", key="dismiss-refused", type="tertiary", on_click=session.dismiss_refused)
+    show_problem("refused")
+
+
+def _strip(now: session.Experiment) -> None:
+    st.session_state.setdefault("edit", 0)
+    layer_strip(now.plan, st.session_state["edit"], _take_edit)
+    show_problem("strip")
+
+
+def _take_edit() -> None:
+    """Validate and adopt what the strip sent."""
+    state = st.session_state
+    try:
+        plan, state["edit"] = read_edit(state[STRIP].get("edit"), session.history().plan.n_layers)
+    except SurgeryError as error:
+        return session.set_problem("strip", error)
+    session.change("strip", lambda _: plan)
+
+
+def _steps() -> None:
+    history = session.history()
+    with st.container(horizontal=True, gap="xsmall", vertical_alignment="center"):
+        st.button("", icon=":material/undo:", help="Undo", key="undo", on_click=session.undo, disabled=not history.past)
+        st.button(
+            "", icon=":material/redo:", help="Redo", key="redo", on_click=session.redo, disabled=not history.undone
+        )
+        st.button("Reset", key="reset", on_click=session.reset, disabled=history.plan.is_identity)
+        copy_link(session.address().parameters())
+
+
+def _notation() -> None:
+    st.text_input(
+        "Notation",
+        # A browser that draws the field late begins with this, and must not send back an empty text instead.
+        st.session_state["notation"],
+        key="notation",
+        on_change=_take_notation,
+        help=NOTATION_HELP,
+    )
+    echo.drawn("notation")
+    error = session.problem("notation")
+    if isinstance(error, NotationError):
+        st.code(error.pointer(), language=None)
+        st.error(present.plain(error.reason[:1].upper() + error.reason[1:]))
+    else:
+        show_problem("notation")
+
+
+def _take_notation() -> None:
+    """Adopt the plan that was typed. An empty field is no plan: it is cleared too easily for deleting every layer."""
+    if echo.is_echo("notation"):
+        st.session_state["notation"] = str(session.history().plan)
+        return
+    typed = st.session_state["notation"]
+
+    def edit(plan: LayerPlan) -> LayerPlan:
+        if len(typed) > MAX_NOTATION:
+            raise PlanError(f"The notation is {len(typed):,} characters long; at most {MAX_NOTATION:,} are read.")
+        if not typed.strip() and len(plan):
+            raise PlanError(
+                f"The field is empty, so the plan stays {plan}. Write the layers that run; to run none at all, delete "
+                "them in the strip or with Delete."
+            )
+        return LayerPlan.parse(typed, plan.n_layers)
+
+    if not session.change("notation", edit) and not typed.strip():
+        echo.put("notation", str(session.history().plan))
+
+
+MAX_NOTATION = 20_000
+
+
+NOTATION_HELP = """
+The layers in the order in which they run. A layer that is not named is deleted.
+
+| written | means |
+| --- | --- |
+| `0-4,6,5,7-11` | a new order |
+| `7-3` | layers 7 to 3, backwards |
+| `5x3`, `(4-6)x2` | repeated |
+| `7.attn`, `7.mlp` | only one half of layer 7 |
+| `7*0.5` | its contribution scaled |
+| `(4\\|5)` | both read the same input |
+| `mean(7)` | replaced by its mean contribution |
+| `other:7`, `"my model+x":7` | layer 7 of another open model; in quotes where its name has spaces or signs |
+"""

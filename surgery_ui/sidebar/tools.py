@@ -1,0 +1,152 @@
+"""Delete, permute, replace and presets: small forms over the plan."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import streamlit as st
+
+from surgery_core.errors import PlanError
+from surgery_core.plans.plan import LayerPlan
+from surgery_core.plans.presets import PRESETS, Preset
+from surgery_core.plans.presets import preset as find_preset
+from surgery_ui.session import session
+from surgery_ui.words import labels, present
+
+
+def tools(now: session.Experiment) -> None:
+    """Show the tools and the presets as four buttons that open."""
+    row = st.container(horizontal=True, gap="xsmall")
+    for place, label, body in (
+        (row, "Delete", _delete),
+        (row, "Permute", _permute),
+        (row, "Replace", _replace),
+        (st, "Presets", _presets),
+    ):
+        with place.popover(label, key=f"tool-{label}", on_change=session.touch, width="stretch"):
+            body(now.plan)
+            # Here and not below the buttons, where the open tool would lie over it.
+            _problem(label)
+
+
+def _problem(tool: str) -> None:
+    error = session.problem(f"tool-{tool}")
+    if error is not None:
+        st.error(present.plain(str(error)))
+
+
+def _delete(plan: LayerPlan) -> None:
+    named = _labels(plan)
+    with st.form("delete", border=False):
+        st.multiselect("Layers to delete", range(len(plan)), format_func=named.__getitem__, key="delete-which")
+        if len(plan):
+            st.caption(f"Positions 0 to {len(plan) - 1}, in running order.")
+        st.form_submit_button("Delete them", on_click=_apply, args=("Delete", _deletion))
+
+
+def _deletion(plan: LayerPlan) -> LayerPlan:
+    chosen = st.session_state["delete-which"]
+    if not chosen:
+        raise PlanError("Choose at least one layer to delete.")
+    return plan.delete(chosen)
+
+
+def _permute(plan: LayerPlan) -> None:
+    with st.form("permute", border=False):
+        st.text_input("New order of the positions", key="permute-order", placeholder=_example(len(plan)))
+        where = f"Positions 0 to {len(plan) - 1}. " if len(plan) else ""
+        st.caption(f"{where}Leave one out to drop it, write it twice to run it twice.")
+        st.form_submit_button("Permute", on_click=_apply, args=("Permute", _permutation))
+
+
+def _permutation(plan: LayerPlan) -> LayerPlan:
+    return plan.permute(read_order(st.session_state["permute-order"]))
+
+
+def read_order(text: str) -> list[int]:
+    """Read an order that a person typed: whole numbers and ranges with commas or spaces between.
+
+    Raises:
+        PlanError: for anything else, naming it.
+    """
+    order: list[int] = []
+    for item in re.split(r"[,\s]+", text.strip()) if text.strip() else []:
+        match = re.fullmatch(r"(-?\d{1,6})(?:-(\d{1,6}))?", item)
+        if match is None:
+            raise PlanError(f"{item!r} is not a position; write whole numbers such as 0, 2, 1 or ranges such as 3-7.")
+        order.extend(_range(match))
+        if len(order) > 10_000:
+            raise PlanError("The order is too long; a plan has at most 1,024 slots.")
+    if not order:
+        raise PlanError("Write the positions in their new order, such as 0, 2, 1.")
+    return order
+
+
+def _range(match: re.Match[str]) -> range | list[int]:
+    first = int(match[1])
+    if match[2] is None:
+        return [first]
+    last = int(match[2])
+    if abs(last - first) > 10_000:
+        raise PlanError(f"{match[0]} is too long a range; a plan has at most 1,024 slots.")
+    return range(first, last + 1) if first <= last else range(first, last - 1, -1)
+
+
+def _replace(plan: LayerPlan) -> None:
+    named = _labels(plan)
+    with st.form("replace", border=False):
+        st.selectbox("Replace", range(len(plan)), format_func=named.__getitem__, key="replace-which")
+        st.selectbox("by layer", range(plan.n_layers), format_func=lambda layer: f"L{layer}", key="replace-by")
+        st.form_submit_button("Replace it", on_click=_apply, args=("Replace", _replacement))
+
+
+def _replacement(plan: LayerPlan) -> LayerPlan:
+    if st.session_state["replace-which"] is None:
+        raise PlanError("There is no layer left to replace.")
+    return plan.replace(st.session_state["replace-which"], st.session_state["replace-by"])
+
+
+def _presets(plan: LayerPlan) -> None:
+    titles = {preset.key: preset.title for preset in PRESETS}
+    key = st.selectbox(
+        "Preset", list(titles), format_func=lambda key: titles.get(key, key), key="preset", on_change=session.touch
+    )
+    preset = find_preset(key)
+    st.caption(preset.help)
+    if "layer" in preset.needs:
+        last = plan.n_layers - (2 if preset.key == "swap-neighbours" else 1)
+        st.number_input(
+            "Layer", 0, max(last, 0), min(plan.n_layers // 2, max(last, 0)), key="preset-layer", on_change="ignore"
+        )
+    if "seed" in preset.needs:
+        st.number_input("Seed", 0, 2**31 - 1, 0, key="preset-seed", on_change="ignore")
+    st.button("Apply", key="preset-apply", on_click=_apply, args=("Presets", lambda plan: _preset(preset, plan)))
+
+
+def _preset(preset: Preset, plan: LayerPlan) -> LayerPlan:
+    state = st.session_state
+    layer = state["preset-layer"] if "layer" in preset.needs else None
+    return preset.apply(plan.n_layers, layer=layer, seed=state["preset-seed"] if "seed" in preset.needs else 0)
+
+
+def _apply(tool: str, edit: Callable[[LayerPlan], LayerPlan]) -> None:
+    """Make the tool's edit; a tool that worked closes, one that did not says why."""
+    if session.change(f"tool-{tool}", edit):
+        st.session_state[f"tool-{tool}"] = False
+        st.session_state.pop("delete-which", None)
+
+
+def _labels(plan: LayerPlan) -> list[str]:
+    """Return a name for each position, counted from 0; only where layers stand at their own numbers, without it."""
+    names = [slot.label for slot in plan]
+    if plan.is_identity:
+        return names
+    return list(labels.unique({at: f"{at}: {name}" for at, name in enumerate(names)}).values())
+
+
+def _example(length: int) -> str:
+    order = list(range(length))
+    if length > 2:
+        order[1], order[2] = order[2], order[1]
+    return ", ".join(map(str, order))

@@ -1,0 +1,188 @@
+"""The text before and after, side by side, with its prompt and settings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
+
+from surgery_core.errors import InputError, SettingsError, SurgeryError
+from surgery_core.measure.generation import Generation
+from surgery_core.plans.generation_settings import GenerationSettings
+from surgery_ui.parts import examples, waiting
+from surgery_ui.parts.problems import show_problem
+from surgery_ui.session import session
+from surgery_ui.session.address import SETTINGS
+from surgery_ui.words import present
+from surgery_ui.work import plan_jobs as cached
+from surgery_ui.work.pool import Job
+
+
+class Writing:
+    """The section with the text: its controls at once, its text while it is written."""
+
+    def __init__(self, now: session.Experiment) -> None:
+        prompt, settings = _controls(now)
+        self._owner, self._prompt = now.owner, prompt
+        sides = {"before": now.identity, "after": now.plan}
+        wanted = reversed(sides) if not now.plan.is_identity else ("before",)
+        self._jobs = {
+            side: cached.text_job(now.owner, side, now.loaded, sides[side], prompt, settings) for side in wanted
+        }
+        self._trouble, self._said = st.container(), False
+        self._places = _columns(bool(now.plan.is_identity))
+        # What stood here is of a former plan or prompt: each side begins empty, with its line below.
+        self._elements = {side: self._places[side].empty() for side in self._jobs}
+        self._notes = {side: self._places[side].caption("Writing …") for side in self._jobs}
+        self._shown: dict[str, tuple[_Seen, str]] = {}
+
+    @property
+    def jobs(self) -> list[Job[Any]]:
+        """Return the jobs to look at."""
+        return list(self._jobs.values())
+
+    def show(self) -> None:
+        """Draw what is new."""
+        seen = {side: _look(job) for side, job in self._jobs.items()}
+        for side, now in seen.items():
+            # What failed is drawn once, however far the other side writes: its button may be there only once.
+            beside = seen.get("before" if side == "after" else "after", _Seen("")).text
+            other = beside if now.error is None else ""
+            if self._shown.get(side) == (now, other):
+                continue
+            self._shown[side] = (now, other)
+            if now.error is None:
+                self._draw(side, now, other)
+            else:
+                self._fail(side)
+
+    def _draw(self, side: str, now: _Seen, other: str) -> None:
+        body = present.continuation(self._prompt, now.text, other)
+        self._elements[side] = self._elements[side].html(body)
+        if now.generation is not None:
+            self._notes[side] = self._notes[side].caption(present.written(now.generation))
+
+    def _fail(self, side: str) -> None:
+        """Say what went wrong in the side's place; what is wrong with the prompt is said once, above both."""
+        said = isinstance(self._jobs[side].error, InputError)
+        if said and not self._said:
+            self._said = True
+            self._trouble.error(present.plain(str(self._jobs[side].error)))
+        waiting.failed(self._elements[side], self._owner, [self._jobs[side]], f"text-{side}", said=said)
+        self._notes[side].empty()
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """A job at one moment. It may finish between two looks, so a round of drawing looks once."""
+
+    text: str
+    generation: Generation | None = None
+    error: SurgeryError | None = None
+
+
+def _look(job: Job[Generation]) -> _Seen:
+    if not job.done:
+        return _Seen(job.text)
+    if job.error is not None:
+        return _Seen(job.text, error=job.error)
+    return _Seen(job.result.text, job.result)
+
+
+def _columns(identity: bool) -> dict[str, DeltaGenerator]:
+    left, right = st.columns(2, gap="small")
+    places = {
+        "before": left.container(border=True, height="stretch"),
+        "after": right.container(border=True, height="stretch"),
+    }
+    places["before"].markdown("**Before**")
+    places["after"].markdown("**After**")
+    if identity:
+        places["after"].caption(
+            "Nothing is changed yet. Drag a layer in the sidebar, click it for more, or choose a preset; "
+            "what the changed model writes appears here."
+        )
+    return places
+
+
+def _controls(now: session.Experiment) -> tuple[str, GenerationSettings]:
+    state = st.session_state
+    prompts = examples.follow("prompt", "prompt-pick")
+    with st.container(horizontal=True, vertical_alignment="bottom", horizontal_alignment="distribute"):
+        st.pills(
+            "Prompt",
+            prompts,
+            key="prompt-pick",
+            on_change=examples.take_pick,
+            args=("prompt", "prompt-pick"),
+            wrap=True,
+        )
+        with st.popover("Settings", icon=":material/tune:"):
+            _settings(longest(now))
+    st.text_area(
+        "Text to continue",
+        key="prompt",
+        height=68,
+        label_visibility="collapsed",
+        persist_state="session",
+        on_change=examples.take_text,
+        args=("prompt",),
+    )
+    examples.drawn("prompt", "prompt-pick")
+    settings: GenerationSettings = state["settings"]
+    fits = min(settings.max_new_tokens, longest(now))
+    return state["prompt"], settings if fits == settings.max_new_tokens else replace(settings, max_new_tokens=fits)
+
+
+def longest(now: session.Experiment) -> int:
+    """Return how many tokens can follow the prompt in the model's context, at least one, at most what is offered."""
+    most, context = int(SETTINGS["length"].most), now.loaded.info.context_length
+    if context is None:
+        return most
+    return max(1, min(most, context - cached.count_tokens(now.loaded, st.session_state["prompt"])))
+
+
+def _settings(most: int) -> None:
+    state = st.session_state
+    if session.problem("settings") is None:
+        for name, setting in SETTINGS.items():
+            state[f"set-{name}"] = setting.kind(getattr(state["settings"], setting.attribute))
+    state["set-length"] = min(state["set-length"], most)
+    if most > 1:
+        _control(st.slider, "length", "Length in tokens", most, step=1, help=_FITS)
+    else:
+        st.caption("The prompt fills what the model reads at once. Shorten it to choose a length.")
+    _control(st.slider, "temperature", "Temperature", step=0.05, help="0 always takes the likeliest token.")
+    st.caption("The rest matters only above temperature 0.")
+    left, middle, right = st.columns(3)
+    _control(left.number_input, "top_k", "Top k", step=1, help="Choose among the k likeliest tokens; 0 for all.")
+    _control(
+        middle.number_input, "top_p", "Top p", step=0.05,
+        help="Choose among the likeliest tokens that together have this probability.",
+    )  # fmt: skip
+    _control(right.number_input, "seed", "Seed", step=1, help="The same seed writes the same text.")
+    show_problem("settings")
+
+
+_FITS = "Prompt and text together fit into what the model reads at once."
+
+
+def _control(
+    widget: Callable[..., Any], name: str, label: str, most: float | None = None, **options: Any
+) -> None:  # fmt: skip
+    setting = SETTINGS[name]
+    least, most = setting.kind(setting.least), setting.kind(setting.most if most is None else most)
+    widget(label, least, most, key=f"set-{name}", on_change=_take_settings, **options)
+
+
+def _take_settings() -> None:
+    state = st.session_state
+    values = {setting.attribute: state[f"set-{name}"] for name, setting in SETTINGS.items()}
+    try:
+        state["settings"] = GenerationSettings(**values)
+    except SettingsError as error:
+        return session.set_problem("settings", error)
+    session.set_problem("settings", None)

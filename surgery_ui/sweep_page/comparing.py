@@ -1,0 +1,117 @@
+"""The list of a session's sweeps: choose, rename, remove, open from a file, and compare side by side."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from surgery_ui.parts import doubts, sweep_chart, sweep_shelf
+from surgery_ui.parts.problems import show_problem
+from surgery_ui.parts.sweep_shelf import Entry
+from surgery_ui.session import echo, session
+from surgery_ui.words import present
+
+MOST_COMPARED = 4
+MAX_NAME = 60
+
+
+def shelf() -> None:
+    """Show the list of sweeps with what can be done with it."""
+    found = sweep_shelf.entries()
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
+        if found:
+            _chooser(found)
+        with st.popover("Open a file", icon=":material/folder_open:"):
+            st.file_uploader(
+                "A sweep saved as CSV or JSON", ["csv", "json"], key=f"sweep-file-{_uploads()}", on_change=_open
+            )
+    if len(found) > 1:
+        _comparison(found)
+    show_problem("sweep-file")
+
+
+def compared() -> list[Entry]:
+    """Return the sweeps that are shown side by side, or none."""
+    shown, others = sweep_shelf.shown(), st.session_state.get("sweep-others", [])
+    found = [entry for entry in sweep_shelf.entries() if entry.number in others and entry is not shown]
+    return [shown, *found] if shown is not None and found else []
+
+
+def side_by_side(found: list[Entry], now: session.Experiment) -> None:
+    """Draw sweeps beside one another, with the same figure on the same scale."""
+    metric = sweep_chart.metric_choice(found)
+    scale = sweep_chart.shared_scale(found, metric)
+    _warn(found)
+    row = st.container().grid(min(2, len(found)), min_column_width=330)
+    for entry in found:
+        place = row.container()
+        with place:
+            st.markdown(f"**{present.plain(entry.name)}**")
+            sweep_chart.chart(entry, metric, now, scale, "compared")
+            doubts.show(entry.rows)
+
+
+def _chooser(found: list[Entry]) -> None:
+    shown = sweep_shelf.shown()
+    names = {entry.number: entry.name for entry in reversed(found)}
+    echo.put("sweep-list", shown.number if shown is not None else found[-1].number)
+    st.selectbox(
+        "Sweeps of this session", list(names), key="sweep-list", format_func=lambda number: names.get(number, ""),
+        width=300, on_change=_choose,
+    )  # fmt: skip
+    echo.drawn("sweep-list")
+    with st.popover("Rename or remove", icon=":material/edit:"):
+        if shown is not None:
+            # A field of its own for each sweep, which begins with that sweep's name whenever the popover opens.
+            key = f"sweep-name-{shown.number}"
+            st.text_input("Name", shown.name, MAX_NAME, key, on_change=_rename, args=(shown, key))
+            st.button("Remove this sweep", key="sweep-remove", on_click=_remove, args=(shown,))
+
+
+def _comparison(found: list[Entry]) -> None:
+    shown = sweep_shelf.shown()
+    names = {entry.number: entry.name for entry in found if entry is not shown}
+    kept = [number for number in st.session_state.get("sweep-others", []) if number in names]
+    st.session_state["sweep-others"] = kept
+    st.multiselect(
+        "Compare it with", list(names), key="sweep-others", format_func=lambda number: names.get(number, ""),
+        max_selections=MOST_COMPARED - 1, placeholder="Side by side", width=620, on_change=session.touch,
+    )  # fmt: skip
+
+
+def _warn(found: list[Entry]) -> None:
+    texts = {entry.identity.texts for entry in found if entry.identity is not None}
+    models = {entry.model for entry in found}
+    if len(models) > 1:
+        st.warning("These sweeps are of different models.")
+    if len(texts) > 1:
+        st.warning("These sweeps were measured on different texts, so their figures cannot be compared directly.")
+
+
+def _choose() -> None:
+    session.touch()
+    if not echo.is_echo("sweep-list"):
+        st.session_state["sweep-shown"] = st.session_state["sweep-list"]
+
+
+def _rename(entry: Entry, key: str) -> None:
+    session.touch()
+    sweep_shelf.rename(entry, st.session_state[key])
+    st.session_state[key] = entry.name
+
+
+def _remove(entry: Entry) -> None:
+    session.touch()
+    sweep_shelf.remove(entry)
+
+
+def _open() -> None:
+    session.touch()
+    file = st.session_state[f"sweep-file-{_uploads()}"]
+    if file is not None:
+        sweep_shelf.guarded("sweep-file", lambda: sweep_shelf.open_file(file.name, file.getvalue()))
+        # A field of its own for the next file: this one keeps the file that was read.
+        st.session_state["sweep-uploads"] = _uploads() + 1
+
+
+def _uploads() -> int:
+    return int(st.session_state.get("sweep-uploads", 0))

@@ -1,0 +1,264 @@
+"""What to sweep: the kind, its options, the texts, what is measured; the time that takes; and the Start button."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import streamlit as st
+
+from surgery_core.errors import InputError, SettingsError
+from surgery_core.measure.skills import Skill, load_skills
+from surgery_core.plans.labels import position_labels
+from surgery_core.plans.plan import LayerPlan
+from surgery_core.plans.slots import MAX_SLOTS
+from surgery_core.sweeps.estimate import Costs
+from surgery_core.sweeps.kinds import FACTORS, MAX_TIMES, SweepOptions, sweep_kind
+from surgery_core.sweeps.setup import SweepMeasures
+from surgery_core.text import Text, bundled_prompts, bundled_texts
+from surgery_ui.parts import sweep_shelf
+from surgery_ui.parts.choices import segments
+from surgery_ui.parts.estimate import Estimate
+from surgery_ui.parts.own_text import own_text_form
+from surgery_ui.parts.problems import show_problem
+from surgery_ui.parts.sections import emphasis
+from surgery_ui.session import session
+from surgery_ui.words import present
+from surgery_ui.words import sweeps as sweep_words
+from surgery_ui.work.sweep_jobs import Request
+from surgery_ui.work.timing import costs_job
+
+STRIP, BASE = "The plan in the strip", "The unchanged model"
+ALL, PICK, OWN = "All texts", "Pick some", "My own"
+FINDINGS = {
+    "Layers as painters": ("painters", "Sweep"),
+    "ShortGPT": ("delete", "Importance"),
+    "Deeper layers": ("skip-block", "Sweep"),
+    "Swapped neighbours": ("swap-neighbours", "Sweep"),
+}
+"""One-click sweeps, each checking what a paper saw, and the tab that shows what came of it."""
+
+
+def presets(now: session.Experiment) -> None:
+    """Show the buttons that check a paper's finding with one click."""
+    with st.container(horizontal=True, gap="small", vertical_alignment="center"):
+        st.caption("Check a finding with one click:", width="content")
+        for title, (key, tab) in FINDINGS.items():
+            about = present.plain(sweep_words.PAPERS[key])
+            st.button(title, key=f"finding-{key}", help=about, on_click=_check, args=(now, key, tab))
+    show_problem("finding")
+
+
+def request_form(now: session.Experiment) -> Request | None:
+    """Show the controls and return what they ask for, or None where something is wrong or missing."""
+    family = _family()
+    with st.container(horizontal=True, gap="medium", vertical_alignment="bottom"):
+        kind = _kind(family)
+        start = start_choice(now, "sweep")
+        options = _options(kind, start)
+    st.caption(sweep_kind(kind).about)
+    with st.container(horizontal=True, gap="medium", vertical_alignment="bottom"):
+        which = text_choice("sweep")
+        measures = _measures()
+    texts = chosen_texts("sweep", which)
+    if not texts or _too_short(kind, start):
+        return None
+    try:
+        request = Request(kind, options(), start, texts, measures)
+        _ = request.points
+    except InputError as error:
+        st.error(present.plain(str(error)))
+        return None
+    return request
+
+
+def _too_short(kind: str, start: LayerPlan) -> bool:
+    """Say so where a plan has too few layers for a kind of sweep."""
+    wanted = sweep_kind(kind)
+    if len(start) >= wanted.least:
+        return False
+    st.info(
+        f"{wanted.title} needs {sweep_words.counted(wanted.least, 'layer')} or more, and this plan has {len(start)}. "
+        "Choose another sweep, or put layers back in the sidebar."
+    )
+    return True
+
+
+def start_button(now: session.Experiment, request: Request | None, estimate: Estimate) -> None:
+    """Show the Start button; while a sweep runs it says so."""
+    running = sweep_shelf.sync()
+    st.button(
+        "Start",
+        key="sweep-start",
+        type=emphasis(),
+        icon=":material/play_arrow:",
+        disabled=request is None or running is not None,
+        help=None if running is None else "A sweep is running.",
+        on_click=_begin,
+        args=(now, request, estimate),
+    )
+    show_problem("sweep-start")
+
+
+def text_choice(name: str) -> str:
+    """Show which texts are scored and return the choice."""
+    return str(segments("Texts", (ALL, PICK, OWN), f"{name}-texts"))
+
+
+def chosen_texts(name: str, which: str | None = None) -> tuple[Text, ...]:
+    """Show what a choice of texts needs and return the texts; none where nothing is chosen."""
+    state, bundled = st.session_state, bundled_texts()
+    which = text_choice(name) if which is None else which
+    if which == PICK:
+        titles = [text.title for text in bundled]
+        state.setdefault(f"{name}-picked", titles[:3])
+        picked = st.multiselect(
+            "Texts to score", titles, key=f"{name}-picked", persist_state="session", on_change=session.touch
+        )
+        if not picked:
+            st.error("No text is chosen; pick at least one.")
+        return tuple(text for text in bundled if text.title in picked)
+    if which == OWN:
+        own_text_form()
+        own = session.own_text()
+        if own is None:
+            st.info("There is no text of your own yet; paste or upload one above.")
+        return (own,) if own is not None else ()
+    return bundled
+
+
+def _check(now: session.Experiment, kind: str, tab: str) -> None:
+    """Start a paper's sweep on the unchanged model over all texts, and show the tab that says what came of it."""
+    session.touch()
+    st.session_state["sweep-tab"] = tab
+    if tab == "Importance":
+        st.session_state["importance-texts"], st.session_state["importance-from"] = ALL, BASE
+    request = Request(kind, SweepOptions(), now.identity, bundled_texts())
+    family = next(name for name, kinds in sweep_words.FAMILIES.items() if kind in kinds)
+    st.session_state["sweep-family"], st.session_state[f"sweep-kind-{family}"] = family, kind
+    sweep_shelf.guarded("finding", lambda: sweep_shelf.start(now, request, _costs(now, request)))
+
+
+def _begin(now: session.Experiment, request: Request, estimate: Estimate) -> None:
+    session.touch()
+    sweep_shelf.guarded("sweep-start", lambda: sweep_shelf.start(now, request, estimate.costs))
+
+
+def _costs(now: session.Experiment, request: Request) -> Costs | None:
+    """Return the timing for a request where it is known already."""
+    job = costs_job(now.owner, now.loaded, request.texts)
+    return job.result if job.done and job.error is None else None
+
+
+def _family() -> str:
+    return str(segments("What is done to the layers", list(sweep_words.FAMILIES), "sweep-family"))
+
+
+def _kind(family: str) -> str:
+    key = f"sweep-kind-{family}"
+    kinds = sweep_words.FAMILIES[family]
+    st.session_state.setdefault(key, kinds[0])
+    kind = st.selectbox(
+        "Sweep", kinds, key=key, format_func=lambda one: sweep_kind(one).title, persist_state="session",
+        on_change=session.touch, width=280,
+    )  # fmt: skip
+    return str(kind)
+
+
+def start_choice(now: session.Experiment, name: str, label: str = "Starts from") -> LayerPlan:
+    """Show which plan is worked on, where the strip has been changed, and return it."""
+    if now.plan.is_identity:
+        return now.plan
+    chosen = segments(label, (STRIP, BASE), f"{name}-from")
+    return now.plan if chosen == STRIP else now.identity
+
+
+def _options(kind: str, start: LayerPlan) -> Any:
+    """Show the options that a kind needs and return what makes them; a mistyped one is an error then."""
+    needs, length = sweep_kind(kind).needs, len(start)
+    given: dict[str, Any] = {}
+    if "layer" in needs and length:
+        labels = position_labels(start)
+        given["layer"] = _choice("Layer", range(length), f"sweep-layer-{length}", length // 2, labels)
+    if "max_length" in needs:
+        given["max_length"] = _number("Longest block", 1, max(1, length), f"sweep-length-{length}", max(1, length - 1))
+    if "times" in needs:
+        given["times"] = _number("Runs how often", 2, most_runs(kind, length, given), "sweep-times", 2)
+    if "seed" in needs:
+        given["seed"] = _number("Seed of shuffles", 0, 2**31 - 1, "sweep-seed", 0)
+    typed = _factors() if "factors" in needs else None
+    return lambda: SweepOptions(**given | ({} if typed is None else {"factors": read_factors(typed)}))
+
+
+def most_runs(kind: str, length: int, given: dict[str, Any]) -> int:
+    """Return how often a block may run at most, so that the longest plan still fits."""
+    block = int(given.get("max_length", 1)) if kind == "repeat-block" else 1
+    return max(2, min(MAX_TIMES, (MAX_SLOTS - length) // max(1, block) + 1))
+
+
+def _choice(label: str, options: range, key: str, default: int, names: list[str]) -> int:
+    st.session_state.setdefault(key, default)
+    return int(
+        st.selectbox(
+            label, options, key=key, format_func=names.__getitem__, width=140, persist_state="session",
+            on_change=session.touch,
+        )
+    )  # fmt: skip
+
+
+def _number(label: str, least: int, most: int, key: str, default: int) -> int:
+    st.session_state[key] = min(st.session_state.get(key, default), most)
+    return int(
+        st.number_input(
+            label, least, most, key=key, step=1, width=190, persist_state="session", on_change=session.touch
+        )
+    )
+
+
+def _factors() -> str:
+    st.session_state.setdefault("sweep-factors", ", ".join(f"{factor:g}" for factor in FACTORS))
+    return str(
+        st.text_input("Factors", key="sweep-factors", width=360, persist_state="session", on_change=session.touch)
+    )
+
+
+def read_factors(typed: str) -> tuple[float, ...]:
+    """Read factors that a person typed.
+
+    Raises:
+        SettingsError: for anything but numbers, naming it.
+    """
+    found = []
+    for item in typed.replace(";", ",").split(","):
+        try:
+            found.append(float(item))
+        except ValueError:
+            raise SettingsError(f"{item.strip()!r} is not a number; write factors such as 0, 0.5, 2.") from None
+    return tuple(found)
+
+
+def _measures() -> SweepMeasures:
+    state = st.session_state
+    prompts = {prompt.title: prompt.text for prompt in bundled_prompts()}
+    skills = st.toggle(
+        "Ask the skills too", key="sweep-skills", persist_state="session", on_change=session.touch,
+        help="Every plan also answers the labelled prompts of the Skills page. Takes longer.",
+    )  # fmt: skip
+    text = st.toggle(
+        "Let it write too", key="sweep-writes", persist_state="session", on_change=session.touch,
+        help="Every plan also continues a prompt; measured is how varied its text is. Takes longer.",
+    )  # fmt: skip
+    measures = SweepMeasures(skills=_all_skills() if skills else ())
+    if text and prompts:
+        state.setdefault("sweep-prompt", next(iter(prompts)))
+        title = st.selectbox(
+            "Prompt", list(prompts), key="sweep-prompt", width=220, persist_state="session",
+            on_change=session.touch,
+        )  # fmt: skip
+        measures = replace(measures, prompt=prompts[title])
+    return measures
+
+
+@st.cache_resource(show_spinner=False)
+def _all_skills() -> tuple[Skill, ...]:
+    return load_skills()

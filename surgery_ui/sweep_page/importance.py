@@ -1,0 +1,183 @@
+"""Importance of layers from one run over the texts, ranked beside the measured sweep."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from surgery_core.charts import layers as layer_charts
+from surgery_core.measure.importance import Importance
+from surgery_core.sweeps.estimate import reading_seconds
+from surgery_core.sweeps.file import model_name
+from surgery_core.sweeps.frames import figure, wants_log
+from surgery_core.sweeps.kinds import SweepOptions
+from surgery_ui.parts import chart_specs, sweep_shelf, waiting
+from surgery_ui.parts.problems import show_problem
+from surgery_ui.parts.sections import emphasis
+from surgery_ui.parts.sweep_shelf import Entry
+from surgery_ui.parts.waiting import Waiting
+from surgery_ui.session import session
+from surgery_ui.sweep_page.controls import chosen_texts, start_choice
+from surgery_ui.words import present
+from surgery_ui.words import sweeps as sweep_words
+from surgery_ui.work import timing
+from surgery_ui.work.pool import Job
+from surgery_ui.work.sweep_jobs import Request, importance_job
+
+ESTIMATES = {
+    "block_influence": "Block Influence",
+    "angular_distance": "Angular distance",
+    "contribution_norm": "Contribution norm",
+}
+ABOUT = {
+    "block_influence": "1 less the mean cosine similarity of what enters and what leaves the layer (arXiv 2403.03853).",
+    "angular_distance": "arccos of the cosine similarity over π, at the last token of each text (arXiv 2403.17887).",
+    "contribution_norm": "Mean length of what the layer adds to the residual stream.",
+}
+HEIGHT = 900
+"""Height in pixels of what stands here, where it is not there yet."""
+
+
+class ImportanceView:
+    """The section about importance: controls at once, figures when they are there."""
+
+    def __init__(self, now: session.Experiment) -> None:
+        st.caption(
+            "What each layer does to the residual stream, from one run over the texts and without any surgery; "
+            "beside it, what deleting it really costs."
+        )
+        with st.container(border=True):
+            st.markdown(f"**What papers saw.** {present.plain(sweep_words.IMPORTANCE)} {sweep_words.SMALL}")
+        self._now, self._plan = now, start_choice(now, "importance", "Of which model")
+        self._texts = chosen_texts("importance")
+        self._job = importance_job(now.owner, now.loaded, self._plan, self._texts) if self._texts else None
+        jobs = self.jobs
+        self._costs = None
+        if jobs and not jobs[0].done and timing.are_long(self._texts):
+            self._costs = timing.reading_job(now.owner, now.loaded, self._texts, "costs-importance")
+        self._wait = Waiting(now.owner, jobs, "Reading the texts", "importance", self._expected) if jobs else None
+        waits = any(not job.done for job in jobs)
+        self._place = st.skeleton(height=HEIGHT) if waits else st.empty()
+        self._drawn = False
+
+    @property
+    def jobs(self) -> list[Job[Any]]:
+        """Return the job to look at."""
+        return [self._job] if self._job is not None else []
+
+    def show(self) -> None:
+        """Draw everything once the texts were read."""
+        job = self._job
+        if self._wait is not None:
+            self._wait.show()
+        if job is None or self._drawn or not job.done:
+            return
+        self._drawn = True
+        if not waiting.failed(self._place, self._now.owner, [job], "importance"):
+            with self._place.container():
+                self._draw(job.result)
+
+    def _expected(self) -> float | None:
+        costs = timing.known(self._costs)
+        return None if costs is None else reading_seconds(costs)
+
+    def _draw(self, result: Importance) -> None:
+        frame, dark = result.frame(), bool(st.context.theme.type == "dark")
+        if frame.empty:
+            st.info("No layer runs under this plan, so there is nothing to rank.")
+            return
+        grid = st.container().grid(3, min_column_width=230)
+        for column, title in ESTIMATES.items():
+            with grid.container():
+                log = ", log scale" if wants_log(frame[column], column) else ""
+                st.markdown(f"**{title}**{log}", help=present.plain(ABOUT[column]))
+                chart_specs.show(
+                    layer_charts.layer_bars(frame, column, title, dark=dark), key=f"bars-{column}",
+                    alt=f"{title} of every layer",
+                )  # fmt: skip
+        _ranked(self._now, frame, Request("delete", SweepOptions(), self._plan, self._texts), dark)
+        _streams(result, dark)
+
+
+def _ranked(now: session.Experiment, frame: pd.DataFrame, request: Request, dark: bool) -> None:
+    """Show the ranking beside that of the measured sweep, and start that sweep where it is missing."""
+    st.subheader("Beside the measured damage", anchor=False)
+    running = sweep_shelf.sync()
+    st.fragment(_comparison, run_every=0.5 if running is not None else None)(
+        now, frame, request, running is not None, dark
+    )
+
+
+def _comparison(now: session.Experiment, frame: pd.DataFrame, request: Request, was: bool, dark: bool) -> None:
+    if (sweep_shelf.sync() is not None) != was:
+        st.rerun()
+    # Only now: a sweep that somebody else ran is there as soon as it is asked for.
+    entry = _measured(now, request)
+    if entry is None or entry.state not in ("finished", "running"):
+        st.caption("Delete each layer once over the same texts, and see whether the estimates agree with the damage.")
+        st.button(
+            "Measure it", key="importance-measure", type=emphasis(), disabled=was, on_click=_measure,
+            args=(now, request),
+        )  # fmt: skip
+        show_problem("importance")
+        return
+    if entry.state == "running":
+        st.progress(entry.done / max(1, len(entry.planned)), text=f"{entry.done} of {len(entry.planned)}")
+        return
+    damage = pd.Series({row.x: row.loss_change for row in entry.rows if row.number >= 0})
+    table = frame.assign(damage=[float(damage.get(at, float("nan"))) for at in frame["position"]])
+    known = table.dropna(subset=["damage"])
+    grid = st.container().grid(3, min_column_width=230)
+    for column, title in ESTIMATES.items():
+        ranks = pd.DataFrame({
+            "layer": known["layer"],
+            "estimated": layer_charts.ranks(known[column]),
+            "measured": layer_charts.ranks(known["damage"]),
+        })  # fmt: skip
+        with grid.container():
+            said = sweep_words.agreement(list(known[column]), list(known["damage"]))
+            st.metric(
+                f"{title} and damage", said or "–", help="Spearman's rank correlation: 1 when both rank the "
+                "layers alike, 0 when one says nothing about the other, -1 when they are opposite.",
+            )  # fmt: skip
+            chart = layer_charts.rank_chart(ranks, title, dark=dark)
+            chart_specs.show(chart, key=f"rank-{column}", alt=f"Ranks by {title} and by measured damage")
+    worst = known.sort_values("damage").iloc[-1]
+    st.caption(
+        present.plain(
+            f"Deleting {worst['layer']} costs most: {figure(worst['damage'], 'loss_change')} nats a token. Rank 1 is "
+            "the most important layer; on the dashed line both ranks are the same."
+        )
+    )
+
+
+def _streams(result: Importance, dark: bool) -> None:
+    left, right = st.columns(2, gap="medium")
+    with left:
+        st.subheader("Similarity of the residual stream", anchor=False)
+        st.caption("Mean cosine similarity of the stream at every two places, the input first.")
+        chart = layer_charts.similarity_map(result.similarities(), dark=dark)
+        chart_specs.show(chart, key="similarity", alt="Cosine similarity of the residual stream at every two places")
+    with right:
+        st.subheader("Angular distance of blocks", anchor=False)
+        st.caption("How far a block of layers turns the stream; a small distance says that the block may go.")
+        chart = layer_charts.block_map(result.blocks(), list(result.labels), dark=dark)
+        chart_specs.show(chart, key="blocks", alt="Angular distance of every block of layers")
+
+
+def _measured(now: session.Experiment, request: Request) -> Entry | None:
+    """Return the sweep of this session that deletes each layer over the same texts."""
+    mine = model_name(now.loaded.info)
+    wanted = [
+        entry for entry in sweep_shelf.entries()
+        if entry.request is not None and entry.model == mine
+        and (entry.request.kind, entry.request.start, entry.request.texts) == ("delete", request.start, request.texts)
+    ]  # fmt: skip
+    return max(wanted, key=lambda entry: (entry.state in ("finished", "running"), entry.number), default=None)
+
+
+def _measure(now: session.Experiment, request: Request) -> None:
+    session.touch()
+    sweep_shelf.guarded("importance", lambda: sweep_shelf.start(now, request))

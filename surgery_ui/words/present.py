@@ -1,0 +1,235 @@
+"""How numbers, plans and messages read on a page. Nothing here computes a result or imports Streamlit."""
+
+from __future__ import annotations
+
+import html
+import math
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal
+
+from surgery_core.measure.generation import Generation
+from surgery_core.measure.results import Comparison, ScoreTable
+from surgery_core.models.opening import ModelInfo
+from surgery_core.plans.plan import LayerPlan
+
+_CONTROLS = {code: chr(0x2400 + code) for code in range(32) if chr(code) not in "\n\t"}
+"""A picture for each control character; a model may write any of them."""
+_MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#+\-.!|~$:&])")
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One headline figure: its value, its change against the base model, and what it means."""
+
+    label: str
+    value: str
+    change: str | None
+    help: str
+    colour: Literal["red", "green", "gray"] = "gray"
+
+
+def plain(text: str) -> str:
+    """Return text so that Markdown shows it letter for letter, on one line."""
+    return _MARKDOWN.sub(r"\\\1", " ".join(text.split()))
+
+
+def amount(value: float) -> str:
+    """Return a perplexity or another positive number in about three digits: `6.21`, `62.1`, `1,234`, `1.2e+09`."""
+    if math.isnan(value):
+        return "–"
+    if math.isinf(value):
+        return "∞"
+    if abs(value) >= 1e7:
+        return f"{value:.1e}"
+    digits = 2 if abs(value) < 10 else 1 if abs(value) < 100 else 0
+    return f"{value:,.{digits}f}"
+
+
+def share(value: float) -> str:
+    """Return a share between 0 and 1 as a percentage with one decimal."""
+    return "–" if math.isnan(value) else f"{value:.1%}"
+
+
+def decimals(value: float, signed: bool = False) -> str:
+    """Return a figure with three decimals, `1.903` or `+0.048`; what is no number has none."""
+    if not math.isfinite(value):
+        return amount(value)
+    return f"{value:+.3f}" if signed else f"{value:.3f}"
+
+
+def times(value: float) -> str:
+    """Return a ratio: `×1.52`."""
+    return f"×{amount(value)}"
+
+
+def count(value: int) -> str:
+    """Return a large count in short: `6.1M`, `1.2B`, `940`."""
+    for size, unit in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if value >= size:
+            return f"{value / size:.3g}{unit}"
+    return str(value)
+
+
+def size(n_bytes: int) -> str:
+    """Return an amount of memory: `24 MB`, `1.3 GB`."""
+    for unit_bytes, unit in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if n_bytes >= unit_bytes:
+            return f"{n_bytes / unit_bytes:.3g} {unit}"
+    return f"{n_bytes} bytes"
+
+
+def facts(info: ModelInfo) -> str:
+    """Return the facts of a model in one line."""
+    number_format = info.dtype.replace("float", "float ")
+    return (
+        f"{info.n_layers} layers, {info.d_model} wide, {count(info.n_parameters)} parameters, "
+        f"{number_format} on {_device(info.device)}"
+    )
+
+
+def title(info: ModelInfo, plan: LayerPlan) -> str:
+    """Return the heading of a page about a plan."""
+    return f"{plain(info.title)}, unchanged" if plan.is_identity else f"{plain(info.title)} after surgery"
+
+
+def headline(result: Comparison | ScoreTable) -> tuple[Metric, ...]:
+    """Return the four headline figures, of a comparison or of the unchanged model alone."""
+    base = result if isinstance(result, ScoreTable) else result.base
+    after = result if isinstance(result, ScoreTable) else result.operated
+    compared = None if isinstance(result, ScoreTable) else result
+    ratio = None if compared is None else f"{times(after.perplexity / base.perplexity)}, from {amount(base.perplexity)}"
+    bits = (
+        None
+        if compared is None
+        else f"{decimals(after.bits_per_byte - base.bits_per_byte, signed=True)}, from {decimals(base.bits_per_byte)}"
+    )
+    return (
+        Metric("Perplexity", amount(after.perplexity), ratio, PERPLEXITY, _worse(after.perplexity, base.perplexity)),
+        Metric(
+            "Bits per byte", decimals(after.bits_per_byte), bits, BITS, _worse(after.bits_per_byte, base.bits_per_byte)
+        ),
+        Metric("Top-1 agreement", share(compared.top1 if compared else 1.0), None, TOP1),
+        Metric("Mean KL", f"{decimals(compared.kl if compared else 0.0)} nats", None, KL),
+    )
+
+
+PERPLEXITY = "How many tokens the model is torn between on average, pooled over the bundled texts. Lower is better."
+BITS = "Loss per byte of text, which compares between models with different tokenizers. Lower is better."
+TOP1 = "How often the token that the model thinks likeliest is the same as without surgery."
+KL = "Mean KL(base || operated) per token: how far the predictions as a whole have moved."
+
+
+def written(generation: Generation) -> str:
+    """Return how a text came to its end, in a line."""
+    ended = {"length": "", "end of text": ", the model ended it", "stopped": ", stopped"}[generation.ended]
+    return f"{generation.n_tokens} tokens{ended}"
+
+
+def describe(plan: LayerPlan) -> str:
+    """Return what a plan does to the model, in words."""
+    if plan.is_identity:
+        return f"All {plan.n_layers} layers run in order."
+    if not plan.slots:
+        return "No layer runs: embeddings go straight to the head."
+    parts = [_deleted(plan), _repeated(plan), _moved(plan), _changed(plan)]
+    return f"{_runs(plan)} {' '.join(part for part in parts if part)}".strip()
+
+
+def names(layers: Sequence[int | str], most: int = 6) -> str:
+    """Return layers as a list in words: `L4`, `L4 and L5`, `L1, L2, L3 and 9 more`."""
+    shown = [layer if isinstance(layer, str) else f"L{layer}" for layer in layers]
+    if len(shown) > most:
+        shown = [*shown[: most - 1], f"{len(shown) - most + 1} more"]
+    return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}"
+
+
+def continuation(prompt: str, text: str, other: str) -> str:
+    """Return a prompt and its continuation as HTML: the prompt quiet, what differs from `other` underlined.
+
+    Everything is escaped; it may come from a model.
+    """
+    same = _common(text, other) if other else len(text)
+    line = "text-decoration:underline dotted 1px rgb(128 128 128/.8);text-underline-offset:4px"
+    prompt, text = prompt.translate(_CONTROLS), text.translate(_CONTROLS)
+    body = (
+        f'<span style="opacity:.65">{html.escape(prompt)}</span>'
+        f"<span>{html.escape(text[:same])}</span>"
+        f'<span style="{line}">{html.escape(text[same:])}</span>'
+    )
+    return f'<div style="white-space:pre-wrap;overflow-wrap:anywhere;line-height:1.6">{body}</div>'
+
+
+def _worse(after: float, base: float) -> Literal["red", "green", "gray"]:
+    """Return the colour of the change of a figure that is better when it is lower."""
+    if math.isnan(after) or math.isnan(base) or after == base:
+        return "gray"
+    return "red" if after > base else "green"
+
+
+def _common(text: str, other: str) -> int:
+    length = next((i for i, (a, b) in enumerate(zip(text, other, strict=False)) if a != b), min(len(text), len(other)))
+    return text.rfind(" ", 0, length) + 1 if length < len(text) else length
+
+
+def _device(device: str) -> str:
+    return {"cpu": "CPU", "mps": "Apple GPU"}.get(device, device.upper())
+
+
+def _layers(plan: LayerPlan) -> list[int]:
+    """Return the model's own layers in the order in which they run; a donor's are others, whatever their number."""
+    return [slot.layers[0].index for slot in plan if len(slot.layers) == 1 and slot.layers[0].donor is None]
+
+
+def _runs(plan: LayerPlan) -> str:
+    kept = plan.n_layers - len(plan.deleted)
+    if len(plan) == kept == plan.n_layers:
+        return ""
+    if len(plan) == kept:
+        return f"{kept} of {plan.n_layers} layers run."
+    return f"{len(plan)} layers run, from {kept} of {plan.n_layers}."
+
+
+def _deleted(plan: LayerPlan) -> str:
+    return f"{names(plan.deleted)} deleted." if plan.deleted else ""
+
+
+def _repeated(plan: LayerPlan) -> str:
+    uses = Counter(_layers(plan))
+    repeated = [f"L{layer} {n} times" for layer, n in sorted(uses.items()) if n > 1]
+    return f"{names(repeated, 4)} in all." if repeated else ""
+
+
+def _moved(plan: LayerPlan) -> str:
+    order = list(dict.fromkeys(_layers(plan)))
+    steps = [(a, b) for a, b in pairwise(order) if b < a]
+    if not steps:
+        return ""
+    where = [f"L{a} before L{b}" for a, b in steps]
+    return f"Out of order: {names(where, 3)}."
+
+
+def _changed(plan: LayerPlan) -> str:
+    changed = [slot.label for slot in plan if not slot.is_plain]
+    return f"Changed: {names(changed, 4)}." if changed else ""
+
+
+def fact_rows(info: ModelInfo) -> dict[str, str]:
+    """Return every fact of a model by its name."""
+    context = f"{info.context_length:,} tokens" if info.context_length else "no stated limit"
+    return {
+        "Architecture": info.architecture,
+        "Layers": str(info.n_layers),
+        "Width of the residual stream": f"{info.d_model:,}",
+        "Vocabulary": f"{info.vocab_size:,} tokens",
+        "Context": context,
+        "Parameters": f"{info.n_parameters:,}",
+        "Memory": size(info.bytes),
+        "Runs as": f"{info.dtype} on {_device(info.device)}",
+        "From": info.source,
+        "Revision": info.revision[:12],
+        "Licence": info.licence or "not stated",
+    }

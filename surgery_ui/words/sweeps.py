@@ -1,0 +1,137 @@
+"""Sentences of the Sweep page: times, what papers saw, what this model shows. Nothing here imports Streamlit."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from surgery_core.measure.importance import rank_correlation
+from surgery_core.sweeps.estimate import Span
+from surgery_core.sweeps.file import SweepIdentity
+from surgery_core.sweeps.findings import kept_in_the_middle, longest_block, ordered, variants
+from surgery_core.sweeps.frames import figure
+from surgery_core.sweeps.rows import SweepRow
+
+FAMILIES: dict[str, tuple[str, ...]] = {
+    "Delete": ("delete", "delete-attention", "delete-mlp", "skip-block"),
+    "Reorder": ("swap-neighbours", "swap-pairs", "move"),
+    "Repeat": ("repeat", "repeat-block"),
+    "Scale and replace": ("scale", "replace"),
+    "Growing middle": (
+        "painters", "skip-middle", "reverse-middle", "shuffle-middle", "parallel-middle", "looped-parallel-middle",
+        "repeat-middle",
+    ),
+}  # fmt: skip
+"""Kinds of sweeps by what they do to a layer."""
+
+PAPERS = {
+    "delete": "ShortGPT (arXiv 2403.03853) found that in Llama-2-7B the layers that can go are deep ones: 27, 26, 25, "
+    "28 and 24 went first and perplexity rose from 8.0 to 11.4. The first layer is the one that GPT-2 and Pythia "
+    "cannot do without; deleting a middle one keeps 72 to 95% of their top predictions (arXiv 2406.19384).",
+    "swap-neighbours": "In GPT-2 and Pythia, swapping two middle neighbours keeps 72 to 95% of the top predictions and "
+    "hurts less than deleting one of them (arXiv 2406.19384).",
+    "skip-block": "“The Unreasonable Ineffectiveness of the Deeper Layers” (arXiv 2403.17887) could drop blocks of deep "
+    "layers, but never the last one: Llama-2's answers collapsed only when 45 to 55% of its layers were gone, "
+    "Mistral-7B's at 35%, Phi-2's at 25%, Qwen's at 20%.",
+    "painters": "“Transformer Layers as Painters” (arXiv 2407.09298) ranked what can be done to the middle of "
+    "Llama-2-7B, from the least to the most harmful: looped parallel, shuffle, reverse, parallel, skip, repeated "
+    "centre. The first and the last layers could not be touched.",
+    "repeat-block": "RYS, a blog and not reviewed, repeated a block of middle layers of a 72B model and gained 2.6% on "
+    "average; repeating a single layer nearly always hurt, and small models did not gain.",
+    "scale": "A factor of 0 deletes the layer, 1 leaves it as it is.",
+}  # fmt: skip
+PAPERS["repeat"] = PAPERS["repeat-block"]
+SMALL = "A small model need not show the same."
+IMPORTANCE = (
+    "ShortGPT (arXiv 2403.03853) removed the layers of Llama-2-7B with the lowest Block Influence, deep ones first, "
+    "and kept most of its quality; “The Unreasonable Ineffectiveness of the Deeper Layers” (arXiv 2403.17887) "
+    "removed the block with the smallest angular distance between its ends, and found it among the deeper layers."
+)
+
+
+def duration(seconds: float) -> str:
+    """Return a time in words: `1 s`, `40 s`, `3 min`, `1 h 20 min`."""
+    if not math.isfinite(seconds):
+        return "a while"
+    if seconds < 99:
+        return f"{max(1, round(seconds))} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def span(time: Span) -> str:
+    """Return a time that is known to lie between two ends: `2 to 4 min`, `40 s to 2 min`, `about 3 min`."""
+    low, high = duration(_round(time.low)), duration(_round(time.high))
+    if low == high:
+        return f"about {high}"
+    (first, unit), (_, last) = low.rsplit(" ", 1), high.rsplit(" ", 1)
+    return f"{first} to {high}" if unit == last and " " not in first + high.rsplit(" ", 1)[0] else f"{low} to {high}"
+
+
+def _round(seconds: float) -> float:
+    """Return seconds that are no more exact than a person would say them."""
+    step = 1 if seconds < 10 else 5 if seconds < 60 else 10 if seconds < 99 else 60
+    return max(1.0, step * round(seconds / step)) if math.isfinite(seconds) else seconds
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun: `1 plan`, `2,016 plans`."""
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
+def lower(title: str) -> str:
+    """Return a title for the middle of a sentence."""
+    return title[:1].lower() + title[1:]
+
+
+def here(kind: str, rows: Sequence[SweepRow], names: dict[int, str]) -> str:
+    """Return what this sweep shows where a paper said something about its kind, or an empty string.
+
+    Args:
+        kind: key of the kind.
+        rows: of the whole sweep.
+        names: what its points are called, by number.
+    """
+    found = ordered(rows)
+    if len(found) < 2:
+        return ""
+    if kind == "painters":
+        names_by_harm = [name for name, _ in variants(rows)]
+        return f"Here, by mean change of loss: {', '.join(names_by_harm)}." if names_by_harm else ""
+    if kind == "skip-block":
+        return _block(longest_block(rows), names)
+    if kind in ("delete", "swap-neighbours"):
+        least, most = kept_in_the_middle(rows)
+        between = (
+            "" if math.isnan(least) else f" Between the two ends, {least:.0%} to {most:.0%} of top predictions stay."
+        )
+        return (
+            f"Here {names[found[-1].number]} does the most harm (perplexity {figure(found[-1].perplexity)}) and "
+            f"{names[found[0].number]} the least ({figure(found[0].perplexity)}).{between}"
+        )
+    return ""
+
+
+def _block(row: SweepRow | None, names: dict[int, str]) -> str:
+    if row is None:
+        return "Here every skipped block at least doubles perplexity."
+    return (
+        f"Here the longest block that can be skipped before perplexity doubles has {counted(int(row.y or 0), 'layer')} "
+        f"and begins at {names[row.number]}."
+    )
+
+
+def agreement(estimate: Sequence[float], measured: Sequence[float]) -> str:
+    """Return how well two rankings agree: Spearman's rank correlation in words."""
+    rho = rank_correlation(list(estimate), list(measured))
+    return "" if math.isnan(rho) else f"ρ = {rho:.2f}"
+
+
+def differences(identity: SweepIdentity, model: str, texts: str | None) -> list[str]:
+    """Return in what a saved sweep differs from what is open: the model, and the texts where those are known."""
+    found = []
+    if identity.model != model:
+        found.append(f"it was made with the model “{identity.model}”, and “{model}” is open")
+    if texts is not None and identity.texts != texts:
+        found.append(f"it was measured on other texts ({identity.texts}; chosen here: {texts})")
+    return found

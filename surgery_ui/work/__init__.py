@@ -1,0 +1,1 @@
+"""Work off the script thread: the pool, and every kind of job."""

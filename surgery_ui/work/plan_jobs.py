@@ -1,0 +1,210 @@
+"""What is computed once and shared: models, the base side, texts and comparisons.
+
+Everything is keyed on the model's key (name, revision, dtype, device), the plan's notation, the text and the
+settings, and everything is bounded. Results live in the pool that computed them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Hashable
+from typing import Any
+
+import streamlit as st
+
+from surgery_core.errors import RefusedPlanError, TextError
+from surgery_core.measure.compare import Reference, compare, reference
+from surgery_core.measure.generation import Generation, complete
+from surgery_core.measure.results import Comparison, ScoreTable
+from surgery_core.models.opening import LoadedModel, load_model
+from surgery_core.plans.generation_settings import GenerationSettings
+from surgery_core.plans.plan import LayerPlan
+from surgery_core.proof.nearest import nearest_plan
+from surgery_core.proof.preflight import PreflightReport, preflight, prove
+from surgery_core.states.means import mean_contributions
+from surgery_core.surgery.ingredients import Material, Means
+from surgery_core.surgery.view import operate
+from surgery_core.text import Text, bundled_texts, encode
+from surgery_ui.work.kept import Kept
+from surgery_ui.work.pool import Job, Key, Pool, Work
+
+MODELS = Pool(1, {"model": 3}, "models")
+WORK = Pool(
+    max(1, os.cpu_count() or 1),
+    {
+        "text": 256, "base": 6, "table": 16, "comparison": 64, "lens": 24, "distances": 8, "averages": 24, "quality": 16,
+        "preflight": 8, "proof": 128, "nearest": 32, "speeds": 8, "costs": 64, "reading": 64, "importance": 24, "skills": 64,
+    },
+    "work",
+)  # fmt: skip
+"""A base side holds the predictions of a model over all texts, and the model itself; the rest is small."""
+MAX_OWN_TEXTS = 64
+
+
+_means: Kept[Means] = Kept(4)
+_own_texts: OrderedDict[str, Text] = OrderedDict()
+_own_lock = threading.Lock()
+
+
+def model_job(owner: str, name: str, *, allow_paths: bool = False) -> Job[LoadedModel]:
+    """Open a model."""
+    key = ("model", name, allow_paths)
+    return MODELS.request(owner, "model", key, lambda job: load_model(name, allow_paths=allow_paths), anew=True)
+
+
+def open_models() -> list[LoadedModel]:
+    """Return the models that are in memory."""
+    return [job.result for job in MODELS.finished("model")]
+
+
+def donors(plan: LayerPlan) -> dict[str, LoadedModel]:
+    """Return the open models that a plan takes layers from; one that is not open is left out."""
+    wanted = {layer.donor for slot in plan for layer in slot.layers if layer.donor is not None}
+    return {one.info.name: one for one in open_models() if one.info.name in wanted} if wanted else {}
+
+
+def plan_key(plan: LayerPlan) -> tuple[Hashable, ...]:
+    """Return what a cache must key a plan on: its notation, and which models its donors are."""
+    return str(plan), *sorted(donor.info.key for donor in donors(plan).values())
+
+
+def material(loaded: LoadedModel, plan: LayerPlan) -> Material:
+    """Return the open donors and the means that a plan asks for; means are computed on first use."""
+    averaged = any(layer.mean for slot in plan for layer in slot.layers)
+    means = mean_side(loaded) if averaged else None
+    return Material({name: one.model for name, one in donors(plan).items()}, means)
+
+
+def view(loaded: LoadedModel, plan: LayerPlan) -> Any:
+    """Return the model that a plan describes, with the means and donors that it asks for.
+
+    Raises:
+        PlanError: when the plan cannot run on this model, or names a model that is not open.
+    """
+    given = material(loaded, plan)
+    return operate(loaded.model, plan, donors=given.donors, means=given.means)
+
+
+def text_job(
+    owner: str, lane: str, loaded: LoadedModel, plan: LayerPlan, prompt: str, settings: GenerationSettings
+) -> Job[Generation]:
+    """Continue a prompt under a plan; the job's text grows while it runs."""
+
+    def work(job: Job[Generation]) -> Generation:
+        model = view(loaded, plan)
+        return complete(model, loaded.tokenizer, prompt, settings, on_text=job.write, stop=job.stop)
+
+    return WORK.request(owner, lane, ("text", loaded.info.key, plan_key(plan), prompt, settings), work)
+
+
+def table_job(owner: str, lane: str, loaded: LoadedModel, texts: tuple[Text, ...]) -> Job[ScoreTable]:
+    """Score texts under the unchanged model."""
+
+    def work(job: Job[ScoreTable]) -> ScoreTable:
+        table: ScoreTable = job.needs[0].result.table
+        return table
+
+    return WORK.request(owner, lane, ("table", loaded.info.key, texts), work, _base_side(loaded, texts))
+
+
+def comparison_job(
+    owner: str, lane: str, loaded: LoadedModel, plan: LayerPlan, texts: tuple[Text, ...]
+) -> Job[Comparison]:
+    """Compare a plan with the unchanged model over texts."""
+
+    def work(job: Job[Comparison]) -> Comparison:
+        base, model = job.needs[0].result, view(loaded, plan)
+        return compare(base, model, loaded.tokenizer, texts, stop=job.stop, on_progress=job.report)
+
+    key = ("comparison", loaded.info.key, plan_key(plan), texts)
+    return WORK.request(owner, lane, key, work, _base_side(loaded, texts))
+
+
+def _base_side(loaded: LoadedModel, texts: tuple[Text, ...]) -> dict[Key, Work[Reference]]:
+    """Return the work that scores texts under the unchanged model, once for every plan that is compared with it."""
+
+    def work(job: Job[Reference]) -> Reference:
+        return reference(loaded.model, loaded.tokenizer, texts, stop=job.stop, on_progress=job.report)
+
+    # What was kept of a model that has been closed would hold it in memory.
+    here = {loaded.info.key, *(one.info.key for one in open_models())}
+    WORK.forget(lambda key: key[0] == "base" and key[1] not in here)
+    return {("base", loaded.info.key, texts): work}
+
+
+def preflight_job(owner: str, loaded: LoadedModel) -> Job[PreflightReport]:
+    """Find out, once for each model, whether surgery on it can be trusted."""
+    key = ("preflight", loaded.info.key)
+    return WORK.request(owner, "preflight", key, lambda job: preflight(loaded.model, loaded.tokenizer))
+
+
+def proof_key(loaded: LoadedModel, plan: LayerPlan) -> tuple[Hashable, ...]:
+    """Return the key under which it is kept whether a plan's numbers are right."""
+    return "proof", loaded.info.key, plan_key(plan)
+
+
+def proof_job(owner: str, loaded: LoadedModel, plan: LayerPlan) -> Job[PreflightReport]:
+    """Find out, once for each plan, whether its numbers are right; the job's error is the refusal."""
+
+    def work(job: Job[PreflightReport]) -> PreflightReport:
+        given = material(loaded, plan)
+        return prove(loaded.model, loaded.tokenizer, plan, donors=given.donors, means=given.means)
+
+    return WORK.request(owner, "proof", proof_key(loaded, plan), work)
+
+
+def refusal(loaded: LoadedModel, plan: LayerPlan) -> RefusedPlanError | None:
+    """Return why a plan is refused, where that has been found out; nothing is computed."""
+    job = None if plan.is_identity else WORK.outcome(proof_key(loaded, plan))
+    return job.error if job is not None and isinstance(job.error, RefusedPlanError) else None
+
+
+def nearest_job(owner: str, loaded: LoadedModel, plan: LayerPlan) -> Job[LayerPlan | None]:
+    """Look for the nearest plan that is allowed."""
+
+    def work(job: Job[LayerPlan | None]) -> LayerPlan | None:
+        return nearest_plan(loaded.model, loaded.tokenizer, plan, material(loaded, plan))
+
+    return WORK.request(owner, "proof", ("nearest", loaded.info.key, plan_key(plan)), work)
+
+
+def mean_side(loaded: LoadedModel) -> Means:
+    """Return the mean contributions of the unchanged model's layers over the bundled texts, made once."""
+    return _means.get(loaded.info.key, lambda: mean_contributions(loaded.model, loaded.tokenizer, bundled_texts()))
+
+
+def count_tokens(loaded: LoadedModel, text: str) -> int:
+    """Return how many tokens a model reads a text as; counted once for each text."""
+    return _token_count(loaded.info.key, hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest(), text, loaded)
+
+
+@st.cache_data(max_entries=256, show_spinner=False)
+def _token_count(key: tuple[str, ...], digest: bytes, _text: str, _loaded: LoadedModel) -> int:
+    return len(encode(_loaded.tokenizer, Text("The text", _text), least=0))
+
+
+def keep_own_text(text: Text) -> str:
+    """Keep a person's text on the server and return the id under which a reload or a link finds it again."""
+    digest = hashlib.sha256(f"{text.title}\0{text.text}".encode()).hexdigest()[:32]
+    with _own_lock:
+        _own_texts[digest] = text
+        _own_texts.move_to_end(digest)
+        while len(_own_texts) > MAX_OWN_TEXTS:
+            _own_texts.popitem(last=False)
+    return digest
+
+
+def own_text(digest: str) -> Text:
+    """Return the text that was kept under an id.
+
+    Raises:
+        TextError: when the server no longer has it.
+    """
+    with _own_lock:
+        if digest not in _own_texts:
+            raise TextError("The text of this link is no longer on the server; paste or upload it again.")
+        _own_texts.move_to_end(digest)
+        return _own_texts[digest]

@@ -1,0 +1,88 @@
+"""How long work will take: the model is timed once, and every page counts from that."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from surgery_core.measure.encoding import encode_texts
+from surgery_core.measure.skills import load_skills
+from surgery_core.models.opening import LoadedModel
+from surgery_core.sweeps.estimate import Costs, Span, corrected, costs_of, costs_of_long, remaining
+from surgery_core.sweeps.speeds import Speeds, measure_speeds
+from surgery_core.text import Text
+from surgery_ui.work.plan_jobs import WORK
+from surgery_ui.work.pool import Job, Key, Work
+
+BEGINNING = 40_000
+"""Characters of each text that are encoded to count how long it takes: some windows of most models."""
+LONG_TEXT = 20_000
+"""Characters from which on texts are worth a timing of the model before they are read."""
+
+
+def speeds_job(owner: str, loaded: LoadedModel) -> Job[Speeds]:
+    """Time a model, once for everybody."""
+    ((key, work),) = _speeds(loaded).items()
+    return WORK.request(owner, "speeds", key, work)
+
+
+def costs_job(owner: str, loaded: LoadedModel, texts: tuple[Text, ...], lane: str = "costs") -> Job[Costs]:
+    """Count how long work over these texts takes."""
+
+    def work(job: Job[Costs]) -> Costs:
+        return costs_of(job.needs[0].result, encode_texts(loaded.model, loaded.tokenizer, texts))
+
+    return WORK.request(owner, lane, ("costs", loaded.info.key, texts), work, _speeds(loaded))
+
+
+def reading_job(owner: str, loaded: LoadedModel, texts: tuple[Text, ...], lane: str) -> Job[Costs]:
+    """Count how long texts take to be read, from the beginning of each: a long text takes a while to encode alone."""
+
+    def work(job: Job[Costs]) -> Costs:
+        begun = [Text(text.title, text.text[:BEGINNING]) for text in texts]
+        share = sum(len(text.text) for text in begun) / sum(len(text.text) for text in texts)
+        return costs_of_long(job.needs[0].result, encode_texts(loaded.model, loaded.tokenizer, begun), share)
+
+    return WORK.request(owner, lane, ("reading", loaded.info.key, texts), work, _speeds(loaded))
+
+
+def are_long(texts: Sequence[Text]) -> bool:
+    """Return whether texts take long enough to be read that a time is wanted before they are."""
+    return sum(len(text.text) for text in texts) >= LONG_TEXT
+
+
+def known(job: Job[Any] | None) -> Any:
+    """Return a timing's result, or None where it is not there (yet)."""
+    return job.result if job is not None and job.done and job.error is None else None
+
+
+def left(job: Job[Any], expected: float | None = None) -> Span | None:
+    """Return how long a job goes on, from how fast it went so far and from what was expected of it, in seconds."""
+    began = job.working
+    if job.done or began is None:
+        return None if job.done or expected is None else Span.about(expected)
+    done, total = job.progress
+    if not done:
+        return None if expected is None else _less(Span.about(expected), time.monotonic() - began)
+    took, since = job.reported_at - began, time.monotonic() - job.reported_at
+    share = min(1.0, done / total)
+    parts = (share, took, 1 - share) if expected is None else (share * expected, took, (1 - share) * expected)
+    found = remaining(*parts) if expected is None else corrected(*parts)
+    return None if found is None else _less(found, since)
+
+
+def longest(spans: Sequence[Span | None]) -> Span | None:
+    """Return the span that ends last, of those that are known."""
+    return max((span for span in spans if span is not None), key=lambda span: span.high, default=None)
+
+
+def _less(span: Span, seconds: float) -> Span:
+    return Span(max(0.0, span.low - seconds), max(1.0, span.high - seconds))
+
+
+def _speeds(loaded: LoadedModel) -> dict[Key, Work[Speeds]]:
+    def work(job: Job[Speeds]) -> Speeds:
+        return measure_speeds(loaded.model, loaded.tokenizer, load_skills(), stop=job.stop)
+
+    return {("speeds", loaded.info.key): work}

@@ -1,0 +1,43 @@
+"""Skill results as tables, against values worked out by hand."""
+
+from __future__ import annotations
+
+from surgery_core.measure.skills import ItemResult, Skill, SkillItem, SkillResult
+from surgery_core.measure.skills.frames import item_frame, preferred, skill_frame
+
+ITEMS = (SkillItem("One", " a", (" b", " c")), SkillItem("Two", " d", (" e",)), SkillItem("Three", " f", (" g",)))
+SKILL = Skill("letters", "Letters", "about", "", ITEMS)
+BEFORE = (SkillResult(SKILL, (
+    ItemResult(ITEMS[0], -1.0, (-2.0, -3.0)), ItemResult(ITEMS[1], -4.0, (-1.0,)), ItemResult(ITEMS[2], -1.0, (-1.0,)),
+)),)  # fmt: skip
+AFTER = (SkillResult(SKILL, (
+    ItemResult(ITEMS[0], -5.0, (-6.0, -2.0)), ItemResult(ITEMS[1], -1.0, (-4.0,)), ItemResult(ITEMS[2], -2.0, (-1.0,)),
+)),)  # fmt: skip
+
+
+def test_a_skill_has_a_line_a_side() -> None:
+    frame = skill_frame(BEFORE, AFTER)
+    assert list(frame["side"]) == ["Before", "After"]
+    assert list(frame["accuracy"]) == [1 / 3, 1 / 3]
+    assert list(frame["margin"]) == [(1 - 3 + 0) / 3, (-3 + 3 - 1) / 3]
+    assert list(skill_frame(BEFORE)["side"]) == ["Before"]
+
+
+def test_a_prompt_has_both_answers_and_what_became_of_it() -> None:
+    frame = item_frame(BEFORE, AFTER)
+    assert list(frame["prompt"]) == ["One", "Two", "Three"]
+    assert list(frame["prefers_before"]) == [" a", " e", " g"]
+    assert list(frame["prefers_after"]) == [" c", " d", " g"]
+    assert list(frame["change"]) == ["lost", "gained", "same"]
+    assert list(frame["margin_after"]) == [-3.0, 3.0, -1.0]
+    assert frame["wrong"][0] == " b ·  c"
+
+
+def test_without_surgery_there_is_one_side() -> None:
+    frame = item_frame(BEFORE)
+    assert "prefers_after" not in frame
+    assert list(frame["correct_before"]) == [True, False, False]
+
+
+def test_a_tie_is_a_wrong_answer() -> None:
+    assert preferred(BEFORE[0].items[2]) == " g"

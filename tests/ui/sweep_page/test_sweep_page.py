@@ -1,0 +1,317 @@
+"""The Sweep page without a browser: sweeps start, fill, pause, go on, are cancelled."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from surgery_ui.sweep_page import removal as search_view
+from surgery_ui.sweep_page import saving as sweep_save
+from surgery_ui.sweep_page.controls import FINDINGS, OWN, PICK, most_runs, read_factors
+from surgery_ui.words import sweeps as sweep_words
+from tests.ui.conftest import Open
+from tests.ui.support.reading import errors, said, wait
+from tests.ui.support.sweeping import click, entries, finished, run_sweep, sweep_page
+
+ByHand = Callable[[list[int]], Any]
+
+
+@pytest.mark.parametrize("kind", [kind for kinds in sweep_words.FAMILIES.values() for kind in kinds])
+def test_every_kind_runs_to_its_end(open_app: Open, kind: str) -> None:
+    app = run_sweep(open_app, kind)
+    (entry,) = entries(app)
+    assert not app.exception
+    assert not app.error
+    assert entry.done == len(entry.planned)
+    assert f"All {len(entry.planned)} plans measured." in said(app)
+    assert len(app.get("vega_lite_chart")) == 1
+
+
+def test_every_kind_of_the_library_is_offered_once() -> None:
+    from surgery_core.sweeps.kinds import KINDS
+
+    offered = [kind for kinds in sweep_words.FAMILIES.values() for kind in kinds]
+    assert sorted(offered) == sorted(kind.key for kind in KINDS)
+
+
+def test_rows_are_those_of_models_built_by_hand(open_app: Open, by_hand: ByHand, tiny_tokenizer: Any) -> None:
+    import torch
+
+    text = "A short text of my own, for one window."
+    app = sweep_page(open_app)
+    app.session_state["sweep-texts"] = OWN
+    app.run()
+    app.text_area(key="own-typed").set_value(text).run()
+    app.button(key="own-score").click().run()
+    app.button(key="sweep-start").click().run()
+    wait(app, lambda: finished(app))
+
+    def perplexity(layers: list[int]) -> float:
+        ids = torch.tensor([tiny_tokenizer(text, add_special_tokens=False)["input_ids"]])
+        with torch.no_grad():
+            logits = by_hand(layers)(ids).logits.double()
+        return math.exp(torch.nn.functional.cross_entropy(logits[0, :-1], ids[0, 1:]))
+
+    found = {row.number: row.perplexity for row in entries(app)[0].rows}
+    plans = {-1: [0, 1, 2, 3], 0: [1, 2, 3], 1: [0, 2, 3], 2: [0, 1, 3], 3: [0, 1, 2]}
+    assert found == pytest.approx({number: perplexity(layers) for number, layers in plans.items()}, rel=1e-5)
+
+
+def test_it_starts_from_the_strip_or_from_the_unchanged_model(open_app: Open) -> None:
+    app = run_sweep(open_app, plan="0,2,1,3")
+    assert str(entries(app)[0].request.start) == "0,2,1,3"
+    app.session_state["sweep-from"] = "The unchanged model"
+    app.run()
+    app.button(key="sweep-start").click().run()
+    wait(app, lambda: finished(app))
+    assert str(entries(app)[1].request.start) == "0-3"
+
+
+def test_an_estimate_stands_there_before_the_start(open_app: Open) -> None:
+    app = sweep_page(open_app, "skip-block")
+    wait(app, lambda: "tokens: **" in said(app))
+    assert re.search(r"9 plans over [\d,]+ tokens: \*\*(\d+ to |about )\d+ s\*\*", said(app))
+    assert not entries(app)
+
+
+def test_the_same_sweep_is_not_run_twice(open_app: Open) -> None:
+    app = run_sweep(open_app)
+    app.button(key="sweep-start").click().run()
+    assert len(entries(app)) == 1
+
+
+def test_a_layer_is_offered_to_run_only_as_often_as_a_plan_may_be_long(open_app: Open) -> None:
+    app = sweep_page(open_app, "repeat")
+    assert app.number_input(key="sweep-times").max == 64
+    # a block of 39 of 40 layers, 26 times: 40 + 25 * 39 = 1,015 slots of at most 1,024
+    assert most_runs("repeat-block", 40, {"max_length": 39}) == 26
+    assert most_runs("repeat", 1000, {}) == 25
+
+
+def test_a_plan_is_taken_over_by_a_field_as_by_a_click(open_app: Open) -> None:
+    app = run_sweep(open_app)
+    box = next(box for box in app.selectbox if str(box.key).startswith("adopt-sweep"))
+    assert [option.split(":")[0] for option in box.options] == ["L0", "L1", "L2", "L3"]
+    box.set_value(1).run()
+    assert app.query_params["plan"] == "0,2-3"
+    box = next(box for box in app.selectbox if str(box.key).startswith("adopt-sweep"))
+    assert box.value is None
+    app.button(key="undo").click().run()
+    assert app.query_params["plan"] == "0-3"
+
+
+def test_a_person_chooses_the_scale_of_an_axis(open_app: Open) -> None:
+    app = run_sweep(open_app)
+    assert app.toggle(key="sweep-log").value
+    app.toggle(key="sweep-log").set_value(False).run()
+    (chart,) = app.get("vega_lite_chart")
+    assert "log scale" not in chart.proto.spec
+    app.selectbox(key="sweep-metric").set_value("top1").run()
+    assert not [one for one in app.toggle if one.key == "sweep-log"]
+    app.selectbox(key="sweep-metric").set_value("perplexity").run()
+    assert not app.toggle(key="sweep-log").value
+
+
+def test_a_person_chooses_the_scale_of_colours(open_app: Open) -> None:
+    app = run_sweep(open_app, "skip-block", plan="1,0,2-3")
+    assert app.toggle(key="sweep-log").value
+    app.selectbox(key="sweep-metric").set_value("kl").run()
+    assert app.toggle(key="sweep-log").value, "colours begin logarithmic whatever the figures are"
+    app.toggle(key="sweep-log").set_value(False).run()
+    assert not app.exception
+    assert not app.toggle(key="sweep-log").value
+    app.selectbox(key="sweep-metric").set_value("top1").run()
+    assert not [one for one in app.toggle if one.key == "sweep-log"]
+
+
+@pytest.mark.usefixtures("clickable")
+def test_adopting_a_plan_changes_the_strip_and_can_be_undone(open_app: Open) -> None:
+    app = run_sweep(open_app)
+    click(app, 1)
+    assert app.query_params["plan"] == "0,2-3"
+    assert len(entries(app)) == 1
+    app.button(key="undo").click().run()
+    assert app.query_params["plan"] == "0-3"
+
+
+def test_options_out_of_range_and_mistyped_factors_are_explained(open_app: Open) -> None:
+    app = sweep_page(open_app, "scale")
+    app.text_input(key="sweep-factors").set_value("0, half, 2").run()
+    assert "'half' is not a number" in errors(app)
+    assert app.button(key="sweep-start").disabled
+    app.text_input(key="sweep-factors").set_value("0; 0.5").run()
+    assert not app.error
+    app.button(key="sweep-start").click().run()
+    wait(app, lambda: finished(app))
+    assert [point.x for point in entries(app)[0].planned] == [0.0, 0.5]
+
+
+@pytest.mark.parametrize("typed", ["", "nan", "inf", "1e999", "0,,1", "a" * 10_000])
+def test_no_factor_that_is_no_number_reaches_a_model(open_app: Open, typed: str) -> None:
+    app = sweep_page(open_app, "scale")
+    app.text_input(key="sweep-factors").set_value(typed).run()
+    assert app.error
+    assert not app.exception
+    assert app.button(key="sweep-start").disabled
+
+
+def test_factors_are_read_as_typed() -> None:
+    assert read_factors("-1, 0,2.5") == (-1.0, 0.0, 2.5)
+
+
+def test_no_texts_and_no_text_of_ones_own_are_said_beside_the_choice(open_app: Open) -> None:
+    app = sweep_page(open_app)
+    app.session_state["sweep-texts"] = PICK
+    app.run()
+    assert not app.button(key="sweep-start").disabled
+    app.multiselect(key="sweep-picked").set_value([]).run()
+    assert "No text is chosen" in errors(app)
+    assert app.button(key="sweep-start").disabled
+    app.session_state["sweep-texts"] = OWN
+    app.run()
+    assert "no text of your own yet" in said(app)
+    assert app.button(key="sweep-start").disabled
+
+
+def test_a_text_of_ones_own_is_swept_and_one_that_is_too_short_explained(open_app: Open) -> None:
+    app = sweep_page(open_app)
+    app.session_state["sweep-texts"] = OWN
+    app.run()
+    app.text_area(key="own-typed").set_value("x").run()
+    app.button(key="own-score").click().run()
+    wait(app, lambda: "at least 2 are needed" in errors(app))
+    app.text_area(key="own-typed").set_value("The little mouse ran up the clock.").run()
+    app.button(key="own-score").click().run()
+    app.button(key="sweep-start").click().run()
+    wait(app, lambda: finished(app))
+    assert entries(app)[0].identity.texts.startswith("1 text")
+
+
+def test_a_block_is_never_longer_than_the_plan(open_app: Open) -> None:
+    app = sweep_page(open_app, "skip-block")
+    field = app.number_input(key="sweep-length-4")
+    assert (field.min, field.max) == (1, 4)
+    field.set_value(5).run()
+    assert not app.exception
+    assert not app.error
+    assert 1 <= app.number_input(key="sweep-length-4").value <= 4
+    app = sweep_page(open_app, "skip-block", plan="0")
+    assert "needs 2 layers or more, and this plan has 1" in said(app)
+    assert app.button(key="sweep-start").disabled
+
+
+def test_a_plan_without_layers_is_explained(open_app: Open) -> None:
+    app = sweep_page(open_app, "delete", plan="")
+    assert not app.exception
+    assert "needs 1 layer or more" in said(app)
+    assert app.button(key="sweep-start").disabled
+
+
+def test_skills_and_written_text_are_measured_when_asked_for(open_app: Open) -> None:
+    app = sweep_page(open_app)
+    app.session_state["sweep-skills"] = True
+    app.session_state["sweep-writes"] = True
+    app.run()
+    app.button(key="sweep-start").click().run()
+    wait(app, lambda: finished(app))
+    app.run()
+    row = entries(app)[0].rows[0]
+    assert len(row.skills) == 7
+    assert len(row.distinct) == 3
+    app.selectbox(key="sweep-metric").set_value("skill_accuracy").run()
+    assert not app.exception
+
+
+@pytest.mark.parametrize("title", list(FINDINGS))
+def test_a_papers_finding_is_checked_with_one_click(open_app: Open, title: str) -> None:
+    kind, tab = FINDINGS[title]
+    app = open_app("sweep", plan="0,2-3")
+    app.button(key=f"finding-{kind}").click().run()
+    wait(app, lambda: finished(app))
+    wait(app, lambda: "arXiv" in said(app) and not app.get("progress"))
+    assert entries(app)[0].request.start.is_identity
+    assert app.session_state["sweep-tab"] == tab
+    if tab == "Importance":
+        wait(app, lambda: len(app.metric) == 3)
+        assert all(re.fullmatch(r"ρ = -?\d\.\d\d|–", metric.value) for metric in app.metric)
+        assert "costs most" in said(app)
+    else:
+        assert "What this model shows." in said(app) or kind == "painters"
+
+
+def test_an_empty_chart_shows_what_will_be_measured(open_app: Open) -> None:
+    app = sweep_page(open_app, "skip-block")
+    assert "Press Start and each cell fills in as soon as it is measured." in said(app)
+    assert not {"Skill accuracy", "Distinct 2-grams of its text"} & set(app.selectbox(key="sweep-metric").options)
+    (chart,) = app.get("vega_lite_chart")
+    planned = json.loads(chart.proto.spec)
+    app.button(key="sweep-start").click().run()
+    (chart,) = app.get("vega_lite_chart")
+    assert json.loads(chart.proto.spec)["layer"] == planned["layer"]
+    wait(app, lambda: finished(app)).run()
+    assert len(entries(app)) == 1
+
+
+def test_without_texts_there_is_no_empty_chart(open_app: Open) -> None:
+    app = sweep_page(open_app)
+    app.segmented_control(key="sweep-texts").set_value(PICK).run()
+    app.multiselect(key="sweep-picked").set_value([]).run()
+    assert "No sweep yet" in said(app)
+    assert not app.get("vega_lite_chart")
+
+
+def test_removal_is_started_drawn_and_adopted(open_app: Open) -> None:
+    app = open_app("sweep")
+    app.session_state["sweep-tab"] = "Removal"
+    app.run()
+    assert "No search yet" in said(app)
+    app.button(key="search-start").click().run()
+    job = app.session_state["search-job"]
+    wait(app, lambda: job.done)
+    app.run()
+    assert [step.layers_left for step in job.pieces] == [4, 3, 2, 1]
+    table = next(frame.value for frame in app.dataframe if "Layers left" in frame.value)
+    assert list(table["Layers left"]) == [4, 3, 2, 1]
+    assert not [column for column in table if "_" in column]
+    losses = table["Perplexity"]
+    frame = search_view.removal_frame(job.pieces)
+    for kind, begins in (("svg", b"<svg"), ("png", b"\x89PNG"), ("html", b"<!DOCTYPE html>")):
+        data = search_view.curve_file(frame, ["perplexity"], kind, sweep_save.palette())
+        assert data.startswith(begins)
+        assert kind == "png" or b"Layers left" in data
+    candidates = run_sweep(open_app).session_state["sweeps"][0].rows
+    assert losses[1] == pytest.approx(min(row.perplexity for row in candidates if row.number >= 0), rel=1e-5)
+
+
+def test_a_removal_says_beforehand_how_long_it_takes(open_app: Open) -> None:
+    app = open_app("sweep")
+    app.session_state["sweep-tab"] = "Removal"
+    app.run()
+    assert "9 plans over" in said(app)  # of 4 layers, then of 3, then of 2
+    app.number_input(key="search-least-4").set_value(3).run()
+    assert "4 plans over" in said(app)
+    app.number_input(key="search-beam").set_value(2).run()
+    app.number_input(key="search-least-4").set_value(2).run()
+    assert "10 plans over" in said(app)
+
+
+def test_importance_is_there_without_a_sweep(open_app: Open) -> None:
+    app = open_app("sweep", plan="0,1,1,3")
+    app.session_state["sweep-tab"] = "Importance"
+    app.run()
+    wait(app, lambda: len(app.get("vega_lite_chart")) >= 5)
+    assert not app.metric
+    app.button(key="importance-measure").click().run()
+    wait(app, lambda: len(app.metric) == 3)
+    app = open_app("sweep", plan="")
+    app.session_state["sweep-tab"] = "Importance"
+    app.run()
+    assert "nothing to rank" in said(app)
+
+
+# What needs a model that is not done at once: the bundled one.

@@ -20,9 +20,10 @@ from surgery_core.measure.encoding import Encoded, encode_texts
 from surgery_core.measure.readout import BaseSide, Readout
 from surgery_core.measure.results import Comparison, ScoreTable, TextComparison, TextScore, TokenLosses
 from surgery_core.measure.sums import Losses, Sums, at_least_0
+from surgery_core.states.base_run import BaseRun, can_be_kept
 from surgery_core.states.windows import Batch
 from surgery_core.stopping import Progress, looking
-from surgery_core.surgery.anatomy import plan_of
+from surgery_core.surgery.anatomy import base_of, plan_of
 from surgery_core.text import TextsLike, as_texts, encode
 
 KEPT_BYTES = 2**28
@@ -39,6 +40,7 @@ class Reference:
         sides: for each batch what comparisons need of the base's predictions; None where that is made again.
         readout: of the base.
         not_finite: empty, or a sentence that says from which layer on the base's states are not numbers.
+        run: the base's states, from which views of it start; None where the model does not allow that.
     """
 
     encoded: Encoded
@@ -46,6 +48,7 @@ class Reference:
     sides: tuple[BaseSide | None, ...]
     readout: Readout
     not_finite: str = ""
+    run: BaseRun | None = None
 
     @property
     def table(self) -> ScoreTable:
@@ -104,14 +107,16 @@ def reference(
     encoded = encode_texts(model, tokenizer, texts, stride)
     readout, losses, look = Readout(model), Losses(encoded), looking(stop)
     fits = encoded.n_scored * readout.vocab * 4 <= KEPT_BYTES
+    run = None if readout.whole or not can_be_kept(model) else BaseRun(model, encoded.batches)
     sides: list[BaseSide | None] = []
-    for _, batch in _walk(encoded, look, on_progress):
+    for number, batch in _walk(encoded, look, on_progress):
         # what was read of a model that runs whole are its logits already
         keep = fits and not readout.whole
-        side = readout.base_side(readout.read(batch, look), batch.targets, keep=keep, look=look)
+        entered = readout.read(batch, look) if run is None else readout.scored(batch, run.record(number, look))
+        side = readout.base_side(entered, batch.targets, keep=keep, look=look)
         losses.put(batch, side.nll)
         sides.append(side if fits or not readout.whole else None)
-    return Reference(encoded, tuple(losses.arrays), tuple(sides), readout, losses.not_finite(model))
+    return Reference(encoded, tuple(losses.arrays), tuple(sides), readout, losses.not_finite(model), run)
 
 
 def compare(
@@ -146,11 +151,17 @@ def compare(
         _check_same(base.encoded, tokenizer, texts, stride)
     else:
         base = reference(base, tokenizer, texts, stride=stride, stop=stop)
-    encoded, readout, look = base.encoded, Readout(operated), looking(stop)
+    encoded, look = base.encoded, looking(stop)
+    # what stands behind the layers of a view is its base's
+    is_view = base_of(operated) is base.readout.model and len(plan_of(operated))
+    readout = base.readout if is_view else Readout(operated)
+    run = base.run if base.run is not None and base.run.starts(operated) else None
     losses, sums = Losses(encoded), Sums(len(encoded.texts))
     for number, batch in _walk(encoded, look, on_progress):
         side = base.side(number, look)
-        figures = readout.figures(readout.read(batch, look), batch.targets, side, look)
+        state = None if run is None else run.last(operated, number, look)
+        entered = readout.read(batch, look, operated) if state is None else readout.scored(batch, state)
+        figures = readout.figures(entered, batch.targets, side, look)
         losses.put(batch, figures.nll)
         sums.put(batch, figures)
     return _comparison(base, losses, sums, operated)

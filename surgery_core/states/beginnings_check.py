@@ -32,7 +32,7 @@ def cannot_start_in_the_middle(
     A few of the plans are run both ways on a few tokens, and their logits compared.
     """
     probes = [plans[at] for at in sorted({n * len(plans) // PROBES for n in range(PROBES)})]
-    return _difference(model, _beginning(batch), [[plan] for plan in probes], material or Material())
+    return _difference(model, beginning(batch), [[plan] for plan in probes], material or Material())
 
 
 def cannot_run_together(
@@ -40,7 +40,7 @@ def cannot_run_together(
 ) -> bool:
     """Whether plans that end alike must not run their end as one batch: tried with one plan twice."""
     longest = max(plans, key=len)
-    return bool(_difference(model, _beginning(batch), [[longest, longest]], material or Material()))
+    return bool(_difference(model, beginning(batch), [[longest, longest]], material or Material()))
 
 
 def _difference(model: nn.Module, batch: Batch, groups: Sequence[Sequence[LayerPlan]], material: Material) -> str:
@@ -66,7 +66,7 @@ def _gap(shared: torch.Tensor, view: Any, batch: Batch) -> float:
     return relative_difference(shared[real.to(shared.device)], whole[real.to(whole.device)], blind=True)
 
 
-def _beginning(batch: Batch, rows: int = 2, tokens: int = 12) -> Batch:
+def beginning(batch: Batch, rows: int = 2, tokens: int = 12) -> Batch:
     """Return the last rows' first tokens: the shortest windows, so that there is padding where the batch has some."""
     ids, mask = batch.input_ids[-rows:, :tokens], batch.attention_mask[-rows:, :tokens].clone()
     if len(ids) > 1:

@@ -22,7 +22,7 @@ from surgery_core.plans.plan import LayerPlan
 from surgery_core.proof.checks import Trial
 from surgery_core.proof.preflight import proved
 from surgery_core.stopping import raise_if_stopped
-from surgery_core.surgery.anatomy import find_layers, text_config
+from surgery_core.surgery.change_kinds import change_kind, layer_kinds
 from surgery_core.surgery.ingredients import Material
 
 _KNOWN: WeakKeyDictionary[nn.Module, dict[Hashable, str]] = WeakKeyDictionary()
@@ -70,38 +70,3 @@ class SweepProof:
         except FAILURES as error:
             return failure(error)
         return ""
-
-
-def layer_kinds(model: nn.Module) -> tuple[Hashable, ...]:
-    """Return, for each layer, what tells it from others: its modules' classes, what it shares, and its stated type."""
-    layers = find_layers(model)[1]
-    types = getattr(text_config(model), "layer_types", None) or [""] * len(layers)
-    return tuple((_structure(layer), kind) for layer, kind in zip(layers, types, strict=False))
-
-
-def _structure(layer: nn.Module) -> Hashable:
-    return tuple(
-        (name, type(module).__name__, *(repr(module.__dict__.get(flag)) for flag in _FLAGS))
-        for name, module in layer.named_modules()
-    )
-
-
-_FLAGS = ("is_kv_shared_layer", "store_full_length_kv", "use_rope", "is_sliding", "sliding_window")
-"""What an attention is told about its layer's place, besides its index."""
-
-
-def change_kind(plan: LayerPlan, kinds: tuple[Hashable, ...]) -> Hashable:
-    """Return what a plan changes, as far as that matters to whether it runs as it reads.
-
-    Args:
-        plan: for a model of `len(kinds)` layers.
-        kinds: of the model's layers, as `layer_kinds` gives them.
-    """
-    layers = [layer for slot in plan for layer in slot.layers]
-    own = [layer.index for layer in layers if layer.donor is None]
-    changed = frozenset((layer.part, layer.scale != 1, layer.mean, layer.donor) for layer in layers)
-    ends = (0 in own[:1], plan.n_layers - 1 in own[-1:])
-    shape = (own != sorted(own), len(set(own)) < len(own), max((len(slot.layers) for slot in plan), default=0) > 1)
-    # where layers differ, which of them stand where is the kind of change
-    sequence = tuple(kinds[index] for index in own) if len(set(kinds)) > 1 else bool(own)
-    return changed, ends, shape, sequence, (len(plan) > plan.n_layers) - (len(plan) < plan.n_layers)

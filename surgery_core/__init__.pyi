@@ -280,6 +280,12 @@ from .text import (
     bundled_texts as bundled_texts,
 )
 from .text import (
+    chat_text as chat_text,
+)
+from .text import (
+    has_chat_template as has_chat_template,
+)
+from .text import (
     read_text as read_text,
 )
 from .text import (

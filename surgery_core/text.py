@@ -24,11 +24,19 @@ _BYTE_PIECE = re.compile(r"<0x[0-9A-Fa-f]{2}>")
 
 @dataclass(frozen=True)
 class Text:
-    """A titled text. `kind` says what it is like: story, dialogue, code, own, ..."""
+    """A titled text.
+
+    Attributes:
+        title: what it is called.
+        text: itself.
+        kind: what it is like: story, dialogue, code, own, ...
+        formatted: whether its special tokens stand in it already, as a chat template puts them; none are added then.
+    """
 
     title: str
     text: str
     kind: str = "own"
+    formatted: bool = False
 
 
 @dataclass(frozen=True)
@@ -105,6 +113,36 @@ def _titled(number: int, text: Text | str) -> Text:
     raise TextError(f"Text {number} is {type(text).__name__} {text!r:.60}; give strings, or Text records with a title.")
 
 
+def has_chat_template(tokenizer: Any) -> bool:
+    """Return whether a tokenizer says how messages are put to its model, as those of instruct models do."""
+    return bool(getattr(tokenizer, "chat_template", None))
+
+
+def chat_text(tokenizer: Any, message: str, system: str = "", title: str = "The prompt") -> Text:
+    """Return a message as the chat template of a model puts it, up to where the model's answer begins.
+
+    Args:
+        tokenizer: one that `has_chat_template`.
+        message: what a person says.
+        system: what the model is told before, or nothing.
+        title: of the text.
+
+    Raises:
+        TextError: when there is no template, or the template refuses the messages.
+    """
+    if not has_chat_template(tokenizer):
+        raise TextError("This model has no chat template, so it is no instruct model; continue plain text instead.")
+    before = [{"role": "system", "content": system}] if system else []
+    messages = [*before, {"role": "user", "content": message}]
+    try:
+        written = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    except Exception as error:  # noqa: BLE001 - a template is a program of the model's author, and raises what it likes
+        said = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        hint = " Leave the system prompt empty." if system else ""
+        raise TextError(f"The chat template of this model refuses these messages ({said:.120}).{hint}") from None
+    return Text(title, str(written), "chat", formatted=True)
+
+
 def encode(tokenizer: Any, text: Text, *, least: int = 1) -> list[int]:
     """Return the token ids of a text, with the special tokens that the tokenizer puts before it by itself.
 
@@ -114,10 +152,10 @@ def encode(tokenizer: Any, text: Text, *, least: int = 1) -> list[int]:
     Raises:
         TextError: when there are fewer than `least` tokens.
     """
-    found = tokenizer(text.text, verbose=False, return_special_tokens_mask=True)
+    found = tokenizer(text.text, verbose=False, return_special_tokens_mask=True, add_special_tokens=not text.formatted)
     ids: list[int] = list(found["input_ids"])
     added = found["special_tokens_mask"]
-    while ids and added[len(ids) - 1]:
+    while not text.formatted and ids and added[len(ids) - 1]:
         ids.pop()
     if len(ids) < least:
         count = "no token" if not ids else f"{len(ids)} token" + ("s" if len(ids) > 1 else "")
@@ -130,7 +168,8 @@ def token_bytes(tokenizer: Any, text: Text, ids: Sequence[int]) -> list[int]:
 
     A character split over several tokens counts for the last of them. Special tokens cover none.
     """
-    offsets = tokenizer(text.text, verbose=False, return_offsets_mapping=True)["offset_mapping"]
+    found = tokenizer(text.text, verbose=False, return_offsets_mapping=True, add_special_tokens=not text.formatted)
+    offsets = found["offset_mapping"]
     ends = [end for _, end in offsets]
     sizes, reached = [], 0
     for position in range(len(ids)):

@@ -29,7 +29,18 @@ if TYPE_CHECKING:
     from surgery_core.recipes.run import Continuation, Report
     from surgery_core.text import Text
 
-_RECIPE_FIELDS = ("max_new_tokens", "temperature", "top_k", "top_p", "seed", "revision", "model", "plan")
+_RECIPE_FIELDS = (
+    "max_new_tokens",
+    "temperature",
+    "top_k",
+    "top_p",
+    "seed",
+    "chat",
+    "system",
+    "revision",
+    "model",
+    "plan",
+)
 _SHOWN_SCORES = ("title", "tokens", "perplexity_before", "perplexity_after", "ratio", "kl", "top1")
 
 
@@ -65,14 +76,17 @@ def run(arguments: argparse.Namespace) -> Output:
 def lens(arguments: argparse.Namespace) -> Output:
     """Return what each layer would predict next at the last tokens of a text."""
     from surgery_core.lenses.reading import read_lens
-    from surgery_core.text import visible
+    from surgery_core.text import chat_text, visible
 
     if arguments.positions < 1:
         raise SettingsError(f"--positions is {arguments.positions}; it must be at least 1.")
     text = arguments.prompt if arguments.text is None else read_file(arguments.text).text
     loaded = _load(arguments)
     model = _operated(loaded, arguments)
-    read = read_lens(_lens(model, arguments.tuned), model, loaded.tokenizer, _first_prompt() if text is None else text)
+    text = _first_prompt() if text is None else text
+    if arguments.chat:
+        text = chat_text(loaded.tokenizer, text, arguments.system or "")
+    read = read_lens(_lens(model, arguments.tuned), model, loaded.tokenizer, text)
     frame = read.frame()
     frame = frame[frame["position"] > frame["position"].max() - arguments.positions]
     grid = [

@@ -100,6 +100,16 @@ def _add_plan(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--unproved", action="store_true", help="go on with a plan that does not pass its checks")
 
 
+def _add_chat(where: argparse._ActionsContainer) -> None:
+    where.add_argument(
+        "--chat",
+        action="store_const",
+        const=True,
+        help="the prompt is a message, put to the model by its chat template",
+    )
+    where.add_argument("--system", metavar="TEXT", help="what the model is told before the message; with --chat")
+
+
 def _add_info(menu: Commands) -> None:
     parser = _add(menu, "info", commands.info, "Show a model's facts, or the models that lie ready.")
     parser.add_argument("--list", action="store_true", help="list the models that can be opened by name")
@@ -121,6 +131,7 @@ def _add_run(menu: Commands) -> None:
     how.add_argument("--top-k", type=int, metavar="K", help="choose among K tokens (default: 0, no limit)")
     how.add_argument("--top-p", type=float, metavar="P", help="choose among the likeliest that sum to P (default: 1)")
     how.add_argument("--seed", type=int, metavar="N", help="of the choice (default: 0)")
+    _add_chat(how)
 
 
 def _add_sweep(menu: Commands) -> None:
@@ -134,6 +145,7 @@ def _add_lens(menu: Commands) -> None:
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--prompt", metavar="TEXT", help="the text to read")
     what.add_argument("--text", metavar="FILE", help="a file to read, - for standard input")
+    _add_chat(parser)
     parser.add_argument("--tuned", metavar="LENS", help="read through this tuned lens: a folder, or a hub id org/name")
     parser.add_argument("--positions", type=int, default=8, metavar="N", help="show the last N tokens (default: 8)")
 

@@ -26,7 +26,7 @@ from transformers.generation.streamers import BaseStreamer
 from surgery_core.errors import TextError
 from surgery_core.plans.generation_settings import GenerationSettings
 from surgery_core.surgery.anatomy import context_length, device_of
-from surgery_core.text import Text, encode
+from surgery_core.text import Text, chat_text, encode
 
 _UNFINISHED = "\ufffd"
 
@@ -118,14 +118,17 @@ def generate(
 
 
 def prompt_ids(model: Any, tokenizer: Any, prompt: str, settings: GenerationSettings) -> list[int]:
-    """Return the prompt's token ids; an empty prompt is the tokenizer's start-of-text token, where it has one.
+    """Return the prompt's token ids, in the model's chat template where that is asked for.
+
+    An empty prompt is the tokenizer's start-of-text token, where it has one.
 
     Raises:
         TextError: when there is no token to start from, or prompt and new tokens do not fit the model's context.
     """
     if "\0" in prompt:
         raise TextError("The prompt contains a NUL byte, so it is not plain text. Remove it.")
-    ids = encode(tokenizer, Text("The prompt", prompt), least=0)
+    text = chat_text(tokenizer, prompt, settings.system) if settings.chat else Text("The prompt", prompt)
+    ids = encode(tokenizer, text, least=0)
     if not ids:
         start = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
         if start is None:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from surgery_core.errors import SettingsError
 
 MAX_NEW_TOKENS = 4096
+MAX_SYSTEM = 20_000
+"""Longest system prompt, in characters."""
 
 
 @dataclass(frozen=True)
@@ -19,6 +21,8 @@ class GenerationSettings:
         top_k: sample from the k likeliest tokens; 0 for all.
         top_p: sample from the likeliest tokens that together have this probability; above 0, at most 1.
         seed: of the sampling; the same seed gives the same text.
+        chat: whether the prompt is a message that the model's chat template puts to it, and the text the answer.
+        system: what the model is told before the message, at most 20,000 characters; only with `chat`.
     """
 
     max_new_tokens: int = 64
@@ -26,6 +30,8 @@ class GenerationSettings:
     top_k: int = 0
     top_p: float = 1.0
     seed: int = 0
+    chat: bool = False
+    system: str = ""
 
     def __post_init__(self) -> None:
         _check("length", self.max_new_tokens, 1, MAX_NEW_TOKENS)
@@ -34,6 +40,10 @@ class GenerationSettings:
         _check("seed", self.seed, 0, 2**63 - 1)
         if not 0 < self.top_p <= 1:
             raise SettingsError(f"top-p is {self.top_p}; it must be above 0 and at most 1.")
+        if len(self.system) > MAX_SYSTEM:
+            raise SettingsError(
+                f"The system prompt has {len(self.system):,} characters; at most {MAX_SYSTEM:,} are allowed."
+            )
 
 
 def _check(name: str, value: float, low: float, high: float) -> None:

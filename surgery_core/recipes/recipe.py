@@ -11,6 +11,7 @@
     [generation]
     max_new_tokens = 64
     temperature = 0.0
+    chat = false                         # true: prompts are messages to an instruct model
 
     [[own_texts]]
     title = "Mine"
@@ -39,7 +40,14 @@ if TYPE_CHECKING:
 VERSION = 1
 MAX_RECIPE_BYTES = 5_000_000
 _ANY_DEPTH = 1_000_000
-_GENERATION: dict[str, type] = {"max_new_tokens": int, "temperature": float, "top_k": int, "top_p": float}
+_GENERATION: dict[str, type] = {
+    "max_new_tokens": int,
+    "temperature": float,
+    "top_k": int,
+    "top_p": float,
+    "chat": bool,
+    "system": str,
+}
 _TOP: dict[str, type] = {
     "version": int,
     "title": str,
@@ -53,7 +61,14 @@ _TOP: dict[str, type] = {
     "generation": dict,
     "own_texts": list,
 }
-_WORDS = {int: "a whole number", float: "a number", str: "a text", list: "a list", dict: "a table"}
+_WORDS = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "a text",
+    list: "a list",
+    dict: "a table",
+}
 
 
 @dataclass(frozen=True)
@@ -74,6 +89,8 @@ class Recipe:
         top_k: choose among this many tokens; 0 for no limit.
         top_p: choose among the likeliest tokens that sum to this probability, in (0, 1].
         seed: of the choice of tokens.
+        chat: whether prompts are messages, put to the model by its chat template.
+        system: what the model is told before each message; only with `chat`.
     """
 
     model: str
@@ -89,6 +106,8 @@ class Recipe:
     top_k: int = 0
     top_p: float = 1.0
     seed: int = 0
+    chat: bool = False
+    system: str = ""
 
     def __post_init__(self) -> None:
         if not self.model.strip():
@@ -112,7 +131,9 @@ class Recipe:
         """Return how the prompts are continued."""
         from surgery_core.plans.generation_settings import GenerationSettings
 
-        return GenerationSettings(self.max_new_tokens, self.temperature, self.top_k, self.top_p, self.seed)
+        return GenerationSettings(
+            self.max_new_tokens, self.temperature, self.top_k, self.top_p, self.seed, self.chat, self.system
+        )
 
     @classmethod
     def loads(cls, text: str) -> Recipe:
@@ -197,7 +218,7 @@ def _check_fields(table: Mapping[str, Any], known: Mapping[str, type], prefix: s
 
 def _check(value: Any, kind: type, name: str) -> Any:
     allowed = (int, float) if kind is float else kind
-    if isinstance(value, bool) or not isinstance(value, allowed):
+    if isinstance(value, bool) != (kind is bool) or not isinstance(value, allowed):
         raise _wrong(name, f"must be {_WORDS[kind]}, not {value!r}"[:200])
     return value
 

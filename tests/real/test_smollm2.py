@@ -107,6 +107,21 @@ def test_text_under_ten_plans(loaded: Any, built: Built, plan: str) -> None:
     assert found.text == loaded.tokenizer.decode(written, skip_special_tokens=True)
 
 
+@pytest.mark.parametrize("system", ["", "You answer in one short sentence."])
+def test_a_chat_is_that_of_the_template_and_plain_generate(loaded: Any, plain: Any, folder: Path, system: str) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    messages = [{"role": "system", "content": system}] if system else []
+    messages.append({"role": "user", "content": "What is the capital of France?"})
+    ids = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_tensors="pt", return_dict=True)
+    with torch.inference_mode():
+        written = plain.generate(**ids, do_sample=False, max_new_tokens=24)[0, ids["input_ids"].shape[1] :]
+    settings = sc.GenerationSettings(max_new_tokens=24, chat=True, system=system)
+    found = sc.complete(loaded.model, loaded.tokenizer, messages[-1]["content"], settings)
+    assert found.text == tokenizer.decode(written, skip_special_tokens=True)
+    assert "Paris" in found.text
+    assert found.ended == ("end of text" if len(written) < 24 else "length")
+
+
 def test_the_logit_lens_at_every_layer(loaded: Any, plain: Any) -> None:
     read = sc.read_lens(LogitLens(loaded.model), loaded.model, loaded.tokenizer, SHORT[0])
     ids = torch.tensor([loaded.tokenizer(SHORT[0]).input_ids])

@@ -22,8 +22,10 @@ from surgery_ui.parts.waiting import Waiting
 from surgery_ui.session import session
 from surgery_ui.words import present
 from surgery_ui.work import lens_jobs, timing
+from surgery_ui.work.kinds import Lane
 from surgery_ui.work.pool import Job
 
+LANES = {"before": Lane.LENS_BEFORE, "after": Lane.LENS_AFTER}
 ROOM = 790
 """Width in pixels that the maps may take before the browser has told more: that of the page on a small laptop."""
 WIDEST = 100
@@ -45,7 +47,7 @@ class LensMap:
         plans = {"before": now.identity} if now.plan.is_identity else {"before": now.identity, "after": now.plan}
         text, reading = choice.text, choice.reading
         self._sides = {
-            side: lens_jobs.lens_job(now.owner, f"lens-{side}", now.loaded, plan, text, reading)
+            side: lens_jobs.lens_job(now.owner, LANES[side], now.loaded, plan, text, reading)
             for side, plan in plans.items()
         }
         self._distances: Job[Any] | None = None

@@ -16,8 +16,10 @@ from surgery_ui.parts import chart_specs, waiting
 from surgery_ui.parts.waiting import Waiting
 from surgery_ui.session import session
 from surgery_ui.work import lens_jobs, timing
+from surgery_ui.work.kinds import Lane
 from surgery_ui.work.pool import Job
 
+LANES = {"Before": Lane.AVERAGES_BEFORE, "After": Lane.AVERAGES_AFTER}
 HEIGHT = 310
 """Height in pixels of what stands here, where it is not there yet."""
 
@@ -42,14 +44,13 @@ class LensTexts:
         texts = evaluation_texts()
         plans = {"Before": now.identity} | ({} if now.plan.is_identity else {"After": now.plan})
         for side, plan in plans.items():
-            lane = f"averages-{side.lower()}"
-            self._jobs[side] = lens_jobs.averages_job(now.owner, lane, now.loaded, plan, texts, choice.reading)
+            self._jobs[side] = lens_jobs.averages_job(now.owner, LANES[side], now.loaded, plan, texts, choice.reading)
         self._hold(now, texts)
 
     def _hold(self, now: session.Experiment, texts: tuple[Text, ...]) -> None:
         """Hold the section's place open while the texts are read, and say how long that takes."""
         waits = not all(job.done for job in self.jobs)
-        costs = timing.reading_job(now.owner, now.loaded, texts, "costs-averages") if waits else None
+        costs = timing.reading_job(now.owner, now.loaded, texts, Lane.COSTS_AVERAGES) if waits else None
 
         def expected() -> float | None:
             known = timing.known(costs)

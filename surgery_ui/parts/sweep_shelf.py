@@ -21,8 +21,9 @@ from surgery_ui.parts.chart_specs import Specs
 from surgery_ui.session import session
 from surgery_ui.words import labels
 from surgery_ui.work.following import TICK
+from surgery_ui.work.kinds import Lane
 from surgery_ui.work.pool import Job
-from surgery_ui.work.sweep_jobs import LANE, SWEEPS, Request, sweep_job
+from surgery_ui.work.sweep_jobs import SWEEPS, Request, sweep_job
 
 MAX_ENTRIES = 40
 """Most sweeps that a session keeps."""
@@ -207,7 +208,7 @@ def pause(entry: Entry) -> None:
     """Stop a sweep's work; its rows stay, and its memory is given back."""
     entry.sync()
     if entry.job is not None:
-        SWEEPS.leave(st.session_state["owner"], (LANE,))
+        SWEEPS.leave(st.session_state["owner"], (Lane.SWEEP,))
         entry.job, entry.state = None, "paused"
 
 

@@ -8,12 +8,7 @@ from surgery_core.models.opening import ModelInfo
 from surgery_ui.session import echo
 from surgery_ui.session.history import History
 from surgery_ui.work import plan_jobs as cached
-
-PLAN_LANES = (
-    "after", "scores", "own-scores", "layers-after", "lens-after", "lens-distances", "averages-after", "skills-after",
-    "importance", "proof",
-)  # fmt: skip
-"""Lanes of work that depends on the plan; a new plan lets go of it."""
+from surgery_ui.work.kinds import PLAN_LANES
 
 
 def current() -> History:

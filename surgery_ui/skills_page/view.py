@@ -13,9 +13,11 @@ from surgery_ui.parts import chart_specs, waiting
 from surgery_ui.parts.choices import segments
 from surgery_ui.parts.waiting import Waiting
 from surgery_ui.session import session
+from surgery_ui.work.kinds import Lane
 from surgery_ui.work.pool import Job
 from surgery_ui.work.sweep_jobs import skills_job
 
+LANES = {"before": Lane.SKILLS_BEFORE, "after": Lane.SKILLS_AFTER}
 FIGURES = {"accuracy": "Accuracy", "margin": "Margin in nats"}
 HEIGHT = 900
 """Height in pixels of what stands here, where it is not there yet."""
@@ -35,7 +37,7 @@ class SkillsView:
 
     def __init__(self, now: session.Experiment) -> None:
         plans = {"before": now.identity} if now.plan.is_identity else {"before": now.identity, "after": now.plan}
-        self._jobs = {side: skills_job(now.owner, f"skills-{side}", now.loaded, plan) for side, plan in plans.items()}
+        self._jobs = {side: skills_job(now.owner, LANES[side], now.loaded, plan) for side, plan in plans.items()}
         self._owner = now.owner
         self._wait = Waiting(now.owner, self.jobs, "Asking the skills", "skills")
         waits = not all(job.done for job in self.jobs)

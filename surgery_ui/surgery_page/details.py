@@ -17,6 +17,7 @@ from surgery_ui.surgery_page.scores import BUNDLED, OWN, Scores
 from surgery_ui.words import present
 from surgery_ui.words.labels import unique
 from surgery_ui.work import lens_jobs
+from surgery_ui.work.kinds import Lane
 from surgery_ui.work.pool import Job
 
 CHARACTERS = 32
@@ -103,5 +104,5 @@ def _place(height: int, ready: bool) -> Any:
 def _lens_jobs(now: session.Experiment, text: Text) -> list[Job[Any]]:
     # Only as much as the model sees at once is read; to cut a text of a megabyte into tokens takes many seconds.
     beginning = text.text[: CHARACTERS * lens_jobs.window_of(now.loaded)]
-    before = lens_jobs.lens_job(now.owner, "layers-before", now.loaded, now.identity, beginning)
-    return [before, lens_jobs.lens_job(now.owner, "layers-after", now.loaded, now.plan, beginning)]
+    before = lens_jobs.lens_job(now.owner, Lane.LAYERS_BEFORE, now.loaded, now.identity, beginning)
+    return [before, lens_jobs.lens_job(now.owner, Lane.LAYERS_AFTER, now.loaded, now.plan, beginning)]

@@ -17,9 +17,10 @@ from surgery_ui.session import session
 from surgery_ui.words import present
 from surgery_ui.work import plan_jobs as cached
 from surgery_ui.work import timing
+from surgery_ui.work.kinds import Lane
 from surgery_ui.work.pool import Job
 
-BUNDLED, OWN = "scores", "own-scores"
+BUNDLED, OWN = Lane.SCORES, Lane.OWN_SCORES
 """Lanes of the two jobs: the bundled texts, and the person's own, which may be long."""
 METRIC = 128
 """Height of a headline figure in pixels."""
@@ -31,7 +32,7 @@ class Scores:
     def __init__(self, now: session.Experiment, headline: DeltaGenerator, table: DeltaGenerator) -> None:
         self._owner = now.owner
         own = session.own_text()
-        self.texts: dict[str, tuple[Text, ...]] = {BUNDLED: bundled_texts()} | ({OWN: (own,)} if own else {})
+        self.texts: dict[Lane, tuple[Text, ...]] = {BUNDLED: bundled_texts()} | ({OWN: (own,)} if own else {})
         self.by_lane = {lane: _request(now, lane, texts) for lane, texts in self.texts.items()}
         self._costs = _costs(now, self.texts.get(OWN, ()), self.by_lane.get(OWN))
         self._sides = 1 if now.plan.is_identity else 2
@@ -64,7 +65,7 @@ class Scores:
         for wait in self._waiting:
             wait.show()
 
-    def _wait(self, lane: str) -> Waiting:
+    def _wait(self, lane: Lane) -> Waiting:
         text = "Scoring your text" if lane == OWN else "Scoring texts"
         return Waiting(self._owner, [self.by_lane[lane]], text, lane, self._expected if lane == OWN else lambda: None)
 
@@ -98,7 +99,7 @@ class Scores:
             )
 
 
-def _request(now: session.Experiment, lane: str, texts: tuple[Text, ...]) -> Job[Any]:
+def _request(now: session.Experiment, lane: Lane, texts: tuple[Text, ...]) -> Job[Any]:
     if now.plan.is_identity:
         return cached.table_job(now.owner, lane, now.loaded, texts)
     return cached.comparison_job(now.owner, lane, now.loaded, now.plan, texts)
@@ -108,7 +109,7 @@ def _costs(now: session.Experiment, texts: tuple[Text, ...], job: Job[Any] | Non
     """Have the model timed where a text is long and not scored yet."""
     if job is None or job.done or not timing.are_long(texts):
         return None
-    return timing.reading_job(now.owner, now.loaded, texts, "costs-own")
+    return timing.reading_job(now.owner, now.loaded, texts, Lane.COSTS_OWN)
 
 
 def _metric_cells(place: DeltaGenerator) -> list[DeltaGenerator]:

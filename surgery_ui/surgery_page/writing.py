@@ -18,7 +18,10 @@ from surgery_ui.session import session
 from surgery_ui.session.address import SETTINGS
 from surgery_ui.words import present
 from surgery_ui.work import plan_jobs as cached
+from surgery_ui.work.kinds import Lane
 from surgery_ui.work.pool import Job
+
+LANES = {"before": Lane.TEXT_BEFORE, "after": Lane.TEXT_AFTER}
 
 
 class Writing:
@@ -30,7 +33,7 @@ class Writing:
         sides = {"before": now.identity, "after": now.plan}
         wanted = reversed(sides) if not now.plan.is_identity else ("before",)
         self._jobs = {
-            side: cached.text_job(now.owner, side, now.loaded, sides[side], prompt, settings) for side in wanted
+            side: cached.text_job(now.owner, LANES[side], now.loaded, sides[side], prompt, settings) for side in wanted
         }
         self._trouble, self._said = st.container(), False
         self._places = _columns(bool(now.plan.is_identity))

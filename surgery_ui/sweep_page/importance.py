@@ -23,6 +23,7 @@ from surgery_ui.sweep_page.controls import chosen_texts, start_choice
 from surgery_ui.words import present
 from surgery_ui.words import sweeps as sweep_words
 from surgery_ui.work import timing
+from surgery_ui.work.kinds import Lane
 from surgery_ui.work.pool import Job
 from surgery_ui.work.sweep_jobs import Request, importance_job
 
@@ -56,7 +57,7 @@ class ImportanceView:
         jobs = self.jobs
         self._costs = None
         if jobs and not jobs[0].done and timing.are_long(self._texts):
-            self._costs = timing.reading_job(now.owner, now.loaded, self._texts, "costs-importance")
+            self._costs = timing.reading_job(now.owner, now.loaded, self._texts, Lane.COSTS_IMPORTANCE)
         self._wait = Waiting(now.owner, jobs, "Reading the texts", "importance", self._expected) if jobs else None
         waits = any(not job.done for job in jobs)
         self._place = st.skeleton(height=HEIGHT) if waits else st.empty()

@@ -27,6 +27,7 @@ from surgery_ui.sweep_page.controls import chosen_texts, start_choice
 from surgery_ui.words import present
 from surgery_ui.words import sweeps as sweep_words
 from surgery_ui.work import timing
+from surgery_ui.work.kinds import Lane
 from surgery_ui.work.pool import Job
 from surgery_ui.work.sweep_jobs import SWEEPS, SearchRequest, search_job
 
@@ -102,7 +103,7 @@ def _begin(now: session.Experiment, request: SearchRequest) -> None:
 
 def _cancel() -> None:
     session.touch()
-    SWEEPS.leave(st.session_state["owner"], ("search",))
+    SWEEPS.leave(st.session_state["owner"], (Lane.SEARCH,))
 
 
 def _curve(now: session.Experiment, job: Job[None] | None, was: bool) -> None:

@@ -18,7 +18,9 @@ warn(now)
 adoption.say()
 st.header("Every layer tried", anchor=False)
 sweep_tab, importance_tab, remove_tab = st.tabs(
-    ["Sweep", "Importance", "Removal"], key="sweep-tab", on_change=session.touch
+    [sweep_controls.SWEEP, sweep_controls.IMPORTANCE, sweep_controls.REMOVAL],
+    key=sweep_controls.TAB,
+    on_change=session.touch,
 )
 
 if sweep_tab.open:

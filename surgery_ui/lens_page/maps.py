@@ -25,6 +25,8 @@ from surgery_ui.work import lens_jobs, timing
 from surgery_ui.work.kinds import Lane
 from surgery_ui.work.pool import Job
 
+MAP, START = "map", "lens-start"
+"""Keys of the maps and of the slider above long ones."""
 LANES = {"before": Lane.LENS_BEFORE, "after": Lane.LENS_AFTER}
 ROOM = 790
 """Width in pixels that the maps may take before the browser has told more: that of the page on a small laptop."""
@@ -113,7 +115,7 @@ class LensMap:
             chart,
             place=st.container(width=width).grid(1, min_column_width=width, wrap=False),
             width="content",
-            key="map",
+            key=MAP,
             on_select=_choose,
             selection_mode="cell",
             alt="The likeliest next token after each layer at each token, before and after surgery",
@@ -163,11 +165,11 @@ def _window(n_tokens: int, size: int) -> int:
     if n_tokens <= size:
         return 0
     last = n_tokens - size
-    st.session_state["lens-start"] = min(st.session_state.get("lens-start", 0), last)
+    st.session_state[START] = min(st.session_state.get(START, 0), last)
     return int(
         st.select_slider(
             f"Tokens shown, of {n_tokens:,}", range(last + 1), format_func=lambda at: f"{at:,} to {at + size - 1:,}",
-            key="lens-start", width=420, on_change=session.touch,
+            key=START, width=420, on_change=session.touch,
         )
     )  # fmt: skip
 
@@ -175,7 +177,7 @@ def _window(n_tokens: int, size: int) -> int:
 def _choose() -> None:
     """Keep the cell that was clicked."""
     session.touch()
-    chosen = st.session_state["map"]["selection"].get("cell") or []
+    chosen = st.session_state[MAP]["selection"].get("cell") or []
     if chosen:
         side = "after" if chosen[0].get("side") == "After" else "before"
         choose_cell(side, str(chosen[0]["layer"]), int(chosen[0]["position"]))

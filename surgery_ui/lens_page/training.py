@@ -19,6 +19,7 @@ from surgery_ui.parts.problems import show_problem
 from surgery_ui.parts.sections import emphasis
 from surgery_ui.parts.waiting import Waiting
 from surgery_ui.session import session
+from surgery_ui.session.state import State, state
 from surgery_ui.words import present
 from surgery_ui.words import sweeps as sweep_words
 from surgery_ui.work import lens_jobs, timing
@@ -53,8 +54,7 @@ def lens_panel(now: session.Experiment) -> None:
 
 
 def _job() -> Job[Translators] | None:
-    found: Job[Translators] | None = st.session_state.get("lens-job")
-    return found
+    return state.lens_job
 
 
 def _form(now: session.Experiment) -> None:
@@ -108,8 +108,8 @@ def _start(now: session.Experiment, own: bool, steps: int) -> None:
     session.set_problem("lens-training", None)
     text = session.own_text() if own else None
     texts: tuple[Text, ...] = (text,) if text else bundled_texts()
-    st.session_state["lens-job"] = lens_jobs.training_job(now.owner, now.loaded, texts, _settings(steps))
-    st.session_state["lens-job-model"] = now.loaded
+    state.lens_job = lens_jobs.training_job(now.owner, now.loaded, texts, _settings(steps))
+    state.lens_job_model = now.loaded
 
 
 @st.fragment(run_every=0.5)
@@ -145,20 +145,20 @@ def _losses(first: tuple[float, ...], now: tuple[float, ...]) -> pd.DataFrame:
 
 def _take(job: Job[Translators]) -> None:
     """Take over what a training made; what went wrong is said beside the button."""
-    loaded = st.session_state.pop("lens-job-model")
-    st.session_state["lens-job"] = None
+    loaded = State.lens_job_model.take()
+    state.lens_job = None
     try:
         steps = job.pieces[-1].step if job.pieces else 0
         keep(loaded, job.result, f"Trained, {steps} steps")
     except Stopped:
         pass
     except SurgeryError as error:
-        st.session_state["problems"]["lens-training"] = error
+        state.problems["lens-training"] = error
 
 
 def _quality(now: session.Experiment) -> None:
     """Show how far the lens that reads now is from the output, beside the logit lens."""
-    kind = st.session_state.get("lens-kind", LOGIT)
+    kind = state.lens_kind
     if kind == LOGIT and lens_jobs.has_lens(now.loaded):
         kind = TUNED
     if kind == LOGIT:

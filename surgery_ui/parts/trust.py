@@ -13,6 +13,7 @@ from surgery_core.proof.preflight import PreflightReport
 from surgery_ui.parts import waiting
 from surgery_ui.parts.sections import emphasis
 from surgery_ui.session import session
+from surgery_ui.session.state import ModelKey, state
 from surgery_ui.words import present
 from surgery_ui.work import plan_jobs as cached
 from surgery_ui.work.following import follow
@@ -61,7 +62,7 @@ class Trust:
         self._place = st.empty()
         self._jobs: list[Job[Any]] = []
         self._drawn = self._unchecked = False
-        self._insists = _experiment_key(now) in st.session_state.get("unproved", ())
+        self._insists = _experiment_key(now) in state.unproved
         refused = cached.refusal(now.loaded, now.plan)
         if refused is not None:
             self._refuse(refused)
@@ -115,13 +116,13 @@ def _offer(place: Any, nearest: LayerPlan | None) -> None:
         )
 
 
-def _experiment_key(now: session.Experiment) -> tuple[Any, ...]:
+def _experiment_key(now: session.Experiment) -> tuple[ModelKey, str]:
     return now.loaded.info.key, str(now.plan)
 
 
-def _insist(key: tuple[Any, ...]) -> None:
+def _insist(key: tuple[ModelKey, str]) -> None:
     session.touch()
-    st.session_state["unproved"] = {*st.session_state.get("unproved", ()), key}
+    state.unproved |= {key}
 
 
 def warn(now: session.Experiment) -> None:

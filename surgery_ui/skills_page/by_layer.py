@@ -17,8 +17,8 @@ from surgery_ui.parts.choices import segments
 from surgery_ui.parts.estimate import Estimate
 from surgery_ui.parts.problems import show_problem
 from surgery_ui.parts.sections import emphasis
-from surgery_ui.parts.sweep_shelf import Entry
 from surgery_ui.session import session
+from surgery_ui.session.sweep_entry import Entry
 from surgery_ui.words import present
 from surgery_ui.words import sweeps as sweep_words
 from surgery_ui.work.sweep_jobs import Request

@@ -13,6 +13,7 @@ from surgery_ui.components.tinted import MAX_TOKENS, tinted_text
 from surgery_ui.parts import chart_specs, waiting
 from surgery_ui.parts.waiting import Waiting
 from surgery_ui.session import session
+from surgery_ui.session.state import State
 from surgery_ui.surgery_page.scores import BUNDLED, OWN, Scores
 from surgery_ui.words import present
 from surgery_ui.words.labels import unique
@@ -40,7 +41,7 @@ class Details:
             "Text",
             range(len(choices)),
             format_func=titles.__getitem__,
-            key="detail",
+            key=State.detail.key,
             width=320,
             on_change=session.touch,
         )

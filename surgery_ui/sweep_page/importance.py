@@ -16,9 +16,9 @@ from surgery_core.sweeps.kinds import SweepOptions
 from surgery_ui.parts import chart_specs, sweep_shelf, waiting
 from surgery_ui.parts.problems import show_problem
 from surgery_ui.parts.sections import emphasis
-from surgery_ui.parts.sweep_shelf import Entry
 from surgery_ui.parts.waiting import Waiting
 from surgery_ui.session import session
+from surgery_ui.session.sweep_entry import Entry
 from surgery_ui.sweep_page.controls import chosen_texts, start_choice
 from surgery_ui.words import present
 from surgery_ui.words import sweeps as sweep_words

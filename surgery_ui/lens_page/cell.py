@@ -127,15 +127,14 @@ def _values(read: Trajectory, name: str, position: int | None) -> pd.DataFrame:
 
 def _settled(sides: dict[str, Trajectory], position: int | None) -> str:
     """Return in words the prediction depth: the row from which on the likeliest token stays what it ends as."""
-    depths = {side: read.prediction_depth() for side, read in sides.items()}
     if position is None:
         rows = {side: len(read.labels) - 1 for side, read in sides.items()}
         halves = any(label.endswith(" mid") for label in sides["before"].labels)
-        parts = [f"{depth.mean():.1f} of {rows[side]}{_when(sides, side)}" for side, depth in depths.items()]
+        parts = [f"{read.mean_depth:.1f} of {rows[side]}{_when(sides, side)}" for side, read in sides.items()]
         return f"Mean prediction depth, in {'half layers' if halves else 'layers'}: {', '.join(parts)}."
     parts = [
-        f"from {present.plain(sides[side].labels[int(depth[position])])} on{_when(sides, side)}"
-        for side, depth in depths.items()
+        f"from {present.plain(read.labels[int(read.prediction_depth()[position])])} on{_when(sides, side)}"
+        for side, read in sides.items()
     ]
     return f"Prediction depth: the likeliest token stays the same {', '.join(parts)}."
 

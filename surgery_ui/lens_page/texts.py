@@ -8,7 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from surgery_core.charts import lens_lines as lens_line_charts
-from surgery_core.lenses.averages import spread
+from surgery_core.lenses.averages import mean_depth, spread
 from surgery_core.sweeps.estimate import lens_texts_seconds
 from surgery_core.text import Text, bundled_texts
 from surgery_ui.lens_page.controls import Choice
@@ -84,7 +84,7 @@ class LensTexts:
             spread(frame, name).rename(columns={"mean": "value"}).assign(side=side) for side, frame in frames.items()
         ]
         when = {side: f" {side.lower()} surgery" if len(frames) > 1 else "" for side in frames}
-        depths = [f"{_depth(frame):.1f}{when[side]}" for side, frame in frames.items()]
+        depths = [f"{mean_depth(frame):.1f}{when[side]}" for side, frame in frames.items()]
         count = frames["Before"]["text"].nunique()
         st.caption(
             f"Mean over the tokens of {count} texts; the band holds the middle 80% of the texts. "
@@ -101,8 +101,3 @@ def evaluation_texts() -> tuple[Text, ...]:
     """Return the bundled texts and the person's own."""
     own = session.own_text()
     return (*bundled_texts(), *([own] if own else []))
-
-
-def _depth(frame: pd.DataFrame) -> float:
-    texts = frame.drop_duplicates("text")
-    return float((texts["depth"] * texts["tokens"]).sum() / texts["tokens"].sum())

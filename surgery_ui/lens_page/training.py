@@ -7,7 +7,7 @@ import streamlit as st
 
 from surgery_core.charts import lens_lines as lens_line_charts
 from surgery_core.errors import Stopped, SurgeryError
-from surgery_core.lenses.training import LensTraining
+from surgery_core.lenses.training import LensTraining, summed_quality
 from surgery_core.lenses.tuned import Translators
 from surgery_core.sweeps.estimate import SETTLED, Span, training_seconds
 from surgery_core.text import Text, bundled_texts
@@ -171,10 +171,10 @@ def _quality(now: session.Experiment) -> None:
     follow([job], wait.show)
     if waiting.failed(st.container(), now.owner, [job], "quality"):
         return
-    sums = job.result[["logit_lens", "tuned_lens"]].sum()
+    logit, tuned = summed_quality(job.result)
     st.caption(
-        f"KL to the output, summed over the layers: {sums['tuned_lens']:.2f} nats a token; "
-        f"the logit lens {sums['logit_lens']:.2f}. Lower is better. At the last layer both are the output itself."
+        f"KL to the output, summed over the layers: {tuned:.2f} nats a token; "
+        f"the logit lens {logit:.2f}. Lower is better. At the last layer both are the output itself."
     )
     chart_specs.show(
         lens_line_charts.lens_quality(job.result), alt="KL of both lenses to the output by layer", key="lens-quality"

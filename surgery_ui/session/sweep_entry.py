@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from surgery_core.errors import Stopped
-from surgery_core.sweeps.estimate import Costs, Span, corrected, remaining
+from surgery_core.sweeps.estimate import Costs, Span, sweep_left
 from surgery_core.sweeps.file import SweepIdentity, SweepResult
 from surgery_core.sweeps.kinds import SweepKind, SweepPoint
 from surgery_core.sweeps.rows import SweepRow
@@ -106,20 +106,8 @@ class Entry:
         """Return how long it goes on, from the estimate and from how fast it went so far."""
         if self.request is None or self.job is None:
             return None
-        known = {row.number for row in self.rows}
-        weights = self._weights()
-        left = sum(weight for number, weight in enumerate(weights) if number not in known)
-        new = [row for row in self.rows if row.number >= 0 and row.number not in self.before]
-        done, took = sum(weights[row.number] for row in new), sum(row.seconds for row in new)
-        if self.costs is None:
-            return remaining(done, took, left)
-        start = 0.0 if known else self.costs.start_seconds(self.request.start, self.request.measures)
-        return corrected(done, took, left + start)
-
-    def _weights(self) -> list[float]:
-        if self.costs is None or self.request is None:
-            return [1.0] * len(self.planned)
-        return self.costs.seconds(self.request.start, self.request.points, self.request.measures)
+        asked = self.request
+        return sweep_left(asked.start, asked.points, asked.measures, self.rows, self.before, self.costs)
 
     def _take(self, job: Job[str]) -> None:
         pieces = tuple(job.pieces)

@@ -8,7 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from surgery_core.charts import layers as layer_charts
-from surgery_core.measure.skills.frames import item_frame, skill_frame
+from surgery_core.measure.skills.frames import item_frame, skill_frame, skill_means
 from surgery_ui.parts import chart_specs, waiting
 from surgery_ui.parts.choices import segments
 from surgery_ui.parts.waiting import Waiting
@@ -64,19 +64,17 @@ class SkillsView:
 
 
 def _overview(frame: pd.DataFrame, compared: bool) -> None:
-    means = frame.groupby("side")[["accuracy", "margin"]].mean()
+    means = skill_means(frame)
     row = st.container().grid(2, min_column_width=180)
-    last, first = ("After", "Before") if compared else ("Before", "Before")
-    change = means.loc[last] - means.loc[first]
     row.metric(
-        "Mean accuracy", f"{means.loc[last, 'accuracy']:.1%}",
-        f"{100 * change['accuracy']:+.1f} points" if compared else None, delta_arrow="off", border=True,
-        delta_color="gray" if change["accuracy"] == 0 else "normal", height="stretch",
+        "Mean accuracy", f"{means.accuracy:.1%}",
+        f"{100 * means.accuracy_change:+.1f} points" if compared else None, delta_arrow="off", border=True,
+        delta_color="gray" if means.accuracy_change == 0 else "normal", height="stretch",
         help="Share of prompts where the right answer is the most probable one, averaged over the skills.",
     )  # fmt: skip
     row.metric(
-        "Mean margin", f"{means.loc[last, 'margin']:.2f} nats", f"{change['margin']:+.2f} nats" if compared else None,
-        delta_arrow="off", border=True, delta_color="gray" if change["margin"] == 0 else "normal", height="stretch",
+        "Mean margin", f"{means.margin:.2f} nats", f"{means.margin_change:+.2f} nats" if compared else None,
+        delta_arrow="off", border=True, delta_color="gray" if means.margin_change == 0 else "normal", height="stretch",
         help="How far the right answer is ahead of the best wrong one; negative when it is behind.",
     )  # fmt: skip
     charts = st.container().grid(2, min_column_width=330)

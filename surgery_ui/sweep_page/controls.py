@@ -11,9 +11,8 @@ from surgery_core.errors import InputError, SettingsError
 from surgery_core.measure.skills import Skill, load_skills
 from surgery_core.plans.labels import position_labels
 from surgery_core.plans.plan import LayerPlan
-from surgery_core.plans.slots import MAX_SLOTS
 from surgery_core.sweeps.estimate import Costs
-from surgery_core.sweeps.kinds import FACTORS, MAX_TIMES, SweepOptions, sweep_kind
+from surgery_core.sweeps.kinds import FACTORS, SweepOptions, most_times, sweep_kind
 from surgery_core.sweeps.setup import SweepMeasures
 from surgery_core.text import Text, bundled_prompts, bundled_texts
 from surgery_ui.parts import sweep_shelf
@@ -200,17 +199,13 @@ def _options(kind: str, start: LayerPlan) -> Any:
     if "max_length" in needs:
         given["max_length"] = _number("Longest block", 1, max(1, length), f"sweep-length-{length}", max(1, length - 1))
     if "times" in needs:
-        given["times"] = _number("Runs how often", 2, most_runs(kind, length, given), "sweep-times", 2)
+        given["times"] = _number(
+            "Runs how often", 2, most_times(kind, length, given.get("max_length", 1)), "sweep-times", 2
+        )
     if "seed" in needs:
         given["seed"] = _number("Seed of shuffles", 0, 2**31 - 1, "sweep-seed", 0)
     typed = _factors() if "factors" in needs else None
     return lambda: SweepOptions(**given | ({} if typed is None else {"factors": read_factors(typed)}))
-
-
-def most_runs(kind: str, length: int, given: dict[str, Any]) -> int:
-    """Return how often a block may run at most, so that the longest plan still fits."""
-    block = int(given.get("max_length", 1)) if kind == "repeat-block" else 1
-    return max(2, min(MAX_TIMES, (MAX_SLOTS - length) // max(1, block) + 1))
 
 
 def _choice(label: str, options: range, key: str, default: int, names: list[str]) -> int:

@@ -11,6 +11,7 @@ from surgery_core.charts import layers as layer_charts
 from surgery_core.measure.importance import Importance
 from surgery_core.sweeps.estimate import reading_seconds
 from surgery_core.sweeps.file import model_name
+from surgery_core.sweeps.findings import costliest, measured_damage, rank_frame
 from surgery_core.sweeps.frames import figure, wants_log
 from surgery_core.sweeps.kinds import SweepOptions
 from surgery_ui.parts import chart_specs, sweep_shelf, waiting
@@ -127,31 +128,24 @@ def _comparison(now: session.Experiment, frame: pd.DataFrame, request: Request, 
     if entry.state == "running":
         st.progress(entry.done / max(1, len(entry.planned)), text=f"{entry.done} of {len(entry.planned)}")
         return
-    damage = pd.Series({row.x: row.loss_change for row in entry.rows if row.number >= 0})
-    table = frame.assign(damage=[float(damage.get(at, float("nan"))) for at in frame["position"]])
-    known = table.dropna(subset=["damage"])
+    known = measured_damage(frame, entry.rows)
     grid = st.container().grid(3, min_column_width=230)
     for column, title in ESTIMATES.items():
-        ranks = pd.DataFrame({
-            "layer": known["layer"],
-            "estimated": layer_charts.ranks(known[column]),
-            "measured": layer_charts.ranks(known["damage"]),
-        })  # fmt: skip
         with grid.container():
             said = sweep_words.agreement(list(known[column]), list(known["damage"]))
             st.metric(
                 f"{title} and damage", said or "–", help="Spearman's rank correlation: 1 when both rank the "
                 "layers alike, 0 when one says nothing about the other, -1 when they are opposite.",
             )  # fmt: skip
-            chart = layer_charts.rank_chart(ranks, title, dark=dark)
+            chart = layer_charts.rank_chart(rank_frame(known, column), title, dark=dark)
             chart_specs.show(chart, key=f"rank-{column}", alt=f"Ranks by {title} and by measured damage")
-    worst = known.sort_values("damage").iloc[-1]
-    st.caption(
-        present.plain(
-            f"Deleting {worst['layer']} costs most: {figure(worst['damage'], 'loss_change')} nats a token. Rank 1 is "
-            "the most important layer; on the dashed line both ranks are the same."
+    if (worst := costliest(known)) is not None:
+        st.caption(
+            present.plain(
+                f"Deleting {worst[0]} costs most: {figure(worst[1], 'loss_change')} nats a token. Rank 1 is the most "
+                "important layer; on the dashed line both ranks are the same."
+            )
         )
-    )
 
 
 def _streams(result: Importance, dark: bool) -> None:

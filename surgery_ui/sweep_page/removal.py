@@ -13,7 +13,7 @@ from surgery_core.charts import layers as layer_charts
 from surgery_core.errors import Stopped
 from surgery_core.measure.skills import load_skills
 from surgery_core.sweeps.frames import figure
-from surgery_core.sweeps.removal import Removal
+from surgery_core.sweeps.removal import Removal, removal_frame
 from surgery_core.sweeps.rows import METRICS
 from surgery_core.sweeps.setup import SweepMeasures
 from surgery_ui.parts import adoption, chart_specs, doubts, sweep_chart, waiting
@@ -137,21 +137,6 @@ def _progress(job: Job[None], steps: list[Removal]) -> None:
         "Waiting for its turn" if waiting else f"{done} of at most {total} plans tried{left}" if total else "Starting"
     )
     st.progress(min(1.0, done / total) if total else 0.0, text=text)
-
-
-def removal_frame(steps: list[Removal]) -> pd.DataFrame:
-    """Return one line a step: number, layers_left, removed, plan, perplexity, skill_accuracy, loss_change, top1."""
-    columns = ("perplexity", "bits_per_byte", "kl", "top1", "skill_accuracy")
-    return pd.DataFrame(
-        {
-            "number": number,
-            "layers_left": step.layers_left,
-            "removed": step.removed,
-            "plan": str(step.plan),
-            **{column: getattr(step.row, column) for column in columns},
-        }
-        for number, step in enumerate(steps)
-    )
 
 
 def _draw(now: session.Experiment, steps: list[Removal], running: bool) -> None:

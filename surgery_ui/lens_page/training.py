@@ -13,17 +13,16 @@ from surgery_core.sweeps.estimate import SETTLED, Span, training_seconds
 from surgery_core.text import Text, bundled_texts
 from surgery_ui.lens_page.controls import NAMES, own_lenses
 from surgery_ui.lens_page.lens_files import keep, open_panel
-from surgery_ui.parts import chart_specs, waiting
+from surgery_ui.parts import chart_specs
+from surgery_ui.parts.awaited import Awaited
 from surgery_ui.parts.own_text import own_text_form
 from surgery_ui.parts.problems import show_problem
-from surgery_ui.parts.sections import emphasis
-from surgery_ui.parts.waiting import Waiting
+from surgery_ui.parts.sections import NOTHING, Section, emphasis
 from surgery_ui.session import session
 from surgery_ui.session.state import State, state
 from surgery_ui.words import present
 from surgery_ui.words import sweeps as sweep_words
 from surgery_ui.work import lens_jobs, timing
-from surgery_ui.work.following import follow
 from surgery_ui.work.lens_jobs import LOGIT, TUNED
 from surgery_ui.work.pool import Job
 
@@ -32,13 +31,13 @@ LENGTHS = {"Quick": 40, "Thorough": 120}
 BUNDLED, OWN = "The bundled texts", "My own"
 
 
-def lens_panel(now: session.Experiment) -> None:
-    """Show the section about tuned lenses of the open model."""
+def lens_panel(now: session.Experiment) -> Section:
+    """Show the section about tuned lenses of the open model; return the part that says how good the one that reads is."""
     section = st.expander(
         "Train, open or save a tuned lens", icon=":material/model_training:", key="lens-panel", on_change="rerun"
     )
     if _job() is None and not section.open:
-        return
+        return NOTHING
     with section:
         train, files = st.columns(2, gap="large")
         with train:
@@ -49,8 +48,7 @@ def lens_panel(now: session.Experiment) -> None:
                 _running(now.loaded.info.key)
         with files:
             open_panel(now)
-        if section.open:
-            _quality(now)
+        return _quality(now) if section.open else NOTHING
 
 
 def _job() -> Job[Translators] | None:
@@ -156,26 +154,26 @@ def _take(job: Job[Translators]) -> None:
         state.problems["lens-training"] = error
 
 
-def _quality(now: session.Experiment) -> None:
-    """Show how far the lens that reads now is from the output, beside the logit lens."""
+def _quality(now: session.Experiment) -> Section:
+    """Have measured how far the lens that reads now is from the output, beside the logit lens."""
     kind = state.lens_kind
     if kind == LOGIT and lens_jobs.has_lens(now.loaded):
         kind = TUNED
     if kind == LOGIT:
-        return
+        return NOTHING
     st.divider()
     title = own_lenses(now).get(kind, NAMES.get(kind, "Lens"))
     st.markdown(f"**How good is it?** {present.plain(title)}, on the bundled texts")
     job = lens_jobs.quality_job(now.owner, now.loaded, bundled_texts(), kind)
-    wait = Waiting(now.owner, [job], "Measuring", "quality")
-    follow([job], wait.show)
-    if waiting.failed(st.container(), now.owner, [job], "quality"):
-        return
-    logit, tuned = summed_quality(job.result)
+    return Awaited(now.owner, [job], "quality", lambda: _draw_quality(job.result), text="Measuring")
+
+
+def _draw_quality(quality: pd.DataFrame) -> None:
+    logit, tuned = summed_quality(quality)
     st.caption(
         f"KL to the output, summed over the layers: {tuned:.2f} nats a token; "
         f"the logit lens {logit:.2f}. Lower is better. At the last layer both are the output itself."
     )
     chart_specs.show(
-        lens_line_charts.lens_quality(job.result), alt="KL of both lenses to the output by layer", key="lens-quality"
+        lens_line_charts.lens_quality(quality), alt="KL of both lenses to the output by layer", key="lens-quality"
     )

@@ -14,7 +14,7 @@ from surgery_core.sweeps.setup import SweepMeasures
 from surgery_core.text import bundled_texts
 from surgery_ui.parts import adoption, chart_specs, doubts, sweep_chart, sweep_shelf
 from surgery_ui.parts.choices import segments
-from surgery_ui.parts.estimate import Estimate
+from surgery_ui.parts.estimate import Estimate, estimate_of
 from surgery_ui.parts.problems import show_problem
 from surgery_ui.parts.sections import emphasis
 from surgery_ui.session import session
@@ -41,7 +41,7 @@ def skill_by_layer(now: session.Experiment) -> Estimate:
     place = st.empty()
     missing = _entry(now, request) is None
     st.fragment(_map, run_every=sweep_chart.TICK if running else None)(now, request, running, missing)
-    return Estimate(now, request if missing and len(request.start) else None, place)
+    return estimate_of(now, request if missing and len(request.start) else None, place)
 
 
 def _map(now: session.Experiment, request: Request, was: bool, missing: bool) -> None:

@@ -26,22 +26,37 @@ PICK = "prompt-pick"
 LANES = {"before": Lane.TEXT_BEFORE, "after": Lane.TEXT_AFTER}
 
 
-class Writing:
-    """The section with the text: its controls at once, its text while it is written."""
+def writing_section(now: session.Experiment) -> Writing:
+    """Show the controls of the text, have both sides written, and return the section that draws them meanwhile."""
+    prompt, settings = _controls(now)
+    sides = {"before": now.identity, "after": now.plan}
+    wanted = reversed(sides) if not now.plan.is_identity else ("before",)
+    jobs = {side: cached.text_job(now.owner, LANES[side], now.loaded, sides[side], prompt, settings) for side in wanted}
+    trouble, places = st.container(), _columns(now.plan.is_identity)
+    # What stood here is of a former plan or prompt: each side begins empty, with its line below.
+    elements = {side: places[side].empty() for side in jobs}
+    notes = {side: places[side].caption("Writing …") for side in jobs}
+    return Writing(now.owner, prompt, jobs, trouble, elements, notes)
 
-    def __init__(self, now: session.Experiment) -> None:
-        prompt, settings = _controls(now)
-        self._owner, self._prompt = now.owner, prompt
-        sides = {"before": now.identity, "after": now.plan}
-        wanted = reversed(sides) if not now.plan.is_identity else ("before",)
-        self._jobs = {
-            side: cached.text_job(now.owner, LANES[side], now.loaded, sides[side], prompt, settings) for side in wanted
-        }
-        self._trouble, self._said = st.container(), False
-        self._places = _columns(bool(now.plan.is_identity))
-        # What stood here is of a former plan or prompt: each side begins empty, with its line below.
-        self._elements = {side: self._places[side].empty() for side in self._jobs}
-        self._notes = {side: self._places[side].caption("Writing …") for side in self._jobs}
+
+class Writing:
+    """The texts of both sides, drawn while they are written.
+
+    Args:
+        owner: who asked for them.
+        prompt: what they continue.
+        jobs: what writes them, by side.
+        trouble: where it is said what is wrong with the prompt.
+        elements, notes: where each side and the line below it stand.
+    """
+
+    def __init__(
+        self, owner: str, prompt: str, jobs: dict[str, Job[Generation]], trouble: DeltaGenerator,
+        elements: dict[str, DeltaGenerator], notes: dict[str, DeltaGenerator],
+    ) -> None:  # fmt: skip
+        self._owner, self._prompt, self._jobs = owner, prompt, jobs
+        self._trouble, self._elements, self._notes = trouble, elements, notes
+        self._said = False
         self._shown: dict[str, tuple[_Seen, str]] = {}
 
     @property

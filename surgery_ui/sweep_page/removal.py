@@ -17,7 +17,7 @@ from surgery_core.sweeps.removal import Removal, removal_frame
 from surgery_core.sweeps.rows import METRICS
 from surgery_core.sweeps.setup import SweepMeasures
 from surgery_ui.parts import adoption, chart_specs, doubts, sweep_chart, waiting
-from surgery_ui.parts.estimate import Estimate, seconds
+from surgery_ui.parts.estimate import Estimate, estimate_of, seconds
 from surgery_ui.parts.problems import show_problem
 from surgery_ui.parts.sections import emphasis
 from surgery_ui.session import session
@@ -61,7 +61,7 @@ def search_tab(now: session.Experiment) -> Estimate:
         if running:
             st.button("Cancel", key="search-cancel", icon=":material/close:", on_click=_cancel)
         line = st.empty()
-    estimate = Estimate(now, request, line)
+    estimate = estimate_of(now, request, line)
     st.fragment(_curve, run_every=0.5 if running else None)(now, job, running)
     return estimate
 

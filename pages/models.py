@@ -4,7 +4,7 @@ import streamlit as st
 
 from surgery_ui.models_page.cards import choices_table, facts_table
 from surgery_ui.parts.sections import follow_sections
-from surgery_ui.parts.trust import Preflight
+from surgery_ui.parts.trust import preflight_section
 from surgery_ui.session import session
 from surgery_ui.words import present
 
@@ -16,7 +16,7 @@ facts_table(info)
 for note in info.notes:
     st.caption(present.plain(note))
 
-preflight = Preflight(now)
+preflight = preflight_section(now)
 st.subheader("Ready to open", anchor=False)
 choices_table(info)
 st.caption(

@@ -4,17 +4,17 @@ import streamlit as st
 
 from surgery_ui.parts import adoption
 from surgery_ui.parts.sections import follow_sections
-from surgery_ui.parts.trust import Trust
+from surgery_ui.parts.trust import trust_section
 from surgery_ui.session import session
 from surgery_ui.skills_page.by_layer import skill_by_layer
-from surgery_ui.skills_page.view import SkillsView
+from surgery_ui.skills_page.view import skills_section
 from surgery_ui.words import present
 
 now = session.require()
-trust = Trust(now)
+trust = trust_section(now)
 adoption.say()
 st.header("Which skills survive", anchor=False)
 st.caption(present.plain(present.describe(now.plan)))
-view = SkillsView(now)
+view = skills_section(now)
 estimate = skill_by_layer(now)
 follow_sections([view, estimate, trust])

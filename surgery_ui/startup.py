@@ -75,10 +75,11 @@ def _first_page(loaded: LoadedModel) -> list[Job[Any]]:
     from surgery_core.plans.presets import PRESETS
     from surgery_core.text import bundled_texts
     from surgery_ui.work import plan_jobs as cached
+    from surgery_ui.work.kinds import Lane
 
     texts, prompt, settings = bundled_texts(), default_prompt(), GenerationSettings()
     plans = (LayerPlan.identity(loaded.info.n_layers), PRESETS[0].apply(loaded.info.n_layers))
-    jobs: list[Job[Any]] = [cached.table_job("prewarm", "table", loaded, texts)]
-    for number, plan in enumerate(plans):
-        jobs.append(cached.text_job("prewarm", f"text-{number}", loaded, plan, prompt, settings))
-    return [*jobs, cached.comparison_job("prewarm", "scores", loaded, plans[1], texts)]
+    jobs: list[Job[Any]] = [cached.table_job("prewarm", Lane.TABLE_AHEAD, loaded, texts)]
+    for lane, plan in zip((Lane.TEXT_BEFORE, Lane.TEXT_AFTER), plans, strict=True):
+        jobs.append(cached.text_job("prewarm", lane, loaded, plan, prompt, settings))
+    return [*jobs, cached.comparison_job("prewarm", Lane.SCORES, loaded, plans[1], texts)]

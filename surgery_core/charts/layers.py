@@ -90,11 +90,6 @@ def _telling(frame: pd.DataFrame) -> pd.Series:
     return named
 
 
-def ranks(values: pd.Series) -> pd.Series:
-    """Return ranks, 1 for the largest; ties share their mean rank."""
-    return values.rank(ascending=False)
-
-
 def similarity_map(frame: pd.DataFrame, *, dark: bool = False) -> alt.Chart:
     """Draw the cosine similarity of the residual stream at every two places.
 

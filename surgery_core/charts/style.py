@@ -110,3 +110,18 @@ def labels_axis(values: list[int], labels: list[str], channel: str, cell: int = 
         else {"labelLimit": 110, "labelFlush": False}
     )
     return alt.Axis(labelExpr=f"({lookup})[datum.value]", labelOverlap=False, ticks=False, domain=False, **side)
+
+
+SCALES = (0.5, 1.0, 2.0, 5.0, 10.0)
+"""Changes of loss, in nats, that the full colour of a tinted text may stand for."""
+
+
+def full_colour(frame: pd.DataFrame) -> float:
+    """Return the change of loss in nats that gets the full colour: the smallest of `SCALES` within which 19 of 20 lie.
+
+    Args:
+        frame: one line a token: `loss_before`, `loss_after`.
+    """
+    changes = (frame["loss_after"] - frame["loss_before"]).abs().dropna()
+    most = float(changes.quantile(0.95)) if len(changes) else 0.0
+    return next((scale for scale in SCALES if scale >= most), SCALES[-1])

@@ -75,6 +75,16 @@ def spread(averages: pd.DataFrame, metric: str) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["row", "layer", "mean", "low", "high"])
 
 
+def mean_depth(averages: pd.DataFrame) -> float:
+    """Return the mean prediction depth over all tokens of all texts, in rows.
+
+    Args:
+        averages: of `lens_averages`.
+    """
+    texts = averages.drop_duplicates("text")
+    return float(np.average(texts["depth"], weights=texts["tokens"]))
+
+
 def _pieces(
     model: nn.Module, tokenizer: Any, texts: Iterable[Text], max_window: int | None
 ) -> Iterable[tuple[Text, int, int]]:
@@ -87,7 +97,7 @@ def _pieces(
 
 
 def _means(read: Trajectory) -> pd.DataFrame:
-    return read.averages().assign(depth=float(read.prediction_depth().mean()))
+    return read.averages().assign(depth=read.mean_depth)
 
 
 def _merged(title: str, parts: list[tuple[int, pd.DataFrame]]) -> pd.DataFrame:

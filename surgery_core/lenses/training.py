@@ -177,6 +177,15 @@ def lens_quality(
     )
 
 
+def summed_quality(quality: pd.DataFrame) -> tuple[float, float]:
+    """Return the KL of the logit lens and of the tuned lens, each summed over the layers, in nats a token.
+
+    Args:
+        quality: of `lens_quality`.
+    """
+    return float(quality["logit_lens"].sum()), float(quality["tuned_lens"].sum())
+
+
 def _divergences(lens: TunedLens, states: torch.Tensor, n_layers: int) -> np.ndarray[Any, Any]:
     """Return the summed KL(final || lens), `[2, n_layers]`, of both lenses over states `[n_layers + 1, tokens, d_model]`."""
     found = np.zeros((2, n_layers))

@@ -93,6 +93,11 @@ class Trajectory:
         depth: Array = np.where(changed.any(axis=0), behind_last_change, 0)
         return depth
 
+    @property
+    def mean_depth(self) -> float:
+        """Return the mean prediction depth over the tokens, in rows."""
+        return float(self.prediction_depth().mean())
+
     def top(self, row: int, position: int) -> pd.DataFrame:
         """Return the likeliest tokens of one cell: rank, token, probability.
 

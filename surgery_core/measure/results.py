@@ -165,6 +165,16 @@ class Comparison:
         return ScoreTable(tuple(row.after for row in self.rows))
 
     @property
+    def ratio(self) -> float:
+        """Return perplexity after over perplexity before, over all tokens of all texts."""
+        return self.operated.perplexity / self.base.perplexity
+
+    @property
+    def bits_change(self) -> float:
+        """Return bits a byte after less bits a byte before, over all texts."""
+        return self.operated.bits_per_byte - self.base.bits_per_byte
+
+    @property
     def kl(self) -> float:
         """Return mean KL(base || operated) over all scored tokens, in nats."""
         return self._pooled("kl")

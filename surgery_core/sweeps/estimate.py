@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,6 +19,7 @@ from surgery_core.measure.skills import Skill
 from surgery_core.plans.plan import LayerPlan
 from surgery_core.sweeps.file import texts_digest
 from surgery_core.sweeps.kinds import SweepOptions, SweepPoint, sweep_points
+from surgery_core.sweeps.rows import SweepRow
 from surgery_core.sweeps.setup import SweepMeasures
 from surgery_core.sweeps.speeds import PLAIN, Speeds, measure_speeds, scored_tokens
 from surgery_core.text import Text
@@ -158,6 +159,31 @@ def corrected(done: float, took: float, left: float) -> Span:
     rate = (took + prior) / (done + prior) if done + prior > 0 else 1.0
     share = left / (done + left) if done + left > 0 else 0.0
     return Span.about(left * rate, SETTLED + (SPREAD - SETTLED) * share)
+
+
+def sweep_left(
+    start: LayerPlan, points: Sequence[SweepPoint], measures: SweepMeasures, rows: Sequence[SweepRow],
+    before: Collection[int] = (), costs: Costs | None = None,
+) -> Span | None:  # fmt: skip
+    """Return how long a sweep goes on, from how fast it went so far and from what was expected of it.
+
+    Args:
+        start, points, measures: of the sweep.
+        rows: what is there.
+        before: numbers of the rows that were there when it was last started; they say nothing of its speed.
+        costs: what was expected; without it every point counts alike.
+
+    Returns:
+        None where nothing is known yet.
+    """
+    weights = [1.0] * len(points) if costs is None else costs.seconds(start, points, measures)
+    known = {row.number for row in rows}
+    left = sum(weight for number, weight in enumerate(weights) if number not in known)
+    new = [row for row in rows if row.number >= 0 and row.number not in before]
+    done, took = sum(weights[row.number] for row in new), sum(row.seconds for row in new)
+    if costs is None:
+        return remaining(done, took, left)
+    return corrected(done, took, left + (0.0 if known else costs.start_seconds(start, measures)))
 
 
 def costs_of(speeds: Speeds, encoded: Encoded) -> Costs:

@@ -6,6 +6,8 @@ import math
 from collections.abc import Iterable, Sequence
 from statistics import fmean
 
+import pandas as pd
+
 from surgery_core.sweeps.rows import SweepRow
 
 
@@ -42,3 +44,39 @@ def kept_in_the_middle(rows: Iterable[SweepRow]) -> tuple[float, float]:
     found = sorted((row for row in rows if row.number >= 0 and not math.isnan(row.top1)), key=lambda row: row.number)
     middle = [row.top1 for row in found[1:-1]]
     return (min(middle), max(middle)) if middle else (math.nan, math.nan)
+
+
+def measured_damage(layers: pd.DataFrame, rows: Iterable[SweepRow]) -> pd.DataFrame:
+    """Return the layers whose deletion was measured, with `damage`: the change of loss in nats a token.
+
+    Args:
+        layers: one line a layer, with its `position`, as of `Importance.frame`.
+        rows: of a sweep that deletes each.
+    """
+    changes = {row.x: row.loss_change for row in rows if row.number >= 0}
+    damage = [float(changes.get(position, math.nan)) for position in layers["position"]]
+    return layers.assign(damage=damage).dropna(subset=["damage"])
+
+
+def rank_frame(layers: pd.DataFrame, estimate: str) -> pd.DataFrame:
+    """Return one line a layer: layer, estimated (its rank by an estimate), measured (its rank by damage).
+
+    Args:
+        layers: of `measured_damage`.
+        estimate: the column with the estimate.
+    """
+    by = {"estimated": ranks(layers[estimate]), "measured": ranks(layers["damage"])}
+    return pd.DataFrame({"layer": layers["layer"], **by})
+
+
+def ranks(values: pd.Series) -> pd.Series:
+    """Return ranks, 1 for the largest; ties share their mean rank."""
+    return values.rank(ascending=False)
+
+
+def costliest(layers: pd.DataFrame) -> tuple[str, float] | None:
+    """Return the layer whose deletion does the most damage, and that in nats a token; None where none was measured."""
+    if layers.empty:
+        return None
+    worst = layers.sort_values("damage").iloc[-1]
+    return str(worst["layer"]), float(worst["damage"])

@@ -80,6 +80,26 @@ def sweep_frame(
     return pd.DataFrame(lines, columns=columns)
 
 
+def skill_map_frame(
+    kind: SweepKind, labels: Sequence[str], planned: Sequence[SweepPoint | SweepRow], rows: Sequence[SweepRow],
+    skills: Sequence[str],
+) -> pd.DataFrame:  # fmt: skip
+    """Return one line a planned point and skill: number, x, skill, plan, state, accuracy (0 to 1, NaN where not known).
+
+    Args:
+        kind, labels, planned, rows: as for `sweep_frame`.
+        skills: titles of the skills that are asked.
+    """
+    places = sweep_frame(kind, labels, planned, rows, "skill_accuracy")
+    known = {row.number: row.skills for row in rows}
+    return pd.DataFrame(
+        {"number": number, "x": x, "skill": skill, "plan": plan, "state": state,
+         "accuracy": known.get(number, {}).get(skill, math.nan)}
+        for number, x, plan, state in zip(*(places[name] for name in ("number", "x", "plan", "state")), strict=True)
+        for skill in skills
+    )  # fmt: skip
+
+
 def value_scale(
     values: Iterable[float], metric: str, first: float | None = None, *, log: bool | None = None
 ) -> ValueScale:  # fmt: skip

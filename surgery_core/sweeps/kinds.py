@@ -14,7 +14,7 @@ from typing import Literal
 
 from surgery_core.errors import SettingsError
 from surgery_core.plans.plan import LayerPlan
-from surgery_core.plans.slots import Part
+from surgery_core.plans.slots import MAX_SLOTS, Part
 from surgery_core.sweeps.middle import LOOPS, VARIANTS, middles
 
 Axis = int | float | str
@@ -285,3 +285,15 @@ KINDS: tuple[SweepKind, ...] = (
               "lines", _SIZE, "What happens to the middle", ("seed",), 4, _middle(*VARIANTS)),
 )  # fmt: skip
 """Every kind of sweep, in the order of menus."""
+
+
+def most_times(kind: str, length: int, block: int = 1) -> int:
+    """Return how often what is repeated may run at most, at least 2, so that the longest plan still fits.
+
+    Args:
+        kind: key of the kind.
+        length: slots of the plan to start from.
+        block: slots of the longest block, where the kind repeats blocks.
+    """
+    repeated = max(1, block) if kind == "repeat-block" else 1
+    return max(2, min(MAX_TIMES, (MAX_SLOTS - length) // repeated + 1))

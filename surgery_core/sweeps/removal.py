@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import pandas as pd
 from torch import nn
 
 from surgery_core.errors import SettingsError
@@ -40,6 +41,24 @@ class Removal:
     plan: LayerPlan
     removed: str
     row: SweepRow
+
+
+def removal_frame(steps: Sequence[Removal]) -> pd.DataFrame:
+    """Return one line a step: number (from 0), layers_left, removed, plan (in notation), and the figures of its row.
+
+    Figures: perplexity, bits_per_byte, kl (nats a token), top1 and skill_accuracy (0 to 1).
+    """
+    figures = ("perplexity", "bits_per_byte", "kl", "top1", "skill_accuracy")
+    return pd.DataFrame(
+        {
+            "number": number,
+            "layers_left": step.layers_left,
+            "removed": step.removed,
+            "plan": str(step.plan),
+            **{name: getattr(step.row, name) for name in figures},
+        }
+        for number, step in enumerate(steps)
+    )
 
 
 def remove_greedily(

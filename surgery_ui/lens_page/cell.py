@@ -13,15 +13,18 @@ from surgery_core.text import visible
 from surgery_ui.parts import chart_specs
 from surgery_ui.parts.choices import segments
 from surgery_ui.session import session
+from surgery_ui.session.state import state
 from surgery_ui.words import present
 
+SIDE, LAYER, AT = "cell-side", "cell-layer", "cell-token"
+"""Keys of the fields that choose a cell."""
 TITLES = {"before": "Before", "after": "After"}
 TOKEN, TEXT = "This token", "Mean of the text"
 
 
 def choose_cell(side: str, label: str, position: int) -> None:
     """Choose the cell of a side at the row with this label and at a token, counted from the first that is read."""
-    st.session_state["cell"] = (side, label, position)
+    state.cell = (side, label, position)
 
 
 def show_cell(sides: dict[str, Trajectory], metric: Metric, shown: range) -> None:
@@ -30,7 +33,7 @@ def show_cell(sides: dict[str, Trajectory], metric: Metric, shown: range) -> Non
     A cell goes by its layer's name, so that it stays where it is when rows inside the layers come and go. At first it
     is the last layer at the last token shown.
     """
-    side, label, position = st.session_state.get("cell", ("before", "", -1))
+    side, label, position = state.cell
     side = side if side in sides else "before"
     trajectory = sides[side]
     row = trajectory.labels.index(label) if label in trajectory.labels else len(trajectory.labels) - 1
@@ -47,26 +50,24 @@ def show_cell(sides: dict[str, Trajectory], metric: Metric, shown: range) -> Non
 
 def _pick(sides: dict[str, Trajectory], side: str, row: int, position: int, shown: range) -> None:
     """Show the chosen cell as fields, by which it can be chosen without a mouse."""
-    state, trajectory = st.session_state, sides[side]
+    shown_fields, trajectory = st.session_state, sides[side]
     positions = sorted({*shown, position})
-    state["cell-layer"], state["cell-token"] = trajectory.labels[row], position
+    shown_fields[LAYER], shown_fields[AT] = trajectory.labels[row], position
     with st.container(horizontal=True, gap="small", vertical_alignment="bottom"):
         if len(sides) > 1:
-            state["cell-side"] = side
-            st.selectbox(
-                "Map", list(sides), key="cell-side", format_func=TITLES.__getitem__, width=110, on_change=_take
-            )
-        st.selectbox("Cell: layer", list(trajectory.labels)[::-1], key="cell-layer", width=130, on_change=_take)
+            shown_fields[SIDE] = side
+            st.selectbox("Map", list(sides), key=SIDE, format_func=TITLES.__getitem__, width=110, on_change=_take)
+        st.selectbox("Cell: layer", list(trajectory.labels)[::-1], key=LAYER, width=130, on_change=_take)
         st.selectbox(
-            "Token", positions, key="cell-token", width=190, on_change=_take,
+            "Token", positions, key=AT, width=190, on_change=_take,
             format_func=lambda at: f"{trajectory.start + at}: {visible(trajectory.tokens[at])}",
         )  # fmt: skip
 
 
 def _take() -> None:
     session.touch()
-    state = st.session_state
-    choose_cell(state.get("cell-side", "before"), state["cell-layer"], state["cell-token"])
+    chosen = st.session_state
+    choose_cell(chosen.get(SIDE, "before"), chosen[LAYER], chosen[AT])
 
 
 def _top_ten(sides: dict[str, Trajectory], chosen: Trajectory, row: int, position: int) -> None:
@@ -126,15 +127,14 @@ def _values(read: Trajectory, name: str, position: int | None) -> pd.DataFrame:
 
 def _settled(sides: dict[str, Trajectory], position: int | None) -> str:
     """Return in words the prediction depth: the row from which on the likeliest token stays what it ends as."""
-    depths = {side: read.prediction_depth() for side, read in sides.items()}
     if position is None:
         rows = {side: len(read.labels) - 1 for side, read in sides.items()}
         halves = any(label.endswith(" mid") for label in sides["before"].labels)
-        parts = [f"{depth.mean():.1f} of {rows[side]}{_when(sides, side)}" for side, depth in depths.items()]
+        parts = [f"{read.mean_depth:.1f} of {rows[side]}{_when(sides, side)}" for side, read in sides.items()]
         return f"Mean prediction depth, in {'half layers' if halves else 'layers'}: {', '.join(parts)}."
     parts = [
-        f"from {present.plain(sides[side].labels[int(depth[position])])} on{_when(sides, side)}"
-        for side, depth in depths.items()
+        f"from {present.plain(read.labels[int(read.prediction_depth()[position])])} on{_when(sides, side)}"
+        for side, read in sides.items()
     ]
     return f"Prediction depth: the likeliest token stays the same {', '.join(parts)}."
 

@@ -11,10 +11,13 @@ from surgery_core.lenses.reading import Follow
 from surgery_ui.parts import examples
 from surgery_ui.parts.choices import segments
 from surgery_ui.session import session
+from surgery_ui.session.state import State, state
 from surgery_ui.work import lens_jobs
 from surgery_ui.work import plan_jobs as cached
 from surgery_ui.work.lens_jobs import LOGIT, TUNED, Reading
 
+TEXT_PICK, STATISTIC, TOKEN, PART = "lens-pick", "lens-metric", "lens-token", "lens-part"
+"""Keys of the fields."""
 NAMES = {LOGIT: "Logit lens", TUNED: "Tuned lens"}
 ABOUT = {
     False: "Rows are layers, the last on top; columns are the tokens read. A cell has the token that would come next if "
@@ -61,8 +64,7 @@ def lens_controls(now: session.Experiment) -> Choice:
 
 def own_lenses(now: session.Experiment) -> dict[str, str]:
     """Return the titles of the lenses that this session trained or opened for the model, by their ids."""
-    found: dict[str, str] = st.session_state.setdefault("own-lenses", {}).setdefault(now.loaded.info.key, {})
-    return found
+    return state.own_lenses.setdefault(now.loaded.info.key, {})
 
 
 def _lens(now: session.Experiment) -> tuple[Reading, str]:
@@ -70,11 +72,11 @@ def _lens(now: session.Experiment) -> tuple[Reading, str]:
     own = own_lenses(now)
     names = {LOGIT: NAMES[LOGIT]} | ({TUNED: NAMES[TUNED]} if lens_jobs.has_lens(now.loaded) else {}) | own
     lens, follow = LOGIT, "Their layer"
-    if (wanted := st.session_state.pop("lens-wanted", None)) in names:
-        st.session_state["lens-kind"] = wanted
+    if (wanted := State.lens_wanted.take()) is not None and wanted in names:
+        state.lens_kind = wanted
     with st.container(horizontal=True, gap="medium", vertical_alignment="bottom"):
         if len(names) > 1:
-            lens = segments("Lens", list(names), "lens-kind", format_func=names.__getitem__)
+            lens = segments("Lens", list(names), State.lens_kind.key, format_func=names.__getitem__)
         if lens != LOGIT and not now.plan.is_identity:
             text = "Whether the row behind layer 5 is read as layer 5's wherever it runs, or by its place."
             follow = segments("Translators follow", list(FOLLOW), "lens-follow", help=text)
@@ -87,40 +89,45 @@ def _lens(now: session.Experiment) -> tuple[Reading, str]:
 
 def _text() -> str:
     """Show the field with the text that the lens reads, and return the text."""
-    titles = examples.follow("lens", "lens-pick")
+    titles = examples.follow(State.lens.key, TEXT_PICK)
     left, right = st.columns([1, 3], gap="medium")
     left.selectbox(
-        "Examples", titles, key="lens-pick", placeholder="Your own", on_change=examples.take_pick,
-        args=("lens", "lens-pick"),
+        "Examples", titles, key=TEXT_PICK, placeholder="Your own", on_change=examples.take_pick,
+        args=(State.lens.key, TEXT_PICK),
     )  # fmt: skip
     right.text_area(
-        "Text to read", key="lens", height=68, persist_state="session", on_change=examples.take_text, args=("lens",)
+        "Text to read",
+        key=State.lens.key,
+        height=68,
+        persist_state="session",
+        on_change=examples.take_text,
+        args=(State.lens.key,),
     )
-    examples.drawn("lens", "lens-pick")
-    return str(st.session_state["lens"])
+    examples.drawn(State.lens.key, TEXT_PICK)
+    return state.lens
 
 
 def _statistic(now: session.Experiment) -> tuple[Metric, str, str]:
     """Show what the colours and lines say; return the statistic, the picked token and how the maps stand."""
     offered = [name for name, metric in METRICS.items() if not (metric.between and now.plan.is_identity)]
-    if st.session_state.get("lens-metric") not in offered:
-        st.session_state["lens-metric"] = offered[0]
+    if st.session_state.get(STATISTIC) not in offered:
+        st.session_state[STATISTIC] = offered[0]
     picked, view = "", SIDE_BY_SIDE
     with st.container(horizontal=True, gap="medium", vertical_alignment="bottom"):
         name = st.selectbox(
             "Statistic",
             offered,
             format_func=lambda name: METRICS[name].title,
-            key="lens-metric",
+            key=STATISTIC,
             width=240,
             persist_state="session",
             on_change=session.touch,
         )
         metric = METRICS[name]
         if name == "picked":
-            st.session_state.setdefault("lens-token", "the")
+            st.session_state.setdefault(TOKEN, "the")
             picked = st.text_input(
-                "Token", key="lens-token", width=140, persist_state="session", on_change=session.touch,
+                "Token", key=TOKEN, width=140, persist_state="session", on_change=session.touch,
                 help="As the model writes it; a space before it is tried too.",
             )  # fmt: skip
         if not now.plan.is_identity and not metric.between:
@@ -133,10 +140,10 @@ def _start(size: int, total: int) -> int:
     if total <= size:
         return 0
     parts = {at: f"{at:,} to {min(at + size, total) - 1:,}" for at in range(0, total, size)}
-    if st.session_state.get("lens-part") not in parts:
-        st.session_state["lens-part"] = 0
+    if st.session_state.get(PART) not in parts:
+        st.session_state[PART] = 0
     st.select_slider(
         f"Tokens read, of {total:,} (the model sees {size:,} at once)", list(parts), format_func=parts.__getitem__,
-        key="lens-part", width=420, on_change=session.touch,
+        key=PART, width=420, on_change=session.touch,
     )  # fmt: skip
-    return int(st.session_state["lens-part"])
+    return int(st.session_state[PART])

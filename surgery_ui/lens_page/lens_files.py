@@ -8,25 +8,29 @@ from surgery_core.errors import LensError, Stopped, SurgeryError
 from surgery_core.lenses.archive import pack_lens, unpack_lens
 from surgery_core.lenses.tuned import Translators
 from surgery_core.models.hub import is_hub_id
+from surgery_core.models.opening import LoadedModel
 from surgery_ui.parts.problems import show_problem
 from surgery_ui.session import session
+from surgery_ui.session.state import state
 from surgery_ui.words import present
 from surgery_ui.work import lens_jobs
 from surgery_ui.work.lens_jobs import LOGIT
 
+FILE, HUB = "lens-file", "lens-hub"
+"""Keys of the fields."""
 MAX_FILE_MB = 64
 MAX_ID = 120
 
 
-def keep(loaded: lens_jobs.LoadedModel, found: Translators, title: str) -> None:
+def keep(loaded: LoadedModel, found: Translators, title: str) -> None:
     """Keep a lens under a title of its own and read through it from now on."""
-    own = st.session_state.setdefault("own-lenses", {}).setdefault(loaded.info.key, {})
+    own = state.own_lenses.setdefault(loaded.info.key, {})
     digest = lens_jobs.keep_lens(loaded, found)
     taken = {name for key, name in own.items() if key != digest}
     number = next(n for n in range(1, len(taken) + 2) if (title if n == 1 else f"{title} ({n})") not in taken)
     own[digest] = title if number == 1 else f"{title} ({number})"
     # The control that chooses the lens may have been drawn already in this run; it takes this over in the next.
-    st.session_state["lens-wanted"] = digest
+    state.lens_wanted = digest
 
 
 def open_panel(now: session.Experiment) -> None:
@@ -36,14 +40,14 @@ def open_panel(now: session.Experiment) -> None:
         "From a file",
         ["zip"],
         help="A zip of config.json and params.safetensors or params.pt, as the tuned-lens library writes them.",
-        key="lens-file",
+        key=FILE,
         max_upload_size=MAX_FILE_MB,
         on_change=_open_file,
         args=(now,),
     )
     show_problem("lens-file")
     _hub(now)
-    kind = st.session_state.get("lens-kind", LOGIT)
+    kind = state.lens_kind
     if kind == LOGIT:
         return
     st.markdown("**Save the one that reads now**")
@@ -63,7 +67,7 @@ def open_panel(now: session.Experiment) -> None:
 
 def _open_file(now: session.Experiment) -> None:
     """Open an uploaded lens; a bad file changes nothing."""
-    file = st.session_state["lens-file"]
+    file = st.session_state[FILE]
     if file is None:
         return session.set_problem("lens-file", None)
     try:
@@ -77,36 +81,36 @@ def _hub(now: session.Experiment) -> None:
     """Show the field for a lens's id on the hub; it is fetched in the background."""
     with st.container(horizontal=True, gap="small", vertical_alignment="bottom"):
         st.text_input(
-            "From the Hugging Face hub", key="lens-hub", placeholder="org/name", max_chars=MAX_ID,
+            "From the Hugging Face hub", key=HUB, placeholder="org/name", max_chars=MAX_ID,
             help="Id of a model that the tuned-lens library has a lens for, or of a repository that is a lens.",
         )  # fmt: skip
         st.button("Open", key="lens-hub-open", on_click=_fetch, args=(now,))
     show_problem("lens-hub")
-    if st.session_state.get("lens-fetch") is not None:
+    if state.lens_fetch is not None:
         _fetching()
 
 
 def _fetch(now: session.Experiment) -> None:
     """Start to fetch a lens; what is no id is said beside the field."""
-    name = st.session_state["lens-hub"].strip()
+    name = st.session_state[HUB].strip()
     if not is_hub_id(name):
         problem = LensError(f"{name!r} is no id on the hub; write one such as EleutherAI/pythia-160m-deduped.")
         return session.set_problem("lens-hub", problem)
     session.set_problem("lens-hub", None)
-    st.session_state["lens-fetch"] = (lens_jobs.fetch_job(now.owner, name), now.loaded, name)
+    state.lens_fetch = (lens_jobs.fetch_job(now.owner, name), now.loaded, name)
 
 
 @st.fragment(run_every=0.5)
 def _fetching() -> None:
     """Wait for a lens from the hub, and take it over when it is there."""
-    if st.session_state.get("lens-fetch") is None:
+    if state.lens_fetch is None:
         return
-    job, loaded, name = st.session_state["lens-fetch"]
+    job, loaded, name = state.lens_fetch
     job.look()
     if not job.done:
         st.caption(f"Fetching {present.plain(name)} …")
         return
-    st.session_state["lens-fetch"] = None
+    state.lens_fetch = None
     try:
         keep(loaded, job.result, name[:24])
     except Stopped:

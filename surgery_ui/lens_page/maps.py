@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
@@ -17,13 +18,18 @@ from surgery_core.sweeps.estimate import lens_seconds
 from surgery_ui.components.room import page_width
 from surgery_ui.lens_page.cell import choose_cell, show_cell
 from surgery_ui.lens_page.controls import DIFFERENCE, STACKED, Choice
-from surgery_ui.parts import chart_specs, waiting
-from surgery_ui.parts.waiting import Waiting
+from surgery_ui.parts import chart_specs
+from surgery_ui.parts.awaited import Awaited
+from surgery_ui.parts.sections import Section
 from surgery_ui.session import session
 from surgery_ui.words import present
 from surgery_ui.work import lens_jobs, timing
+from surgery_ui.work.kinds import Lane
 from surgery_ui.work.pool import Job
 
+MAP, START = "map", "lens-start"
+"""Keys of the maps and of the slider above long ones."""
+LANES = {"before": Lane.LENS_BEFORE, "after": Lane.LENS_AFTER}
 ROOM = 790
 """Width in pixels that the maps may take before the browser has told more: that of the page on a small laptop."""
 WIDEST = 100
@@ -37,105 +43,105 @@ AROUND = 470
 TITLES = {"before": "Before", "after": "After"}
 
 
-class LensMap:
-    """The maps and the chosen cell, drawn when both sides are read."""
+def maps_section(now: session.Experiment, choice: Choice) -> Section:
+    """Have both sides read, hold the place of their maps open, and return the section that draws them."""
+    plans = {"before": now.identity} if now.plan.is_identity else {"before": now.identity, "after": now.plan}
+    sides = {
+        side: lens_jobs.lens_job(now.owner, LANES[side], now.loaded, plan, choice.text, choice.reading)
+        for side, plan in plans.items()
+    }
+    between = None
+    if choice.metric.between:
+        between = lens_jobs.distances_job(now.owner, now.loaded, now.plan, choice.text, choice.reading)
+    jobs: list[Job[Any]] = [*sides.values(), *([between] if between else [])]
+    rows = max(len(points_of(plan, choice.reading.sublayers)) for plan in plans.values())
+    expected = _expected(now, choice, jobs, rows)
+    room = page_width(ROOM, CELL)
 
-    def __init__(self, now: session.Experiment, choice: Choice) -> None:
-        self._choice, self._now = choice, now
-        plans = {"before": now.identity} if now.plan.is_identity else {"before": now.identity, "after": now.plan}
-        text, reading = choice.text, choice.reading
-        self._sides = {
-            side: lens_jobs.lens_job(now.owner, f"lens-{side}", now.loaded, plan, text, reading)
-            for side, plan in plans.items()
-        }
-        self._distances: Job[Any] | None = None
-        if choice.metric.between:
-            self._distances = lens_jobs.distances_job(now.owner, now.loaded, now.plan, text, reading)
-        waits = not all(job.done for job in self.jobs)
-        self._rows = max(len(points_of(plan, reading.sublayers)) for plan in plans.values())
-        self._speeds = timing.speeds_job(now.owner, now.loaded) if waits and choice.n_tokens > LONG else None
-        self._room = page_width(ROOM, CELL)
-        self._wait = Waiting(now.owner, self.jobs, "Reading the layers", "map", self._expected)
-        rows = self._rows * lens_charts.ROW * (len(plans) if choice.view == STACKED else 1)
-        self._place: Any = st.skeleton(height=AROUND + rows) if waits else st.empty()
-        self._drawn, self._cell = False, CELL
+    def draw() -> None:
+        read = {side: job.result for side, job in sides.items()}
+        if between is not None:
+            read["after"] = replace(read["after"], statistics=read["after"].statistics | between.result)
+        _draw(read, choice, room)
 
-    @property
-    def jobs(self) -> list[Job[Any]]:
-        """Return the jobs to look at."""
-        return [*self._sides.values(), *([self._distances] if self._distances else [])]
+    height = AROUND + rows * lens_charts.ROW * (len(plans) if choice.view == STACKED else 1)
+    return Awaited(now.owner, jobs, "map", draw, text="Reading the layers", height=height, expected=expected)
 
-    def show(self) -> None:
-        """Draw everything once all is there."""
-        self._wait.show()
-        if self._drawn or not all(job.done for job in self.jobs):
-            return
-        self._drawn = True
-        if not waiting.failed(self._place, self._now.owner, self.jobs, "map"):
-            with self._place.container():
-                self._draw()
 
-    def _expected(self) -> float | None:
-        speeds = timing.known(self._speeds)
-        if speeds is None:
-            return None
-        window = lens_jobs.window_of(self._now.loaded)
-        return len(self.jobs) * lens_seconds(speeds, min(self._choice.n_tokens, window), window, self._rows)
+def _expected(
+    now: session.Experiment, choice: Choice, jobs: list[Job[Any]], rows: int
+) -> Callable[[], float | None]:  # fmt: skip
+    """Return what tells how long the maps take; a model is timed where a text is long and not read yet."""
+    waits = not all(job.done for job in jobs)
+    timed = timing.speeds_job(now.owner, now.loaded) if waits and choice.n_tokens > LONG else None
 
-    def _draw(self) -> None:
-        sides = {side: job.result for side, job in self._sides.items()}
-        if self._distances is not None:
-            after = sides["after"]
-            sides["after"] = replace(after, statistics=after.statistics | self._distances.result)
-        first = sides["before"]
-        if first.truncated:
-            st.info(present.plain(first.note))
-        for read in sides.values():
-            if said := str(getattr(read, "not_finite", "")):
-                st.error(present.plain(said))
-        metric, view = self._choice.metric, self._choice.view
-        stacked = view == STACKED
-        alone = metric.between or view == DIFFERENCE or len(sides) == 1
-        beside = 1 if alone or stacked else 2
-        labels = max(_label_width(read) for read in sides.values())
-        room = (self._room - GAP * (beside - 1)) // beside - labels
-        shown = min(len(first.tokens), max(LEAST, room // CELL))
-        # A short text gets wider cells, which have room for longer words.
-        self._cell = max(CELL, min(WIDEST, room // shown))
-        start = _window(len(first.tokens), shown)
-        st.caption(f"{self._choice.said} **Colour:** {present.plain(_colour(self._choice, len(sides)))}")
-        chart = self._chart(sides, start, start + shown - 1)
-        width = beside * (labels + self._cell * shown) + GAP * (beside - 1)
-        # On a narrow screen the maps scroll sideways in their grid, not the page.
-        chart_specs.show(
-            chart,
-            place=st.container(width=width).grid(1, min_column_width=width, wrap=False),
-            width="content",
-            key="map",
-            on_select=_choose,
-            selection_mode="cell",
-            alt="The likeliest next token after each layer at each token, before and after surgery",
-        )
-        _say_rows(sides, self._choice)
-        show_cell(sides, metric, range(start, start + shown))
+    def seconds() -> float | None:
+        speeds = timing.known(timed)
+        window = lens_jobs.window_of(now.loaded)
+        tokens = min(choice.n_tokens, window)
+        return None if speeds is None else len(jobs) * lens_seconds(speeds, tokens, window, rows)
 
-    def _chart(self, sides: dict[str, Trajectory], start: int, stop: int) -> Any:
-        """Return the maps of a window of tokens."""
-        name, between = self._choice.metric.name, self._choice.metric.between
-        if self._choice.view == DIFFERENCE and not between and len(sides) > 1:
-            frame = difference(sides["before"], sides["after"], name)
-            return lens_charts.difference_map(
-                frame[frame["position"].between(start, stop)], name, dark=chart_specs.dark()
-            )
-        frames = {TITLES[side]: read.frame() for side, read in sides.items() if not between or side == "after"}
-        bounds = lens_charts.map_bounds(pd.concat(list(frames.values())), name)
-        shown = {title: frame[frame["position"].between(start, stop)] for title, frame in frames.items()}
-        if len(sides) == 1:
-            shown = {"": shown["Before"]}
-        stacked = self._choice.view == STACKED
-        return lens_charts.lens_maps(
-            shown, name, dark=chart_specs.dark(), bounds=bounds, stacked=stacked, cell=self._cell
-        )
+    return seconds
+
+
+def _draw(sides: dict[str, Trajectory], choice: Choice, room: int) -> None:
+    """Draw the maps and the chosen cell."""
+    first = sides["before"]
+    if first.truncated:
+        st.info(present.plain(first.note))
+    for read in sides.values():
+        if said := str(getattr(read, "not_finite", "")):
+            st.error(present.plain(said))
+    fit = _fit(sides, choice, room)
+    start = _window(len(first.tokens), fit.shown)
+    st.caption(f"{choice.said} **Colour:** {present.plain(_colour(choice, len(sides)))}")
+    # On a narrow screen the maps scroll sideways in their grid, not the page.
+    chart_specs.show(
+        _chart(sides, choice, start, start + fit.shown - 1, fit.cell),
+        place=st.container(width=fit.width).grid(1, min_column_width=fit.width, wrap=False),
+        width="content",
+        key=MAP,
+        on_select=_choose,
+        selection_mode="cell",
+        alt="The likeliest next token after each layer at each token, before and after surgery",
+    )
+    _say_rows(sides, choice)
+    show_cell(sides, choice.metric, range(start, start + fit.shown))
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How maps fit into the page: tokens that are shown, and widths of a cell and of the whole in pixels."""
+
+    shown: int
+    cell: int
+    width: int
+
+
+def _fit(sides: dict[str, Trajectory], choice: Choice, room: int) -> Fit:
+    alone = choice.metric.between or choice.view == DIFFERENCE or len(sides) == 1
+    beside = 1 if alone or choice.view == STACKED else 2
+    labels = max(_label_width(read) for read in sides.values())
+    each = (room - GAP * (beside - 1)) // beside - labels
+    shown = min(len(sides["before"].tokens), max(LEAST, each // CELL))
+    # A short text gets wider cells, which have room for longer words.
+    cell = max(CELL, min(WIDEST, each // shown))
+    return Fit(shown, cell, beside * (labels + cell * shown) + GAP * (beside - 1))
+
+
+def _chart(sides: dict[str, Trajectory], choice: Choice, start: int, stop: int, cell: int) -> Any:
+    """Return the maps of a window of tokens."""
+    name, between = choice.metric.name, choice.metric.between
+    if choice.view == DIFFERENCE and not between and len(sides) > 1:
+        frame = difference(sides["before"], sides["after"], name)
+        return lens_charts.difference_map(frame[frame["position"].between(start, stop)], name, dark=chart_specs.dark())
+    frames = {TITLES[side]: read.frame() for side, read in sides.items() if not between or side == "after"}
+    bounds = lens_charts.map_bounds(pd.concat(list(frames.values())), name)
+    shown = {title: frame[frame["position"].between(start, stop)] for title, frame in frames.items()}
+    if len(sides) == 1:
+        shown = {"": shown["Before"]}
+    stacked = choice.view == STACKED
+    return lens_charts.lens_maps(shown, name, dark=chart_specs.dark(), bounds=bounds, stacked=stacked, cell=cell)
 
 
 LONG = 2_000
@@ -161,11 +167,11 @@ def _window(n_tokens: int, size: int) -> int:
     if n_tokens <= size:
         return 0
     last = n_tokens - size
-    st.session_state["lens-start"] = min(st.session_state.get("lens-start", 0), last)
+    st.session_state[START] = min(st.session_state.get(START, 0), last)
     return int(
         st.select_slider(
             f"Tokens shown, of {n_tokens:,}", range(last + 1), format_func=lambda at: f"{at:,} to {at + size - 1:,}",
-            key="lens-start", width=420, on_change=session.touch,
+            key=START, width=420, on_change=session.touch,
         )
     )  # fmt: skip
 
@@ -173,7 +179,7 @@ def _window(n_tokens: int, size: int) -> int:
 def _choose() -> None:
     """Keep the cell that was clicked."""
     session.touch()
-    chosen = st.session_state["map"]["selection"].get("cell") or []
+    chosen = st.session_state[MAP]["selection"].get("cell") or []
     if chosen:
         side = "after" if chosen[0].get("side") == "After" else "before"
         choose_cell(side, str(chosen[0]["layer"]), int(chosen[0]["position"]))

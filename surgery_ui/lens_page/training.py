@@ -7,22 +7,22 @@ import streamlit as st
 
 from surgery_core.charts import lens_lines as lens_line_charts
 from surgery_core.errors import Stopped, SurgeryError
-from surgery_core.lenses.training import LensTraining
+from surgery_core.lenses.training import LensTraining, summed_quality
 from surgery_core.lenses.tuned import Translators
 from surgery_core.sweeps.estimate import SETTLED, Span, training_seconds
 from surgery_core.text import Text, bundled_texts
 from surgery_ui.lens_page.controls import NAMES, own_lenses
 from surgery_ui.lens_page.lens_files import keep, open_panel
-from surgery_ui.parts import chart_specs, waiting
+from surgery_ui.parts import chart_specs
+from surgery_ui.parts.awaited import Awaited
 from surgery_ui.parts.own_text import own_text_form
 from surgery_ui.parts.problems import show_problem
-from surgery_ui.parts.sections import emphasis
-from surgery_ui.parts.waiting import Waiting
+from surgery_ui.parts.sections import NOTHING, Section, emphasis
 from surgery_ui.session import session
+from surgery_ui.session.state import State, state
 from surgery_ui.words import present
 from surgery_ui.words import sweeps as sweep_words
 from surgery_ui.work import lens_jobs, timing
-from surgery_ui.work.following import follow
 from surgery_ui.work.lens_jobs import LOGIT, TUNED
 from surgery_ui.work.pool import Job
 
@@ -31,13 +31,13 @@ LENGTHS = {"Quick": 40, "Thorough": 120}
 BUNDLED, OWN = "The bundled texts", "My own"
 
 
-def lens_panel(now: session.Experiment) -> None:
-    """Show the section about tuned lenses of the open model."""
+def lens_panel(now: session.Experiment) -> Section:
+    """Show the section about tuned lenses of the open model; return the part that says how good the one that reads is."""
     section = st.expander(
         "Train, open or save a tuned lens", icon=":material/model_training:", key="lens-panel", on_change="rerun"
     )
     if _job() is None and not section.open:
-        return
+        return NOTHING
     with section:
         train, files = st.columns(2, gap="large")
         with train:
@@ -48,13 +48,11 @@ def lens_panel(now: session.Experiment) -> None:
                 _running(now.loaded.info.key)
         with files:
             open_panel(now)
-        if section.open:
-            _quality(now)
+        return _quality(now) if section.open else NOTHING
 
 
 def _job() -> Job[Translators] | None:
-    found: Job[Translators] | None = st.session_state.get("lens-job")
-    return found
+    return state.lens_job
 
 
 def _form(now: session.Experiment) -> None:
@@ -108,8 +106,8 @@ def _start(now: session.Experiment, own: bool, steps: int) -> None:
     session.set_problem("lens-training", None)
     text = session.own_text() if own else None
     texts: tuple[Text, ...] = (text,) if text else bundled_texts()
-    st.session_state["lens-job"] = lens_jobs.training_job(now.owner, now.loaded, texts, _settings(steps))
-    st.session_state["lens-job-model"] = now.loaded
+    state.lens_job = lens_jobs.training_job(now.owner, now.loaded, texts, _settings(steps))
+    state.lens_job_model = now.loaded
 
 
 @st.fragment(run_every=0.5)
@@ -145,37 +143,37 @@ def _losses(first: tuple[float, ...], now: tuple[float, ...]) -> pd.DataFrame:
 
 def _take(job: Job[Translators]) -> None:
     """Take over what a training made; what went wrong is said beside the button."""
-    loaded = st.session_state.pop("lens-job-model")
-    st.session_state["lens-job"] = None
+    loaded = State.lens_job_model.take()
+    state.lens_job = None
     try:
         steps = job.pieces[-1].step if job.pieces else 0
         keep(loaded, job.result, f"Trained, {steps} steps")
     except Stopped:
         pass
     except SurgeryError as error:
-        st.session_state["problems"]["lens-training"] = error
+        state.problems["lens-training"] = error
 
 
-def _quality(now: session.Experiment) -> None:
-    """Show how far the lens that reads now is from the output, beside the logit lens."""
-    kind = st.session_state.get("lens-kind", LOGIT)
+def _quality(now: session.Experiment) -> Section:
+    """Have measured how far the lens that reads now is from the output, beside the logit lens."""
+    kind = state.lens_kind
     if kind == LOGIT and lens_jobs.has_lens(now.loaded):
         kind = TUNED
     if kind == LOGIT:
-        return
+        return NOTHING
     st.divider()
     title = own_lenses(now).get(kind, NAMES.get(kind, "Lens"))
     st.markdown(f"**How good is it?** {present.plain(title)}, on the bundled texts")
     job = lens_jobs.quality_job(now.owner, now.loaded, bundled_texts(), kind)
-    wait = Waiting(now.owner, [job], "Measuring", "quality")
-    follow([job], wait.show)
-    if waiting.failed(st.container(), now.owner, [job], "quality"):
-        return
-    sums = job.result[["logit_lens", "tuned_lens"]].sum()
+    return Awaited(now.owner, [job], "quality", lambda: _draw_quality(job.result), text="Measuring")
+
+
+def _draw_quality(quality: pd.DataFrame) -> None:
+    logit, tuned = summed_quality(quality)
     st.caption(
-        f"KL to the output, summed over the layers: {sums['tuned_lens']:.2f} nats a token; "
-        f"the logit lens {sums['logit_lens']:.2f}. Lower is better. At the last layer both are the output itself."
+        f"KL to the output, summed over the layers: {tuned:.2f} nats a token; "
+        f"the logit lens {logit:.2f}. Lower is better. At the last layer both are the output itself."
     )
     chart_specs.show(
-        lens_line_charts.lens_quality(job.result), alt="KL of both lenses to the output by layer", key="lens-quality"
+        lens_line_charts.lens_quality(quality), alt="KL of both lenses to the output by layer", key="lens-quality"
     )

@@ -8,6 +8,7 @@ import streamlit as st
 
 from surgery_core.plans.plan import LayerPlan
 from surgery_ui.session import session
+from surgery_ui.session.state import State, state
 from surgery_ui.words import present
 
 
@@ -15,20 +16,20 @@ def take(control: str, plan: str) -> None:
     """Take a plan over into the strip; it can be undone there. What is wrong with it is said beside the control."""
     session.set_problem(control, None)
     if session.change(control, lambda old: LayerPlan.parse(plan, old.n_layers)):
-        st.session_state["adopted"] = present.plain(plan or "no layer")
+        state.adopted = present.plain(plan or "no layer")
 
 
 def follow() -> None:
     """Redraw the whole page after a plan was taken over, the strip included. Called where a part of it runs."""
-    plan = st.session_state.pop("adopted", None)
+    plan = State.adopted.take()
     if plan is not None:
-        st.session_state["adoption-said"] = plan
+        state.adoption_said = plan
         st.rerun()
 
 
 def say() -> None:
     """Say once which plan was taken over."""
-    plan = st.session_state.pop("adoption-said", None)
+    plan = State.adoption_said.take()
     if plan is not None:
         st.toast(f"The strip now has {plan}. Undo brings the old plan back.", icon=":material/check:")
 
@@ -38,7 +39,7 @@ def clicks() -> int:
 
     A new key forgets the selection, so that the same bar can be clicked again after an undo.
     """
-    return int(st.session_state.get("sweep-clicks", 0))
+    return state.sweep_clicks
 
 
 def on_click(control: str, plans: Mapping[int, str], key: str) -> Callable[[], None]:
@@ -53,8 +54,8 @@ def on_click(control: str, plans: Mapping[int, str], key: str) -> Callable[[], N
     def clicked() -> None:
         chosen = st.session_state[key]["selection"].get("point") or []
         number = int(chosen[0]["number"]) if chosen else None
-        if number in plans:
-            st.session_state["sweep-clicks"] = clicks() + 1
+        if number is not None and number in plans:
+            state.sweep_clicks += 1
             take(control, plans[number])
 
     return clicked
@@ -79,5 +80,5 @@ def field(control: str, plans: Mapping[int, str], said: Mapping[int, str], what:
 def _chosen(control: str, plans: Mapping[int, str], key: str) -> None:
     number = st.session_state[key]
     if number in plans:
-        st.session_state["sweep-clicks"] = clicks() + 1
+        state.sweep_clicks += 1
         take(control, plans[number])

@@ -8,6 +8,7 @@ from typing import Any
 import streamlit as st
 
 from surgery_ui.session import session
+from surgery_ui.session.state import state
 
 
 def segments(label: str, options: Sequence[Any], key: str, **more: Any) -> Any:
@@ -16,11 +17,10 @@ def segments(label: str, options: Sequence[Any], key: str, **more: Any) -> Any:
     A browser that draws it late sends that nothing is chosen: then what was chosen before stays. A choice that is no
     longer offered gives way to the first.
     """
-    state = st.session_state
-    kept = state.setdefault("chosen", {})
-    if state.get(key) not in options:
-        state[key] = kept[key] if kept.get(key) in options else options[0]
-    kept[key] = state[key]
+    shown, kept = st.session_state, state.chosen
+    if shown.get(key) not in options:
+        shown[key] = kept[key] if kept.get(key) in options else options[0]
+    kept[key] = shown[key]
     return st.segmented_control(
         label, options, key=key, required=True, persist_state="session", on_change=session.touch, wrap=True, **more
     )

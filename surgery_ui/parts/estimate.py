@@ -14,13 +14,23 @@ from surgery_ui.work.sweep_jobs import Request, SearchRequest
 from surgery_ui.work.timing import costs_job
 
 
-class Estimate:
-    """The line that says how long a sweep would take, drawn when the model has been timed."""
+def estimate_of(now: session.Experiment, request: Request | SearchRequest | None, place: Any) -> Estimate:
+    """Have the model timed for a request, and return the section that says in a place how long it would take."""
+    job = costs_job(now.owner, now.loaded, request.texts) if request is not None and request.texts else None
+    return Estimate(request, job, place)
 
-    def __init__(self, now: session.Experiment, request: Request | SearchRequest | None, place: Any) -> None:
-        self._request, self._place, self._drawn = request, place, False
-        texts = request.texts if request is not None else ()
-        self._job = costs_job(now.owner, now.loaded, texts) if texts else None
+
+class Estimate:
+    """The line that says how long a sweep would take, drawn when the model has been timed.
+
+    Args:
+        request: what is asked for, if anything.
+        job: times the model.
+        place: of the line.
+    """
+
+    def __init__(self, request: Request | SearchRequest | None, job: Job[Costs] | None, place: Any) -> None:
+        self._request, self._job, self._place, self._drawn = request, job, place, False
 
     @property
     def jobs(self) -> list[Job[Any]]:

@@ -8,7 +8,10 @@ from surgery_core.errors import TextError
 from surgery_core.text import read_text
 from surgery_ui.parts.problems import show_problem
 from surgery_ui.session import session
+from surgery_ui.session.state import state
 from surgery_ui.work import plan_jobs as cached
+
+TYPED, FILE = "own-typed", "own-file"
 
 
 def own_text_form() -> None:
@@ -17,7 +20,7 @@ def own_text_form() -> None:
     with st.expander("Your own text", icon=":material/add_notes:"):
         st.text_area(
             "Paste a text",
-            key="own-typed",
+            key=TYPED,
             height=120,
             persist_state="session",
             on_change=session.touch,
@@ -27,31 +30,31 @@ def own_text_form() -> None:
             st.button("Score this text", key="own-score", on_click=_take_typed)
             if text is not None:
                 st.button("Take it out", key="own-remove", type="tertiary", on_click=_remove)
-        st.file_uploader("Or upload a file", ["txt", "md"], key="own-file", max_upload_size=1, on_change=_take_file)
+        st.file_uploader("Or upload a file", ["txt", "md"], key=FILE, max_upload_size=1, on_change=_take_file)
         st.caption("It stays in the server's memory for a while, so that a reload or a copied link finds it.")
     show_problem("own")
 
 
 def _take_typed() -> None:
-    _take(st.session_state["own-typed"], "Your text")
+    _take(st.session_state[TYPED], "Your text")
 
 
 def _take_file() -> None:
-    file = st.session_state["own-file"]
+    file = st.session_state[FILE]
     if file is not None:
         _take(file.getvalue(), file.name)
 
 
 def _take(data: str | bytes, title: str) -> None:
     try:
-        st.session_state["own"] = cached.keep_own_text(read_text(data, title=title))
+        state.own = cached.keep_own_text(read_text(data, title=title))
     except TextError as error:
         return session.set_problem("own", error)
     session.set_problem("own", None)
-    st.session_state["detail"] = 0
+    state.detail = 0
 
 
 def _remove() -> None:
-    st.session_state["own"] = None
-    st.session_state["detail"] = 0
+    state.own = None
+    state.detail = 0
     session.set_problem("own", None)

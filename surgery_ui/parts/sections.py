@@ -12,14 +12,26 @@ from surgery_ui.work.pool import Job
 
 
 class Section(Protocol):
-    """A part of a page that draws results as they come."""
+    """A part of a page that draws results as they come; `Awaited` is the usual one."""
 
     @property
-    def jobs(self) -> list[Job[Any]]:
+    def jobs(self) -> Sequence[Job[Any]]:
         """Return the jobs that it waits for."""
 
     def show(self) -> None:
         """Draw what is new."""
+
+
+class Nothing:
+    """A section with nothing to wait for and nothing to draw."""
+
+    jobs: tuple[Job[Any], ...] = ()
+
+    def show(self) -> None:
+        """Draw nothing."""
+
+
+NOTHING = Nothing()
 
 
 def emphasis() -> Literal["primary", "secondary"]:

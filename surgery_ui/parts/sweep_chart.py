@@ -13,11 +13,14 @@ from surgery_core.sweeps.frames import ValueScale, sweep_frame, value_scale, wan
 from surgery_core.sweeps.rows import METRICS
 from surgery_ui.parts import adoption, chart_specs, sweep_shelf
 from surgery_ui.parts.problems import show_problem
-from surgery_ui.parts.sweep_shelf import Entry
 from surgery_ui.session import session
+from surgery_ui.session.state import state
+from surgery_ui.session.sweep_entry import Entry
 from surgery_ui.words import sweeps as sweep_words
 from surgery_ui.work.sweep_jobs import SWEEPS
 
+METRIC, LOG = "sweep-metric", "sweep-log"
+"""Keys of the fields."""
 TICK = 0.3
 """Seconds between two looks at a running sweep."""
 
@@ -33,10 +36,10 @@ FILLS = ("planned", "running")
 def metric_choice(shown: Sequence[Entry]) -> str:
     """Show which figure is drawn and return it; only those that all sweeps shown have."""
     known = [metric for metric in METRICS if all(_has(entry, metric) for entry in shown)] or ["perplexity"]
-    if st.session_state.get("sweep-metric") not in known:
-        st.session_state["sweep-metric"] = known[0]
+    if st.session_state.get(METRIC) not in known:
+        st.session_state[METRIC] = known[0]
     chosen = st.selectbox(
-        "Show", known, key="sweep-metric", format_func=METRICS.__getitem__, width=240, persist_state="session",
+        "Show", known, key=METRIC, format_func=METRICS.__getitem__, width=240, persist_state="session",
         on_change=session.touch,
     )  # fmt: skip
     return str(chosen)
@@ -90,23 +93,21 @@ def log_switch(metric: str, values: Sequence[float], first: float | None = None,
     Colours are logarithmic far from the starting plan's figure unless a person wants them even.
     """
     chosen = log_of(metric)
-    st.session_state["sweep-log"] = (colours or wants_log(values, metric, first)) if chosen is None else chosen
+    st.session_state[LOG] = (colours or wants_log(values, metric, first)) if chosen is None else chosen
     st.toggle(
-        "Log scale", key="sweep-log", on_change=_take_log, args=(metric,),
+        "Log scale", key=LOG, on_change=_take_log, args=(metric,),
         help="A logarithmic scale shows small damage beside a catastrophe. Nothing is cut off on either.",
     )  # fmt: skip
 
 
 def log_of(metric: str) -> bool | None:
     """Return whether a person wants a figure on a logarithmic axis; None where they did not say."""
-    found: bool | None = st.session_state.get("log-chosen", {}).get(metric)
-    return found
+    return state.log_chosen.get(metric)
 
 
 def _take_log(metric: str) -> None:
     session.touch()
-    chosen = st.session_state.get("log-chosen", {})
-    st.session_state["log-chosen"] = {**chosen, metric: bool(st.session_state["sweep-log"])}
+    state.log_chosen[metric] = bool(st.session_state[LOG])
 
 
 def progress(entry: Entry, now: session.Experiment) -> None:

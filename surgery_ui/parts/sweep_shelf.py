@@ -3,153 +3,31 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Literal
 
-import streamlit as st
-
-from surgery_core.errors import InputError, SettingsError, Stopped, SweepFileError
+from surgery_core.errors import InputError, SettingsError, SweepFileError
 from surgery_core.plans.labels import position_labels
 from surgery_core.plans.plan import LayerPlan
-from surgery_core.sweeps.estimate import Costs, Span, corrected, remaining
-from surgery_core.sweeps.file import SweepIdentity, SweepResult, model_name
-from surgery_core.sweeps.kinds import MAX_POINTS, SweepKind, SweepOptions, SweepPoint, sweep_kind, sweep_points
+from surgery_core.sweeps.estimate import Costs
+from surgery_core.sweeps.file import SweepResult, model_name
+from surgery_core.sweeps.kinds import MAX_POINTS, SweepOptions, SweepPoint, sweep_kind, sweep_points
 from surgery_core.sweeps.rows import SweepRow
-from surgery_ui.parts.chart_specs import Specs
 from surgery_ui.session import session
+from surgery_ui.session.state import state
+from surgery_ui.session.sweep_entry import Entry
 from surgery_ui.words import labels
-from surgery_ui.work.following import TICK
-from surgery_ui.work.pool import Job
-from surgery_ui.work.sweep_jobs import LANE, SWEEPS, Request, sweep_job
+from surgery_ui.work.kinds import Lane
+from surgery_ui.work.sweep_jobs import SWEEPS, Request, sweep_job
 
 MAX_ENTRIES = 40
 """Most sweeps that a session keeps."""
-PATIENCE = 0.3
-"""Seconds that a page waits for a sweep's first figure before it looks at anything else."""
 MAX_LAYERS = 1024
 """Depth under which the starting plan of an opened file is read; its model may not be here."""
-
-State = Literal["planned", "running", "paused", "cancelled", "finished", "failed", "opened"]
-
-
-@dataclass(eq=False)
-class Entry:
-    """One sweep: what it is, the rows that are there, and the job that makes more.
-
-    Attributes:
-        number: within the session.
-        name: what lists call it; can be changed.
-        kind: of the sweep.
-        labels: of the positions of the starting plan.
-        planned: its points, or for some opened files their rows.
-        model: name of its model, as in results files.
-        n_layers: depth of that model; 0 where it is not known.
-        request: how to go on with it; None for an opened file.
-        identity: once it is known.
-        rows: what is there; `sync` adds what the job has made since.
-        job: at work; None otherwise.
-        before: numbers of the rows that were there when the job was asked for.
-        specs: of its charts as they were drawn last.
-        drawn: whether the page shows it as it is now: planned, or at work.
-    """
-
-    number: int
-    name: str
-    kind: SweepKind
-    labels: tuple[str, ...]
-    planned: tuple[SweepPoint | SweepRow, ...]
-    model: str
-    n_layers: int = 0
-    request: Request | None = None
-    identity: SweepIdentity | None = None
-    rows: tuple[SweepRow, ...] = ()
-    state: State = "running"
-    job: Job[str] | None = None
-    note: str = ""
-    error: str = ""
-    costs: Costs | None = None
-    before: frozenset[int] = frozenset()
-    specs: Specs = field(default_factory=dict)
-    drawn: bool = False
-
-    @property
-    def first(self) -> SweepRow | None:
-        """Return the row of the starting plan."""
-        return next((row for row in self.rows if row.number < 0), None)
-
-    @property
-    def done(self) -> int:
-        """Return how many points have a row."""
-        return sum(row.number >= 0 for row in self.rows)
-
-    @property
-    def result(self) -> SweepResult | None:
-        """Return the sweep as it can be saved, once there is something."""
-        return SweepResult(self.identity, self.rows) if self.identity is not None and self.rows else None
-
-    def sync(self) -> None:
-        """Take over what the job has made, and say that a page still looks at it."""
-        job = self.job
-        if job is None:
-            return
-        job.look()
-        finished = job.done
-        self._take(job)
-        if not finished:
-            return
-        self.job = None
-        if job.error is None:
-            self.state = "finished"
-        elif isinstance(job.error, Stopped):
-            self.state = "paused"
-        else:
-            self.state, self.error = "failed", str(job.error)
-
-    def await_first(self) -> None:
-        """Wait a moment for the first figure, so that it is drawn as soon as it is there."""
-        until = time.monotonic() + PATIENCE
-        while self.state == "running" and not self.done and time.monotonic() < until and self.job is not None:
-            self.job.wait(TICK)
-            # Touching the session's state gives Streamlit the chance to stop this run.
-            _ = st.session_state["owner"]
-            self.sync()
-
-    def time_left(self) -> Span | None:
-        """Return how long it goes on, from the estimate and from how fast it went so far."""
-        if self.request is None or self.job is None:
-            return None
-        known = {row.number for row in self.rows}
-        weights = self._weights()
-        left = sum(weight for number, weight in enumerate(weights) if number not in known)
-        new = [row for row in self.rows if row.number >= 0 and row.number not in self.before]
-        done, took = sum(weights[row.number] for row in new), sum(row.seconds for row in new)
-        if self.costs is None:
-            return remaining(done, took, left)
-        start = 0.0 if known else self.costs.start_seconds(self.request.start, self.request.measures)
-        return corrected(done, took, left + start)
-
-    def _weights(self) -> list[float]:
-        if self.costs is None or self.request is None:
-            return [1.0] * len(self.planned)
-        return self.costs.seconds(self.request.start, self.request.points, self.request.measures)
-
-    def _take(self, job: Job[str]) -> None:
-        pieces = tuple(job.pieces)
-        self.note = job.text or self.note
-        known = {row.number for row in self.rows}
-        for piece in pieces:
-            if isinstance(piece, SweepIdentity):
-                self.identity = piece
-            elif piece.number not in known:
-                self.rows = (*self.rows, piece)
 
 
 def entries() -> list[Entry]:
     """Return the sweeps of this session, the newest last."""
-    found: list[Entry] = st.session_state.setdefault("sweeps", [])
-    return found
+    return state.sweeps
 
 
 def sync() -> Entry | None:
@@ -162,7 +40,7 @@ def sync() -> Entry | None:
 def shown() -> Entry | None:
     """Return the sweep that the page shows: the chosen one, or the newest."""
     found = entries()
-    chosen = st.session_state.get("sweep-shown")
+    chosen = state.sweep_shown
     return next((entry for entry in found if entry.number == chosen), found[-1] if found else None)
 
 
@@ -177,7 +55,7 @@ def start(now: session.Experiment, request: Request, costs: Costs | None = None)
     mine = model_name(now.loaded.info)
     same = (entry for entry in entries() if (entry.request, entry.model, entry.state) == (request, mine, "finished"))
     if (known := next(same, None)) is not None:
-        st.session_state["sweep-shown"] = known.number
+        state.sweep_shown = known.number
         return known
     _room()
     entry = draft(now, request)
@@ -192,10 +70,10 @@ def draft(now: session.Experiment, request: Request) -> Entry:
 
     It has the number that it will have, so that a browser that shows it keeps its chart when it starts.
     """
-    known: Entry | None = st.session_state.get("sweep-draft")
+    known = state.sweep_draft
     mine, number = model_name(now.loaded.info), _next_number()
     if known is None or (known.request, known.model, known.number, known.state) != (request, mine, number, "planned"):
-        known = st.session_state["sweep-draft"] = Entry(
+        known = state.sweep_draft = Entry(
             number=number, name=_name(request.family.title), kind=request.family, planned=request.points,
             labels=tuple(position_labels(request.start)), model=mine, n_layers=now.loaded.info.n_layers,
             request=request, state="planned",
@@ -207,7 +85,7 @@ def pause(entry: Entry) -> None:
     """Stop a sweep's work; its rows stay, and its memory is given back."""
     entry.sync()
     if entry.job is not None:
-        SWEEPS.leave(st.session_state["owner"], (LANE,))
+        SWEEPS.leave(state.owner, (Lane.SWEEP,))
         entry.job, entry.state = None, "paused"
 
 
@@ -237,7 +115,7 @@ def cancel(entry: Entry) -> None:
 def remove(entry: Entry) -> None:
     """Take a sweep out of the session."""
     pause(entry)
-    st.session_state["sweeps"] = [one for one in entries() if one is not entry]
+    state.sweeps = [one for one in entries() if one is not entry]
 
 
 def open_file(name: str, data: bytes) -> Entry:
@@ -273,9 +151,9 @@ def guarded(control: str, action: Callable[[], object]) -> bool:
 
 
 def _put(entry: Entry) -> None:
-    st.session_state["sweep-count"] = entry.number
-    st.session_state["sweeps"] = [*entries(), entry]
-    st.session_state["sweep-shown"] = entry.number
+    state.sweep_count = entry.number
+    state.sweeps = [*entries(), entry]
+    state.sweep_shown = entry.number
 
 
 def _room() -> None:
@@ -284,7 +162,7 @@ def _room() -> None:
 
 
 def _next_number() -> int:
-    return int(st.session_state.get("sweep-count", 0)) + 1
+    return state.sweep_count + 1
 
 
 def rename(entry: Entry, wanted: str) -> None:

@@ -5,66 +5,63 @@ from __future__ import annotations
 from typing import Any
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from surgery_core.errors import RefusedPlanError
 from surgery_core.plans.plan import LayerPlan
 from surgery_core.proof.checks import Check
 from surgery_core.proof.preflight import PreflightReport
 from surgery_ui.parts import waiting
-from surgery_ui.parts.sections import emphasis
+from surgery_ui.parts.awaited import Awaited
+from surgery_ui.parts.sections import Section, emphasis
 from surgery_ui.session import session
+from surgery_ui.session.state import ModelKey, state
 from surgery_ui.words import present
 from surgery_ui.work import plan_jobs as cached
 from surgery_ui.work.following import follow
 from surgery_ui.work.pool import Job, Unexpected
 
 
-class Preflight:
-    """The checks of the open model, drawn when they are done."""
+def preflight_section(now: session.Experiment) -> Section:
+    """Have the open model checked, and return the section that draws what came of it."""
+    st.subheader("Can surgery be trusted here?", anchor=False)
+    st.caption(
+        "Each check compares two ways to the same numbers on this model, with a plan that drops the first layer "
+        "and runs the others backwards."
+    )
+    job = cached.preflight_job(now.owner, now.loaded)
+    place = st.empty()
+    place.caption("Checking, which takes a few seconds.")
+    return Awaited(now.owner, [job], "preflight", lambda: _draw(job.result), place=place)
 
-    def __init__(self, now: session.Experiment) -> None:
-        st.subheader("Can surgery be trusted here?", anchor=False)
-        st.caption(
-            "Each check compares two ways to the same numbers on this model, with a plan that drops the first layer "
-            "and runs the others backwards."
-        )
-        self._owner, self._job = now.owner, cached.preflight_job(now.owner, now.loaded)
-        self._place = st.empty()
-        self._place.caption("Checking, which takes a few seconds.")
-        self._drawn = False
 
-    @property
-    def jobs(self) -> list[Job[Any]]:
-        """Return the job to look at."""
-        return [self._job]
+def trust_section(now: session.Experiment) -> Trust:
+    """Return the section that says whether what the page shows can be trusted.
 
-    def show(self) -> None:
-        """Draw the result once."""
-        if self._drawn or not self._job.done:
-            return
-        self._drawn = True
-        if self._job.error is None:
-            _draw(self._place, self._job.result)
-        else:
-            waiting.failed(self._place, self._owner, [self._job], "preflight")
+    Put it first on a page, and last among the sections that are followed: checks are asked for when everything else is.
+    A plan that is refused ends the run where this stands, so that no number of it is shown, unless the person asks.
+    """
+    place = st.empty()
+    insists = _experiment_key(now) in state.unproved
+    refused = cached.refusal(now.loaded, now.plan)
+    if refused is not None:
+        _refuse(now, refused, insists)
+    return Trust(now, place, insists)
 
 
 class Trust:
     """Whether what the page shows can be trusted: the checks of the open model, and those of the plan.
 
-    Put first on a page, and last among the sections that it follows: checks are asked for when everything else is.
-    A plan that is refused ends the run where this stands, so that no number of it is shown, unless the person asks.
+    Args:
+        now: what the page works on.
+        place: where the warnings go.
+        insists: whether the person wants to see the numbers of a plan that is refused.
     """
 
-    def __init__(self, now: session.Experiment) -> None:
-        self._now = now
-        self._place = st.empty()
+    def __init__(self, now: session.Experiment, place: DeltaGenerator, insists: bool) -> None:
+        self._now, self._place, self._insists = now, place, insists
         self._jobs: list[Job[Any]] = []
         self._drawn = self._unchecked = False
-        self._insists = _experiment_key(now) in st.session_state.get("unproved", ())
-        refused = cached.refusal(now.loaded, now.plan)
-        if refused is not None:
-            self._refuse(refused)
 
     @property
     def jobs(self) -> list[Job[Any]]:
@@ -90,20 +87,21 @@ class Trust:
                 st.warning("This plan could not be checked, so its numbers may be wrong; the server's log says why.")
                 waiting.retry(self._now.owner, self._jobs[-1:], "proof", "Check again")
 
-    def _refuse(self, refused: RefusedPlanError) -> None:
-        """Say why the plan is refused, offer the nearest that is allowed, and end the run."""
-        if self._insists:
-            st.error(f"Do not trust these numbers. {present.plain(str(refused))}")
-            return
-        st.error(f"No numbers are shown for this plan. {present.plain(str(refused))}")
-        with st.container(horizontal=True, vertical_alignment="center"):
-            place = st.empty()
-            st.button("Show the numbers anyway", on_click=_insist, args=(_experiment_key(self._now),))
-        place.caption("Looking for the nearest plan that is allowed.")
-        nearest = cached.nearest_job(self._now.owner, self._now.loaded, self._now.plan)
-        follow([nearest], lambda: None)
-        _offer(place, None if nearest.error is not None else nearest.result)
-        st.stop()
+
+def _refuse(now: session.Experiment, refused: RefusedPlanError, insists: bool) -> None:
+    """Say why the plan is refused; unless the person insists, offer the nearest that is allowed, and end the run."""
+    if insists:
+        st.error(f"Do not trust these numbers. {present.plain(str(refused))}")
+        return
+    st.error(f"No numbers are shown for this plan. {present.plain(str(refused))}")
+    with st.container(horizontal=True, vertical_alignment="center"):
+        place = st.empty()
+        st.button("Show the numbers anyway", on_click=_insist, args=(_experiment_key(now),))
+    place.caption("Looking for the nearest plan that is allowed.")
+    nearest = cached.nearest_job(now.owner, now.loaded, now.plan)
+    follow([nearest], lambda: None)
+    _offer(place, None if nearest.error is not None else nearest.result)
+    st.stop()
 
 
 def _offer(place: Any, nearest: LayerPlan | None) -> None:
@@ -115,13 +113,13 @@ def _offer(place: Any, nearest: LayerPlan | None) -> None:
         )
 
 
-def _experiment_key(now: session.Experiment) -> tuple[Any, ...]:
+def _experiment_key(now: session.Experiment) -> tuple[ModelKey, str]:
     return now.loaded.info.key, str(now.plan)
 
 
-def _insist(key: tuple[Any, ...]) -> None:
+def _insist(key: tuple[ModelKey, str]) -> None:
     session.touch()
-    st.session_state["unproved"] = {*st.session_state.get("unproved", ()), key}
+    state.unproved |= {key}
 
 
 def warn(now: session.Experiment) -> None:
@@ -140,14 +138,13 @@ def _warn(job: Job[PreflightReport]) -> None:
         )
 
 
-def _draw(place: Any, report: PreflightReport) -> None:
-    with place.container():
-        if report.passed:
-            st.success(f"All {len(report.checks)} checks passed, in {report.seconds:.1f} s.", icon=":material/check:")
-        else:
-            st.warning("At least one check failed: numbers of this model cannot be trusted.")
-        rows = {present.plain(check.title): f"{_held(check)} {present.plain(check.detail)}" for check in report.checks}
-        st.table(rows, border="horizontal", hide_header=True)
+def _draw(report: PreflightReport) -> None:
+    if report.passed:
+        st.success(f"All {len(report.checks)} checks passed, in {report.seconds:.1f} s.", icon=":material/check:")
+    else:
+        st.warning("At least one check failed: numbers of this model cannot be trusted.")
+    rows = {present.plain(check.title): f"{_held(check)} {present.plain(check.detail)}" for check in report.checks}
+    st.table(rows, border="horizontal", hide_header=True)
 
 
 def _held(check: Check) -> str:

@@ -120,7 +120,7 @@ def retry(owner: str, jobs: Sequence[Job[Any]], name: str, label: str = "Retry",
     st.button(label, key=f"retry-{name}", icon=":material/refresh:", on_click=_again, args=(pool, owner, jobs))
 
 
-def not_finite(place: DeltaGenerator, result: Any) -> bool:
+def not_finite(place: Any, result: Any) -> bool:
     """Say in place of figures that they are no numbers, and from where on; return whether that is so."""
     said = str(getattr(result, "not_finite", ""))
     if said:

@@ -9,10 +9,12 @@ its new value was drawn.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import streamlit as st
+
+from surgery_ui.session.state import Before, state
 
 MOMENT = 1.5
 """Seconds after which a browser has surely drawn a new value; what it sends then is a person's."""
@@ -20,29 +22,20 @@ MOST = 16
 """Values that a field remembers."""
 
 
-@dataclass(frozen=True)
-class _Before:
-    """A value that a field had, and when the one after it was drawn."""
-
-    value: Any
-    drawn: float | None = None
-
-
 def put(key: str, value: Any) -> None:
     """Set a field's value from the session's side."""
-    state = st.session_state
-    if key in state and state[key] != value:
+    shown = st.session_state
+    if key in shown and shown[key] != value:
         before = [one for one in _before(key) if one.value != value]
-        state.setdefault("fields-before", {})[key] = (*before, _Before(state[key]))[-MOST:]
-    state[key] = value
+        state.fields_before[key] = (*before, Before(shown[key]))[-MOST:]
+    shown[key] = value
     _remember(key)
 
 
 def drawn(key: str) -> None:
     """Say that the field's value is drawn now; call it where the field is."""
-    fields = st.session_state.setdefault("fields-before", {})
     now = time.monotonic()
-    fields[key] = tuple(one if one.drawn is not None else replace(one, drawn=now) for one in _before(key))
+    state.fields_before[key] = tuple(one if one.drawn is not None else replace(one, drawn=now) for one in _before(key))
     _remember(key)
 
 
@@ -56,14 +49,13 @@ def restore(key: str) -> bool:
     """Put a field's newest value back where a browser sent only what it showed before; return whether it did."""
     if not is_echo(key):
         return False
-    st.session_state[key] = st.session_state["fields-now"][key]
+    st.session_state[key] = state.fields_now[key]
     return True
 
 
 def _remember(key: str) -> None:
-    st.session_state.setdefault("fields-now", {})[key] = st.session_state[key]
+    state.fields_now[key] = st.session_state[key]
 
 
-def _before(key: str) -> tuple[_Before, ...]:
-    found: tuple[_Before, ...] = st.session_state.get("fields-before", {}).get(key, ())
-    return found
+def _before(key: str) -> tuple[Before, ...]:
+    return state.fields_before.get(key, ())

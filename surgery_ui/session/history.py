@@ -1,9 +1,10 @@
-"""Undo and redo: the plans that a person went through."""
+"""Undo and redo: the plans that a person went through, and those that are not of the open model."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from surgery_core.errors import PlanError
 from surgery_core.plans.plan import LayerPlan
 
 MAX_STEPS = 200
@@ -52,3 +53,28 @@ class History:
         if not self.undone:
             return self
         return History(self.undone[-1], (*self.past, self.plan), self.undone[:-1])
+
+
+@dataclass(frozen=True)
+class Left:
+    """The model that was open before, with the plans that it had."""
+
+    name: str
+    title: str
+    history: History
+
+    def fits(self, n_layers: int) -> bool:
+        """Return whether its plan can be written down for a model of this depth."""
+        try:
+            LayerPlan.parse(str(self.history.plan), n_layers)
+        except PlanError:
+            return False
+        return True
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A link's plan that was not applied, because the link's model could not be opened."""
+
+    model: str
+    plan: str

@@ -16,11 +16,6 @@ from typing import Any
 
 MAX_TABS = 128
 """Tabs that are remembered; the one that was seen longest ago is forgotten first."""
-KEPT = (
-    "owner", "histories", "refused", "sweeps", "sweep-count", "sweep-shown", "search-job", "search-model",
-    "search-ends", "own-lenses",
-)  # fmt: skip
-"""What of a session's state is remembered: plans with undo, sweeps, the search, own lenses; and whose work runs."""
 _TOKEN = re.compile(r"[0-9a-f]{32}")
 
 
@@ -53,13 +48,12 @@ class Tabs:
                 self._tabs.popitem(last=False)
             return dict(tab.values)
 
-    def keep(self, token: str, holder: str, state: Mapping[str, Any]) -> None:
-        """Keep what of a session's state outlives a reload; a session that was replaced keeps nothing."""
-        values = {name: state[name] for name in KEPT if name in state}
+    def keep(self, token: str, holder: str, values: Mapping[str, Any]) -> None:
+        """Keep what outlives a reload, as `state.to_keep` says; a session that was replaced keeps nothing."""
         with self._lock:
             tab = self._tabs.get(token)
             if tab is not None and tab.holder == holder:
-                tab.values = values
+                tab.values = dict(values)
                 self._tabs.move_to_end(token)
 
 

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import streamlit as st
-
-from surgery_core.models.opening import ModelInfo
+from surgery_core.models.opening import LoadedModel, ModelInfo
 from surgery_ui.session import echo
 from surgery_ui.session.history import History
+from surgery_ui.session.state import State, state
 from surgery_ui.work import plan_jobs as cached
-
-PLAN_LANES = (
-    "after", "scores", "own-scores", "layers-after", "lens-after", "lens-distances", "averages-after", "skills-after",
-    "importance", "proof",
-)  # fmt: skip
-"""Lanes of work that depends on the plan; a new plan lets go of it."""
+from surgery_ui.work.kinds import PLAN_LANES
 
 
 def current() -> History:
     """Return the plans of the open model."""
-    found: History = st.session_state["history"]
-    return found
+    return state.history
+
+
+def open_model() -> LoadedModel:
+    """Return the model that is open, where there is a plan of one."""
+    if state.loaded is None:
+        raise LookupError("No model is open.")
+    return state.loaded
 
 
 def keep(new: History, key: tuple[str, ...] | None = None) -> None:
@@ -27,17 +27,16 @@ def keep(new: History, key: tuple[str, ...] | None = None) -> None:
 
     The notation field follows, and jobs of the old plan are let go.
     """
-    state = st.session_state
-    if "history" in state and state["history"].plan != new.plan:
-        cached.WORK.leave(state["owner"], PLAN_LANES)
-    state["history"] = new
-    state["histories"][key or state["loaded"].info.key] = new
-    echo.put("notation", str(new.plan))
-    for control in [name for name in state["problems"] if name in ("strip", "notation") or name.startswith("tool-")]:
-        del state["problems"][control]
+    if State.history.is_set and state.history.plan != new.plan:
+        cached.WORK.leave(state.owner, PLAN_LANES)
+    state.history = new
+    state.histories[key or open_model().info.key] = new
+    echo.put(State.notation.key, str(new.plan))
+    for control in [name for name in state.problems if name in ("strip", "notation") or name.startswith("tool-")]:
+        del state.problems[control]
 
 
 def open_for(info: ModelInfo) -> None:
     """Make the history of a model that was opened the current one; a model that is new here starts unchanged."""
-    known = st.session_state["histories"].get(info.key)
+    known = state.histories.get(info.key)
     keep(known or History.start(info.n_layers), info.key)

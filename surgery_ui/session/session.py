@@ -10,7 +10,6 @@ import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import streamlit as st
 
@@ -25,6 +24,8 @@ from surgery_ui.session.address import Address
 from surgery_ui.session.first import default_prompt, first_model
 from surgery_ui.session.history import History
 from surgery_ui.session.memory import TABS, is_token
+from surgery_ui.session.state import State, bring_back, state, to_keep
+from surgery_ui.session.sweep_entry import Entry
 from surgery_ui.work import plan_jobs as cached
 
 ADDRESS_DELAY = 0.3
@@ -47,30 +48,23 @@ class Experiment:
 
 def begin() -> None:
     """Start a run: take over the address, open the model, write the address."""
-    state = st.session_state
-    state.setdefault("owner", uuid.uuid4().hex)
-    state.setdefault("session", state["owner"])
-    state.setdefault("problems", {})
-    state.setdefault("histories", {})
-    state.setdefault("settings", GenerationSettings())
-    state.setdefault("own", None)
+    if not State.owner.is_set:
+        state.owner = state.session = uuid.uuid4().hex
     parameters = st.query_params.to_dict()
-    if "address" not in state or _is_news(parameters):
-        _adopt(Address.read(parameters), fresh="address" not in state)
+    if state.address is None or _is_news(parameters):
+        _adopt(Address.read(parameters), fresh=state.address is None)
     switching.open_model()
     _take_plan()
     _write_address()
-    if "tab-token" in state:
-        TABS.keep(state["tab-token"], state["session"], state)
-    state["edited"] = False
+    if state.tab_token is not None:
+        TABS.keep(state.tab_token, state.session, to_keep())
+    state.edited = False
 
 
 def experiment() -> Experiment | None:
     """Return the model and plan of this session, or None where no model could be opened."""
-    loaded = st.session_state.get("loaded")
-    if loaded is None:
-        return None
-    return Experiment(st.session_state["owner"], loaded, st.session_state["history"].plan)
+    loaded = state.loaded
+    return None if loaded is None else Experiment(state.owner, loaded, state.history.plan)
 
 
 def require() -> Experiment:
@@ -83,27 +77,26 @@ def require() -> Experiment:
 
 def address() -> Address:
     """Return the address that restores this session."""
-    state = st.session_state
     now = experiment()
     return Address(
         model=now.loaded.info.name if now else None,
         plan=str(now.plan) if now else None,
-        prompt=state["prompt"] if state["prompt"] != default_prompt() else None,
-        lens=state["lens"] if state["lens"] != default_prompt() else None,
-        own=state["own"],
-        settings=state["settings"],
+        prompt=state.prompt if state.prompt != default_prompt() else None,
+        lens=state.lens if state.lens != default_prompt() else None,
+        own=state.own,
+        settings=state.settings,
     )
 
 
 def own_text() -> Text | None:
     """Return the person's own text, if there is one."""
-    if st.session_state["own"] is None:
+    if state.own is None:
         return None
     try:
-        return cached.own_text(st.session_state["own"])
+        return cached.own_text(state.own)
     except TextError as error:
-        st.session_state["own"] = None
-        st.session_state["problems"]["own"] = error
+        state.own = None
+        state.problems["own"] = error
         return None
 
 
@@ -119,7 +112,7 @@ def change(control: str, edit: Callable[[LayerPlan], LayerPlan]) -> bool:
         Whether the edit was possible.
     """
     touch()
-    problems = st.session_state["problems"]
+    problems = state.problems
     problems.pop(control, None)
     try:
         plan = edit(history().plan)
@@ -165,44 +158,42 @@ def use_refused() -> None:
 def dismiss_refused() -> None:
     """Forget a link's plan that was not applied."""
     touch()
-    st.session_state["refused"] = None
-    st.session_state["problems"].pop("refused", None)
+    state.refused = None
+    state.problems.pop("refused", None)
 
 
 def recall(token: object) -> None:
     """Take over what the browser's tab had before it was loaded anew, by the token that it shows."""
-    state = st.session_state
-    if not is_token(token) or state.get("tab-token") == token:
+    if not is_token(token) or state.tab_token == token:
         return
     touch()
-    state["tab-token"] = token
-    kept = TABS.take(str(token), state["session"])
+    state.tab_token = str(token)
+    kept = TABS.take(state.tab_token, state.session)
     if not kept:
         return
     # Work that was asked for in the moment before goes on under the owner that the tab had.
-    cached.WORK.leave(state["owner"])
-    _recall_plans(kept.pop("histories"))
-    _recall_sweeps(kept.pop("sweeps", []), kept.pop("sweep-count", 0))
-    state.update({name: value for name, value in kept.items() if value is not None})
+    cached.WORK.leave(state.owner)
+    _recall_plans(kept.pop(State.histories.key))
+    _recall_sweeps(kept.pop(State.sweeps.key, []), kept.pop(State.sweep_count.key, 0))
+    bring_back(kept)
 
 
 def touch() -> None:
     """Say that this run was asked for by a control; the callback of every control that has no other."""
-    st.session_state["edited"] = True
+    state.edited = True
 
 
 def problem(control: str) -> SurgeryError | None:
     """Return what is wrong beside a control."""
-    found: SurgeryError | None = st.session_state["problems"].get(control)
-    return found
+    return state.problems.get(control)
 
 
 def set_problem(control: str, error: SurgeryError | None) -> None:
     """Set or clear what is wrong beside a control."""
     touch()
-    st.session_state["problems"].pop(control, None)
+    state.problems.pop(control, None)
     if error is not None:
-        st.session_state["problems"][control] = error
+        state.problems[control] = error
 
 
 def _is_news(parameters: dict[str, str]) -> bool:
@@ -211,48 +202,45 @@ def _is_news(parameters: dict[str, str]) -> bool:
     A navigation click empties it. A quick edit may arrive with the address of before the last one, because the
     browser had not heard of the newer one yet: what a control sends is therefore newer than the address with it.
     """
-    state = st.session_state
-    fresh = time.monotonic() - state["written"] < ADDRESS_DELAY
-    return bool(parameters) and parameters != state["address"] and not state["edited"] and not fresh
+    fresh = time.monotonic() - state.written < ADDRESS_DELAY
+    return bool(parameters) and parameters != state.address and not state.edited and not fresh
 
 
 def _write_address() -> None:
-    state = st.session_state
     now = address().parameters()
-    if now != state.get("address"):
-        state["written"] = time.monotonic()
-    state["address"] = now
+    if now != state.address:
+        state.written = time.monotonic()
+    state.address = now
     if st.query_params.to_dict() != now:
         st.query_params.from_dict(now)
 
 
 def _adopt(found: Address, fresh: bool) -> None:
     """Take over what an address says. What it does not say keeps its value, or gets its default in a new session."""
-    state = st.session_state
-    state["problems"].pop("address", None)
+    state.problems.pop("address", None)
     if found.problems:
-        state["problems"]["address"] = SurgeryError(" ".join(found.problems))
-    state["model"] = found.model or state.get("model", first_model())
-    state["wanted_plan"], state["plan-said"] = found.plan, found.plan is not None
-    state["settings"] = found.settings if fresh or found.settings != GenerationSettings() else state["settings"]
-    for name, said in (("prompt", found.prompt), ("lens", found.lens)):
-        echo.put(name, said if said is not None else default_prompt() if fresh else state[name])
-    state["own"] = found.own or (None if fresh else state["own"])
+        state.problems["address"] = SurgeryError(" ".join(found.problems))
+    state.model = found.model or (state.model if State.model.is_set else first_model())
+    state.wanted_plan, state.plan_said = found.plan, found.plan is not None
+    state.settings = found.settings if fresh or found.settings != GenerationSettings() else state.settings
+    for field, said in ((State.prompt, found.prompt), (State.lens, found.lens)):
+        echo.put(field.key, said if said is not None else default_prompt() if fresh else field.read())
+    state.own = found.own or (None if fresh else state.own)
 
 
 def _take_plan() -> None:
     """Parse and adopt the plan that an address asked for, once the model is there."""
-    wanted = st.session_state.pop("wanted_plan", None)
-    if wanted is None or st.session_state["loaded"] is None:
+    wanted = State.wanted_plan.take()
+    if wanted is None or state.loaded is None:
         return
     if not change("notation", lambda plan: LayerPlan.parse(wanted, plan.n_layers)):
-        echo.put("notation", wanted)
+        echo.put(State.notation.key, wanted)
 
 
 def _step(new: History) -> None:
     """Make a history the current one; with a new plan the model that was left is no longer worth a word."""
     if new.plan != history().plan:
-        st.session_state["left"] = None
+        state.left = None
     plans.keep(new)
 
 
@@ -262,26 +250,23 @@ def _require_possible(plan: LayerPlan) -> None:
     Raises:
         PlanError: as for `operate`.
     """
-    loaded: LoadedModel = st.session_state["loaded"]
     donors = {name: one.model for name, one in cached.donors(plan).items()}
-    check_plan(loaded.model, plan, donors)
+    check_plan(plans.open_model().model, plan, donors)
 
 
 def _recall_plans(kept: dict[tuple[str, ...], History]) -> None:
     """Put the plans that a tab had before those of this session, which began with what the address said."""
-    state = st.session_state
-    mine: dict[tuple[str, ...], History] = state["histories"]
-    state["histories"] = kept | {key: kept[key].then(new) if key in kept else new for key, new in mine.items()}
-    if state.get("loaded") is not None:
-        key = state["loaded"].info.key
-        bare = key in kept and mine[key].is_fresh and not state["plan-said"]
-        plans.keep(kept[key] if bare else state["histories"][key])
+    mine = state.histories
+    state.histories = kept | {key: kept[key].then(new) if key in kept else new for key, new in mine.items()}
+    if state.loaded is not None:
+        key = state.loaded.info.key
+        bare = key in kept and mine[key].is_fresh and not state.plan_said
+        plans.keep(kept[key] if bare else state.histories[key])
 
 
-def _recall_sweeps(kept: list[Any], count: int) -> None:
+def _recall_sweeps(kept: list[Entry], count: int) -> None:
     """Put the sweeps that a tab had before those of this session; numbers stay unique."""
-    state = st.session_state
-    new = state.get("sweeps", [])
+    new = state.sweeps
     for number, entry in enumerate(new, count + 1):
         entry.number = number
-    state["sweeps"], state["sweep-count"] = [*kept, *new], count + len(new)
+    state.sweeps, state.sweep_count = [*kept, *new], count + len(new)

@@ -8,11 +8,11 @@ from surgery_core.errors import NotationError, PlanError, SurgeryError
 from surgery_core.models.opening import list_models
 from surgery_core.plans.plan import LayerPlan
 from surgery_ui.components.link import copy_link
-from surgery_ui.components.strip import KEY as STRIP
-from surgery_ui.components.strip import layer_strip, read_edit
+from surgery_ui.components.strip import layer_strip, read_edit, sent_edit
 from surgery_ui.components.tab import browser_tab, new_steps, sent
 from surgery_ui.parts.problems import show_problem
 from surgery_ui.session import echo, session, switching
+from surgery_ui.session.state import State, state
 from surgery_ui.sidebar.tools import tools
 from surgery_ui.words import labels, present
 
@@ -20,7 +20,7 @@ from surgery_ui.words import labels, present
 def sidebar() -> None:
     """Show the sidebar."""
     with st.container(gap=None):  # the component has no height, and shall not have a gap either
-        browser_tab("tab-token" in st.session_state, _take_token, _take_steps)
+        browser_tab(state.tab_token is not None, _take_token, _take_steps)
         with st.container():
             _model_picker()
     _left()
@@ -47,29 +47,28 @@ def _take_token() -> None:
 
 def _take_steps() -> None:
     """Undo and redo as the keyboard asked for."""
-    steps, st.session_state["steps-seen"] = new_steps(sent("steps"), st.session_state.get("steps-seen", ("", 0)))
+    steps, state.steps_seen = new_steps(sent("steps"), state.steps_seen)
     for step in steps if session.experiment() is not None else ():
         session.undo() if step == "undo" else session.redo()
 
 
 def _model_picker() -> None:
-    state = st.session_state
     choices = model_labels()
-    current = state.get("loaded_name")
+    current = state.loaded_name
     if current is not None:
         choices.setdefault(current, current)
-    echo.put("picker", current)
+    echo.put(State.picker.key, current)
     st.selectbox(
         "Model",
         list(choices),
-        key="picker",
+        key=State.picker.key,
         format_func=lambda name: choices.get(name, name),
         accept_new_options=True,
         placeholder="Choose, or type a hub id",
         help="Models in the models folder are listed. You can also type a Hugging Face id such as org/name.",
         on_change=_take_model,
     )
-    echo.drawn("picker")
+    echo.drawn(State.picker.key)
     show_problem("model")
     now = session.experiment()
     if now is not None:
@@ -77,8 +76,8 @@ def _model_picker() -> None:
 
 
 def _take_model() -> None:
-    if not echo.is_echo("picker"):
-        switching.choose(st.session_state["picker"])
+    if not echo.is_echo(State.picker.key):
+        switching.choose(state.picker)
 
 
 def _left() -> None:
@@ -117,16 +116,14 @@ def _refused() -> None:
 
 
 def _strip(now: session.Experiment) -> None:
-    st.session_state.setdefault("edit", 0)
-    layer_strip(now.plan, st.session_state["edit"], _take_edit)
+    layer_strip(now.plan, state.strip_edit, _take_edit)
     show_problem("strip")
 
 
 def _take_edit() -> None:
     """Validate and adopt what the strip sent."""
-    state = st.session_state
     try:
-        plan, state["edit"] = read_edit(state[STRIP].get("edit"), session.history().plan.n_layers)
+        plan, state.strip_edit = read_edit(sent_edit(), session.history().plan.n_layers)
     except SurgeryError as error:
         return session.set_problem("strip", error)
     session.change("strip", lambda _: plan)
@@ -147,12 +144,12 @@ def _notation() -> None:
     st.text_input(
         "Notation",
         # A browser that draws the field late begins with this, and must not send back an empty text instead.
-        st.session_state["notation"],
-        key="notation",
+        state.notation,
+        key=State.notation.key,
         on_change=_take_notation,
         help=NOTATION_HELP,
     )
-    echo.drawn("notation")
+    echo.drawn(State.notation.key)
     error = session.problem("notation")
     if isinstance(error, NotationError):
         st.code(error.pointer(), language=None)
@@ -163,10 +160,10 @@ def _notation() -> None:
 
 def _take_notation() -> None:
     """Adopt the plan that was typed. An empty field is no plan: it is cleared too easily for deleting every layer."""
-    if echo.is_echo("notation"):
-        st.session_state["notation"] = str(session.history().plan)
+    if echo.is_echo(State.notation.key):
+        state.notation = str(session.history().plan)
         return
-    typed = st.session_state["notation"]
+    typed = state.notation
 
     def edit(plan: LayerPlan) -> LayerPlan:
         if len(typed) > MAX_NOTATION:
@@ -179,7 +176,7 @@ def _take_notation() -> None:
         return LayerPlan.parse(typed, plan.n_layers)
 
     if not session.change("notation", edit) and not typed.strip():
-        echo.put("notation", str(session.history().plan))
+        echo.put(State.notation.key, str(session.history().plan))
 
 
 MAX_NOTATION = 20_000

@@ -7,6 +7,7 @@ from typing import Any
 import streamlit as st
 
 from surgery_ui.parts import sweep_shelf
+from surgery_ui.session.state import state
 from surgery_ui.words import present
 from surgery_ui.work.pool import Job
 
@@ -25,7 +26,7 @@ def _busy() -> bool:
 
 
 def _search() -> Job[Any] | None:
-    job: Job[Any] | None = st.session_state.get("search-job")
+    job = state.search_job
     if job is None or job.done:
         return None
     job.look()

@@ -14,6 +14,11 @@ from surgery_core.plans.presets import preset as find_preset
 from surgery_ui.session import session
 from surgery_ui.words import labels, present
 
+DELETED, ORDER, REPLACED, BY, LAYER, SEED = (
+    "delete-which", "permute-order", "replace-which", "replace-by", "preset-layer", "preset-seed",
+)  # fmt: skip
+"""Keys of the fields."""
+
 
 def tools(now: session.Experiment) -> None:
     """Show the tools and the presets as four buttons that open."""
@@ -24,14 +29,19 @@ def tools(now: session.Experiment) -> None:
         (row, "Replace", _replace),
         (st, "Presets", _presets),
     ):
-        with place.popover(label, key=f"tool-{label}", on_change=session.touch, width="stretch"):
+        with place.popover(label, key=_key(label), on_change=session.touch, width="stretch"):
             body(now.plan)
             # Here and not below the buttons, where the open tool would lie over it.
             _problem(label)
 
 
+def _key(tool: str) -> str:
+    """Return the key of a tool's button, beside which its problem is said."""
+    return f"tool-{tool}"
+
+
 def _problem(tool: str) -> None:
-    error = session.problem(f"tool-{tool}")
+    error = session.problem(_key(tool))
     if error is not None:
         st.error(present.plain(str(error)))
 
@@ -39,14 +49,14 @@ def _problem(tool: str) -> None:
 def _delete(plan: LayerPlan) -> None:
     named = _labels(plan)
     with st.form("delete", border=False):
-        st.multiselect("Layers to delete", range(len(plan)), format_func=named.__getitem__, key="delete-which")
+        st.multiselect("Layers to delete", range(len(plan)), format_func=named.__getitem__, key=DELETED)
         if len(plan):
             st.caption(f"Positions 0 to {len(plan) - 1}, in running order.")
         st.form_submit_button("Delete them", on_click=_apply, args=("Delete", _deletion))
 
 
 def _deletion(plan: LayerPlan) -> LayerPlan:
-    chosen = st.session_state["delete-which"]
+    chosen = st.session_state[DELETED]
     if not chosen:
         raise PlanError("Choose at least one layer to delete.")
     return plan.delete(chosen)
@@ -54,14 +64,14 @@ def _deletion(plan: LayerPlan) -> LayerPlan:
 
 def _permute(plan: LayerPlan) -> None:
     with st.form("permute", border=False):
-        st.text_input("New order of the positions", key="permute-order", placeholder=_example(len(plan)))
+        st.text_input("New order of the positions", key=ORDER, placeholder=_example(len(plan)))
         where = f"Positions 0 to {len(plan) - 1}. " if len(plan) else ""
         st.caption(f"{where}Leave one out to drop it, write it twice to run it twice.")
         st.form_submit_button("Permute", on_click=_apply, args=("Permute", _permutation))
 
 
 def _permutation(plan: LayerPlan) -> LayerPlan:
-    return plan.permute(read_order(st.session_state["permute-order"]))
+    return plan.permute(read_order(st.session_state[ORDER]))
 
 
 def read_order(text: str) -> list[int]:
@@ -96,15 +106,15 @@ def _range(match: re.Match[str]) -> range | list[int]:
 def _replace(plan: LayerPlan) -> None:
     named = _labels(plan)
     with st.form("replace", border=False):
-        st.selectbox("Replace", range(len(plan)), format_func=named.__getitem__, key="replace-which")
-        st.selectbox("by layer", range(plan.n_layers), format_func=lambda layer: f"L{layer}", key="replace-by")
+        st.selectbox("Replace", range(len(plan)), format_func=named.__getitem__, key=REPLACED)
+        st.selectbox("by layer", range(plan.n_layers), format_func=lambda layer: f"L{layer}", key=BY)
         st.form_submit_button("Replace it", on_click=_apply, args=("Replace", _replacement))
 
 
 def _replacement(plan: LayerPlan) -> LayerPlan:
-    if st.session_state["replace-which"] is None:
+    if st.session_state[REPLACED] is None:
         raise PlanError("There is no layer left to replace.")
-    return plan.replace(st.session_state["replace-which"], st.session_state["replace-by"])
+    return plan.replace(st.session_state[REPLACED], st.session_state[BY])
 
 
 def _presets(plan: LayerPlan) -> None:
@@ -116,25 +126,23 @@ def _presets(plan: LayerPlan) -> None:
     st.caption(preset.help)
     if "layer" in preset.needs:
         last = plan.n_layers - (2 if preset.key == "swap-neighbours" else 1)
-        st.number_input(
-            "Layer", 0, max(last, 0), min(plan.n_layers // 2, max(last, 0)), key="preset-layer", on_change="ignore"
-        )
+        st.number_input("Layer", 0, max(last, 0), min(plan.n_layers // 2, max(last, 0)), key=LAYER, on_change="ignore")
     if "seed" in preset.needs:
-        st.number_input("Seed", 0, 2**31 - 1, 0, key="preset-seed", on_change="ignore")
+        st.number_input("Seed", 0, 2**31 - 1, 0, key=SEED, on_change="ignore")
     st.button("Apply", key="preset-apply", on_click=_apply, args=("Presets", lambda plan: _preset(preset, plan)))
 
 
 def _preset(preset: Preset, plan: LayerPlan) -> LayerPlan:
-    state = st.session_state
-    layer = state["preset-layer"] if "layer" in preset.needs else None
-    return preset.apply(plan.n_layers, layer=layer, seed=state["preset-seed"] if "seed" in preset.needs else 0)
+    chosen = st.session_state
+    layer = chosen[LAYER] if "layer" in preset.needs else None
+    return preset.apply(plan.n_layers, layer=layer, seed=chosen[SEED] if "seed" in preset.needs else 0)
 
 
 def _apply(tool: str, edit: Callable[[LayerPlan], LayerPlan]) -> None:
     """Make the tool's edit; a tool that worked closes, one that did not says why."""
-    if session.change(f"tool-{tool}", edit):
-        st.session_state[f"tool-{tool}"] = False
-        st.session_state.pop("delete-which", None)
+    if session.change(_key(tool), edit):
+        st.session_state[_key(tool)] = False
+        st.session_state.pop(DELETED, None)
 
 
 def _labels(plan: LayerPlan) -> list[str]:

@@ -8,17 +8,17 @@ import streamlit as st
 from surgery_core.charts import layers as layer_charts
 from surgery_core.measure.skills import load_skills
 from surgery_core.sweeps.file import model_name
-from surgery_core.sweeps.frames import sweep_frame
+from surgery_core.sweeps.frames import skill_map_frame, sweep_frame
 from surgery_core.sweeps.kinds import SweepOptions
 from surgery_core.sweeps.setup import SweepMeasures
 from surgery_core.text import bundled_texts
 from surgery_ui.parts import adoption, chart_specs, doubts, sweep_chart, sweep_shelf
 from surgery_ui.parts.choices import segments
-from surgery_ui.parts.estimate import Estimate
+from surgery_ui.parts.estimate import Estimate, estimate_of
 from surgery_ui.parts.problems import show_problem
 from surgery_ui.parts.sections import emphasis
-from surgery_ui.parts.sweep_shelf import Entry
 from surgery_ui.session import session
+from surgery_ui.session.sweep_entry import Entry
 from surgery_ui.words import present
 from surgery_ui.words import sweeps as sweep_words
 from surgery_ui.work.sweep_jobs import Request
@@ -41,7 +41,7 @@ def skill_by_layer(now: session.Experiment) -> Estimate:
     place = st.empty()
     missing = _entry(now, request) is None
     st.fragment(_map, run_every=sweep_chart.TICK if running else None)(now, request, running, missing)
-    return Estimate(now, request if missing and len(request.start) else None, place)
+    return estimate_of(now, request if missing and len(request.start) else None, place)
 
 
 def _map(now: session.Experiment, request: Request, was: bool, missing: bool) -> None:
@@ -66,7 +66,7 @@ def _map(now: session.Experiment, request: Request, was: bool, missing: bool) ->
     key = f"skill-map-{entry.number}-{adoption.clicks()}"
     chart_specs.draw(
         entry.specs, "skills", (len(entry.rows), dark),
-        lambda: layer_charts.skill_map(skill_rows(entry), entry.kind.x_title, dark=dark),
+        lambda: layer_charts.skill_map(_skill_map(entry), entry.kind.x_title, dark=dark),
         key=key, on_select=adoption.on_click("sweep", sweep_chart.plans_of(entry), key), alt="Accuracy on each skill without each layer",
     )  # fmt: skip
     if entry.done and entry.state != "running":
@@ -88,17 +88,9 @@ def _adopt_field(entry: Entry) -> None:
     adoption.field("sweep", sweep_chart.plans_of(entry), said, "cell")
 
 
-def skill_rows(entry: Entry) -> pd.DataFrame:
-    """Return one line a skill and planned point: number, x, skill, accuracy, plan, state."""
-    places = sweep_frame(entry.kind, entry.labels, entry.planned, entry.rows, "skill_accuracy")
-    known = {row.number: row.skills for row in entry.rows}
+def _skill_map(entry: Entry) -> pd.DataFrame:
     titles = [skill.title for skill in entry.request.measures.skills] if entry.request is not None else []
-    return pd.DataFrame(
-        {"number": number, "x": x, "skill": title, "plan": plan, "state": state,
-         "accuracy": known.get(number, {}).get(title, float("nan"))}
-        for number, x, plan, state in zip(*(places[name] for name in ("number", "x", "plan", "state")), strict=True)
-        for title in titles
-    )  # fmt: skip
+    return skill_map_frame(entry.kind, entry.labels, entry.planned, entry.rows, titles)
 
 
 def _begin(now: session.Experiment, request: Request) -> None:

@@ -8,14 +8,16 @@ import pandas as pd
 import streamlit as st
 
 from surgery_core.charts import layers as layer_charts
-from surgery_core.measure.skills.frames import item_frame, skill_frame
-from surgery_ui.parts import chart_specs, waiting
+from surgery_core.measure.skills.frames import item_frame, skill_frame, skill_means
+from surgery_ui.parts import chart_specs
+from surgery_ui.parts.awaited import Awaited
 from surgery_ui.parts.choices import segments
-from surgery_ui.parts.waiting import Waiting
+from surgery_ui.parts.sections import Section
 from surgery_ui.session import session
-from surgery_ui.work.pool import Job
+from surgery_ui.work.kinds import Lane
 from surgery_ui.work.sweep_jobs import skills_job
 
+LANES = {"before": Lane.SKILLS_BEFORE, "after": Lane.SKILLS_AFTER}
 FIGURES = {"accuracy": "Accuracy", "margin": "Margin in nats"}
 HEIGHT = 900
 """Height in pixels of what stands here, where it is not there yet."""
@@ -30,51 +32,31 @@ SHOWN = {
 """Filters of the list of prompts: a column and the values that stay."""
 
 
-class SkillsView:
-    """Both sides of the skills, drawn when they are there."""
+def skills_section(now: session.Experiment) -> Section:
+    """Ask both sides the skills, hold their place open, and return the section that draws them."""
+    plans = {"before": now.identity} if now.plan.is_identity else {"before": now.identity, "after": now.plan}
+    jobs = [skills_job(now.owner, LANES[side], now.loaded, plan) for side, plan in plans.items()]
 
-    def __init__(self, now: session.Experiment) -> None:
-        plans = {"before": now.identity} if now.plan.is_identity else {"before": now.identity, "after": now.plan}
-        self._jobs = {side: skills_job(now.owner, f"skills-{side}", now.loaded, plan) for side, plan in plans.items()}
-        self._owner = now.owner
-        self._wait = Waiting(now.owner, self.jobs, "Asking the skills", "skills")
-        waits = not all(job.done for job in self.jobs)
-        self._place = st.skeleton(height=HEIGHT) if waits else st.empty()
-        self._drawn = False
+    def draw() -> None:
+        results = [job.result for job in jobs]
+        _overview(skill_frame(*results), len(results) > 1)
+        _prompts(item_frame(*results), len(results) > 1)
 
-    @property
-    def jobs(self) -> list[Job[Any]]:
-        """Return the jobs to look at."""
-        return list(self._jobs.values())
-
-    def show(self) -> None:
-        """Draw everything once all sides are there."""
-        self._wait.show()
-        if self._drawn or not all(job.done for job in self.jobs):
-            return
-        self._drawn = True
-        if waiting.failed(self._place, self._owner, self.jobs, "skills"):
-            return
-        results = [job.result for job in self.jobs]
-        with self._place.container():
-            _overview(skill_frame(*results), len(results) > 1)
-            _prompts(item_frame(*results), len(results) > 1)
+    return Awaited(now.owner, jobs, "skills", draw, text="Asking the skills", height=HEIGHT)
 
 
 def _overview(frame: pd.DataFrame, compared: bool) -> None:
-    means = frame.groupby("side")[["accuracy", "margin"]].mean()
+    means = skill_means(frame)
     row = st.container().grid(2, min_column_width=180)
-    last, first = ("After", "Before") if compared else ("Before", "Before")
-    change = means.loc[last] - means.loc[first]
     row.metric(
-        "Mean accuracy", f"{means.loc[last, 'accuracy']:.1%}",
-        f"{100 * change['accuracy']:+.1f} points" if compared else None, delta_arrow="off", border=True,
-        delta_color="gray" if change["accuracy"] == 0 else "normal", height="stretch",
+        "Mean accuracy", f"{means.accuracy:.1%}",
+        f"{100 * means.accuracy_change:+.1f} points" if compared else None, delta_arrow="off", border=True,
+        delta_color="gray" if means.accuracy_change == 0 else "normal", height="stretch",
         help="Share of prompts where the right answer is the most probable one, averaged over the skills.",
     )  # fmt: skip
     row.metric(
-        "Mean margin", f"{means.loc[last, 'margin']:.2f} nats", f"{change['margin']:+.2f} nats" if compared else None,
-        delta_arrow="off", border=True, delta_color="gray" if change["margin"] == 0 else "normal", height="stretch",
+        "Mean margin", f"{means.margin:.2f} nats", f"{means.margin_change:+.2f} nats" if compared else None,
+        delta_arrow="off", border=True, delta_color="gray" if means.margin_change == 0 else "normal", height="stretch",
         help="How far the right answer is ahead of the best wrong one; negative when it is behind.",
     )  # fmt: skip
     charts = st.container().grid(2, min_column_width=330)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
@@ -9,7 +11,7 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from surgery_core.measure.results import Comparison, ScoreTable
-from surgery_core.sweeps.estimate import reading_seconds
+from surgery_core.sweeps.estimate import Costs, reading_seconds
 from surgery_core.text import Text, bundled_texts
 from surgery_ui.parts import waiting
 from surgery_ui.parts.waiting import Waiting
@@ -17,98 +19,129 @@ from surgery_ui.session import session
 from surgery_ui.words import present
 from surgery_ui.work import plan_jobs as cached
 from surgery_ui.work import timing
+from surgery_ui.work.kinds import Lane
 from surgery_ui.work.pool import Job
 
-BUNDLED, OWN = "scores", "own-scores"
+BUNDLED, OWN = Lane.SCORES, Lane.OWN_SCORES
 """Lanes of the two jobs: the bundled texts, and the person's own, which may be long."""
+Expected = Callable[[], float | None]
 METRIC = 128
 """Height of a headline figure in pixels."""
 
 
-class Scores:
-    """The figures of one plan, each drawn when it is there."""
+@dataclass
+class Places:
+    """Where the figures stand: the headline with its cells, what went wrong by lane, the table, notes below it."""
 
-    def __init__(self, now: session.Experiment, headline: DeltaGenerator, table: DeltaGenerator) -> None:
-        self._owner = now.owner
-        own = session.own_text()
-        self.texts: dict[str, tuple[Text, ...]] = {BUNDLED: bundled_texts()} | ({OWN: (own,)} if own else {})
-        self.by_lane = {lane: _request(now, lane, texts) for lane, texts in self.texts.items()}
-        self._costs = _costs(now, self.texts.get(OWN, ()), self.by_lane.get(OWN))
-        self._sides = 1 if now.plan.is_identity else 2
-        self._headline = headline.empty()
-        self._cells = [] if self.by_lane[BUNDLED].done else _metric_skeletons(self._headline)
-        with table:
-            self._waiting = [self._wait(lane) for lane in self.by_lane]
-            self._trouble = {lane: st.empty() for lane in self.by_lane}
-            rows = sum(len(texts) for texts in self.texts.values())
-            waits = not any(job.done for job in self.by_lane.values())
-            self._grid = st.skeleton(height=waiting.table_height(rows)) if waits else st.empty()
-            self._notes = st.container()
-        self._drawn: set[str] = set()
+    headline: DeltaGenerator
+    cells: list[Any]
+    trouble: dict[Lane, DeltaGenerator]
+    grid: Any
+    notes: DeltaGenerator
+
+
+def scores_section(now: session.Experiment, headline: DeltaGenerator, table: DeltaGenerator) -> Scores:
+    """Have the texts scored, hold the places of their figures open, and return the section that draws them."""
+    own = session.own_text()
+    texts: dict[Lane, tuple[Text, ...]] = {BUNDLED: bundled_texts()} | ({OWN: (own,)} if own else {})
+    jobs = {lane: _request(now, lane, some) for lane, some in texts.items()}
+    expected = _expected(now, texts.get(OWN, ()), jobs.get(OWN))
+    place = headline.empty()
+    cells = [] if jobs[BUNDLED].done else _metric_skeletons(place)
+    with table:
+        bars = [_bar(now.owner, lane, job, expected) for lane, job in jobs.items()]
+        trouble = {lane: st.empty() for lane in jobs}
+        waits = not any(job.done for job in jobs.values())
+        height = waiting.table_height(sum(len(some) for some in texts.values()))
+        grid = st.skeleton(height=height) if waits else st.empty()
+        places = Places(place, cells, trouble, grid, st.container())
+    return Scores(now.owner, texts, jobs, bars, places)
+
+
+class Scores:
+    """The figures of one plan, each drawn when it is there: those of the bundled texts, and of the person's own.
+
+    Attributes:
+        texts: what is scored, by lane.
+        jobs_by_lane: what scores them.
+    """
+
+    def __init__(
+        self, owner: str, texts: dict[Lane, tuple[Text, ...]], jobs: dict[Lane, Job[Any]], bars: list[Waiting],
+        places: Places,
+    ) -> None:  # fmt: skip
+        self.texts, self.jobs_by_lane = texts, jobs
+        self._owner, self._bars, self._places = owner, bars, places
+        self._drawn: set[Lane] = set()
+        self._said = False
 
     @property
     def jobs(self) -> list[Job[Any]]:
         """Return the jobs to look at."""
-        return list(self.by_lane.values())
+        return list(self.jobs_by_lane.values())
 
     def show(self) -> None:
         """Draw what is new."""
-        new = {lane for lane, job in self.by_lane.items() if job.done} - self._drawn
+        new = {lane for lane, job in self.jobs_by_lane.items() if job.done} - self._drawn
         if BUNDLED in new:
-            self._show_headline(self.by_lane[BUNDLED])
+            self._show_headline(self.jobs_by_lane[BUNDLED])
         for lane in new:
-            waiting.failed(self._trouble[lane], self._owner, [self.by_lane[lane]], f"table-{lane}")
+            waiting.failed(self._places.trouble[lane], self._owner, [self.jobs_by_lane[lane]], f"table-{lane}")
         if new:
             self._drawn |= new
             self._show_table()
-        for wait in self._waiting:
-            wait.show()
-
-    def _wait(self, lane: str) -> Waiting:
-        text = "Scoring your text" if lane == OWN else "Scoring texts"
-        return Waiting(self._owner, [self.by_lane[lane]], text, lane, self._expected if lane == OWN else lambda: None)
-
-    def _expected(self) -> float | None:
-        costs = timing.known(self._costs)
-        return None if costs is None else reading_seconds(costs, self._sides)
+        for bar in self._bars:
+            bar.show()
 
     def _show_headline(self, job: Job[Any]) -> None:
-        if waiting.failed(self._headline, self._owner, [job], "headline"):
+        if waiting.failed(self._places.headline, self._owner, [job], "headline"):
             return
-        if not waiting.not_finite(self._headline, job.result):
-            _metrics(self._cells or _metric_cells(self._headline), job.result)
+        if not waiting.not_finite(self._places.headline, job.result):
+            _metrics(self._places.cells or _metric_cells(self._places.headline), job.result)
 
     def _show_table(self) -> None:
-        done = [self.by_lane[lane] for lane in (OWN, BUNDLED) if lane in self._drawn]
+        done = [self.jobs_by_lane[lane] for lane in (OWN, BUNDLED) if lane in self._drawn]
         results = [job.result for job in done if job.error is None]
         if results:
             frame = pd.concat([result.frame() for result in results], ignore_index=True)
-            self._grid = _table(self._grid, frame)
+            self._places.grid = _table(self._places.grid, frame)
             self._say_stride(frame)
-        elif len(done) == len(self.by_lane):
-            self._grid.empty()
+        elif len(done) == len(self.jobs_by_lane):
+            self._places.grid.empty()
 
     def _say_stride(self, frame: pd.DataFrame) -> None:
         long = frame[frame["stride"].notna()]
-        if len(long) and "stride" not in self._drawn:
-            self._drawn.add("stride")
-            self._notes.caption(
+        if len(long) and not self._said:
+            self._said = True
+            self._places.notes.caption(
                 f"Texts longer than the model's context are read in windows of {long['context'].iloc[0]:,} tokens, "
                 f"{int(long['stride'].iloc[0]):,} apart; every token is scored once."
             )
 
 
-def _request(now: session.Experiment, lane: str, texts: tuple[Text, ...]) -> Job[Any]:
+def _request(now: session.Experiment, lane: Lane, texts: tuple[Text, ...]) -> Job[Any]:
     if now.plan.is_identity:
         return cached.table_job(now.owner, lane, now.loaded, texts)
     return cached.comparison_job(now.owner, lane, now.loaded, now.plan, texts)
 
 
-def _costs(now: session.Experiment, texts: tuple[Text, ...], job: Job[Any] | None) -> Job[Any] | None:
-    """Have the model timed where a text is long and not scored yet."""
-    if job is None or job.done or not timing.are_long(texts):
-        return None
-    return timing.reading_job(now.owner, now.loaded, texts, "costs-own")
+def _expected(now: session.Experiment, texts: tuple[Text, ...], job: Job[Any] | None) -> Expected:
+    """Return what tells how long the person's text takes; the model is timed where that is long and not scored yet."""
+    costs: Job[Costs] | None = None
+    if job is not None and not job.done and timing.are_long(texts):
+        costs = timing.reading_job(now.owner, now.loaded, texts, Lane.COSTS_OWN)
+
+    def seconds() -> float | None:
+        known = timing.known(costs)
+        return None if known is None else reading_seconds(known, 1 if now.plan.is_identity else 2)
+
+    return seconds
+
+
+def _bar(owner: str, lane: Lane, job: Job[Any], expected: Expected) -> Waiting:
+    if lane == OWN:
+        return Waiting(owner, [job], "Scoring your text", lane, expected)
+    return Waiting(owner, [job], "Scoring texts", lane)
 
 
 def _metric_cells(place: DeltaGenerator) -> list[DeltaGenerator]:

@@ -16,27 +16,47 @@ from surgery_ui.parts import examples, waiting
 from surgery_ui.parts.problems import show_problem
 from surgery_ui.session import session
 from surgery_ui.session.address import SETTINGS
+from surgery_ui.session.state import State, state
 from surgery_ui.words import present
 from surgery_ui.work import plan_jobs as cached
+from surgery_ui.work.kinds import Lane
 from surgery_ui.work.pool import Job
+
+PICK = "prompt-pick"
+LANES = {"before": Lane.TEXT_BEFORE, "after": Lane.TEXT_AFTER}
+
+
+def writing_section(now: session.Experiment) -> Writing:
+    """Show the controls of the text, have both sides written, and return the section that draws them meanwhile."""
+    prompt, settings = _controls(now)
+    sides = {"before": now.identity, "after": now.plan}
+    wanted = reversed(sides) if not now.plan.is_identity else ("before",)
+    jobs = {side: cached.text_job(now.owner, LANES[side], now.loaded, sides[side], prompt, settings) for side in wanted}
+    trouble, places = st.container(), _columns(now.plan.is_identity)
+    # What stood here is of a former plan or prompt: each side begins empty, with its line below.
+    elements = {side: places[side].empty() for side in jobs}
+    notes = {side: places[side].caption("Writing …") for side in jobs}
+    return Writing(now.owner, prompt, jobs, trouble, elements, notes)
 
 
 class Writing:
-    """The section with the text: its controls at once, its text while it is written."""
+    """The texts of both sides, drawn while they are written.
 
-    def __init__(self, now: session.Experiment) -> None:
-        prompt, settings = _controls(now)
-        self._owner, self._prompt = now.owner, prompt
-        sides = {"before": now.identity, "after": now.plan}
-        wanted = reversed(sides) if not now.plan.is_identity else ("before",)
-        self._jobs = {
-            side: cached.text_job(now.owner, side, now.loaded, sides[side], prompt, settings) for side in wanted
-        }
-        self._trouble, self._said = st.container(), False
-        self._places = _columns(bool(now.plan.is_identity))
-        # What stood here is of a former plan or prompt: each side begins empty, with its line below.
-        self._elements = {side: self._places[side].empty() for side in self._jobs}
-        self._notes = {side: self._places[side].caption("Writing …") for side in self._jobs}
+    Args:
+        owner: who asked for them.
+        prompt: what they continue.
+        jobs: what writes them, by side.
+        trouble: where it is said what is wrong with the prompt.
+        elements, notes: where each side and the line below it stand.
+    """
+
+    def __init__(
+        self, owner: str, prompt: str, jobs: dict[str, Job[Generation]], trouble: DeltaGenerator,
+        elements: dict[str, DeltaGenerator], notes: dict[str, DeltaGenerator],
+    ) -> None:  # fmt: skip
+        self._owner, self._prompt, self._jobs = owner, prompt, jobs
+        self._trouble, self._elements, self._notes = trouble, elements, notes
+        self._said = False
         self._shown: dict[str, tuple[_Seen, str]] = {}
 
     @property
@@ -109,32 +129,31 @@ def _columns(identity: bool) -> dict[str, DeltaGenerator]:
 
 
 def _controls(now: session.Experiment) -> tuple[str, GenerationSettings]:
-    state = st.session_state
-    prompts = examples.follow("prompt", "prompt-pick")
+    prompts = examples.follow(State.prompt.key, PICK)
     with st.container(horizontal=True, vertical_alignment="bottom", horizontal_alignment="distribute"):
         st.pills(
             "Prompt",
             prompts,
-            key="prompt-pick",
+            key=PICK,
             on_change=examples.take_pick,
-            args=("prompt", "prompt-pick"),
+            args=(State.prompt.key, PICK),
             wrap=True,
         )
         with st.popover("Settings", icon=":material/tune:"):
             _settings(longest(now))
     st.text_area(
         "Text to continue",
-        key="prompt",
+        key=State.prompt.key,
         height=68,
         label_visibility="collapsed",
         persist_state="session",
         on_change=examples.take_text,
-        args=("prompt",),
+        args=(State.prompt.key,),
     )
-    examples.drawn("prompt", "prompt-pick")
-    settings: GenerationSettings = state["settings"]
+    examples.drawn(State.prompt.key, PICK)
+    settings = state.settings
     fits = min(settings.max_new_tokens, longest(now))
-    return state["prompt"], settings if fits == settings.max_new_tokens else replace(settings, max_new_tokens=fits)
+    return state.prompt, settings if fits == settings.max_new_tokens else replace(settings, max_new_tokens=fits)
 
 
 def longest(now: session.Experiment) -> int:
@@ -142,15 +161,15 @@ def longest(now: session.Experiment) -> int:
     most, context = int(SETTINGS["length"].most), now.loaded.info.context_length
     if context is None:
         return most
-    return max(1, min(most, context - cached.count_tokens(now.loaded, st.session_state["prompt"])))
+    return max(1, min(most, context - cached.count_tokens(now.loaded, state.prompt)))
 
 
 def _settings(most: int) -> None:
-    state = st.session_state
+    shown = st.session_state
     if session.problem("settings") is None:
         for name, setting in SETTINGS.items():
-            state[f"set-{name}"] = setting.kind(getattr(state["settings"], setting.attribute))
-    state["set-length"] = min(state["set-length"], most)
+            shown[_key(name)] = setting.kind(getattr(state.settings, setting.attribute))
+    shown[_key("length")] = min(shown[_key("length")], most)
     if most > 1:
         _control(st.slider, "length", "Length in tokens", most, step=1, help=_FITS)
     else:
@@ -175,14 +194,18 @@ def _control(
 ) -> None:  # fmt: skip
     setting = SETTINGS[name]
     least, most = setting.kind(setting.least), setting.kind(setting.most if most is None else most)
-    widget(label, least, most, key=f"set-{name}", on_change=_take_settings, **options)
+    widget(label, least, most, key=_key(name), on_change=_take_settings, **options)
+
+
+def _key(name: str) -> str:
+    """Return the key of a setting's field."""
+    return f"set-{name}"
 
 
 def _take_settings() -> None:
-    state = st.session_state
-    values = {setting.attribute: state[f"set-{name}"] for name, setting in SETTINGS.items()}
+    values = {setting.attribute: st.session_state[_key(name)] for name, setting in SETTINGS.items()}
     try:
-        state["settings"] = GenerationSettings(**values)
+        state.settings = GenerationSettings(**values)
     except SettingsError as error:
         return session.set_problem("settings", error)
     session.set_problem("settings", None)

@@ -6,10 +6,13 @@ import streamlit as st
 
 from surgery_ui.parts import doubts, sweep_chart, sweep_shelf
 from surgery_ui.parts.problems import show_problem
-from surgery_ui.parts.sweep_shelf import Entry
 from surgery_ui.session import echo, session
+from surgery_ui.session.state import state
+from surgery_ui.session.sweep_entry import Entry
 from surgery_ui.words import present
 
+LIST, OTHERS = "sweep-list", "sweep-others"
+"""Keys of the fields."""
 MOST_COMPARED = 4
 MAX_NAME = 60
 
@@ -21,9 +24,7 @@ def shelf() -> None:
         if found:
             _chooser(found)
         with st.popover("Open a file", icon=":material/folder_open:"):
-            st.file_uploader(
-                "A sweep saved as CSV or JSON", ["csv", "json"], key=f"sweep-file-{_uploads()}", on_change=_open
-            )
+            st.file_uploader("A sweep saved as CSV or JSON", ["csv", "json"], key=_file_key(), on_change=_open)
     if len(found) > 1:
         _comparison(found)
     show_problem("sweep-file")
@@ -31,7 +32,7 @@ def shelf() -> None:
 
 def compared() -> list[Entry]:
     """Return the sweeps that are shown side by side, or none."""
-    shown, others = sweep_shelf.shown(), st.session_state.get("sweep-others", [])
+    shown, others = sweep_shelf.shown(), st.session_state.get(OTHERS, [])
     found = [entry for entry in sweep_shelf.entries() if entry.number in others and entry is not shown]
     return [shown, *found] if shown is not None and found else []
 
@@ -53,12 +54,12 @@ def side_by_side(found: list[Entry], now: session.Experiment) -> None:
 def _chooser(found: list[Entry]) -> None:
     shown = sweep_shelf.shown()
     names = {entry.number: entry.name for entry in reversed(found)}
-    echo.put("sweep-list", shown.number if shown is not None else found[-1].number)
+    echo.put(LIST, shown.number if shown is not None else found[-1].number)
     st.selectbox(
-        "Sweeps of this session", list(names), key="sweep-list", format_func=lambda number: names.get(number, ""),
+        "Sweeps of this session", list(names), key=LIST, format_func=lambda number: names.get(number, ""),
         width=300, on_change=_choose,
     )  # fmt: skip
-    echo.drawn("sweep-list")
+    echo.drawn(LIST)
     with st.popover("Rename or remove", icon=":material/edit:"):
         if shown is not None:
             # A field of its own for each sweep, which begins with that sweep's name whenever the popover opens.
@@ -70,10 +71,10 @@ def _chooser(found: list[Entry]) -> None:
 def _comparison(found: list[Entry]) -> None:
     shown = sweep_shelf.shown()
     names = {entry.number: entry.name for entry in found if entry is not shown}
-    kept = [number for number in st.session_state.get("sweep-others", []) if number in names]
-    st.session_state["sweep-others"] = kept
+    kept = [number for number in st.session_state.get(OTHERS, []) if number in names]
+    st.session_state[OTHERS] = kept
     st.multiselect(
-        "Compare it with", list(names), key="sweep-others", format_func=lambda number: names.get(number, ""),
+        "Compare it with", list(names), key=OTHERS, format_func=lambda number: names.get(number, ""),
         max_selections=MOST_COMPARED - 1, placeholder="Side by side", width=620, on_change=session.touch,
     )  # fmt: skip
 
@@ -89,8 +90,8 @@ def _warn(found: list[Entry]) -> None:
 
 def _choose() -> None:
     session.touch()
-    if not echo.is_echo("sweep-list"):
-        st.session_state["sweep-shown"] = st.session_state["sweep-list"]
+    if not echo.is_echo(LIST):
+        state.sweep_shown = st.session_state[LIST]
 
 
 def _rename(entry: Entry, key: str) -> None:
@@ -106,12 +107,12 @@ def _remove(entry: Entry) -> None:
 
 def _open() -> None:
     session.touch()
-    file = st.session_state[f"sweep-file-{_uploads()}"]
+    file = st.session_state[_file_key()]
     if file is not None:
         sweep_shelf.guarded("sweep-file", lambda: sweep_shelf.open_file(file.name, file.getvalue()))
         # A field of its own for the next file: this one keeps the file that was read.
-        st.session_state["sweep-uploads"] = _uploads() + 1
+        state.sweep_uploads += 1
 
 
-def _uploads() -> int:
-    return int(st.session_state.get("sweep-uploads", 0))
+def _file_key() -> str:
+    return f"sweep-file-{state.sweep_uploads}"

@@ -11,9 +11,8 @@ from surgery_core.errors import InputError, SettingsError
 from surgery_core.measure.skills import Skill, load_skills
 from surgery_core.plans.labels import position_labels
 from surgery_core.plans.plan import LayerPlan
-from surgery_core.plans.slots import MAX_SLOTS
 from surgery_core.sweeps.estimate import Costs
-from surgery_core.sweeps.kinds import FACTORS, MAX_TIMES, SweepOptions, sweep_kind
+from surgery_core.sweeps.kinds import FACTORS, SweepOptions, most_times, sweep_kind
 from surgery_core.sweeps.setup import SweepMeasures
 from surgery_core.text import Text, bundled_prompts, bundled_texts
 from surgery_ui.parts import sweep_shelf
@@ -30,11 +29,16 @@ from surgery_ui.work.timing import costs_job
 
 STRIP, BASE = "The plan in the strip", "The unchanged model"
 ALL, PICK, OWN = "All texts", "Pick some", "My own"
+TAB = "sweep-tab"
+"""Key of the page's tabs, which are called as follows."""
+SWEEP, IMPORTANCE, REMOVAL = "Sweep", "Importance", "Removal"
+FAMILY, FACTORS_TYPED, PROMPT = "sweep-family", "sweep-factors", "sweep-prompt"
+"""Keys of the fields that are set elsewhere than where they stand."""
 FINDINGS = {
-    "Layers as painters": ("painters", "Sweep"),
-    "ShortGPT": ("delete", "Importance"),
-    "Deeper layers": ("skip-block", "Sweep"),
-    "Swapped neighbours": ("swap-neighbours", "Sweep"),
+    "Layers as painters": ("painters", SWEEP),
+    "ShortGPT": ("delete", IMPORTANCE),
+    "Deeper layers": ("skip-block", SWEEP),
+    "Swapped neighbours": ("swap-neighbours", SWEEP),
 }
 """One-click sweeps, each checking what a paper saw, and the tab that shows what came of it."""
 
@@ -102,16 +106,16 @@ def start_button(now: session.Experiment, request: Request | None, estimate: Est
 
 def text_choice(name: str) -> str:
     """Show which texts are scored and return the choice."""
-    return str(segments("Texts", (ALL, PICK, OWN), f"{name}-texts"))
+    return str(segments("Texts", (ALL, PICK, OWN), _texts_key(name)))
 
 
 def chosen_texts(name: str, which: str | None = None) -> tuple[Text, ...]:
     """Show what a choice of texts needs and return the texts; none where nothing is chosen."""
-    state, bundled = st.session_state, bundled_texts()
+    bundled = bundled_texts()
     which = text_choice(name) if which is None else which
     if which == PICK:
         titles = [text.title for text in bundled]
-        state.setdefault(f"{name}-picked", titles[:3])
+        st.session_state.setdefault(f"{name}-picked", titles[:3])
         picked = st.multiselect(
             "Texts to score", titles, key=f"{name}-picked", persist_state="session", on_change=session.touch
         )
@@ -130,12 +134,12 @@ def chosen_texts(name: str, which: str | None = None) -> tuple[Text, ...]:
 def _check(now: session.Experiment, kind: str, tab: str) -> None:
     """Start a paper's sweep on the unchanged model over all texts, and show the tab that says what came of it."""
     session.touch()
-    st.session_state["sweep-tab"] = tab
-    if tab == "Importance":
-        st.session_state["importance-texts"], st.session_state["importance-from"] = ALL, BASE
+    st.session_state[TAB] = tab
+    if tab == IMPORTANCE:
+        st.session_state[_texts_key("importance")], st.session_state[_from_key("importance")] = ALL, BASE
     request = Request(kind, SweepOptions(), now.identity, bundled_texts())
     family = next(name for name, kinds in sweep_words.FAMILIES.items() if kind in kinds)
-    st.session_state["sweep-family"], st.session_state[f"sweep-kind-{family}"] = family, kind
+    st.session_state[FAMILY], st.session_state[_kind_key(family)] = family, kind
     sweep_shelf.guarded("finding", lambda: sweep_shelf.start(now, request, _costs(now, request)))
 
 
@@ -150,12 +154,24 @@ def _costs(now: session.Experiment, request: Request) -> Costs | None:
     return job.result if job.done and job.error is None else None
 
 
+def _kind_key(family: str) -> str:
+    return f"sweep-kind-{family}"
+
+
+def _texts_key(name: str) -> str:
+    return f"{name}-texts"
+
+
+def _from_key(name: str) -> str:
+    return f"{name}-from"
+
+
 def _family() -> str:
-    return str(segments("What is done to the layers", list(sweep_words.FAMILIES), "sweep-family"))
+    return str(segments("What is done to the layers", list(sweep_words.FAMILIES), FAMILY))
 
 
 def _kind(family: str) -> str:
-    key = f"sweep-kind-{family}"
+    key = _kind_key(family)
     kinds = sweep_words.FAMILIES[family]
     st.session_state.setdefault(key, kinds[0])
     kind = st.selectbox(
@@ -169,7 +185,7 @@ def start_choice(now: session.Experiment, name: str, label: str = "Starts from")
     """Show which plan is worked on, where the strip has been changed, and return it."""
     if now.plan.is_identity:
         return now.plan
-    chosen = segments(label, (STRIP, BASE), f"{name}-from")
+    chosen = segments(label, (STRIP, BASE), _from_key(name))
     return now.plan if chosen == STRIP else now.identity
 
 
@@ -183,17 +199,13 @@ def _options(kind: str, start: LayerPlan) -> Any:
     if "max_length" in needs:
         given["max_length"] = _number("Longest block", 1, max(1, length), f"sweep-length-{length}", max(1, length - 1))
     if "times" in needs:
-        given["times"] = _number("Runs how often", 2, most_runs(kind, length, given), "sweep-times", 2)
+        given["times"] = _number(
+            "Runs how often", 2, most_times(kind, length, given.get("max_length", 1)), "sweep-times", 2
+        )
     if "seed" in needs:
         given["seed"] = _number("Seed of shuffles", 0, 2**31 - 1, "sweep-seed", 0)
     typed = _factors() if "factors" in needs else None
     return lambda: SweepOptions(**given | ({} if typed is None else {"factors": read_factors(typed)}))
-
-
-def most_runs(kind: str, length: int, given: dict[str, Any]) -> int:
-    """Return how often a block may run at most, so that the longest plan still fits."""
-    block = int(given.get("max_length", 1)) if kind == "repeat-block" else 1
-    return max(2, min(MAX_TIMES, (MAX_SLOTS - length) // max(1, block) + 1))
 
 
 def _choice(label: str, options: range, key: str, default: int, names: list[str]) -> int:
@@ -216,10 +228,8 @@ def _number(label: str, least: int, most: int, key: str, default: int) -> int:
 
 
 def _factors() -> str:
-    st.session_state.setdefault("sweep-factors", ", ".join(f"{factor:g}" for factor in FACTORS))
-    return str(
-        st.text_input("Factors", key="sweep-factors", width=360, persist_state="session", on_change=session.touch)
-    )
+    st.session_state.setdefault(FACTORS_TYPED, ", ".join(f"{factor:g}" for factor in FACTORS))
+    return str(st.text_input("Factors", key=FACTORS_TYPED, width=360, persist_state="session", on_change=session.touch))
 
 
 def read_factors(typed: str) -> tuple[float, ...]:
@@ -238,7 +248,6 @@ def read_factors(typed: str) -> tuple[float, ...]:
 
 
 def _measures() -> SweepMeasures:
-    state = st.session_state
     prompts = {prompt.title: prompt.text for prompt in bundled_prompts()}
     skills = st.toggle(
         "Ask the skills too", key="sweep-skills", persist_state="session", on_change=session.touch,
@@ -250,9 +259,9 @@ def _measures() -> SweepMeasures:
     )  # fmt: skip
     measures = SweepMeasures(skills=_all_skills() if skills else ())
     if text and prompts:
-        state.setdefault("sweep-prompt", next(iter(prompts)))
+        st.session_state.setdefault(PROMPT, next(iter(prompts)))
         title = st.selectbox(
-            "Prompt", list(prompts), key="sweep-prompt", width=220, persist_state="session",
+            "Prompt", list(prompts), key=PROMPT, width=220, persist_state="session",
             on_change=session.touch,
         )  # fmt: skip
         measures = replace(measures, prompt=prompts[title])

@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pandas as pd
 import streamlit as st
 
 from surgery_core.charts import layers as layer_charts
 from surgery_core.measure.importance import Importance
-from surgery_core.sweeps.estimate import reading_seconds
+from surgery_core.sweeps.estimate import Costs, reading_seconds
 from surgery_core.sweeps.file import model_name
+from surgery_core.sweeps.findings import costliest, measured_damage, rank_frame
 from surgery_core.sweeps.frames import figure, wants_log
 from surgery_core.sweeps.kinds import SweepOptions
-from surgery_ui.parts import chart_specs, sweep_shelf, waiting
+from surgery_ui.parts import chart_specs, sweep_shelf
+from surgery_ui.parts.awaited import Awaited
 from surgery_ui.parts.problems import show_problem
-from surgery_ui.parts.sections import emphasis
-from surgery_ui.parts.sweep_shelf import Entry
-from surgery_ui.parts.waiting import Waiting
+from surgery_ui.parts.sections import NOTHING, Section, emphasis
 from surgery_ui.session import session
+from surgery_ui.session.sweep_entry import Entry
 from surgery_ui.sweep_page.controls import chosen_texts, start_choice
 from surgery_ui.words import present
 from surgery_ui.words import sweeps as sweep_words
 from surgery_ui.work import timing
+from surgery_ui.work.kinds import Lane
 from surgery_ui.work.pool import Job
 from surgery_ui.work.sweep_jobs import Request, importance_job
 
@@ -40,65 +40,48 @@ HEIGHT = 900
 """Height in pixels of what stands here, where it is not there yet."""
 
 
-class ImportanceView:
-    """The section about importance: controls at once, figures when they are there."""
+def importance_section(now: session.Experiment) -> Section:
+    """Show the controls of the section about importance, and return what draws its figures when they are there."""
+    st.caption(
+        "What each layer does to the residual stream, from one run over the texts and without any surgery; "
+        "beside it, what deleting it really costs."
+    )
+    with st.container(border=True):
+        st.markdown(f"**What papers saw.** {present.plain(sweep_words.IMPORTANCE)} {sweep_words.SMALL}")
+    plan, texts = start_choice(now, "importance", "Of which model"), chosen_texts("importance")
+    if not texts:
+        return NOTHING
+    job = importance_job(now.owner, now.loaded, plan, texts)
+    costs: Job[Costs] | None = None
+    if not job.done and timing.are_long(texts):
+        costs = timing.reading_job(now.owner, now.loaded, texts, Lane.COSTS_IMPORTANCE)
 
-    def __init__(self, now: session.Experiment) -> None:
-        st.caption(
-            "What each layer does to the residual stream, from one run over the texts and without any surgery; "
-            "beside it, what deleting it really costs."
-        )
-        with st.container(border=True):
-            st.markdown(f"**What papers saw.** {present.plain(sweep_words.IMPORTANCE)} {sweep_words.SMALL}")
-        self._now, self._plan = now, start_choice(now, "importance", "Of which model")
-        self._texts = chosen_texts("importance")
-        self._job = importance_job(now.owner, now.loaded, self._plan, self._texts) if self._texts else None
-        jobs = self.jobs
-        self._costs = None
-        if jobs and not jobs[0].done and timing.are_long(self._texts):
-            self._costs = timing.reading_job(now.owner, now.loaded, self._texts, "costs-importance")
-        self._wait = Waiting(now.owner, jobs, "Reading the texts", "importance", self._expected) if jobs else None
-        waits = any(not job.done for job in jobs)
-        self._place = st.skeleton(height=HEIGHT) if waits else st.empty()
-        self._drawn = False
+    def expected() -> float | None:
+        known = timing.known(costs)
+        return None if known is None else reading_seconds(known)
 
-    @property
-    def jobs(self) -> list[Job[Any]]:
-        """Return the job to look at."""
-        return [self._job] if self._job is not None else []
+    def draw() -> None:
+        _draw(now, job.result, Request("delete", SweepOptions(), plan, texts))
 
-    def show(self) -> None:
-        """Draw everything once the texts were read."""
-        job = self._job
-        if self._wait is not None:
-            self._wait.show()
-        if job is None or self._drawn or not job.done:
-            return
-        self._drawn = True
-        if not waiting.failed(self._place, self._now.owner, [job], "importance"):
-            with self._place.container():
-                self._draw(job.result)
+    return Awaited(now.owner, [job], "importance", draw, text="Reading the texts", height=HEIGHT, expected=expected)
 
-    def _expected(self) -> float | None:
-        costs = timing.known(self._costs)
-        return None if costs is None else reading_seconds(costs)
 
-    def _draw(self, result: Importance) -> None:
-        frame, dark = result.frame(), bool(st.context.theme.type == "dark")
-        if frame.empty:
-            st.info("No layer runs under this plan, so there is nothing to rank.")
-            return
-        grid = st.container().grid(3, min_column_width=230)
-        for column, title in ESTIMATES.items():
-            with grid.container():
-                log = ", log scale" if wants_log(frame[column], column) else ""
-                st.markdown(f"**{title}**{log}", help=present.plain(ABOUT[column]))
-                chart_specs.show(
-                    layer_charts.layer_bars(frame, column, title, dark=dark), key=f"bars-{column}",
-                    alt=f"{title} of every layer",
-                )  # fmt: skip
-        _ranked(self._now, frame, Request("delete", SweepOptions(), self._plan, self._texts), dark)
-        _streams(result, dark)
+def _draw(now: session.Experiment, result: Importance, request: Request) -> None:
+    frame, dark = result.frame(), chart_specs.dark()
+    if frame.empty:
+        st.info("No layer runs under this plan, so there is nothing to rank.")
+        return
+    grid = st.container().grid(3, min_column_width=230)
+    for column, title in ESTIMATES.items():
+        with grid.container():
+            log = ", log scale" if wants_log(frame[column], column) else ""
+            st.markdown(f"**{title}**{log}", help=present.plain(ABOUT[column]))
+            chart_specs.show(
+                layer_charts.layer_bars(frame, column, title, dark=dark), key=f"bars-{column}",
+                alt=f"{title} of every layer",
+            )  # fmt: skip
+    _ranked(now, frame, request, dark)
+    _streams(result, dark)
 
 
 def _ranked(now: session.Experiment, frame: pd.DataFrame, request: Request, dark: bool) -> None:
@@ -126,31 +109,24 @@ def _comparison(now: session.Experiment, frame: pd.DataFrame, request: Request, 
     if entry.state == "running":
         st.progress(entry.done / max(1, len(entry.planned)), text=f"{entry.done} of {len(entry.planned)}")
         return
-    damage = pd.Series({row.x: row.loss_change for row in entry.rows if row.number >= 0})
-    table = frame.assign(damage=[float(damage.get(at, float("nan"))) for at in frame["position"]])
-    known = table.dropna(subset=["damage"])
+    known = measured_damage(frame, entry.rows)
     grid = st.container().grid(3, min_column_width=230)
     for column, title in ESTIMATES.items():
-        ranks = pd.DataFrame({
-            "layer": known["layer"],
-            "estimated": layer_charts.ranks(known[column]),
-            "measured": layer_charts.ranks(known["damage"]),
-        })  # fmt: skip
         with grid.container():
             said = sweep_words.agreement(list(known[column]), list(known["damage"]))
             st.metric(
                 f"{title} and damage", said or "–", help="Spearman's rank correlation: 1 when both rank the "
                 "layers alike, 0 when one says nothing about the other, -1 when they are opposite.",
             )  # fmt: skip
-            chart = layer_charts.rank_chart(ranks, title, dark=dark)
+            chart = layer_charts.rank_chart(rank_frame(known, column), title, dark=dark)
             chart_specs.show(chart, key=f"rank-{column}", alt=f"Ranks by {title} and by measured damage")
-    worst = known.sort_values("damage").iloc[-1]
-    st.caption(
-        present.plain(
-            f"Deleting {worst['layer']} costs most: {figure(worst['damage'], 'loss_change')} nats a token. Rank 1 is "
-            "the most important layer; on the dashed line both ranks are the same."
+    if (worst := costliest(known)) is not None:
+        st.caption(
+            present.plain(
+                f"Deleting {worst[0]} costs most: {figure(worst[1], 'loss_change')} nats a token. Rank 1 is the most "
+                "important layer; on the dashed line both ranks are the same."
+            )
         )
-    )
 
 
 def _streams(result: Importance, dark: bool) -> None:

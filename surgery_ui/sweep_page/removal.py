@@ -12,24 +12,26 @@ import streamlit as st
 from surgery_core.charts import layers as layer_charts
 from surgery_core.errors import Stopped
 from surgery_core.measure.skills import load_skills
-from surgery_core.sweeps.file import model_name
 from surgery_core.sweeps.frames import figure
-from surgery_core.sweeps.removal import Removal
+from surgery_core.sweeps.removal import Removal, removal_frame
 from surgery_core.sweeps.rows import METRICS
 from surgery_core.sweeps.setup import SweepMeasures
 from surgery_ui.parts import adoption, chart_specs, doubts, sweep_chart, waiting
-from surgery_ui.parts.estimate import Estimate, seconds
+from surgery_ui.parts.estimate import Estimate, estimate_of, seconds
 from surgery_ui.parts.problems import show_problem
 from surgery_ui.parts.sections import emphasis
 from surgery_ui.session import session
+from surgery_ui.session.state import state
 from surgery_ui.sweep_page import saving as sweep_save
 from surgery_ui.sweep_page.controls import chosen_texts, start_choice
 from surgery_ui.words import present
 from surgery_ui.words import sweeps as sweep_words
 from surgery_ui.work import timing
+from surgery_ui.work.kinds import Lane
 from surgery_ui.work.pool import Job
 from surgery_ui.work.sweep_jobs import SWEEPS, SearchRequest, search_job
 
+BEAM = "search-beam"
 MAX_BEAM = 8
 COLUMNS = {"layers_left": "Layers left", "removed": "Removed", "plan": "Plan"}
 
@@ -49,7 +51,7 @@ def search_tab(now: session.Experiment) -> Estimate:
             )
         )
     request = _form(now)
-    job = st.session_state.get("search-job")
+    job = state.search_job
     running = job is not None and not job.done
     with st.container(horizontal=True, gap="medium", vertical_alignment="center"):
         st.button(
@@ -59,23 +61,22 @@ def search_tab(now: session.Experiment) -> Estimate:
         if running:
             st.button("Cancel", key="search-cancel", icon=":material/close:", on_click=_cancel)
         line = st.empty()
-    estimate = Estimate(now, request, line)
+    estimate = estimate_of(now, request, line)
     st.fragment(_curve, run_every=0.5 if running else None)(now, job, running)
     return estimate
 
 
 def _form(now: session.Experiment) -> SearchRequest | None:
-    state = st.session_state
     with st.container(horizontal=True, gap="medium", vertical_alignment="bottom"):
         start = start_choice(now, "search")
-        state.setdefault("search-beam", 1)
+        st.session_state.setdefault(BEAM, 1)
         beam = st.number_input(
-            "Beam width", 1, MAX_BEAM, key="search-beam", width=150, persist_state="session", on_change=session.touch,
+            "Beam width", 1, MAX_BEAM, key=BEAM, width=150, persist_state="session", on_change=session.touch,
             help="How many of the best plans of each size are tried further: 1 is the quickest, 3 finds better plans in "
             "about three times as long.",
         )  # fmt: skip
         key = f"search-least-{len(start)}"
-        state.setdefault(key, min(1, len(start)))
+        st.session_state.setdefault(key, min(1, len(start)))
         least = st.number_input(
             "Stop when left", 0, max(1, len(start)), key=key, width=150, persist_state="session",
             on_change=session.touch, help="How many layers are left in the end.",
@@ -94,15 +95,15 @@ def _form(now: session.Experiment) -> SearchRequest | None:
 def _begin(now: session.Experiment, request: SearchRequest) -> None:
     session.touch()
     session.set_problem("search", None)
-    st.session_state["search-job"] = search_job(now.owner, now.loaded, request)
+    state.search_job = search_job(now.owner, now.loaded, request)
     known = timing.known(timing.costs_job(now.owner, now.loaded, request.texts))
-    st.session_state["search-seconds"] = None if known is None else seconds(request, known)
-    st.session_state["search-model"], st.session_state["search-ends"] = model_name(now.loaded.info), request.least
+    state.search_seconds = None if known is None else seconds(request, known)
+    state.search_ends = request.least
 
 
 def _cancel() -> None:
     session.touch()
-    SWEEPS.leave(st.session_state["owner"], ("search",))
+    SWEEPS.leave(state.owner, (Lane.SEARCH,))
 
 
 def _curve(now: session.Experiment, job: Job[None] | None, was: bool) -> None:
@@ -129,7 +130,7 @@ def _curve(now: session.Experiment, job: Job[None] | None, was: bool) -> None:
 def _progress(job: Job[None], steps: list[Removal]) -> None:
     done, total = job.progress
     layers = f", {sweep_words.counted(steps[-1].layers_left, 'layer')} remaining" if steps else ""
-    time_left = timing.left(job, st.session_state.get("search-seconds"))
+    time_left = timing.left(job, state.search_seconds)
     left = layers if time_left is None else f"{layers}, {sweep_words.span(time_left)} left"
     waiting = job.started is None
     text = (
@@ -138,27 +139,12 @@ def _progress(job: Job[None], steps: list[Removal]) -> None:
     st.progress(min(1.0, done / total) if total else 0.0, text=text)
 
 
-def removal_frame(steps: list[Removal]) -> pd.DataFrame:
-    """Return one line a step: number, layers_left, removed, plan, perplexity, skill_accuracy, loss_change, top1."""
-    columns = ("perplexity", "bits_per_byte", "kl", "top1", "skill_accuracy")
-    return pd.DataFrame(
-        {
-            "number": number,
-            "layers_left": step.layers_left,
-            "removed": step.removed,
-            "plan": str(step.plan),
-            **{column: getattr(step.row, column) for column in columns},
-        }
-        for number, step in enumerate(steps)
-    )
-
-
 def _draw(now: session.Experiment, steps: list[Removal], running: bool) -> None:
     frame = removal_frame(steps)
     dark, plans = chart_specs.dark(), dict(zip(frame["number"], frame["plan"], strict=True))
     sweep_chart.log_switch("perplexity", list(frame["perplexity"]))
     metrics = ["perplexity", *(["skill_accuracy"] if frame["skill_accuracy"].notna().any() else [])]
-    clicks, ends = adoption.clicks(), st.session_state.get("search-ends")
+    clicks, ends = adoption.clicks(), state.search_ends
     grid = st.container().grid(len(metrics), min_column_width=330)
     for metric in metrics:
         key = f"removal-{metric}-{clicks}"

@@ -17,7 +17,7 @@ from surgery_core.sweeps.rows import METRICS
 from surgery_ui.parts.chart_specs import altair_lock
 
 if TYPE_CHECKING:
-    from surgery_ui.parts.sweep_shelf import Entry
+    from surgery_ui.session.sweep_entry import Entry
 
 WIDTH = 760
 """Of a saved chart, in pixels."""

@@ -15,8 +15,8 @@ from surgery_ui.parts import adoption, doubts, sweep_shelf
 from surgery_ui.parts.estimate import Estimate
 from surgery_ui.parts.problems import show_problem
 from surgery_ui.parts.sweep_chart import FILLS, TICK, chart, log_switch, metric_choice, plans_of, progress
-from surgery_ui.parts.sweep_shelf import Entry
 from surgery_ui.session import session
+from surgery_ui.session.sweep_entry import Entry
 from surgery_ui.sweep_page import comparing as sweep_compare
 from surgery_ui.sweep_page import saving as sweep_save
 from surgery_ui.words import present
@@ -80,7 +80,7 @@ def _one(entry: Entry, now: session.Experiment, estimate: Estimate) -> None:
         chart(entry, metric, now)
     with below:
         _adopt_field(entry, metric)
-        _below(entry)
+        _below(entry, metric)
     entry.drawn = True
 
 
@@ -145,7 +145,7 @@ def _where(entry: Entry) -> str:
     return words[entry.state]
 
 
-def _below(entry: Entry) -> None:
+def _below(entry: Entry, metric: str) -> None:
     """Show what a sweep says besides its chart."""
     doubts.show(entry.rows)
     _finding(entry)
@@ -156,7 +156,7 @@ def _below(entry: Entry) -> None:
     if entry.done:
         with st.expander("Table", icon=":material/table_rows:"):
             _table(entry)
-        sweep_save.save(entry, str(st.session_state["sweep-metric"]))
+        sweep_save.save(entry, metric)
 
 
 def _table(entry: Entry) -> None:

@@ -101,11 +101,11 @@ def headline(result: Comparison | ScoreTable) -> tuple[Metric, ...]:
     base = result if isinstance(result, ScoreTable) else result.base
     after = result if isinstance(result, ScoreTable) else result.operated
     compared = None if isinstance(result, ScoreTable) else result
-    ratio = None if compared is None else f"{times(after.perplexity / base.perplexity)}, from {amount(base.perplexity)}"
+    ratio = None if compared is None else f"{times(compared.ratio)}, from {amount(base.perplexity)}"
     bits = (
         None
         if compared is None
-        else f"{decimals(after.bits_per_byte - base.bits_per_byte, signed=True)}, from {decimals(base.bits_per_byte)}"
+        else f"{decimals(compared.bits_change, signed=True)}, from {decimals(base.bits_per_byte)}"
     )
     return (
         Metric("Perplexity", amount(after.perplexity), ratio, PERPLEXITY, _worse(after.perplexity, base.perplexity)),

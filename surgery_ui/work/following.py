@@ -9,15 +9,19 @@ import streamlit as st
 
 from surgery_ui.work.pool import Job
 
+TOUCHED = "touched"
+"""A key of the session's state that nothing is kept under."""
 TICK = 0.04
 """Seconds between two looks at running jobs: short enough for text to stream."""
 
 
-def follow(jobs: list[Job[Any]], show: Callable[[], None]) -> None:
-    """Look at running jobs, and call `show` whenever one may have news, until all are done.
+def give_way() -> None:
+    """Let Streamlit stop this run where the person has changed something; it does so when the state is touched."""
+    _ = TOUCHED in st.session_state
 
-    Touching the session's state gives Streamlit the chance to stop this run when the person changes something.
-    """
+
+def follow(jobs: list[Job[Any]], show: Callable[[], None]) -> None:
+    """Look at running jobs, and call `show` whenever one may have news, until all are done."""
     while True:
         running = [job for job in jobs if not job.done]
         show()
@@ -26,4 +30,4 @@ def follow(jobs: list[Job[Any]], show: Callable[[], None]) -> None:
         for job in running:
             job.look()
         running[0].wait(TICK)
-        _ = st.session_state["owner"]
+        give_way()

@@ -31,12 +31,12 @@ from surgery_core.plans.plan import LayerPlan
 from surgery_core.states.windows import DEFAULT_CONTEXT, window_length
 from surgery_core.text import Text, read_text
 from surgery_ui.work.kept import Kept
+from surgery_ui.work.kinds import Lane, Workers, kinds_of
 from surgery_ui.work.plan_jobs import WORK, plan_key, view
 from surgery_ui.work.pool import Job, Pool
 
-TRAINING = Pool(1, {"lens-training": 8}, "lenses", patience=1800.0)
-FETCHING = Pool(2, {"lens-fetch": 8}, "lens-hub", patience=120.0)
-LANE = "lens-training"
+TRAINING = Pool(1, kinds_of(Workers.TRAINING), Workers.TRAINING)
+FETCHING = Pool(2, kinds_of(Workers.FETCHING), Workers.FETCHING)
 LOGIT, TUNED = "logit", "tuned"
 MAX_LENSES = 32
 
@@ -73,7 +73,7 @@ def window_of(loaded: LoadedModel) -> int:
 
 
 def lens_job(
-    owner: str, lane: str, loaded: LoadedModel, plan: LayerPlan, text: str, reading: Reading = LOGIT_LENS
+    owner: str, lane: Lane, loaded: LoadedModel, plan: LayerPlan, text: str, reading: Reading = LOGIT_LENS
 ) -> Job[Trajectory]:
     """Read a plan's layers on a text."""
 
@@ -104,11 +104,11 @@ def distances_job(
         )  # fmt: skip
 
     key = ("distances", loaded.info.key, plan_key(plan), text, reading)
-    return WORK.request(owner, "lens-distances", key, work)
+    return WORK.request(owner, Lane.LENS_DISTANCES, key, work)
 
 
 def averages_job(
-    owner: str, lane: str, loaded: LoadedModel, plan: LayerPlan, texts: tuple[Text, ...], reading: Reading
+    owner: str, lane: Lane, loaded: LoadedModel, plan: LayerPlan, texts: tuple[Text, ...], reading: Reading
 ) -> Job[pd.DataFrame]:
     """Read texts through the lens and keep the means of each."""
     reading = Reading(reading.lens, reading.follow)
@@ -129,7 +129,7 @@ def quality_job(owner: str, loaded: LoadedModel, texts: tuple[Text, ...], lens: 
     def work(job: Job[pd.DataFrame]) -> pd.DataFrame:
         return lens_quality(loaded.model, loaded.tokenizer, translators(loaded, lens), texts, stop=job.stop)
 
-    return WORK.request(owner, "lens-quality", ("quality", loaded.info.key, texts, lens), work)
+    return WORK.request(owner, Lane.LENS_QUALITY, ("quality", loaded.info.key, texts, lens), work)
 
 
 def training_job(owner: str, loaded: LoadedModel, texts: tuple[Text, ...], settings: LensTraining) -> Job[Translators]:
@@ -142,13 +142,13 @@ def training_job(owner: str, loaded: LoadedModel, texts: tuple[Text, ...], setti
         )
 
     key: tuple[Hashable, ...] = ("lens-training", loaded.info.key, uuid.uuid4().hex)
-    return TRAINING.request(owner, LANE, key, work)
+    return TRAINING.request(owner, Lane.LENS_TRAINING, key, work)
 
 
 def fetch_job(owner: str, name: str) -> Job[Translators]:
     """Fetch a lens from the hub; each request asks anew, so that one can be tried again."""
     key: tuple[Hashable, ...] = ("lens-fetch", name, uuid.uuid4().hex)
-    return FETCHING.request(owner, "lens-fetch", key, lambda job: load_lens(fetch_lens(name)))
+    return FETCHING.request(owner, Lane.LENS_FETCH, key, lambda job: load_lens(fetch_lens(name)))
 
 
 def lens_of(model: Any, loaded: LoadedModel, reading: Reading) -> Lens:

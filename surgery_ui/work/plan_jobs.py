@@ -29,18 +29,11 @@ from surgery_core.surgery.ingredients import Material, Means
 from surgery_core.surgery.view import operate
 from surgery_core.text import Text, bundled_texts, encode
 from surgery_ui.work.kept import Kept
+from surgery_ui.work.kinds import Lane, Workers, kinds_of
 from surgery_ui.work.pool import Job, Key, Pool, Work
 
-MODELS = Pool(1, {"model": 3}, "models")
-WORK = Pool(
-    max(1, os.cpu_count() or 1),
-    {
-        "text": 256, "base": 6, "table": 16, "comparison": 64, "lens": 24, "distances": 8, "averages": 24, "quality": 16,
-        "preflight": 8, "proof": 128, "nearest": 32, "speeds": 8, "costs": 64, "reading": 64, "importance": 24, "skills": 64,
-    },
-    "work",
-)  # fmt: skip
-"""A base side holds the predictions of a model over all texts, and the model itself; the rest is small."""
+MODELS = Pool(1, kinds_of(Workers.MODELS), Workers.MODELS)
+WORK = Pool(max(1, os.cpu_count() or 1), kinds_of(Workers.WORK), Workers.WORK)
 MAX_OWN_TEXTS = 64
 
 
@@ -52,7 +45,7 @@ _own_lock = threading.Lock()
 def model_job(owner: str, name: str, *, allow_paths: bool = False) -> Job[LoadedModel]:
     """Open a model."""
     key = ("model", name, allow_paths)
-    return MODELS.request(owner, "model", key, lambda job: load_model(name, allow_paths=allow_paths), anew=True)
+    return MODELS.request(owner, Lane.MODEL, key, lambda job: load_model(name, allow_paths=allow_paths), anew=True)
 
 
 def open_models() -> list[LoadedModel]:
@@ -89,7 +82,7 @@ def view(loaded: LoadedModel, plan: LayerPlan) -> Any:
 
 
 def text_job(
-    owner: str, lane: str, loaded: LoadedModel, plan: LayerPlan, prompt: str, settings: GenerationSettings
+    owner: str, lane: Lane, loaded: LoadedModel, plan: LayerPlan, prompt: str, settings: GenerationSettings
 ) -> Job[Generation]:
     """Continue a prompt under a plan; the job's text grows while it runs."""
 
@@ -100,7 +93,7 @@ def text_job(
     return WORK.request(owner, lane, ("text", loaded.info.key, plan_key(plan), prompt, settings), work)
 
 
-def table_job(owner: str, lane: str, loaded: LoadedModel, texts: tuple[Text, ...]) -> Job[ScoreTable]:
+def table_job(owner: str, lane: Lane, loaded: LoadedModel, texts: tuple[Text, ...]) -> Job[ScoreTable]:
     """Score texts under the unchanged model."""
 
     def work(job: Job[ScoreTable]) -> ScoreTable:
@@ -111,7 +104,7 @@ def table_job(owner: str, lane: str, loaded: LoadedModel, texts: tuple[Text, ...
 
 
 def comparison_job(
-    owner: str, lane: str, loaded: LoadedModel, plan: LayerPlan, texts: tuple[Text, ...]
+    owner: str, lane: Lane, loaded: LoadedModel, plan: LayerPlan, texts: tuple[Text, ...]
 ) -> Job[Comparison]:
     """Compare a plan with the unchanged model over texts."""
 
@@ -138,7 +131,7 @@ def _base_side(loaded: LoadedModel, texts: tuple[Text, ...]) -> dict[Key, Work[R
 def preflight_job(owner: str, loaded: LoadedModel) -> Job[PreflightReport]:
     """Find out, once for each model, whether surgery on it can be trusted."""
     key = ("preflight", loaded.info.key)
-    return WORK.request(owner, "preflight", key, lambda job: preflight(loaded.model, loaded.tokenizer))
+    return WORK.request(owner, Lane.PREFLIGHT, key, lambda job: preflight(loaded.model, loaded.tokenizer))
 
 
 def proof_key(loaded: LoadedModel, plan: LayerPlan) -> tuple[Hashable, ...]:
@@ -153,7 +146,7 @@ def proof_job(owner: str, loaded: LoadedModel, plan: LayerPlan) -> Job[Preflight
         given = material(loaded, plan)
         return prove(loaded.model, loaded.tokenizer, plan, donors=given.donors, means=given.means)
 
-    return WORK.request(owner, "proof", proof_key(loaded, plan), work)
+    return WORK.request(owner, Lane.PROOF, proof_key(loaded, plan), work)
 
 
 def refusal(loaded: LoadedModel, plan: LayerPlan) -> RefusedPlanError | None:
@@ -168,7 +161,7 @@ def nearest_job(owner: str, loaded: LoadedModel, plan: LayerPlan) -> Job[LayerPl
     def work(job: Job[LayerPlan | None]) -> LayerPlan | None:
         return nearest_plan(loaded.model, loaded.tokenizer, plan, material(loaded, plan))
 
-    return WORK.request(owner, "proof", ("nearest", loaded.info.key, plan_key(plan)), work)
+    return WORK.request(owner, Lane.PROOF, ("nearest", loaded.info.key, plan_key(plan)), work)
 
 
 def mean_side(loaded: LoadedModel) -> Means:

@@ -16,13 +16,12 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any, Generic, TypeVar, cast
 
 from surgery_core.errors import Stopped, SurgeryError
+from surgery_ui.work.kinds import PATIENCE, Kind
 
 Result = TypeVar("Result")
 Key = tuple[Hashable, ...]
 Work = Callable[["Job[Result]"], Result]
 
-ABANDONED_AFTER = 30.0
-"""Seconds after which a job that no page looks at stops itself."""
 MAX_REMEMBERED = 256
 """Most requests of which a pool remembers that their owners cancelled them, and most that failed for their owners."""
 
@@ -46,7 +45,7 @@ class Job(Generic[Result]):
     """
 
     def __init__(
-        self, key: Key, work: Work[Result], patience: float | None = None, needs: Sequence[Job[Any]] = ()
+        self, key: Key, work: Work[Result], patience: float = PATIENCE, needs: Sequence[Job[Any]] = ()
     ) -> None:
         self.key, self.needs = key, tuple(needs)
         self._patience = patience
@@ -169,8 +168,7 @@ class Job(Generic[Result]):
         self.needs = tuple(need for need in self.needs if need.done and need.error is not None)
 
     def _stop_if_abandoned(self) -> None:
-        patience = ABANDONED_AFTER if self._patience is None else self._patience
-        if time.monotonic() - self._seen > patience:
+        if time.monotonic() - self._seen > self._patience:
             self.stop.set()
 
 
@@ -194,17 +192,13 @@ class Pool:
 
     Args:
         workers: threads at most.
-        bounds: how many finished jobs of a kind are kept; every kind that is requested has its own.
+        kinds: of the jobs that it does, by the first part of their keys; `kinds.TABLE` has all of them.
         name: of the threads.
-        patience: seconds after which a job that no page looks at stops itself; by default `ABANDONED_AFTER`.
     """
 
-    def __init__(
-        self, workers: int, bounds: Mapping[str, int], name: str = "jobs", patience: float | None = None
-    ) -> None:
+    def __init__(self, workers: int, kinds: Mapping[str, Kind], name: str = "jobs") -> None:
         self._workers = workers
-        self._patience = patience
-        self.bounds = dict(bounds)
+        self._kinds = kinds
         self._name = name
         self._lock = threading.Condition()
         self._threads: list[threading.Thread] = []
@@ -236,7 +230,11 @@ class Pool:
             work: makes the result.
             needs: other work of this pool that has to be done before, by key; `Job.needs` are those jobs, in order.
             anew: whether it is done again where it failed: for what is asked by the press of a button.
+
+        Raises:
+            LookupError: when the kind of the job, or of one that it needs, or its lane is not in the pool's table.
         """
+        self._check(lane, (key, *(needs or ())))
         with self._lock:
             if not anew and (failed := self._known_failure(owner, key)) is not None:
                 self._let_go(self._lanes.pop((owner, lane), None))
@@ -303,6 +301,14 @@ class Pool:
         with self._lock:
             return len(self._running), len(self._waiting)
 
+    def _check(self, lane: str, keys: Sequence[Key]) -> None:
+        """Refuse work that is not in the table: nothing would say how much of it is kept, and what lets go of it."""
+        for key in keys:
+            if key[0] not in self._kinds:
+                raise LookupError(f"The pool {str(self._name)!r} does no {key[0]!r}; give it a row in work/kinds.py.")
+        if lane not in self._kinds[str(keys[0][0])].lanes:
+            raise LookupError(f"{str(lane)!r} is no lane of {keys[0][0]!r}; add it to its row in work/kinds.py.")
+
     def _known_failure(self, owner: str, key: Key) -> Job[Any] | None:
         """Return the job that failed for this owner, unless somebody else's does it again or has done it."""
         job = self._jobs.get(key)
@@ -323,7 +329,7 @@ class Pool:
         job = self._jobs.get(key)
         if job is None or not job.reusable:
             first = [self._find(other, how, {}) for other, how in needs.items()]
-            job = self._jobs[key] = Job(key, work, self._patience, first)
+            job = self._jobs[key] = Job(key, work, self._kinds[str(key[0])].patience, first)
             self._waiting.append(job)
             self._start_workers()
         self._jobs.move_to_end(key)
@@ -391,5 +397,5 @@ class Pool:
                 continue
             kind = str(key[0])
             kept[kind] = kept.get(kind, 0) + 1
-            if not job.reusable or kept[kind] > self.bounds.get(kind, 16):
+            if not job.reusable or kept[kind] > self._kinds[kind].kept:
                 del self._jobs[key]

@@ -23,11 +23,10 @@ from surgery_core.sweeps.setup import SweepMeasures
 from surgery_core.sweeps.sweep import Sweep
 from surgery_core.text import Text
 from surgery_ui.work import plan_jobs as cached
+from surgery_ui.work.kinds import Lane, Workers, kinds_of
 from surgery_ui.work.pool import Job, Pool
 
-SWEEPS = Pool(max(1, (os.cpu_count() or 1) - 1), {"sweep": 16, "search": 8}, "sweeps")
-LANE = "sweep"
-"""Lane of the one sweep that a session runs at a time."""
+SWEEPS = Pool(max(1, (os.cpu_count() or 1) - 1), kinds_of(Workers.SWEEPS), Workers.SWEEPS)
 
 
 @dataclass(frozen=True)
@@ -80,7 +79,7 @@ def sweep_job(owner: str, loaded: LoadedModel, request: Request, done: Iterable[
         return sweep.note
 
     key = ("sweep", loaded.info.key, cached.plan_key(request.start), request, left_out)
-    return SWEEPS.request(owner, LANE, key, work, anew=True)
+    return SWEEPS.request(owner, Lane.SWEEP, key, work, anew=True)
 
 
 def search_job(owner: str, loaded: LoadedModel, request: SearchRequest) -> Job[None]:
@@ -94,7 +93,7 @@ def search_job(owner: str, loaded: LoadedModel, request: SearchRequest) -> Job[N
         for step in steps:
             job.put(step)
 
-    return SWEEPS.request(owner, "search", ("search", loaded.info.key, request), work, anew=True)
+    return SWEEPS.request(owner, Lane.SEARCH, ("search", loaded.info.key, request), work, anew=True)
 
 
 def importance_job(owner: str, loaded: LoadedModel, plan: LayerPlan, texts: tuple[Text, ...]) -> Job[Importance]:
@@ -105,10 +104,10 @@ def importance_job(owner: str, loaded: LoadedModel, plan: LayerPlan, texts: tupl
         return importance(model, loaded.tokenizer, texts, stop=job.stop, on_progress=job.report)
 
     key = ("importance", loaded.info.key, cached.plan_key(plan), texts)
-    return cached.WORK.request(owner, "importance", key, work)
+    return cached.WORK.request(owner, Lane.IMPORTANCE, key, work)
 
 
-def skills_job(owner: str, lane: str, loaded: LoadedModel, plan: LayerPlan) -> Job[tuple[SkillResult, ...]]:
+def skills_job(owner: str, lane: Lane, loaded: LoadedModel, plan: LayerPlan) -> Job[tuple[SkillResult, ...]]:
     """Ask a plan every prompt of the skills that come with the package."""
 
     def work(job: Job[tuple[SkillResult, ...]]) -> tuple[SkillResult, ...]:

@@ -12,6 +12,7 @@ from surgery_core.models.opening import LoadedModel
 from surgery_core.sweeps.estimate import Costs, Span, corrected, costs_of, costs_of_long, remaining
 from surgery_core.sweeps.speeds import Speeds, measure_speeds
 from surgery_core.text import Text
+from surgery_ui.work.kinds import Lane
 from surgery_ui.work.plan_jobs import WORK
 from surgery_ui.work.pool import Job, Key, Work
 
@@ -24,19 +25,19 @@ LONG_TEXT = 20_000
 def speeds_job(owner: str, loaded: LoadedModel) -> Job[Speeds]:
     """Time a model, once for everybody."""
     ((key, work),) = _speeds(loaded).items()
-    return WORK.request(owner, "speeds", key, work)
+    return WORK.request(owner, Lane.SPEEDS, key, work)
 
 
-def costs_job(owner: str, loaded: LoadedModel, texts: tuple[Text, ...], lane: str = "costs") -> Job[Costs]:
+def costs_job(owner: str, loaded: LoadedModel, texts: tuple[Text, ...]) -> Job[Costs]:
     """Count how long work over these texts takes."""
 
     def work(job: Job[Costs]) -> Costs:
         return costs_of(job.needs[0].result, encode_texts(loaded.model, loaded.tokenizer, texts))
 
-    return WORK.request(owner, lane, ("costs", loaded.info.key, texts), work, _speeds(loaded))
+    return WORK.request(owner, Lane.COSTS, ("costs", loaded.info.key, texts), work, _speeds(loaded))
 
 
-def reading_job(owner: str, loaded: LoadedModel, texts: tuple[Text, ...], lane: str) -> Job[Costs]:
+def reading_job(owner: str, loaded: LoadedModel, texts: tuple[Text, ...], lane: Lane) -> Job[Costs]:
     """Count how long texts take to be read, from the beginning of each: a long text takes a while to encode alone."""
 
     def work(job: Job[Costs]) -> Costs:

@@ -3,12 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import pandas as pd
 
 from surgery_core.measure.skills.scoring import ItemResult, SkillResult
 
 SIDES = ("Before", "After")
+
+
+@dataclass(frozen=True)
+class SkillMeans:
+    """Means over the skills, each of which counts alike, on the last side, and their changes against the first.
+
+    Attributes:
+        accuracy: 0 to 1.
+        margin: in nats.
+        accuracy_change, margin_change: 0 where there is one side.
+    """
+
+    accuracy: float
+    margin: float
+    accuracy_change: float
+    margin_change: float
 
 
 def skill_frame(before: Sequence[SkillResult], after: Sequence[SkillResult] | None = None) -> pd.DataFrame:
@@ -31,6 +48,19 @@ def skill_frame(before: Sequence[SkillResult], after: Sequence[SkillResult] | No
         if results is not None
         for result in results
     )
+
+
+def skill_means(frame: pd.DataFrame) -> SkillMeans:
+    """Return the means over the skills.
+
+    Args:
+        frame: of `skill_frame`.
+    """
+    sides = [frame[frame["side"] == side] for side in SIDES if (frame["side"] == side).any()]
+    (accuracy, margin), first = (
+        (float(side["accuracy"].mean()), float(side["margin"].mean())) for side in (sides[-1], sides[0])
+    )
+    return SkillMeans(accuracy, margin, accuracy - first[0], margin - first[1])
 
 
 def item_frame(before: Sequence[SkillResult], after: Sequence[SkillResult] | None = None) -> pd.DataFrame:

@@ -9,6 +9,7 @@ from typing import Any
 import streamlit as st
 
 from surgery_ui.session import session
+from surgery_ui.session.state import state
 
 KEY = "room"
 LEAST, MOST = 280, 4_000
@@ -27,7 +28,7 @@ def page_width(otherwise: int, step: int) -> int:
     The browser tells a new width only where it lies in another step, so that a resize does not redraw all the time.
     """
     _mount(key=KEY, data={"step": step}, on_width_change=_take, default={"width": None})
-    return int(st.session_state.get("page-width", otherwise))
+    return otherwise if state.page_width is None else state.page_width
 
 
 def read_width(value: Any) -> int | None:
@@ -41,4 +42,4 @@ def _take() -> None:
     session.touch()
     width = read_width(st.session_state[KEY]["width"])
     if width is not None:
-        st.session_state["page-width"] = width
+        state.page_width = width

@@ -32,6 +32,11 @@ def layer_strip(plan: LayerPlan, edit: int, on_edit: Callable[[], None]) -> None
     _mount(key=KEY, data=data, on_edit_change=on_edit)
 
 
+def sent_edit() -> Any:
+    """Return the newest edit that the browser sent, as it sent it."""
+    return st.session_state[KEY].get("edit")
+
+
 def read_edit(value: Any, n_layers: int) -> tuple[LayerPlan, int]:
     """Return the plan and the number of an edit that a browser sent.
 

@@ -141,3 +141,15 @@ def shade(ramp: list[float], share: float) -> float:
 
 def contrast(one: float, other: float) -> float:
     return (max(one, other) + 0.05) / (min(one, other) + 0.05)
+
+
+def test_the_colour_scale_covers_most_tokens() -> None:
+    def scale(changes: list[float]) -> float:
+        frame = pd.DataFrame({"loss_before": [float("nan"), *[1.0] * len(changes)]})
+        return charts.full_colour(frame.assign(loss_after=[float("nan"), *[1.0 + change for change in changes]]))
+
+    assert scale([0.1, -0.2]) == 0.5
+    assert scale([1.8] * 50) == 2.0
+    assert scale([0.1] * 99 + [80.0]) == 0.5
+    assert scale([500.0]) == 10.0
+    assert scale([]) == 0.5

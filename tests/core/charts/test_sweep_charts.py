@@ -331,10 +331,6 @@ def test_every_form_of_a_sweep_is_a_picture_with_its_words(kind: str) -> None:
     assert sweep_kind(kind).x_title in said
 
 
-def test_ranks_count_from_the_largest_and_share_ties() -> None:
-    assert list(layer_charts.ranks(pd.Series([0.8, 0.1, 0.1, 0.5]))) == [1, 3.5, 3.5, 2]
-
-
 def test_the_similarity_map_runs_along_the_stream() -> None:
     found = spec(layer_chart_list()[2])
     assert found["encoding"]["x"]["sort"] == ["input", "L0", "L1", "L1 (2)", "L3"]

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from surgery_core.errors import AnatomyError, TextError
 from surgery_core.lenses import reading as lens_module
-from surgery_core.lenses.averages import lens_averages, spread
+from surgery_core.lenses.averages import lens_averages, mean_depth, spread
 from surgery_core.lenses.before_after import difference, distances, matching_rows
 from surgery_core.lenses.metrics import METRICS, own_metrics
 from surgery_core.lenses.reading import LogitLens, one_token, read_lens, translators_of
@@ -114,6 +114,7 @@ def test_prediction_depth_by_hand() -> None:
     trajectory = made(np.array(columns).T.tolist())
     assert trajectory.prediction_depth().tolist() == [0, 1, 2, 3, 3]
     assert trajectory.frame()["depth"].tolist()[:5] == [0, 1, 2, 3, 3]
+    assert trajectory.mean_depth == pytest.approx(9 / 5)
     assert made([[3, 4]]).prediction_depth().tolist() == [0, 0]
 
 
@@ -287,6 +288,12 @@ def test_averages_over_texts_by_hand() -> None:
     np.testing.assert_allclose(frame[frame["text"] == "Two"]["kl"], expected)
     depth = np.concatenate([part.prediction_depth() for part in parts]).mean()
     assert frame[frame["text"] == "Two"]["depth"].iloc[0] == pytest.approx(depth)
+
+
+def test_a_long_text_counts_for_more_in_the_mean_depth() -> None:
+    """10 tokens settle at row 2 and 30 at row 4: (10 * 2 + 30 * 4) / 40."""
+    lines = [("One", 10, row, 2.0) for row in range(3)] + [("Two", 30, row, 4.0) for row in range(3)]
+    assert mean_depth(pd.DataFrame(lines, columns=["text", "tokens", "row", "depth"])) == 3.5
 
 
 def test_the_band_holds_the_middle_of_the_texts() -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -20,7 +21,7 @@ from surgery_core.errors import LensError, SettingsError, TextError
 from surgery_core.lenses.files import load_lens, save_lens
 from surgery_core.lenses.gradients import StepGradients
 from surgery_core.lenses.reading import LogitLens, read_lens, translators_of
-from surgery_core.lenses.training import LensTraining, Progress, lens_quality, train_lens
+from surgery_core.lenses.training import LensTraining, Progress, lens_quality, summed_quality, train_lens
 from surgery_core.lenses.tuned import Translators, TunedLens, unembed_hash, untrained
 from surgery_core.plans.plan import LayerPlan
 from surgery_core.surgery.view import operate
@@ -108,6 +109,11 @@ def test_training_comes_closer_to_the_output_at_every_layer_also_on_other_text()
     quality = lens_quality(model_of("llama"), byte_tokenizer(), translators, [HELD_OUT])
     assert list(quality["layer"]) == list(range(N_LAYERS))
     assert (quality["tuned_lens"] < quality["logit_lens"]).all()
+
+
+def test_the_quality_of_a_lens_is_summed_over_the_layers() -> None:
+    quality = pd.DataFrame({"layer": [0, 1, 2], "logit_lens": [4.0, 2.0, 0.5], "tuned_lens": [1.0, 0.5, 0.25]})
+    assert summed_quality(quality) == (6.5, 1.75)
 
 
 def test_the_first_loss_is_the_logit_lenses_kl() -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import pandas as pd
+
 from surgery_core.measure.skills import ItemResult, Skill, SkillItem, SkillResult
-from surgery_core.measure.skills.frames import item_frame, preferred, skill_frame
+from surgery_core.measure.skills.frames import SkillMeans, item_frame, preferred, skill_frame, skill_means
 
 ITEMS = (SkillItem("One", " a", (" b", " c")), SkillItem("Two", " d", (" e",)), SkillItem("Three", " f", (" g",)))
 SKILL = Skill("letters", "Letters", "about", "", ITEMS)
@@ -41,3 +43,13 @@ def test_without_surgery_there_is_one_side() -> None:
 
 def test_a_tie_is_a_wrong_answer() -> None:
     assert preferred(BEFORE[0].items[2]) == " g"
+
+
+def test_means_count_every_skill_alike() -> None:
+    """Two skills, of which one is answered worse after surgery: (0.5 + 1) / 2, then (0.25 + 0.75) / 2."""
+    frame = pd.DataFrame({
+        "skill": ["A", "B", "A", "B"], "side": ["Before", "Before", "After", "After"],
+        "accuracy": [0.5, 1.0, 0.25, 0.75], "margin": [1.0, 3.0, -1.0, 2.0],
+    })  # fmt: skip
+    assert skill_means(frame) == SkillMeans(0.5, 0.5, -0.25, -1.5)
+    assert skill_means(frame[:2]) == SkillMeans(0.75, 2.0, 0.0, 0.0)

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from surgery_core.errors import PlanError
 from surgery_core.plans.plan import LayerPlan
 from surgery_ui.components.strip import read_edit
-from surgery_ui.components.tinted import full_colour
 from surgery_ui.sidebar.tools import read_order
 
 
@@ -44,17 +43,3 @@ def test_an_order_in_numbers_is_read_back(order: list[int]) -> None:
 def test_orders_with_ranges() -> None:
     assert read_order("0-2 5,4-3") == [0, 1, 2, 5, 4, 3]
     assert LayerPlan.identity(6).permute(read_order("5-0")) == LayerPlan.parse("5-0", 6)
-
-
-def test_the_colour_scale_covers_most_tokens() -> None:
-    import pandas as pd
-
-    def scale(changes: list[float]) -> float:
-        frame = pd.DataFrame({"loss_before": [float("nan"), *[1.0] * len(changes)]})
-        return full_colour(frame.assign(loss_after=[float("nan"), *[1.0 + change for change in changes]]))
-
-    assert scale([0.1, -0.2]) == 0.5
-    assert scale([1.8] * 50) == 2.0
-    assert scale([0.1] * 99 + [80.0]) == 0.5
-    assert scale([500.0]) == 10.0
-    assert scale([]) == 0.5

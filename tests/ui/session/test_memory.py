@@ -146,7 +146,7 @@ def test_the_store_is_bounded_and_forgets_the_oldest() -> None:
     tabs = Tabs(most=2)
     for name in ("a", "b"):
         assert tabs.take(name, name) == {}
-        tabs.keep(name, name, {"histories": name, "secret": 1})
+        tabs.keep(name, name, {"histories": name})
     assert tabs.take("a", "again") == {"histories": "a"}
     tabs.take("c", "c")
     assert tabs.take("b", "b") == {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from streamlit.testing.v1 import AppTest
 
-from surgery_ui.parts.sweep_shelf import Entry
+from surgery_ui.session.sweep_entry import Entry
 from surgery_ui.words import sweeps as sweep_words
 from tests.ui.conftest import Open
 from tests.ui.support.reading import wait

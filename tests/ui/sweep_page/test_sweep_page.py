@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
+from surgery_core.sweeps.removal import removal_frame
 from surgery_ui.sweep_page import removal as search_view
 from surgery_ui.sweep_page import saving as sweep_save
-from surgery_ui.sweep_page.controls import FINDINGS, OWN, PICK, most_runs, read_factors
+from surgery_ui.sweep_page.controls import FINDINGS, OWN, PICK, read_factors
 from surgery_ui.words import sweeps as sweep_words
 from tests.ui.conftest import Open
 from tests.ui.support.reading import errors, said, wait
@@ -88,9 +89,6 @@ def test_the_same_sweep_is_not_run_twice(open_app: Open) -> None:
 def test_a_layer_is_offered_to_run_only_as_often_as_a_plan_may_be_long(open_app: Open) -> None:
     app = sweep_page(open_app, "repeat")
     assert app.number_input(key="sweep-times").max == 64
-    # a block of 39 of 40 layers, 26 times: 40 + 25 * 39 = 1,015 slots of at most 1,024
-    assert most_runs("repeat-block", 40, {"max_length": 39}) == 26
-    assert most_runs("repeat", 1000, {}) == 25
 
 
 def test_a_plan_is_taken_over_by_a_field_as_by_a_click(open_app: Open) -> None:
@@ -279,7 +277,7 @@ def test_removal_is_started_drawn_and_adopted(open_app: Open) -> None:
     assert list(table["Layers left"]) == [4, 3, 2, 1]
     assert not [column for column in table if "_" in column]
     losses = table["Perplexity"]
-    frame = search_view.removal_frame(job.pieces)
+    frame = removal_frame(job.pieces)
     for kind, begins in (("svg", b"<svg"), ("png", b"\x89PNG"), ("html", b"<!DOCTYPE html>")):
         data = search_view.curve_file(frame, ["perplexity"], kind, sweep_save.palette())
         assert data.startswith(begins)

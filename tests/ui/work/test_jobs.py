@@ -9,7 +9,8 @@ import pytest
 
 from surgery_core.errors import Stopped, SurgeryError, TextError
 from surgery_ui.work import pool as jobs
-from surgery_ui.work.pool import Job, Pool, Unexpected
+from surgery_ui.work.pool import Job, Unexpected
+from tests.ui.support.pools import free_pool
 
 
 def until(condition: object, timeout: float = 5.0) -> None:
@@ -35,7 +36,7 @@ class Gate:
 
 
 def test_the_same_key_is_computed_once_for_everyone() -> None:
-    pool, gate = Pool(2, {}), Gate()
+    pool, gate = free_pool(2), Gate()
     first = pool.request("a", "lane", ("k", 1), gate)
     second = pool.request("b", "lane", ("k", 1), gate)
     gate.open.set()
@@ -46,7 +47,7 @@ def test_the_same_key_is_computed_once_for_everyone() -> None:
 
 
 def test_another_key_in_the_lane_stops_the_old_job_unless_someone_else_wants_it() -> None:
-    pool, lonely, shared, new = Pool(3, {}), Gate(), Gate(), Gate()
+    pool, lonely, shared, new = free_pool(3), Gate(), Gate(), Gate()
     old = pool.request("a", "x", ("lonely",), lonely)
     both = pool.request("a", "y", ("shared",), shared)
     pool.request("b", "y", ("shared",), shared)
@@ -64,7 +65,7 @@ def test_another_key_in_the_lane_stops_the_old_job_unless_someone_else_wants_it(
 
 
 def test_a_waiting_job_that_nobody_wants_never_runs() -> None:
-    pool, blocker, never = Pool(1, {}), Gate(), Gate()
+    pool, blocker, never = free_pool(1), Gate(), Gate()
     pool.request("a", "x", ("blocker",), blocker)
     blocker.entered.wait(5)
     waiting = pool.request("b", "x", ("never",), never)
@@ -76,7 +77,7 @@ def test_a_waiting_job_that_nobody_wants_never_runs() -> None:
 
 
 def test_a_stopped_job_is_computed_anew_when_it_is_wanted_again() -> None:
-    pool, first, second = Pool(1, {}), Gate(), Gate("again")
+    pool, first, second = free_pool(1), Gate(), Gate("again")
     pool.request("a", "x", ("k",), first)
     first.entered.wait(5)
     pool.leave("a")
@@ -87,7 +88,7 @@ def test_a_stopped_job_is_computed_anew_when_it_is_wanted_again() -> None:
 
 
 def test_leaving_some_lanes_keeps_the_others() -> None:
-    pool, gate = Pool(2, {}), Gate()
+    pool, gate = free_pool(2), Gate()
     gone, kept = pool.request("a", "x", ("1",), gate), pool.request("a", "y", ("2",), gate)
     pool.leave("a", ["x"])
     gate.open.set()
@@ -97,7 +98,7 @@ def test_leaving_some_lanes_keeps_the_others() -> None:
 
 
 def test_the_owner_with_fewer_running_jobs_is_served_first() -> None:
-    pool, order = Pool(1, {}), []
+    pool, order = free_pool(1), []
     gates = {name: Gate() for name in ("a1", "a2", "a3", "b1")}
     done: list[Job[object]] = []
     for name, gate in gates.items():
@@ -109,7 +110,7 @@ def test_the_owner_with_fewer_running_jobs_is_served_first() -> None:
         done.append(pool.request(name[0], name, (name,), work))
     gates["a1"].entered.wait(5)
     # one worker: nothing else runs, so arrival decides; with a second worker b goes before a's next one
-    wide, seen = Pool(2, {}), []
+    wide, seen = free_pool(2), []
     hold, two = Gate(), Gate()
     wide.request("a", "1", ("1",), hold)
     wide.request("b", "1", ("2",), two)
@@ -128,7 +129,7 @@ def test_the_owner_with_fewer_running_jobs_is_served_first() -> None:
 
 
 def test_finished_jobs_are_bounded_by_kind() -> None:
-    pool = Pool(1, {"big": 2, "small": 5})
+    pool = free_pool(1, big=2, small=5)
     for n in range(6):
         for kind in ("big", "small"):
             pool.request("a", f"{kind}{n}", (kind, n), lambda job: "first").wait(5)
@@ -140,7 +141,7 @@ def test_finished_jobs_are_bounded_by_kind() -> None:
 
 
 def test_an_error_of_ours_is_kept_and_an_unexpected_one_is_hidden(caplog: pytest.LogCaptureFixture) -> None:
-    pool, runs = Pool(1, {}), []
+    pool, runs = free_pool(1), []
 
     def refuse(job: Job[object]) -> object:
         runs.append("refuse")
@@ -166,7 +167,7 @@ def test_an_error_of_ours_is_kept_and_an_unexpected_one_is_hidden(caplog: pytest
 
 
 def test_what_failed_unexpectedly_stays_so_for_its_person_until_they_ask_again() -> None:
-    pool, runs = Pool(1, {}), []
+    pool, runs = free_pool(1), []
 
     def ask(owner: str, number: int = 0, *, anew: bool = False) -> Job[object]:
         def crash(job: Job[object]) -> object:
@@ -198,7 +199,7 @@ def test_what_failed_unexpectedly_stays_so_for_its_person_until_they_ask_again()
 
 def test_failures_are_remembered_within_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jobs, "MAX_REMEMBERED", 2)
-    pool, runs = Pool(1, {}), []
+    pool, runs = free_pool(1), []
 
     def ask(number: int) -> None:
         def crash(job: Job[object]) -> object:
@@ -215,9 +216,8 @@ def test_failures_are_remembered_within_bounds(monkeypatch: pytest.MonkeyPatch) 
     assert runs == [0, 1, 2, 0]
 
 
-def test_a_job_that_no_page_looks_at_stops_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jobs, "ABANDONED_AFTER", 0.05)
-    pool = Pool(1, {})
+def test_a_job_that_no_page_looks_at_stops_itself() -> None:
+    pool = free_pool(1, patience=0.05)
 
     def endless(job: Job[object]) -> object:
         for n in range(1000):
@@ -233,7 +233,7 @@ def test_a_job_that_no_page_looks_at_stops_itself(monkeypatch: pytest.MonkeyPatc
 
 
 def test_text_and_progress_grow_while_the_job_runs() -> None:
-    pool, gate = Pool(1, {}), Gate()
+    pool, gate = free_pool(1), Gate()
 
     def work(job: Job[object]) -> object:
         job.write("Once ")
@@ -251,7 +251,7 @@ def test_text_and_progress_grow_while_the_job_runs() -> None:
 
 
 def test_many_threads_asking_at_once_share_one_run() -> None:
-    pool, gate = Pool(4, {}), Gate()
+    pool, gate = free_pool(4), Gate()
     gate.open.set()
     threads = [threading.Thread(target=lambda n=n: pool.request(str(n), "x", ("k",), gate).wait(5)) for n in range(30)]
     for thread in threads:

@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import gc
-import re
 import weakref
-from pathlib import Path
 
 import pytest
 
 from surgery_core.errors import Stopped, TextError
-from surgery_ui.work import lens_jobs, sweep_jobs
-from surgery_ui.work import plan_jobs as cached
-from surgery_ui.work.pool import Cancelled, Job, Pool, Unexpected
+from surgery_ui.work.pool import Cancelled, Job, Unexpected
+from tests.ui.support.pools import free_pool
 from tests.ui.work.test_jobs import Gate, until
-
-ROOT = Path(__file__).resolve().parents[3]
 
 
 def doubled(job: Job[int]) -> int:
@@ -23,14 +18,14 @@ def doubled(job: Job[int]) -> int:
 
 
 def test_a_job_takes_the_result_of_what_it_needs_even_with_one_worker() -> None:
-    pool = Pool(1, {})
+    pool = free_pool(1)
     jobs = [pool.request("a", f"lane {n}", ("twice", n), doubled, {("base",): lambda job: 21}) for n in range(3)]
     assert all(job.wait(5) for job in jobs)
     assert [job.result for job in jobs] == [42, 42, 42]
 
 
 def test_what_several_people_need_runs_once_and_outlives_the_first_who_asked() -> None:
-    pool, base = Pool(2, {}), Gate(21)
+    pool, base = free_pool(2), Gate(21)
     first = pool.request("a", "x", ("twice", "a"), doubled, {("base",): base})
     second = pool.request("b", "x", ("twice", "b"), doubled, {("base",): base})
     assert base.entered.wait(5)
@@ -43,7 +38,7 @@ def test_what_several_people_need_runs_once_and_outlives_the_first_who_asked() -
 
 
 def test_what_nobody_needs_any_more_is_stopped_with_the_job_that_needed_it() -> None:
-    pool, base = Pool(1, {}), Gate(21)
+    pool, base = free_pool(1), Gate(21)
     job = pool.request("a", "x", ("twice",), doubled, {("base",): base})
     assert base.entered.wait(5)
     pool.leave("a")
@@ -53,7 +48,7 @@ def test_what_nobody_needs_any_more_is_stopped_with_the_job_that_needed_it() -> 
 
 
 def test_other_work_goes_on_while_a_job_waits_for_what_it_needs() -> None:
-    pool, base, other = Pool(2, {}), Gate(21), Gate("other")
+    pool, base, other = free_pool(2), Gate(21), Gate("other")
     waiting = pool.request("a", "x", ("twice",), doubled, {("base",): base})
     assert base.entered.wait(5)
     free = pool.request("b", "x", ("other",), other)
@@ -66,7 +61,7 @@ def test_other_work_goes_on_while_a_job_waits_for_what_it_needs() -> None:
 
 
 def test_an_error_of_what_is_needed_is_that_of_the_job() -> None:
-    pool = Pool(1, {})
+    pool = free_pool(1)
 
     def refuse(job: Job[int]) -> int:
         raise TextError("Too short.")
@@ -78,7 +73,7 @@ def test_an_error_of_what_is_needed_is_that_of_the_job() -> None:
 
 
 def test_the_bar_of_a_job_counts_the_work_that_it_waits_for() -> None:
-    pool, base, own = Pool(1, {}), Gate(21), Gate()
+    pool, base, own = free_pool(1), Gate(21), Gate()
 
     def first(job: Job[int]) -> object:
         job.report(3, 10)
@@ -102,7 +97,7 @@ def test_the_bar_of_a_job_counts_the_work_that_it_waits_for() -> None:
 
 
 def test_a_cancelled_job_frees_its_worker_and_stays_so_until_its_person_asks_again() -> None:
-    pool, gate, again, after = Pool(1, {}), Gate(), Gate("again"), Gate()
+    pool, gate, again, after = free_pool(1), Gate(), Gate("again"), Gate()
     job = pool.request("a", "x", ("long",), gate)
     assert gate.entered.wait(5)
     pool.cancel("a", job)
@@ -122,7 +117,7 @@ def test_a_cancelled_job_frees_its_worker_and_stays_so_until_its_person_asks_aga
 
 
 def test_cancelling_goes_for_other_work_that_needs_the_same_until_it_is_asked_for() -> None:
-    pool, base = Pool(1, {}), Gate(21)
+    pool, base = free_pool(1), Gate(21)
     job = pool.request("a", "x", ("twice", "a"), doubled, {("base",): base})
     assert base.entered.wait(5)
     pool.cancel("a", job)
@@ -136,7 +131,7 @@ def test_cancelling_goes_for_other_work_that_needs_the_same_until_it_is_asked_fo
 
 
 def test_cancelling_leaves_the_job_of_somebody_else() -> None:
-    pool, gate = Pool(1, {}), Gate()
+    pool, gate = free_pool(1), Gate()
     mine, theirs = (pool.request(who, "x", ("long",), gate) for who in ("a", "b"))
     assert mine is theirs
     pool.cancel("a", mine)
@@ -146,7 +141,7 @@ def test_cancelling_leaves_the_job_of_somebody_else() -> None:
 
 
 def test_a_failure_is_done_anew_when_its_person_asks_again() -> None:
-    pool, runs = Pool(1, {}), []
+    pool, runs = free_pool(1), []
 
     def refuse(job: Job[object]) -> object:
         runs.append(1)
@@ -162,7 +157,7 @@ def test_a_failure_is_done_anew_when_its_person_asks_again() -> None:
 
 
 def test_an_unexpected_failure_of_what_is_needed_is_done_anew() -> None:
-    pool, runs = Pool(1, {}), []
+    pool, runs = free_pool(1), []
 
     def base(job: Job[int]) -> int:
         runs.append(1)
@@ -185,7 +180,7 @@ class Heavy:
 
 
 def test_neither_a_dropped_nor_a_finished_job_keeps_what_its_work_held() -> None:
-    pool, blocker = Pool(1, {}), Gate()
+    pool, blocker = free_pool(1), Gate()
     pool.request("a", "x", ("blocker",), blocker)
     assert blocker.entered.wait(5)
     heavy, base = Heavy(), Heavy()
@@ -202,13 +197,3 @@ def test_neither_a_dropped_nor_a_finished_job_keeps_what_its_work_held() -> None
     gc.collect()
     assert gone() is None
     assert shared() is None
-
-
-def test_every_kind_of_work_has_a_bound_of_its_own() -> None:
-    source = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "surgery_ui").rglob("*.py"))
-    kinds = set(re.findall(r'\(\s*"([a-z-]+)", loaded\.info\.key', source)) | {"model", "lens-fetch"}
-    pools = (cached.MODELS, cached.WORK, lens_jobs.TRAINING, lens_jobs.FETCHING, sweep_jobs.SWEEPS)
-    stated = {kind for pool in pools for kind in pool.bounds}
-    # keys are also written where they are looked up, such as that of a proof
-    assert {"text", "base", "comparison", "lens", "importance", "skills", "sweep", "search"} <= kinds
-    assert kinds | {"proof"} <= stated

@@ -1,0 +1,196 @@
+"""Every kind of job in one table: which pool runs it, in which lanes, how many results stay, what an edit lets go of.
+
+A job's kind is the first part of its key. A lane is a place of one person's: a request takes it, and what was asked for
+there before is let go. A pool refuses work of a kind, or in a lane, that does not stand here. Nothing here imports
+Streamlit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from types import MappingProxyType
+
+PATIENCE = 30.0
+"""Seconds after which a job that no page looks at stops itself, where its kind says nothing else."""
+
+
+class Workers(StrEnum):
+    """The pools, by the name of their threads."""
+
+    MODELS = "models"
+    WORK = "work"
+    SWEEPS = "sweeps"
+    TRAINING = "lenses"
+    FETCHING = "lens-hub"
+
+
+class Lane(StrEnum):
+    """The lanes of all pools."""
+
+    MODEL = "model"
+    TEXT_BEFORE = "before"
+    TEXT_AFTER = "after"
+    TABLE_AHEAD = "table"
+    SCORES = "scores"
+    OWN_SCORES = "own-scores"
+    LAYERS_BEFORE = "layers-before"
+    LAYERS_AFTER = "layers-after"
+    LENS_BEFORE = "lens-before"
+    LENS_AFTER = "lens-after"
+    LENS_DISTANCES = "lens-distances"
+    AVERAGES_BEFORE = "averages-before"
+    AVERAGES_AFTER = "averages-after"
+    LENS_QUALITY = "lens-quality"
+    PREFLIGHT = "preflight"
+    PROOF = "proof"
+    SPEEDS = "speeds"
+    COSTS = "costs"
+    COSTS_OWN = "costs-own"
+    COSTS_AVERAGES = "costs-averages"
+    COSTS_IMPORTANCE = "costs-importance"
+    IMPORTANCE = "importance"
+    SKILLS_BEFORE = "skills-before"
+    SKILLS_AFTER = "skills-after"
+    SWEEP = "sweep"
+    SEARCH = "search"
+    LENS_TRAINING = "lens-training"
+    LENS_FETCH = "lens-fetch"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of job.
+
+    Attributes:
+        key: first part of the keys of its jobs.
+        pool: whose workers do it.
+        kept: how many of its finished jobs are kept, for whoever asks again.
+        about: what it computes; for what outlives an edit of the plan, why.
+        dropped: lanes that an edit of the plan lets go of, since what they compute is of the plan of before.
+        held: lanes that outlive an edit of the plan.
+        patience: seconds after which a job that no page looks at stops itself.
+    """
+
+    key: str
+    pool: Workers
+    kept: int
+    about: str
+    dropped: tuple[Lane, ...] = ()
+    held: tuple[Lane, ...] = ()
+    patience: float = PATIENCE
+
+    @property
+    def lanes(self) -> tuple[Lane, ...]:
+        """Return the lanes in which it may be asked for; none where only other jobs need it."""
+        return *self.dropped, *self.held
+
+
+TABLE = (
+    Kind(
+        "model", Workers.MODELS, 3,
+        "A model, opened. Plans are of models: an edit is of the one that is open, and another one goes on opening.",
+        held=(Lane.MODEL,),
+    ),
+    Kind(
+        "text", Workers.WORK, 256,
+        "A prompt continued. The unchanged model's text is the same for every plan.",
+        dropped=(Lane.TEXT_AFTER,), held=(Lane.TEXT_BEFORE,),
+    ),
+    Kind(
+        "base", Workers.WORK, 6,
+        "Predictions of the unchanged model over texts, for every plan that is compared with it. It holds them and the "
+        "model itself. No lane: it goes when nothing that is wanted needs it.",
+    ),
+    Kind(
+        "table", Workers.WORK, 16,
+        "Texts scored under the unchanged model. On a page it stands where the figures of the next plan will, and gives "
+        "way to them; when the server starts it is asked for ahead.",
+        dropped=(Lane.SCORES, Lane.OWN_SCORES), held=(Lane.TABLE_AHEAD,),
+    ),
+    Kind(
+        "comparison", Workers.WORK, 64, "A plan compared with the unchanged model over texts.",
+        dropped=(Lane.SCORES, Lane.OWN_SCORES),
+    ),
+    Kind(
+        "lens", Workers.WORK, 24,
+        "Layers read on a text, for the maps and for one text in detail. Those of the unchanged model are the same for "
+        "every plan.",
+        dropped=(Lane.LENS_AFTER, Lane.LAYERS_AFTER), held=(Lane.LENS_BEFORE, Lane.LAYERS_BEFORE),
+    ),
+    Kind(
+        "distances", Workers.WORK, 8, "Cell by cell, how far the lens's reading after surgery is from that before.",
+        dropped=(Lane.LENS_DISTANCES,),
+    ),
+    Kind(
+        "averages", Workers.WORK, 24,
+        "Means of the lens's readings over texts. Those of the unchanged model are the same for every plan.",
+        dropped=(Lane.AVERAGES_AFTER,), held=(Lane.AVERAGES_BEFORE,),
+    ),
+    Kind(
+        "quality", Workers.WORK, 16,
+        "How far lenses are from the output of the unchanged model, which no edit changes.",
+        held=(Lane.LENS_QUALITY,),
+    ),
+    Kind(
+        "preflight", Workers.WORK, 8,
+        "The checks of a model. They try a plan of their own, so an edit has nothing to do with them.",
+        held=(Lane.PREFLIGHT,),
+    ),
+    Kind("proof", Workers.WORK, 128, "Whether the numbers of a plan are right.", dropped=(Lane.PROOF,)),
+    Kind("nearest", Workers.WORK, 32, "The nearest plan that is allowed to one that is not.", dropped=(Lane.PROOF,)),
+    Kind(
+        "speeds", Workers.WORK, 8,
+        "A model, timed once for everybody and for every plan.",
+        held=(Lane.SPEEDS,),
+    ),
+    Kind(
+        "costs", Workers.WORK, 64,
+        "What work over texts costs on a model, counted for every plan: an estimate for the next one needs it as well.",
+        held=(Lane.COSTS,),
+    ),
+    Kind(
+        "reading", Workers.WORK, 64,
+        "The same from the beginnings of long texts. It is of no plan either, and the next one waits for the same texts.",
+        held=(Lane.COSTS_OWN, Lane.COSTS_AVERAGES, Lane.COSTS_IMPORTANCE),
+    ),
+    Kind(
+        "importance", Workers.WORK, 24, "What each layer of a plan does to the residual stream.",
+        dropped=(Lane.IMPORTANCE,),
+    ),
+    Kind(
+        "skills", Workers.WORK, 64,
+        "Every prompt of the skills asked. The answers of the unchanged model are the same for every plan.",
+        dropped=(Lane.SKILLS_AFTER,), held=(Lane.SKILLS_BEFORE,),
+    ),
+    Kind(
+        "sweep", Workers.SWEEPS, 16,
+        "Many plans measured. It keeps the plan that it was started from, and goes on while a person edits.",
+        held=(Lane.SWEEP,),
+    ),
+    Kind(
+        "search", Workers.SWEEPS, 8,
+        "Layers removed one at a time. Like a sweep, it goes on while a person edits.",
+        held=(Lane.SEARCH,),
+    ),
+    Kind(
+        "lens-training", Workers.TRAINING, 8,
+        "A tuned lens, trained on the unchanged model. It goes on while its person edits and looks at other pages.",
+        held=(Lane.LENS_TRAINING,), patience=1800.0,
+    ),
+    Kind(
+        "lens-fetch", Workers.FETCHING, 8,
+        "A lens from the hub, which is of no plan. A download takes longer than a look at another page.",
+        held=(Lane.LENS_FETCH,), patience=120.0,
+    ),
+)  # fmt: skip
+
+
+def kinds_of(pool: Workers) -> Mapping[str, Kind]:
+    """Return the kinds that a pool does, by their keys."""
+    return MappingProxyType({kind.key: kind for kind in TABLE if kind.pool == pool})
+
+
+PLAN_LANES = tuple(dict.fromkeys(lane for kind in TABLE for lane in kind.dropped))
+"""Lanes that an edit of the plan lets go of. All are lanes of the pool `WORK`."""

@@ -1,0 +1,28 @@
+"""Figures of several texts together, against values worked out by hand."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from surgery_core.measure.results import Comparison, TextComparison, TextScore, TokenLosses
+
+LN2 = math.log(2)
+NONE = TokenLosses((), np.zeros(0), np.zeros(0))
+
+
+def compared(before: float, after: float, n_tokens: int, n_bytes: int) -> TextComparison:
+    """Return a text with this loss in bits a token on each side."""
+    sides = [TextScore("One", "prose", n_tokens, n_bytes, n_tokens * bits * LN2, 64) for bits in (before, after)]
+    return TextComparison(sides[0], sides[1], 0.0, 1.0, 1.0, NONE)
+
+
+def test_a_comparison_pools_its_texts_before_it_compares() -> None:
+    """By hand: 3 tokens at 1 bit and 1 at 5 bits make 8 bits before; 3 at 2 and 1 at 6 make 12 after, over 8 bytes."""
+    found = Comparison((compared(1.0, 2.0, 3, 6), compared(5.0, 6.0, 1, 2)), "0-2")
+    assert found.base.perplexity == pytest.approx(4.0)
+    assert found.operated.perplexity == pytest.approx(8.0)
+    assert found.ratio == pytest.approx(2.0)
+    assert found.bits_change == pytest.approx(0.5)

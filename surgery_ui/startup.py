@@ -73,11 +73,15 @@ def _first_page(loaded: LoadedModel) -> list[Job[Any]]:
     from surgery_core.plans.generation_settings import GenerationSettings
     from surgery_core.plans.plan import LayerPlan
     from surgery_core.plans.presets import PRESETS
-    from surgery_core.text import bundled_texts
+    from surgery_core.text import bundled_texts, has_chat_template
     from surgery_ui.work import plan_jobs as cached
     from surgery_ui.work.kinds import Lane
 
-    texts, prompt, settings = bundled_texts(), default_prompt(), GenerationSettings()
+    texts, prompt, settings = (
+        bundled_texts(),
+        default_prompt(),
+        GenerationSettings(chat=has_chat_template(loaded.tokenizer)),
+    )
     plans = (LayerPlan.identity(loaded.info.n_layers), PRESETS[0].apply(loaded.info.n_layers))
     jobs: list[Job[Any]] = [cached.table_job("prewarm", Lane.TABLE_AHEAD, loaded, texts)]
     for lane, plan in zip((Lane.TEXT_BEFORE, Lane.TEXT_AFTER), plans, strict=True):

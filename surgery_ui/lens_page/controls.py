@@ -8,7 +8,7 @@ import streamlit as st
 
 from surgery_core.lenses.metrics import METRICS, Metric
 from surgery_core.lenses.reading import Follow
-from surgery_ui.parts import examples
+from surgery_ui.parts import chat, examples
 from surgery_ui.parts.choices import segments
 from surgery_ui.session import session
 from surgery_ui.session.state import State, state
@@ -53,12 +53,13 @@ class Choice:
 
 def lens_controls(now: session.Experiment) -> Choice:
     """Show the controls above the maps and return what was chosen."""
-    text = _text()
+    text = _text(now)
     reading, said = _lens(now)
     metric, picked, view = _statistic(now)
-    n_tokens = cached.count_tokens(now.loaded, text)
+    n_tokens = cached.count_tokens(now.loaded, chat.as_read(now, text))
     start = _start(lens_jobs.window_of(now.loaded), n_tokens)
-    reading = replace(reading, picked=picked, start=start)
+    system = state.system if chat.applies(now) else None
+    reading = replace(reading, picked=picked, start=start, system=system)
     return Choice(text, reading, metric, view, said, n_tokens)
 
 
@@ -87,10 +88,12 @@ def _lens(now: session.Experiment) -> tuple[Reading, str]:
     return Reading(lens, FOLLOW[follow], bool(sublayers)), f"{ABOUT[lens != LOGIT]} {said}".strip()
 
 
-def _text() -> str:
+def _text(now: session.Experiment) -> str:
     """Show the field with the text that the lens reads, and return the text."""
     titles = examples.follow(State.lens.key, TEXT_PICK)
     left, right = st.columns([1, 3], gap="medium")
+    with left:
+        chat.controls(now, state.lens)
     left.selectbox(
         "Examples", titles, key=TEXT_PICK, placeholder="Your own", on_change=examples.take_pick,
         args=(State.lens.key, TEXT_PICK),
@@ -104,6 +107,7 @@ def _text() -> str:
         args=(State.lens.key,),
     )
     examples.drawn(State.lens.key, TEXT_PICK)
+    chat.caption(now)
     return state.lens
 
 

@@ -47,6 +47,8 @@ class Address:
         lens: the text of the Lens page.
         own: the id of the person's own text, kept on the server.
         settings: how text is generated.
+        chat: whether prompts are put as messages; None where the model decides.
+        system: what the model is told before them.
         problems: a sentence for each part that could not be read.
     """
 
@@ -56,6 +58,8 @@ class Address:
     lens: str | None = None
     own: str | None = None
     settings: GenerationSettings = field(default_factory=GenerationSettings)
+    chat: bool | None = None
+    system: str | None = None
     problems: tuple[str, ...] = ()
 
     @classmethod
@@ -66,12 +70,16 @@ class Address:
         if own is not None and not _TEXT_ID.fullmatch(own):
             own, problems = None, [*problems, "The address names an own text that cannot exist; it was left out."]
         model = parameters.get("model", "").strip()[:MAX_VALUE] or None
+        chat, said = _switch("chat", parameters)
+        problems += said
         texts = {name: parameters.get(name) for name in ("plan", "prompt", "lens")}
-        return cls(model=model, **texts, own=own, settings=settings, problems=tuple(problems))
+        system = parameters.get("system", "")[:MAX_VALUE] or None
+        return cls(model=model, **texts, own=own, settings=settings, chat=chat, system=system, problems=tuple(problems))
 
     def parameters(self) -> dict[str, str]:
         """Return the address's parameters; what is left at its default is left out."""
         texts = {"model": self.model, "plan": self.plan, "prompt": self.prompt, "lens": self.lens, "own": self.own}
+        texts |= {"chat": None if self.chat is None else str(int(self.chat)), "system": self.system}
         limits = {"plan": MAX_PLAN}
         found = {name: text for name, text in texts.items() if text is not None}
         found = {name: text for name, text in found.items() if len(text) <= limits.get(name, MAX_VALUE)}
@@ -81,6 +89,13 @@ class Address:
             if value != getattr(usual, setting.attribute):
                 found[name] = f"{value:g}" if isinstance(value, float) else str(value)
         return found
+
+
+def _switch(name: str, parameters: Mapping[str, str]) -> tuple[bool | None, list[str]]:
+    text = parameters.get(name)
+    if text is None or text in ("0", "1"):
+        return (None if text is None else text == "1"), []
+    return None, [f"The address has {name}={text[:40]!r}; allowed is 0 or 1. It was left out."]
 
 
 def _read_settings(parameters: Mapping[str, str]) -> tuple[GenerationSettings, list[str]]:

@@ -85,6 +85,8 @@ def address() -> Address:
         lens=state.lens if state.lens != default_prompt() else None,
         own=state.own,
         settings=state.settings,
+        chat=state.chat,
+        system=state.system or None,
     )
 
 
@@ -226,6 +228,8 @@ def _adopt(found: Address, fresh: bool) -> None:
     for field, said in ((State.prompt, found.prompt), (State.lens, found.lens)):
         echo.put(field.key, said if said is not None else default_prompt() if fresh else field.read())
     state.own = found.own or (None if fresh else state.own)
+    state.chat = found.chat if found.chat is not None or fresh else state.chat
+    state.system = found.system or ("" if fresh else state.system)
 
 
 def _take_plan() -> None:

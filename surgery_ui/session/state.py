@@ -163,6 +163,10 @@ class State:
     """The text that is continued."""
     settings = Field[GenerationSettings]("settings", GenerationSettings, default=GenerationSettings())
     """How it is continued."""
+    chat = Field[bool | None]("chat", bool | None, default=None)
+    """Whether prompts are put as messages; None: where the model has a chat template."""
+    system = Field[str]("system", str, default="")
+    """What an instruct model is told before the message."""
     own = Field[str | None]("own", str | None, default=None)
     """Id of the person's own text on the server."""
     detail = Field[int]("detail", int, default=0)

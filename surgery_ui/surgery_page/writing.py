@@ -12,7 +12,7 @@ from streamlit.delta_generator import DeltaGenerator
 from surgery_core.errors import InputError, SettingsError, SurgeryError
 from surgery_core.measure.generation import Generation
 from surgery_core.plans.generation_settings import GenerationSettings
-from surgery_ui.parts import examples, waiting
+from surgery_ui.parts import chat, examples, waiting
 from surgery_ui.parts.problems import show_problem
 from surgery_ui.session import session
 from surgery_ui.session.address import SETTINGS
@@ -29,6 +29,7 @@ LANES = {"before": Lane.TEXT_BEFORE, "after": Lane.TEXT_AFTER}
 def writing_section(now: session.Experiment) -> Writing:
     """Show the controls of the text, have both sides written, and return the section that draws them meanwhile."""
     prompt, settings = _controls(now)
+    chat.caption(now)
     sides = {"before": now.identity, "after": now.plan}
     wanted = reversed(sides) if not now.plan.is_identity else ("before",)
     jobs = {side: cached.text_job(now.owner, LANES[side], now.loaded, sides[side], prompt, settings) for side in wanted}
@@ -36,7 +37,9 @@ def writing_section(now: session.Experiment) -> Writing:
     # What stood here is of a former plan or prompt: each side begins empty, with its line below.
     elements = {side: places[side].empty() for side in jobs}
     notes = {side: places[side].caption("Writing …") for side in jobs}
-    return Writing(now.owner, prompt, jobs, trouble, elements, notes)
+    # an answer is no continuation of the message's last word
+    shown = f"{prompt}\n\n" if settings.chat else prompt
+    return Writing(now.owner, shown, jobs, trouble, elements, notes)
 
 
 class Writing:
@@ -139,8 +142,10 @@ def _controls(now: session.Experiment) -> tuple[str, GenerationSettings]:
             args=(State.prompt.key, PICK),
             wrap=True,
         )
-        with st.popover("Settings", icon=":material/tune:"):
-            _settings(longest(now))
+        with st.container(horizontal=True, width="content"):
+            chat.controls(now, state.prompt)
+            with st.popover("Settings", icon=":material/tune:"):
+                _settings(longest(now))
     st.text_area(
         "Text to continue",
         key=State.prompt.key,
@@ -151,7 +156,7 @@ def _controls(now: session.Experiment) -> tuple[str, GenerationSettings]:
         args=(State.prompt.key,),
     )
     examples.drawn(State.prompt.key, PICK)
-    settings = state.settings
+    settings = chat.settings(now)
     fits = min(settings.max_new_tokens, longest(now))
     return state.prompt, settings if fits == settings.max_new_tokens else replace(settings, max_new_tokens=fits)
 
@@ -161,7 +166,7 @@ def longest(now: session.Experiment) -> int:
     most, context = int(SETTINGS["length"].most), now.loaded.info.context_length
     if context is None:
         return most
-    return max(1, min(most, context - cached.count_tokens(now.loaded, state.prompt)))
+    return max(1, min(most, context - cached.count_tokens(now.loaded, chat.as_read(now, state.prompt))))
 
 
 def _settings(most: int) -> None:

@@ -29,7 +29,7 @@ from surgery_core.lenses.tuned import Translators, TunedLens, check_fits
 from surgery_core.models.opening import LoadedModel
 from surgery_core.plans.plan import LayerPlan
 from surgery_core.states.windows import DEFAULT_CONTEXT, window_length
-from surgery_core.text import Text, read_text
+from surgery_core.text import Text, chat_text, read_text
 from surgery_ui.work.kept import Kept
 from surgery_ui.work.kinds import Lane, Workers, kinds_of
 from surgery_ui.work.plan_jobs import WORK, plan_key, view
@@ -55,6 +55,7 @@ class Reading:
         sublayers: whether to read after each layer's attention too.
         picked: a token whose log-probability is wanted, or nothing.
         start: first token of the window that is read.
+        system: what the model is told before the text, which is put as a message then; None for plain text.
     """
 
     lens: str = LOGIT
@@ -62,6 +63,7 @@ class Reading:
     sublayers: bool = False
     picked: str = ""
     start: int = 0
+    system: str | None = None
 
 
 LOGIT_LENS = Reading()
@@ -72,6 +74,12 @@ def window_of(loaded: LoadedModel) -> int:
     return window_length(loaded.model, DEFAULT_CONTEXT)
 
 
+def _read(loaded: LoadedModel, text: str, reading: Reading) -> Text:
+    """Return a text as the model reads it."""
+    checked = read_text(text, title="The text")
+    return checked if reading.system is None else chat_text(loaded.tokenizer, checked.text, reading.system, "The text")
+
+
 def lens_job(
     owner: str, lane: Lane, loaded: LoadedModel, plan: LayerPlan, text: str, reading: Reading = LOGIT_LENS
 ) -> Job[Trajectory]:
@@ -79,7 +87,7 @@ def lens_job(
 
     def work(job: Job[Trajectory]) -> Trajectory:
         model = view(loaded, plan)
-        checked = read_text(text, title="The text")
+        checked = _read(loaded, text, reading)
         picked = one_token(loaded.tokenizer, reading.picked) if reading.picked else None
         return read_lens(
             lens_of(model, loaded, reading), model, loaded.tokenizer, checked, follow=reading.follow,
@@ -99,7 +107,7 @@ def distances_job(
         models = loaded.model, view(loaded, plan)
         lenses = lens_of(models[0], loaded, reading), lens_of(models[1], loaded, reading)
         return distances(
-            lenses, models, loaded.tokenizer, read_text(text, title="The text"), follow=reading.follow,
+            lenses, models, loaded.tokenizer, _read(loaded, text, reading), follow=reading.follow,
             sublayers=reading.sublayers, start=reading.start, stop=job.stop,
         )  # fmt: skip
 

@@ -169,14 +169,15 @@ def mean_side(loaded: LoadedModel) -> Means:
     return _means.get(loaded.info.key, lambda: mean_contributions(loaded.model, loaded.tokenizer, bundled_texts()))
 
 
-def count_tokens(loaded: LoadedModel, text: str) -> int:
+def count_tokens(loaded: LoadedModel, text: Text) -> int:
     """Return how many tokens a model reads a text as; counted once for each text."""
-    return _token_count(loaded.info.key, hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest(), text, loaded)
+    digest = hashlib.sha256(text.text.encode("utf-8", "surrogatepass")).digest()
+    return _token_count((*loaded.info.key, str(text.formatted)), digest, text, loaded)
 
 
 @st.cache_data(max_entries=256, show_spinner=False)
-def _token_count(key: tuple[str, ...], digest: bytes, _text: str, _loaded: LoadedModel) -> int:
-    return len(encode(_loaded.tokenizer, Text("The text", _text), least=0))
+def _token_count(key: tuple[str, ...], digest: bytes, _text: Text, _loaded: LoadedModel) -> int:
+    return len(encode(_loaded.tokenizer, _text, least=0))
 
 
 def keep_own_text(text: Text) -> str:

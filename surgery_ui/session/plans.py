@@ -28,7 +28,8 @@ def keep(new: History, key: tuple[str, ...] | None = None) -> None:
     The notation field follows, and jobs of the old plan are let go.
     """
     if State.history.is_set and state.history.plan != new.plan:
-        cached.WORK.leave(state.owner, PLAN_LANES)
+        # the unchanged model's side goes on being computed: the new plan is about to need it
+        cached.WORK.leave(state.owner, PLAN_LANES, needs=key is not None)
     state.history = new
     state.histories[key or open_model().info.key] = new
     echo.put(State.notation.key, str(new.plan))

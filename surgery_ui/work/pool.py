@@ -289,12 +289,15 @@ class Pool:
         with self._lock:
             return [job for key, job in self._jobs.items() if key[0] == kind and job.done and job.error is None]
 
-    def leave(self, owner: str, lanes: Iterable[str] | None = None) -> None:
-        """Let go of the owner's jobs, in these lanes or in all of them."""
+    def leave(self, owner: str, lanes: Iterable[str] | None = None, *, needs: bool = True) -> None:
+        """Let go of the owner's jobs, in these lanes or in all of them.
+
+        Without `needs`, what those jobs wait for goes on: other work of the same owner is about to need it.
+        """
         with self._lock:
             mine = [place for place in self._lanes if place[0] == owner and (lanes is None or place[1] in lanes)]
             for place in mine:
-                self._let_go(self._lanes.pop(place))
+                self._let_go(self._lanes.pop(place), needs=needs)
 
     def load(self) -> tuple[int, int]:
         """Return how many jobs run and how many wait."""
@@ -335,16 +338,16 @@ class Pool:
         self._jobs.move_to_end(key)
         return job
 
-    def _let_go(self, job: Job[Any] | None) -> None:
+    def _let_go(self, job: Job[Any] | None, *, needs: bool = True) -> None:
         """Stop a job that nobody wants, and what only it needed."""
         if job is None or job.done or self._wanted(job):
             return
-        needs = job.needs
+        needed = job.needs if needs else ()
         if job in self._waiting:
             self._waiting.remove(job)
             job.drop()
         job.stop.set()
-        for need in needs:
+        for need in needed:
             self._let_go(need)
 
     def _wanted(self, job: Job[Any]) -> bool:

@@ -47,6 +47,19 @@ def test_what_nobody_needs_any_more_is_stopped_with_the_job_that_needed_it() -> 
     assert pool.outcome(("base",)) is None
 
 
+def test_an_edit_lets_go_of_work_and_not_of_the_base_side_that_the_next_plan_needs() -> None:
+    pool, base = free_pool(2), Gate(21)
+    first = pool.request("a", "x", ("twice", "old plan"), doubled, {("base",): base})
+    assert base.entered.wait(5)
+    pool.leave("a", ("x",), needs=False)
+    assert first.wait(5)
+    assert isinstance(first.error, Stopped)
+    second = pool.request("a", "x", ("twice", "new plan"), doubled, {("base",): base})
+    base.open.set()
+    assert second.wait(5)
+    assert (second.result, base.runs) == (42, 1)
+
+
 def test_other_work_goes_on_while_a_job_waits_for_what_it_needs() -> None:
     pool, base, other = free_pool(2), Gate(21), Gate("other")
     waiting = pool.request("a", "x", ("twice",), doubled, {("base",): base})

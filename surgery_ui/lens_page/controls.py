@@ -106,7 +106,7 @@ def _statistic(now: session.Experiment) -> tuple[Metric, str, str]:
     if st.session_state.get("lens-metric") not in offered:
         st.session_state["lens-metric"] = offered[0]
     picked, view = "", SIDE_BY_SIDE
-    with st.container(horizontal=True, gap="medium", vertical_alignment="bottom"):
+    with st.container(horizontal=True, gap="medium", vertical_alignment="top"):
         name = st.selectbox(
             "Statistic",
             offered,

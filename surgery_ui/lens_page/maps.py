@@ -16,7 +16,7 @@ from surgery_core.states.residuals import points_of
 from surgery_core.sweeps.estimate import lens_seconds
 from surgery_ui.components.room import page_width
 from surgery_ui.lens_page.cell import choose_cell, show_cell
-from surgery_ui.lens_page.controls import DIFFERENCE, STACKED, Choice
+from surgery_ui.lens_page.controls import DIFFERENCE, SIDE_BY_SIDE, STACKED, Choice
 from surgery_ui.parts import chart_specs, waiting
 from surgery_ui.parts.waiting import Waiting
 from surgery_ui.session import session
@@ -32,6 +32,8 @@ GAP = 22
 """Pixels between two maps."""
 LEAST = 4
 """Tokens that are always shown."""
+NARROW = 520
+"""Room in pixels below which two maps of so many tokens do not fit side by side."""
 AROUND = 470
 """Height in pixels of what stands above and below the rows of a map, the chosen cell included."""
 TITLES = {"before": "Before", "after": "After"}
@@ -53,10 +55,13 @@ class LensMap:
             self._distances = lens_jobs.distances_job(now.owner, now.loaded, now.plan, text, reading)
         waits = not all(job.done for job in self.jobs)
         self._rows = max(len(points_of(plan, reading.sublayers)) for plan in plans.values())
-        self._speeds = timing.speeds_job(now.owner, now.loaded) if waits and choice.n_tokens > LONG else None
+        tokens = min(choice.n_tokens, lens_jobs.window_of(now.loaded))
+        figures = len(plans) * self._rows * tokens * now.loaded.info.vocab_size
+        self._speeds = timing.speeds_job(now.owner, now.loaded) if waits and figures > LONG else None
         self._room = page_width(ROOM, CELL)
         self._wait = Waiting(now.owner, self.jobs, "Reading the layers", "map", self._expected)
-        rows = self._rows * lens_charts.ROW * (len(plans) if choice.view == STACKED else 1)
+        self._stacked = choice.view == STACKED or (choice.view == SIDE_BY_SIDE and self._room < NARROW)
+        rows = self._rows * lens_charts.ROW * (len(plans) if self._stacked else 1)
         self._place: Any = st.skeleton(height=AROUND + rows) if waits else st.empty()
         self._drawn, self._cell = False, CELL
 
@@ -94,9 +99,8 @@ class LensMap:
             if said := str(getattr(read, "not_finite", "")):
                 st.error(present.plain(said))
         metric, view = self._choice.metric, self._choice.view
-        stacked = view == STACKED
         alone = metric.between or view == DIFFERENCE or len(sides) == 1
-        beside = 1 if alone or stacked else 2
+        beside = 1 if alone or self._stacked else 2
         labels = max(_label_width(read) for read in sides.values())
         room = (self._room - GAP * (beside - 1)) // beside - labels
         shown = min(len(first.tokens), max(LEAST, room // CELL))
@@ -116,7 +120,7 @@ class LensMap:
             selection_mode="cell",
             alt="The likeliest next token after each layer at each token, before and after surgery",
         )
-        _say_rows(sides, self._choice)
+        _say_rows(sides, self._choice, stacked=self._stacked, wide=width > self._room)
         show_cell(sides, metric, range(start, start + shown))
 
     def _chart(self, sides: dict[str, Trajectory], start: int, stop: int) -> Any:
@@ -132,14 +136,14 @@ class LensMap:
         shown = {title: frame[frame["position"].between(start, stop)] for title, frame in frames.items()}
         if len(sides) == 1:
             shown = {"": shown["Before"]}
-        stacked = self._choice.view == STACKED
         return lens_charts.lens_maps(
-            shown, name, dark=chart_specs.dark(), bounds=bounds, stacked=stacked, cell=self._cell
+            shown, name, dark=chart_specs.dark(), bounds=bounds, stacked=self._stacked, cell=self._cell
         )
 
 
-LONG = 2_000
-"""Tokens from which on a timing of the model is worth its time before they are read."""
+LONG = 400_000_000
+"""Probabilities from which on a timing of the model is worth its time before they are read: 130 tokens through two
+maps of thirty layers with 49,152 tokens, more than there are in a window of `fable`."""
 
 
 def _colour(choice: Choice, sides: int) -> str:
@@ -179,7 +183,8 @@ def _choose() -> None:
         choose_cell(side, str(chosen[0]["layer"]), int(chosen[0]["position"]))
 
 
-def _say_rows(sides: dict[str, Trajectory], choice: Choice) -> None:
+def _say_rows(sides: dict[str, Trajectory], choice: Choice, *, stacked: bool, wide: bool) -> None:
+    """Say what the maps do not: which rows are compared, and where the second map is."""
     if "after" not in sides:
         st.caption("Change the plan in the sidebar, and a second map shows the model after surgery.")
     elif choice.view == DIFFERENCE or choice.metric.between:
@@ -187,5 +192,7 @@ def _say_rows(sides: dict[str, Trajectory], choice: Choice) -> None:
             "Each layer is compared with the same layer before surgery, wherever it runs now; every run of a repeated "
             "layer with that one, and a layer of another model with none."
         )
-    elif choice.view != STACKED:
-        st.caption("Where the screen is too narrow, swipe the maps sideways or choose “Stacked”.")
+    elif stacked and choice.view == SIDE_BY_SIDE:
+        st.caption("This screen has no room for two maps side by side, so they stand one below the other.")
+    elif wide:
+        st.caption("Swipe the maps sideways to see all of them, or choose “Stacked”.")

@@ -63,7 +63,7 @@ class SkillsView:
 
 def _overview(frame: pd.DataFrame, compared: bool) -> None:
     means = frame.groupby("side")[["accuracy", "margin"]].mean()
-    row = st.container().grid(2, min_column_width=180)
+    row = st.container().grid(2, min_column_width=155)
     last, first = ("After", "Before") if compared else ("Before", "Before")
     change = means.loc[last] - means.loc[first]
     row.metric(
@@ -116,7 +116,7 @@ def _prompts(frame: pd.DataFrame, compared: bool) -> None:
 
 def _filtered(frame: pd.DataFrame, compared: bool) -> pd.DataFrame:
     filters = list(SHOWN) if compared else ["All", "Wrong before"]
-    left, right = st.columns([2, 3], gap="medium", vertical_alignment="bottom")
+    left, right = st.columns([2, 3], gap="medium", vertical_alignment="top")
     with left:
         skills = st.multiselect(
             "Skills", list(dict.fromkeys(frame["skill"])), key="skills-which", placeholder="All skills",

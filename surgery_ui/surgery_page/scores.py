@@ -29,7 +29,7 @@ class Scores:
     """The figures of one plan, each drawn when it is there."""
 
     def __init__(self, now: session.Experiment, headline: DeltaGenerator, table: DeltaGenerator) -> None:
-        self._owner = now.owner
+        self._now, self._owner = now, now.owner
         own = session.own_text()
         self.texts: dict[str, tuple[Text, ...]] = {BUNDLED: bundled_texts()} | ({OWN: (own,)} if own else {})
         self.by_lane = {lane: _request(now, lane, texts) for lane, texts in self.texts.items()}
@@ -66,11 +66,16 @@ class Scores:
 
     def _wait(self, lane: str) -> Waiting:
         text = "Scoring your text" if lane == OWN else "Scoring texts"
-        return Waiting(self._owner, [self.by_lane[lane]], text, lane, self._expected if lane == OWN else lambda: None)
+        return Waiting(self._owner, [self.by_lane[lane]], text, lane, lambda: self._expected(lane))
 
-    def _expected(self) -> float | None:
-        costs = timing.known(self._costs)
-        return None if costs is None else reading_seconds(costs, self._sides)
+    def _expected(self, lane: str) -> float | None:
+        """Return how long a lane takes: a plan about as long as the unchanged model did, for each of its layers."""
+        costs = timing.known(self._costs) if lane == OWN else None
+        if costs is not None:
+            return reading_seconds(costs, self._sides)
+        plan = self._now.plan
+        before = None if plan.is_identity else cached.base_seconds(self._now.loaded, self.texts[lane])
+        return None if before is None else before * max(1.0, len(plan) / max(1, plan.n_layers))
 
     def _show_headline(self, job: Job[Any]) -> None:
         if waiting.failed(self._headline, self._owner, [job], "headline"):

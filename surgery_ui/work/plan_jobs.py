@@ -135,6 +135,12 @@ def _base_side(loaded: LoadedModel, texts: tuple[Text, ...]) -> dict[Key, Work[R
     return {("base", loaded.info.key, texts): work}
 
 
+def base_seconds(loaded: LoadedModel, texts: tuple[Text, ...]) -> float | None:
+    """Return how long the unchanged model took to be scored on texts, where that was done and is kept."""
+    job = WORK.outcome(("base", loaded.info.key, texts))
+    return None if job is None else job.took
+
+
 def preflight_job(owner: str, loaded: LoadedModel) -> Job[PreflightReport]:
     """Find out, once for each model, whether surgery on it can be trusted."""
     key = ("preflight", loaded.info.key)

@@ -215,6 +215,21 @@ def test_failures_are_remembered_within_bounds(monkeypatch: pytest.MonkeyPatch) 
     assert runs == [0, 1, 2, 0]
 
 
+def test_work_that_never_says_how_far_it_is_is_let_go_when_no_page_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    pool, gate = Pool(1, {}), Gate()
+    job = pool.request("a", "x", ("k",), gate)
+    assert gate.entered.wait(5)
+    assert not job.stop.is_set()
+    monkeypatch.setattr(jobs, "ABANDONED_AFTER", 0.05)
+    assert job.wait(5)
+    assert isinstance(job.error, Stopped)
+    # what is done stays of use, however long nobody looks
+    done = pool.request("a", "x", ("other",), lambda job: 7)
+    assert done.wait(5)
+    time.sleep(0.1)
+    assert done.reusable
+
+
 def test_a_job_that_no_page_looks_at_stops_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jobs, "ABANDONED_AFTER", 0.05)
     pool = Pool(1, {})

@@ -157,4 +157,4 @@ def _held(check: Check) -> str:
 
 def _unbroken(detail: str) -> str:
     """Return a check's detail with numbers such as 1.9e-05 that stay on one line."""
-    return re.sub(r"(\de)-(\d)", "\\1\u2011\\2", present.plain(detail))
+    return present.plain(re.sub(r"(\de)-(\d)", "\\1\u2011\\2", detail))

@@ -147,8 +147,8 @@ def _table(place: Any, frame: pd.DataFrame) -> Any:
     if "ratio" not in frame:
         columns: dict[str, Any] = {
             "title": "Text",
-            "tokens": number("Tokens", format="localized"),
-            "perplexity": number("Perplexity", format="%.2f"),
+            "tokens": number("Tokens", width="small", format="localized"),
+            "perplexity": number("Perplexity", width="small", format="%.2f"),
             "bits_per_byte": number("Bits per byte", format="%.3f"),
         }
     else:
@@ -158,11 +158,13 @@ def _table(place: Any, frame: pd.DataFrame) -> Any:
         widest = float(ratio.max()) if ratio.notna().any() else 2.0
         columns = {
             "title": "Text",
-            "tokens": number("Tokens", format="localized"),
-            "perplexity_before": number("Before", format="%.2f", help="Perplexity of the unchanged model."),
-            "perplexity_after": number("After", format="%.2f", help="Perplexity after surgery."),
+            "tokens": number("Tokens", width="small", format="localized"),
+            "perplexity_before": number(
+                "Before", width="small", format="%.2f", help="Perplexity of the unchanged model."
+            ),
+            "perplexity_after": number("After", width="small", format="%.2f", help="Perplexity after surgery."),
             "ratio": bar("Ratio", format="×%.2f", min_value=0, max_value=max(2.0, widest), help="After over before."),
-            "kl": number("KL, nats", format="%.3f", help="Mean KL(base || operated) over the tokens."),
+            "kl": number("KL, nats", width="small", format="%.3f", help="Mean KL(base || operated) over the tokens."),
             "top1": number("Top-1 kept", format="%.1f%%", help="How often both models think the same token likeliest."),
         }
         frame = frame.assign(top1=100 * frame["top1"], ratio=ratio)

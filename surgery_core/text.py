@@ -16,7 +16,7 @@ from surgery_core.errors import TextError
 MAX_TEXT_BYTES = 1_000_000
 """Most bytes of UTF-8 that a person's text may have."""
 
-_VISIBLE = {" ": "·", "\n": "↵", "\t": "→", "\r": "␍"}
+_VISIBLE = {" ": "·", "\n": "↵", "\t": "→", "\r": "␍", "\xa0": "⍽"}
 _REPLACEMENT = "\ufffd"
 _BYTE_PIECE = re.compile(r"<0x[0-9A-Fa-f]{2}>")
 """A piece of a vocabulary with byte fallback (SentencePiece): one byte of a character that has no piece."""
@@ -237,7 +237,7 @@ def _byte_table() -> dict[str, int]:
 def _visible_character(character: str) -> str:
     if character in _VISIBLE:
         return _VISIBLE[character]
-    if unicodedata.category(character) in ("Cc", "Cf", "Zl", "Zp", "Co", "Cn") and character != "\u200d":
+    if unicodedata.category(character) in ("Cc", "Cf", "Zl", "Zp", "Zs", "Co", "Cn") and character != "\u200d":
         return f"<U+{ord(character):04X}>"
     return character
 

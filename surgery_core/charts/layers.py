@@ -81,13 +81,37 @@ NAMED = 16
 
 
 def _telling(frame: pd.DataFrame) -> pd.Series:
-    """Return which points get their names: all, or of many those farthest from the diagonal and the two ends."""
+    """Return which points get their names: all, or of many the two ends and those farthest from the diagonal.
+
+    Of many points a name is left out where it would run into another name, or, as long as there are others, a point.
+    """
+    named = pd.Series(len(frame) <= NAMED, index=frame.index)
     if len(frame) <= NAMED:
-        return pd.Series(True, index=frame.index)
-    off = (frame["estimated"] - frame["measured"]).abs().rank(ascending=False, method="first")
-    ends = frame["measured"].rank(method="first")
-    named: pd.Series = (off <= 5) | (ends <= 2) | (ends > len(frame) - 1)
+        return named
+    measured = frame["measured"].rank(method="first")
+    far = (frame["estimated"] - frame["measured"]).abs().where(measured.between(2, len(frame) - 1), np.inf)
+    order = np.argsort(-far.to_numpy(dtype=float), kind="stable")
+    points = frame[["estimated", "measured"]].to_numpy(dtype=float) / len(frame)
+    words = points - (0.0, ABOVE)
+    free = [not _near(np.delete(points, at, 0), words[at], POINT) for at in range(len(frame))]
+    taken: list[int] = []
+    for most, places in ((MOST, [at for at in order if free[at]]), (LEAST, order)):
+        for at in places:
+            if len(taken) < most and not _near(words[taken], words[at], WORD):
+                taken.append(at)
+    named.iloc[taken] = True
     return named
+
+
+def _near(others: np.ndarray[Any, Any], place: np.ndarray[Any, Any], room: tuple[float, float]) -> bool:
+    return bool((np.abs(others - place) < room).all(axis=1).any())
+
+
+MOST, LEAST = 8, 5
+"""Names that a chart of many points has at most; and at least, should they run into points."""
+ABOVE, POINT, WORD = 0.062, (0.055, 0.055), (0.085, 0.07)
+"""How far above its point a name stands, and how near it may come to a point and to a name, across and along, as
+shares of the drawing; it is about 260 pixels wide and 180 high."""
 
 
 def similarity_map(frame: pd.DataFrame, *, dark: bool = False) -> alt.Chart:

@@ -45,7 +45,7 @@ def layer_lines(frame: pd.DataFrame, metric: str, *, title: str | None = None) -
         ],
     )
     bands = [drawn.mark_area(opacity=0.18).encode(y=alt.Y("low:Q"), y2="high:Q")] if "low" in data else []
-    return cast("alt.LayerChart", alt.layer(*bands, lines).properties(height=250))
+    return cast("alt.LayerChart", alt.layer(*bands, lines).properties(height=300))
 
 
 def layer_loss(frame: pd.DataFrame) -> alt.Chart:
@@ -70,7 +70,7 @@ def layer_loss(frame: pd.DataFrame) -> alt.Chart:
                 alt.Tooltip("loss:Q", title="Nats a token", format=".3f"),
             ],
         )
-        .properties(height=250)
+        .properties(height=320)
     )
     return chart
 

@@ -227,7 +227,9 @@ def _numbers(column: pd.Series) -> pd.Series:
 def _x(data: pd.DataFrame, sheet: Sheet) -> alt.X:
     order = _order(data, "x")
     title = sheet.x_title if sheet.named else None
-    return alt.X("x:N", title=title, sort=order, scale=alt.Scale(domain=order), axis=_plain_axis(labelAngle=0))
+    return alt.X(
+        "x:N", title=title, sort=order, scale=alt.Scale(domain=order), axis=_plain_axis(labelAngle=0, labelFlush=False)
+    )
 
 
 def _plain_axis(**more: Any) -> alt.Axis:

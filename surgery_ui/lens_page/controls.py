@@ -117,7 +117,7 @@ def _statistic(now: session.Experiment) -> tuple[Metric, str, str]:
     if st.session_state.get(STATISTIC) not in offered:
         st.session_state[STATISTIC] = offered[0]
     picked, view = "", SIDE_BY_SIDE
-    with st.container(horizontal=True, gap="medium", vertical_alignment="bottom"):
+    with st.container(horizontal=True, gap="medium", vertical_alignment="top"):
         name = st.selectbox(
             "Statistic",
             offered,

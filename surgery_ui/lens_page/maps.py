@@ -17,7 +17,7 @@ from surgery_core.states.residuals import points_of
 from surgery_core.sweeps.estimate import lens_seconds
 from surgery_ui.components.room import page_width
 from surgery_ui.lens_page.cell import choose_cell, show_cell
-from surgery_ui.lens_page.controls import DIFFERENCE, STACKED, Choice
+from surgery_ui.lens_page.controls import DIFFERENCE, SIDE_BY_SIDE, STACKED, Choice
 from surgery_ui.parts import chart_specs
 from surgery_ui.parts.awaited import Awaited
 from surgery_ui.parts.sections import Section
@@ -38,6 +38,8 @@ GAP = 22
 """Pixels between two maps."""
 LEAST = 4
 """Tokens that are always shown."""
+NARROW = 520
+"""Room in pixels below which two maps of so many tokens do not fit side by side."""
 AROUND = 470
 """Height in pixels of what stands above and below the rows of a map, the chosen cell included."""
 TITLES = {"before": "Before", "after": "After"}
@@ -64,7 +66,7 @@ def maps_section(now: session.Experiment, choice: Choice) -> Section:
             read["after"] = replace(read["after"], statistics=read["after"].statistics | between.result)
         _draw(read, choice, room)
 
-    height = AROUND + rows * lens_charts.ROW * (len(plans) if choice.view == STACKED else 1)
+    height = AROUND + rows * lens_charts.ROW * (len(plans) if _is_stacked(choice, room) else 1)
     return Awaited(now.owner, jobs, "map", draw, text="Reading the layers", height=height, expected=expected)
 
 
@@ -73,7 +75,9 @@ def _expected(
 ) -> Callable[[], float | None]:  # fmt: skip
     """Return what tells how long the maps take; a model is timed where a text is long and not read yet."""
     waits = not all(job.done for job in jobs)
-    timed = timing.speeds_job(now.owner, now.loaded) if waits and choice.n_tokens > LONG else None
+    read = min(choice.n_tokens, lens_jobs.window_of(now.loaded))
+    figures = len(jobs) * rows * read * now.loaded.info.vocab_size
+    timed = timing.speeds_job(now.owner, now.loaded) if waits and figures > LONG else None
 
     def seconds() -> float | None:
         speeds = timing.known(timed)
@@ -97,7 +101,7 @@ def _draw(sides: dict[str, Trajectory], choice: Choice, room: int) -> None:
     st.caption(f"{choice.said} **Colour:** {present.plain(_colour(choice, len(sides)))}")
     # On a narrow screen the maps scroll sideways in their grid, not the page.
     chart_specs.show(
-        _chart(sides, choice, start, start + fit.shown - 1, fit.cell),
+        _chart(sides, choice, start, start + fit.shown - 1, fit.cell, stacked=_is_stacked(choice, room)),
         place=st.container(width=fit.width).grid(1, min_column_width=fit.width, wrap=False),
         width="content",
         key=MAP,
@@ -105,7 +109,7 @@ def _draw(sides: dict[str, Trajectory], choice: Choice, room: int) -> None:
         selection_mode="cell",
         alt="The likeliest next token after each layer at each token, before and after surgery",
     )
-    _say_rows(sides, choice)
+    _say_rows(sides, choice, stacked=_is_stacked(choice, room), wide=fit.width > room)
     show_cell(sides, choice.metric, range(start, start + fit.shown))
 
 
@@ -118,9 +122,14 @@ class Fit:
     width: int
 
 
+def _is_stacked(choice: Choice, room: int) -> bool:
+    """Whether the maps stand one below the other: where that is chosen, or there is no room for two."""
+    return choice.view == STACKED or (choice.view == SIDE_BY_SIDE and room < NARROW)
+
+
 def _fit(sides: dict[str, Trajectory], choice: Choice, room: int) -> Fit:
     alone = choice.metric.between or choice.view == DIFFERENCE or len(sides) == 1
-    beside = 1 if alone or choice.view == STACKED else 2
+    beside = 1 if alone or _is_stacked(choice, room) else 2
     labels = max(_label_width(read) for read in sides.values())
     each = (room - GAP * (beside - 1)) // beside - labels
     shown = min(len(sides["before"].tokens), max(LEAST, each // CELL))
@@ -129,7 +138,7 @@ def _fit(sides: dict[str, Trajectory], choice: Choice, room: int) -> Fit:
     return Fit(shown, cell, beside * (labels + cell * shown) + GAP * (beside - 1))
 
 
-def _chart(sides: dict[str, Trajectory], choice: Choice, start: int, stop: int, cell: int) -> Any:
+def _chart(sides: dict[str, Trajectory], choice: Choice, start: int, stop: int, cell: int, *, stacked: bool) -> Any:
     """Return the maps of a window of tokens."""
     name, between = choice.metric.name, choice.metric.between
     if choice.view == DIFFERENCE and not between and len(sides) > 1:
@@ -140,12 +149,12 @@ def _chart(sides: dict[str, Trajectory], choice: Choice, start: int, stop: int, 
     shown = {title: frame[frame["position"].between(start, stop)] for title, frame in frames.items()}
     if len(sides) == 1:
         shown = {"": shown["Before"]}
-    stacked = choice.view == STACKED
     return lens_charts.lens_maps(shown, name, dark=chart_specs.dark(), bounds=bounds, stacked=stacked, cell=cell)
 
 
-LONG = 2_000
-"""Tokens from which on a timing of the model is worth its time before they are read."""
+LONG = 400_000_000
+"""Probabilities from which on a timing of the model is worth its time before they are read: 130 tokens through two
+maps of thirty layers with 49,152 tokens, more than there are in a window of `fable`."""
 
 
 def _colour(choice: Choice, sides: int) -> str:
@@ -185,7 +194,8 @@ def _choose() -> None:
         choose_cell(side, str(chosen[0]["layer"]), int(chosen[0]["position"]))
 
 
-def _say_rows(sides: dict[str, Trajectory], choice: Choice) -> None:
+def _say_rows(sides: dict[str, Trajectory], choice: Choice, *, stacked: bool, wide: bool) -> None:
+    """Say what the maps do not: which rows are compared, and where the second map is."""
     if "after" not in sides:
         st.caption("Change the plan in the sidebar, and a second map shows the model after surgery.")
     elif choice.view == DIFFERENCE or choice.metric.between:
@@ -193,5 +203,7 @@ def _say_rows(sides: dict[str, Trajectory], choice: Choice) -> None:
             "Each layer is compared with the same layer before surgery, wherever it runs now; every run of a repeated "
             "layer with that one, and a layer of another model with none."
         )
-    elif choice.view != STACKED:
-        st.caption("Where the screen is too narrow, swipe the maps sideways or choose “Stacked”.")
+    elif stacked and choice.view == SIDE_BY_SIDE:
+        st.caption("This screen has no room for two maps side by side, so they stand one below the other.")
+    elif wide:
+        st.caption("Swipe the maps sideways to see all of them, or choose “Stacked”.")

@@ -50,9 +50,7 @@ def _card(name: str, title: str, line: str, in_use: bool, usable: bool) -> None:
 
 def _line(choice: ModelChoice) -> str:
     where = {"bundled": "in the models folder", "folder": "in a folder of yours"}[choice.kind]
+    where = where.capitalize() if choice.name == choice.title else f"{present.plain(choice.name)}, {where}"
     if choice.n_layers is None or choice.n_parameters is None:
-        return f"{present.plain(choice.name)}, {where}; its config or weights cannot be read"
-    return (
-        f"{present.plain(choice.name)}, {where}, {choice.n_layers} layers, "
-        f"{present.count(choice.n_parameters)} parameters"
-    )
+        return f"{where}; its config or weights cannot be read"
+    return f"{where}, {choice.n_layers} layers, {present.count(choice.n_parameters)} parameters"

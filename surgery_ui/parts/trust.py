@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import streamlit as st
@@ -143,9 +144,14 @@ def _draw(report: PreflightReport) -> None:
         st.success(f"All {len(report.checks)} checks passed, in {report.seconds:.1f} s.", icon=":material/check:")
     else:
         st.warning("At least one check failed: numbers of this model cannot be trusted.")
-    rows = {present.plain(check.title): f"{_held(check)} {present.plain(check.detail)}" for check in report.checks}
+    rows = {present.plain(check.title): f"{_held(check)} {_unbroken(check.detail)}" for check in report.checks}
     st.table(rows, border="horizontal", hide_header=True)
 
 
 def _held(check: Check) -> str:
     return "" if not check.tried else "Yes." if check.passed else "No."
+
+
+def _unbroken(detail: str) -> str:
+    """Return a check's detail with numbers such as 1.9e-05 that stay on one line."""
+    return present.plain(re.sub(r"(\de)-(\d)", "\\1\u2011\\2", detail))

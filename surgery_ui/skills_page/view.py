@@ -47,7 +47,7 @@ def skills_section(now: session.Experiment) -> Section:
 
 def _overview(frame: pd.DataFrame, compared: bool) -> None:
     means = skill_means(frame)
-    row = st.container().grid(2, min_column_width=180)
+    row = st.container().grid(2, min_column_width=155)
     row.metric(
         "Mean accuracy", f"{means.accuracy:.1%}",
         f"{100 * means.accuracy_change:+.1f} points" if compared else None, delta_arrow="off", border=True,
@@ -98,7 +98,7 @@ def _prompts(frame: pd.DataFrame, compared: bool) -> None:
 
 def _filtered(frame: pd.DataFrame, compared: bool) -> pd.DataFrame:
     filters = list(SHOWN) if compared else ["All", "Wrong before"]
-    left, right = st.columns([2, 3], gap="medium", vertical_alignment="bottom")
+    left, right = st.columns([2, 3], gap="medium", vertical_alignment="top")
     with left:
         skills = st.multiselect(
             "Skills", list(dict.fromkeys(frame["skill"])), key="skills-which", placeholder="All skills",

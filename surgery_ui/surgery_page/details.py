@@ -25,7 +25,7 @@ from surgery_ui.work.pool import Job
 
 CHARACTERS = 32
 """Characters a token, more than any text has on average."""
-TEXT, CHART = 190, 250
+TEXT, CHART = 190, 320
 """Heights of what stands here, in pixels, where it is not there yet."""
 
 

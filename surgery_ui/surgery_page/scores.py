@@ -11,7 +11,7 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from surgery_core.measure.results import Comparison, ScoreTable
-from surgery_core.sweeps.estimate import Costs, reading_seconds
+from surgery_core.sweeps.estimate import reading_seconds
 from surgery_core.text import Text, bundled_texts
 from surgery_ui.parts import waiting
 from surgery_ui.parts.waiting import Waiting
@@ -45,11 +45,10 @@ def scores_section(now: session.Experiment, headline: DeltaGenerator, table: Del
     own = session.own_text()
     texts: dict[Lane, tuple[Text, ...]] = {BUNDLED: bundled_texts()} | ({OWN: (own,)} if own else {})
     jobs = {lane: _request(now, lane, some) for lane, some in texts.items()}
-    expected = _expected(now, texts.get(OWN, ()), jobs.get(OWN))
     place = headline.empty()
     cells = [] if jobs[BUNDLED].done else _metric_skeletons(place)
     with table:
-        bars = [_bar(now.owner, lane, job, expected) for lane, job in jobs.items()]
+        bars = [_bar(now, lane, job, texts[lane]) for lane, job in jobs.items()]
         trouble = {lane: st.empty() for lane in jobs}
         waits = not any(job.done for job in jobs.values())
         height = waiting.table_height(sum(len(some) for some in texts.values()))
@@ -125,23 +124,27 @@ def _request(now: session.Experiment, lane: Lane, texts: tuple[Text, ...]) -> Jo
     return cached.comparison_job(now.owner, lane, now.loaded, now.plan, texts)
 
 
-def _expected(now: session.Experiment, texts: tuple[Text, ...], job: Job[Any] | None) -> Expected:
-    """Return what tells how long the person's text takes; the model is timed where that is long and not scored yet."""
-    costs: Job[Costs] | None = None
-    if job is not None and not job.done and timing.are_long(texts):
-        costs = timing.reading_job(now.owner, now.loaded, texts, Lane.COSTS_OWN)
+def _bar(now: session.Experiment, lane: Lane, job: Job[Any], texts: tuple[Text, ...]) -> Waiting:
+    text = "Scoring your text" if lane == OWN else "Scoring texts"
+    return Waiting(now.owner, [job], text, lane, _expected(now, lane, job, texts))
+
+
+def _expected(now: session.Experiment, lane: Lane, job: Job[Any], texts: tuple[Text, ...]) -> Expected:
+    """Return what tells how long a lane takes.
+
+    A long text of the person's has the model timed; else a plan takes about as long as the unchanged model did, for each
+    of its layers.
+    """
+    timed = lane == OWN and not job.done and timing.are_long(texts)
+    costs = timing.reading_job(now.owner, now.loaded, texts, Lane.COSTS_OWN) if timed else None
 
     def seconds() -> float | None:
         known = timing.known(costs)
-        return None if known is None else reading_seconds(known, 1 if now.plan.is_identity else 2)
+        if known is not None:
+            return reading_seconds(known, 1 if now.plan.is_identity else 2)
+        return None if now.plan.is_identity else cached.plan_seconds(now.loaded, texts, now.plan)
 
     return seconds
-
-
-def _bar(owner: str, lane: Lane, job: Job[Any], expected: Expected) -> Waiting:
-    if lane == OWN:
-        return Waiting(owner, [job], "Scoring your text", lane, expected)
-    return Waiting(owner, [job], "Scoring texts", lane)
 
 
 def _metric_cells(place: DeltaGenerator) -> list[DeltaGenerator]:
@@ -175,8 +178,8 @@ def _table(place: Any, frame: pd.DataFrame) -> Any:
     if "ratio" not in frame:
         columns: dict[str, Any] = {
             "title": "Text",
-            "tokens": number("Tokens", format="localized"),
-            "perplexity": number("Perplexity", format="%.2f"),
+            "tokens": number("Tokens", width="small", format="localized"),
+            "perplexity": number("Perplexity", width="small", format="%.2f"),
             "bits_per_byte": number("Bits per byte", format="%.3f"),
         }
     else:
@@ -186,11 +189,13 @@ def _table(place: Any, frame: pd.DataFrame) -> Any:
         widest = float(ratio.max()) if ratio.notna().any() else 2.0
         columns = {
             "title": "Text",
-            "tokens": number("Tokens", format="localized"),
-            "perplexity_before": number("Before", format="%.2f", help="Perplexity of the unchanged model."),
-            "perplexity_after": number("After", format="%.2f", help="Perplexity after surgery."),
+            "tokens": number("Tokens", width="small", format="localized"),
+            "perplexity_before": number(
+                "Before", width="small", format="%.2f", help="Perplexity of the unchanged model."
+            ),
+            "perplexity_after": number("After", width="small", format="%.2f", help="Perplexity after surgery."),
             "ratio": bar("Ratio", format="×%.2f", min_value=0, max_value=max(2.0, widest), help="After over before."),
-            "kl": number("KL, nats", format="%.3f", help="Mean KL(base || operated) over the tokens."),
+            "kl": number("KL, nats", width="small", format="%.3f", help="Mean KL(base || operated) over the tokens."),
             "top1": number("Top-1 kept", format="%.1f%%", help="How often both models think the same token likeliest."),
         }
         frame = frame.assign(top1=100 * frame["top1"], ratio=ratio)

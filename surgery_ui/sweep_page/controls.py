@@ -56,7 +56,7 @@ def presets(now: session.Experiment) -> None:
 def request_form(now: session.Experiment) -> Request | None:
     """Show the controls and return what they ask for, or None where something is wrong or missing."""
     family = _family()
-    with st.container(horizontal=True, gap="medium", vertical_alignment="bottom"):
+    with st.container(horizontal=True, gap="medium", vertical_alignment="top"):
         kind = _kind(family)
         start = start_choice(now, "sweep")
         options = _options(kind, start)

@@ -78,7 +78,7 @@ def _form(now: session.Experiment) -> SearchRequest | None:
         key = f"search-least-{len(start)}"
         st.session_state.setdefault(key, min(1, len(start)))
         least = st.number_input(
-            "Stop when left", 0, max(1, len(start)), key=key, width=150, persist_state="session",
+            "Layers to keep", 0, max(1, len(start)), key=key, width=150, persist_state="session",
             on_change=session.touch, help="How many layers are left in the end.",
         )  # fmt: skip
         skills = st.toggle("Ask the skills too", key="search-skills", persist_state="session", on_change=session.touch)

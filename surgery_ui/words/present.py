@@ -84,10 +84,9 @@ def size(n_bytes: int) -> str:
 
 def facts(info: ModelInfo) -> str:
     """Return the facts of a model in one line."""
-    number_format = info.dtype.replace("float", "float ")
     return (
         f"{info.n_layers} layers, {info.d_model} wide, {count(info.n_parameters)} parameters, "
-        f"{number_format} on {_device(info.device)}"
+        f"{info.dtype} on {_device(info.device)}"
     )
 
 

@@ -128,6 +128,14 @@ def _base_side(loaded: LoadedModel, texts: tuple[Text, ...]) -> dict[Key, Work[R
     return {("base", loaded.info.key, texts): work}
 
 
+def plan_seconds(loaded: LoadedModel, texts: tuple[Text, ...], plan: LayerPlan) -> float | None:
+    """Return how long a plan is scored on texts at most: as long for each layer as the unchanged model, where that is known."""
+    base = WORK.outcome(("base", loaded.info.key, texts))
+    if base is None or base.took is None:
+        return None
+    return base.took * max(1.0, len(plan) / max(1, plan.n_layers))
+
+
 def preflight_job(owner: str, loaded: LoadedModel) -> Job[PreflightReport]:
     """Find out, once for each model, whether surgery on it can be trusted."""
     key = ("preflight", loaded.info.key)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any, Generic, TypeVar, cast
@@ -36,12 +37,30 @@ class Cancelled(Stopped):
     """The person cancelled it; it is not done again before they ask for it."""
 
 
+class _Stop(threading.Event):
+    """Set by whoever wants a job's work ended, and by itself once the work asks and no page looks at the job any more.
+
+    Work that never says how far it is, such as one long reading of a lens, is let go by this too.
+    """
+
+    def __init__(self, job: Job[Any]) -> None:
+        super().__init__()
+        self._job = weakref.ref(job)
+
+    def is_set(self) -> bool:
+        job = self._job()
+        if job is not None and job.running and job.abandoned:
+            self.set()
+        return super().is_set()
+
+
 class Job(Generic[Result]):
     """One piece of work: what it wrote so far, how far it is, and its result or error once it is done.
 
     Attributes:
         needs: jobs whose results this one's work takes; it starts once they are done.
         reported_at: when it last said how far it is.
+        took: how many seconds its own work took, once that is done.
     """
 
     def __init__(
@@ -49,10 +68,11 @@ class Job(Generic[Result]):
     ) -> None:
         self.key, self.needs = key, tuple(needs)
         self._patience = patience
-        self.stop = threading.Event()
+        self.stop: threading.Event = _Stop(self)
         self.text = ""
         self.pieces: list[Any] = []
         self.started: float | None = None
+        self.took: float | None = None
         self.reported_at = time.monotonic()
         self._reported = (0, 0)
         self._awaited = tuple(need for need in self.needs if not need.done)
@@ -67,6 +87,16 @@ class Job(Generic[Result]):
     def done(self) -> bool:
         """Whether there is a result or an error."""
         return self._finished.is_set()
+
+    @property
+    def running(self) -> bool:
+        """Whether its own work has begun and is not done."""
+        return self.started is not None and not self.done
+
+    @property
+    def abandoned(self) -> bool:
+        """Whether no page has looked at it for longer than it waits for one."""
+        return time.monotonic() - self._seen > self._patience
 
     @property
     def ready(self) -> bool:
@@ -89,6 +119,11 @@ class Job(Generic[Result]):
         """Return when the first of its work began, that of what it needs included."""
         began = [one.started for one in (*self._awaited, self) if one.started is not None]
         return min(began, default=None)
+
+    @property
+    def heard_at(self) -> float:
+        """Return when it, or what it waited for, last said how far it is."""
+        return max(one.reported_at for one in (*self._awaited, self))
 
     @property
     def error(self) -> SurgeryError | None:
@@ -137,7 +172,7 @@ class Job(Generic[Result]):
         self._stop_if_abandoned()
         if self.stop.is_set() or self._work is None:
             return self.drop()
-        self.started = time.monotonic()
+        began = self.started = time.monotonic()
         try:
             self._result = self._work(self)
         except SurgeryError as error:
@@ -148,6 +183,7 @@ class Job(Generic[Result]):
             _log.exception("A job failed: %s", self.key[0])
             self._error = Unexpected("Something went wrong on the server; its log has the details. Try again.")
         finally:
+            self.took = time.monotonic() - began
             self._release()
             self._finished.set()
 
@@ -168,7 +204,7 @@ class Job(Generic[Result]):
         self.needs = tuple(need for need in self.needs if need.done and need.error is not None)
 
     def _stop_if_abandoned(self) -> None:
-        if time.monotonic() - self._seen > self._patience:
+        if self.abandoned:
             self.stop.set()
 
 

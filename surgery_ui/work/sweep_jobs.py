@@ -112,12 +112,12 @@ def skills_job(owner: str, lane: Lane, loaded: LoadedModel, plan: LayerPlan) -> 
 
     def work(job: Job[tuple[SkillResult, ...]]) -> tuple[SkillResult, ...]:
         model, skills = cached.view(loaded, plan), load_skills()
-        results = []
-        for number, skill in enumerate(skills):
+        results, total = [], sum(len(skill.items) for skill in skills)
+        for skill in skills:
             if job.stop.is_set():
                 raise Stopped("The skills were not asked to the end.")
             results.append(score_skill(model, loaded.tokenizer, skill, stop=job.stop))
-            job.report(number + 1, len(skills))
+            job.report(sum(len(one.items) for one in skills[: len(results)]), total)
         return tuple(results)
 
     return cached.WORK.request(owner, lane, ("skills", loaded.info.key, cached.plan_key(plan)), work)

@@ -66,7 +66,8 @@ def left(job: Job[Any], expected: float | None = None) -> Span | None:
     done, total = job.progress
     if not done:
         return None if expected is None else _less(Span.about(expected), time.monotonic() - began)
-    took, since = job.reported_at - began, time.monotonic() - job.reported_at
+    heard = job.heard_at
+    took, since = heard - began, time.monotonic() - heard
     share = min(1.0, done / total)
     parts = (share, took, 1 - share) if expected is None else (share * expected, took, (1 - share) * expected)
     found = remaining(*parts) if expected is None else corrected(*parts)

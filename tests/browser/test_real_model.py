@@ -9,6 +9,7 @@ import math
 import os
 import re
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,18 @@ import pytest
 import torch
 from playwright.sync_api import expect
 
+from surgery_core import LayerPlan
 from tests.browser import driver
 from tests.browser.conftest import started
-from tests.browser.driver import chip, figures, texts
+from tests.browser.driver import chip, figures, order, texts
 from tests.real_model import NAME, NoRealModel, real_folder
 
 pytestmark = pytest.mark.real
 PLAN = "0-14,16-29"
+OTHER = "0-19,21,20,22-29"
+"""What the second of two people does."""
+SHORTEST = "A function that adds"
+"""The bundled text of the fewest tokens: 58."""
 WAIT = 240_000
 """Milliseconds: a busy machine takes ten seconds for what a quiet one does in three."""
 
@@ -42,7 +48,7 @@ def real_server(chromium: Any, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 @pytest.fixture
 def page_at(chromium: Any, real_server: str) -> Iterator[Callable[..., Any]]:
-    """Return the function that opens a page with the real model."""
+    """Return the function that opens a page with the real model, as another person."""
     contexts: list[Any] = []
 
     def open_page(name: str, plan: str | None = None, **options: Any) -> Any:
@@ -61,28 +67,41 @@ def page_at(chromium: Any, real_server: str) -> Iterator[Callable[..., Any]]:
 
 
 @pytest.fixture(scope="module")
-def by_definition() -> tuple[str, ...]:
-    """Return perplexity, agreement and KL of the plan over the bundled texts, from whole logits, as the page writes them."""
+def by_definition() -> Callable[[str], tuple[str, ...]]:
+    """Return the function from a plan without repeats to its figures over the bundled texts, as the page writes them.
+
+    They are perplexity, agreement and KL from whole logits of plain transformers.
+    """
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     from surgery_core.text import bundled_texts
 
     base = AutoModelForCausalLM.from_pretrained(real_folder(), dtype=torch.float32).eval()
     tokenizer = AutoTokenizer.from_pretrained(real_folder())
-    shorter = AutoModelForCausalLM.from_pretrained(real_folder(), dtype=torch.float32).eval()
-    del shorter.model.layers[15]
-    shorter.config.num_hidden_layers = 29
-    nats, kl, kept = [], [], []
-    for text in bundled_texts():
-        ids = torch.tensor([tokenizer(text.text).input_ids])
+    other = AutoModelForCausalLM.from_pretrained(real_folder(), dtype=torch.float32).eval()
+    layers = list(other.model.layers)
+    texts = [torch.tensor([tokenizer(text.text).input_ids]) for text in bundled_texts()]
+
+    def logits(model: Any, ids: torch.Tensor) -> torch.Tensor:
         with torch.inference_mode():
-            raw, other = (model(ids, use_cache=False).logits[0, :-1] for model in (base, shorter))
-        p, q = raw.double().log_softmax(-1), other.double().log_softmax(-1)
-        nats.append(-q.gather(-1, ids[0, 1:, None])[:, 0])
-        kl.append((p.exp() * (p - q)).sum(-1))
-        kept.append((raw.argmax(-1) == other.argmax(-1)).double())
-    perplexity, mean, share = (math.exp(torch.cat(nats).mean()), torch.cat(kl).mean(), torch.cat(kept).mean())
-    return f"{perplexity:.1f}", f"{share:.1%}", f"{mean:.3f} nats"
+            found: torch.Tensor = model(ids, use_cache=False).logits[0, :-1]
+        return found
+
+    def measure(notation: str) -> tuple[str, ...]:
+        running = LayerPlan.parse(notation, len(layers))
+        other.model.layers = torch.nn.ModuleList([layers[slot.layers[0].index] for slot in running])
+        other.config.num_hidden_layers = len(running)
+        nats, kl, kept = [], [], []
+        for ids in texts:
+            raw, operated = logits(base, ids), logits(other, ids)
+            p, q = raw.double().log_softmax(-1), operated.double().log_softmax(-1)
+            nats.append(-q.gather(-1, ids[0, 1:, None])[:, 0])
+            kl.append((p.exp() * (p - q)).sum(-1))
+            kept.append((raw.argmax(-1) == operated.argmax(-1)).double())
+        perplexity, mean, share = (math.exp(torch.cat(nats).mean()), torch.cat(kl).mean(), torch.cat(kept).mean())
+        return f"{perplexity:.1f}", f"{share:.1%}", f"{mean:.3f} nats"
+
+    return cache(measure)
 
 
 def settle(page: Any) -> None:
@@ -94,14 +113,16 @@ def no_error(page: Any) -> None:
     assert page.get_by_test_id("stException").count() == 0
 
 
-def test_an_edit_shows_all_figures(page_at: Callable[..., Any], by_definition: tuple[str, ...]) -> None:
+def test_an_edit_shows_all_figures(
+    page_at: Callable[..., Any], by_definition: Callable[[str], tuple[str, ...]]
+) -> None:
     page = page_at("")
     chip(page, 15).click()
     page.keyboard.press("Delete")
     page.wait_for_function("text => new URLSearchParams(location.search).get('plan') === text", arg=PLAN)
     page.get_by_test_id("stMetricValue").nth(3).wait_for()
     settle(page)
-    assert figures(page) == by_definition
+    assert figures(page) == by_definition(PLAN)
     before, after = texts(page)[:2]
     assert before != after
     assert min(len(before), len(after)) > 100
@@ -160,3 +181,67 @@ def test_a_lens_is_trained_stopped_and_read_through(page_at: Callable[..., Any],
     page.get_by_text(re.compile(r"Trained, \d+ steps")).first.wait_for()
     settle(page)
     no_error(page)
+
+
+def test_two_people_at_once(page_at: Callable[..., Any], by_definition: Callable[[str], tuple[str, ...]]) -> None:
+    people = {plan: page_at("", plan) for plan in (PLAN, OTHER)}  # nobody waits for the other's figures
+    shown = {}
+    for plan, page in people.items():
+        page.get_by_test_id("stMetricValue").nth(3).wait_for()
+        settle(page)
+        assert driver.plan(page) == plan
+        assert order(page) == [f"L{slot.layers[0].index}" for slot in LayerPlan.parse(plan, 30)]
+        expect(page.get_by_label("Notation", exact=True)).to_have_value(plan)
+        shown[plan] = figures(page), texts(page)[:2]
+        no_error(page)
+    (first, second) = shown.values()
+    assert first[0] != second[0]
+    assert first[1][0] == second[1][0]  # both see what the unchanged model writes
+    assert first[1][1] != second[1][1]
+    assert [one[0] for one in (first, second)] == [by_definition(PLAN), by_definition(OTHER)]
+
+
+@pytest.mark.parametrize("together", [False, True], ids=["two sweeps", "one sweep that both asked for"])
+def test_one_stops_a_sweep_and_the_others_goes_on(page_at: Callable[..., Any], together: bool) -> None:
+    starts = (OTHER, OTHER) if together else (PLAN, OTHER)
+    people = [page_at("sweep", plan) for plan in starts]
+    for page in people:
+        pick_the_shortest(page)
+        page.get_by_text(re.compile(r"\d\d plans over 58 tokens: ")).wait_for()
+        page.get_by_role("button", name="Start", exact=True).click()
+    first, second = people
+    first.get_by_text(re.compile(r"^[1-9]\d* of \d\d")).wait_for()
+    first.get_by_role("button", name="Cancel", exact=True).click()
+    first.get_by_text(re.compile(r"Cancelled at \d+ of \d\d")).wait_for()
+    second.get_by_text("All 30 plans measured.").wait_for()
+    settle(second)
+    bar = second.locator('path[aria-label*="Deleted layer: L29; Perplexity: "]').last.get_attribute("aria-label")
+    assert f"Perplexity: {one_row(OTHER.replace('22-29', '22-28'))};" in bar
+    assert first.get_by_text(re.compile(r"Cancelled at \d+ of \d\d")).count() == 1
+    assert [driver.plan(page) for page in people] == list(starts)
+    for page in people:
+        no_error(page)
+
+
+def pick_the_shortest(page: Any) -> None:
+    """Choose the one text that is measured the quickest."""
+    page.get_by_role("radio", name="Pick some").or_(page.get_by_role("button", name="Pick some")).first.click()
+    field = page.get_by_label("Texts to score", exact=True)
+    field.press("Backspace")
+    field.press("Backspace")
+    field.press("Backspace")
+    field.fill(SHORTEST)
+    page.get_by_role("option", name=SHORTEST).click()
+    page.keyboard.press("Escape")
+    settle(page)
+
+
+def one_row(plan: str) -> str:
+    """Return the perplexity of a plan over that text, as a bar writes it."""
+    from surgery_core import bundled_texts, compare, load_model, operate
+    from surgery_core.sweeps.frames import figure
+
+    loaded = load_model(str(real_folder()))
+    texts = [text for text in bundled_texts() if text.title == SHORTEST]
+    result = compare(loaded.model, operate(loaded.model, plan), loaded.tokenizer, texts)
+    return figure(result.operated.perplexity, "perplexity")

@@ -74,6 +74,7 @@ def test_texts_as_a_tuple() -> None:
 def test_invisible_characters_are_shown() -> None:
     assert visible(" a\n\tb\r") == "·a↵→b␍"
     assert visible("\x07\u200b") == "<U+0007><U+200B>"
+    assert visible("\xa0\u3000") == "⍽<U+3000>"
     assert visible("é漢🙂") == "é漢🙂"
 
 

@@ -181,6 +181,15 @@ def test_a_first_estimate_is_corrected_by_what_is_done() -> None:
     assert timing.left(Running(0, 0, 5.0)) is None
 
 
+def test_what_a_job_waited_for_counts_before_its_own_work_says_anything() -> None:
+    first = Running(100, 100, 40.0)
+    job = Job[None](("second",), lambda job: None, needs=[first])
+    job.reported_at -= 40.0  # nothing was heard of it since it was asked for
+    left = timing.left(job)
+    assert left is not None
+    assert left.low < 40.0 < left.high
+
+
 @pytest.mark.parametrize(
     ("low", "high", "text"),
     [

@@ -216,6 +216,20 @@ def test_failures_are_remembered_within_bounds(monkeypatch: pytest.MonkeyPatch) 
     assert runs == [0, 1, 2, 0]
 
 
+def test_work_that_never_says_how_far_it_is_is_let_go_when_no_page_looks() -> None:
+    pool, gate = free_pool(1, patience=0.3), Gate()
+    job = pool.request("a", "x", ("k",), gate)
+    assert gate.entered.wait(5)
+    assert not job.stop.is_set()
+    assert job.wait(5)
+    assert isinstance(job.error, Stopped)
+    # what is done stays of use, however long nobody looks
+    done = pool.request("a", "x", ("other",), lambda job: 7)
+    assert done.wait(5)
+    time.sleep(0.4)
+    assert done.reusable
+
+
 def test_a_job_that_no_page_looks_at_stops_itself() -> None:
     pool = free_pool(1, patience=0.05)
 

@@ -18,6 +18,7 @@ from surgery_core.plans.plan import LayerPlan
 from surgery_core.proof.export import unshare_layers
 from surgery_core.proof.layer_by_layer import ByHand
 from surgery_core.surgery.anatomy import find_layers, text_config
+from surgery_core.surgery.clone import HOOK_DICTS
 from surgery_core.surgery.names import INDEX_NAMES
 from surgery_core.surgery.view import operate
 from tests.core.support import zoo
@@ -60,6 +61,12 @@ def test_a_shell_shares_no_dictionary_with_the_original() -> None:
         assert original.__dict__ is not clone.__dict__
         for name in ("_parameters", "_buffers", "_modules", "_forward_hooks", "_forward_pre_hooks"):
             assert original.__dict__[name] is not clone.__dict__[name]
+
+
+def test_every_dictionary_of_hooks_that_torch_gives_a_module_is_known() -> None:
+    """One that is not would be copied with its hooks, which then run in views."""
+    found = {name for name, value in vars(nn.Module()).items() if "hook" in name and isinstance(value, dict)}
+    assert found == set(HOOK_DICTS)
 
 
 def test_partials_bound_methods_and_lists_kept_elsewhere_point_at_the_clones() -> None:

@@ -1,6 +1,6 @@
 """SmolLM2-135M-Instruct beside plain transformers: opening, an edit's figures, text, a sweep, the lens.
 
-    python -m benchmarks.real_model [part ...]     parts: open, edit, text, sweep, lens, proof; by default all
+    python -m benchmarks.real_model [part ...]     parts: open, edit, deletions, text, sweep, lens, proof; by default all
 
 Each pair is timed in turn in this process and run, so that a machine whose speed drifts slows both.
 """
@@ -92,6 +92,31 @@ def edit() -> None:
     )
 
 
+def deletions() -> None:
+    """Time the after side of every single deletion, as edits come one after the other, and plain runs of the same."""
+    model, tokenizer = loaded().model, loaded().tokenizer
+    base, own = sc.reference(model, tokenizer, TEXTS), plain()[0]
+    layers = list(own.model.layers)
+    ours, theirs = [], []
+    for gone in range(len(layers)):
+        view = sc.operate(model, sc.LayerPlan.identity(len(layers)).delete([gone]))
+        own.model.layers = torch.nn.ModuleList(layer for at, layer in enumerate(layers) if at != gone)
+        own.config.num_hidden_layers = len(layers) - 1
+        for times, call in (
+            (ours, lambda view=view: sc.compare(base, view, tokenizer, TEXTS)), (theirs, lambda: losses(own))
+        ):  # fmt: skip
+            began = time.perf_counter()
+            call()
+            times.append(time.perf_counter() - began)
+    own.model.layers, own.config.num_hidden_layers = torch.nn.ModuleList(layers), len(layers)
+    what = "the after side of each of 30 deletions, 12 texts (ours with KL and agreement)"
+    share = sum(ours) / sum(theirs)
+    keep(
+        Result(f"SmolLM2-135M, float32: {what}", f"this package (on average {share:.3f} of plain)", tuple(ours), 0),
+        Result(f"SmolLM2-135M, float32: {what}", "plain transformers", tuple(theirs), 0),
+    )
+
+
 def text() -> None:
     model, tokenizer = sc.operate(loaded().model, PLAN), loaded().tokenizer
     ids = torch.tensor([tokenizer(PROMPT).input_ids])
@@ -154,7 +179,15 @@ def proof() -> None:
     keep(Result("SmolLM2-135M, float32: prove one plan", "this package", tuple(times), 0))
 
 
-PARTS = {"open": opening, "edit": edit, "text": text, "sweep": sweep, "lens": lens, "proof": proof}
+PARTS = {
+    "open": opening,
+    "edit": edit,
+    "deletions": deletions,
+    "text": text,
+    "sweep": sweep,
+    "lens": lens,
+    "proof": proof,
+}
 
 if __name__ == "__main__":
     torch.set_num_threads(2)

@@ -187,7 +187,7 @@ class LayerPlan:
         return normalise_positions(positions, len(self))
 
     def _block(self, start: int, stop: int | None) -> tuple[int, int]:
-        start = _normalise(start, len(self) + 1, "start of a block")
+        start = _normalise(start, len(self) + 1, "start of a block", base=len(self))
         stop = len(self) if stop is None else _normalise(stop, len(self) + 1, "end of a block", base=len(self))
         if start > stop:
             raise PlanError(f"The block {start}:{stop} ends before it starts; give start <= stop.")

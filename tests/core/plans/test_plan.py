@@ -297,6 +297,35 @@ def test_labels() -> None:
     assert [slot.label for slot in plan] == ["L7", "L7.attn×0.5", "L4|L5", "mean L2", "other:L3"]
 
 
+@pytest.mark.parametrize("start", [-4, -2, -1, 0, 2, 4])
+@pytest.mark.parametrize("stop", [-4, -1, 0, 3, 4, None])
+def test_blocks_count_as_pythons_slices(start: int, stop: int | None) -> None:
+    plan, layers = LayerPlan.identity(4), list(range(4))
+    low, high, _ = slice(start, stop).indices(4)
+    if low > high:
+        with pytest.raises(PlanError, match="ends before it starts"):
+            plan.repeat(start, stop, 2)
+        return
+    assert order(plan.repeat(start, stop, 2)) == layers[:low] + layers[low:high] * 2 + layers[high:]
+    assert order(plan.reverse(start, stop)) == layers[:low] + layers[low:high][::-1] + layers[high:]
+
+
+@pytest.mark.parametrize("start", [-5, 5])
+def test_a_block_begins_within_the_plan_or_right_behind_it(start: int) -> None:
+    with pytest.raises(PlanError, match=f"{start} is not a start of a block here; allowed: 0 to 4"):
+        LayerPlan.identity(4).reverse(start, None)
+
+
+@pytest.mark.parametrize(
+    ("text", "shortest"),
+    [("(1|2)*0.5,(1|2)*0.5", "(1|2)x2*0.5"), ("(1*0.5|2*0.5)", "(1|2)*0.5"), ("1*0.5,2*0.5,3", "(1,2)*0.5,3")],
+)
+def test_parallel_slots_share_modifiers(text: str, shortest: str) -> None:
+    printed = str(LayerPlan.parse(text, 4))
+    assert LayerPlan.parse(printed, 4) == LayerPlan.parse(text, 4)
+    assert len(printed) <= len(shortest)
+
+
 def test_planning_imports_neither_torch_nor_streamlit() -> None:
     code = (
         "import sys; from surgery_core.plans.plan import LayerPlan; str(LayerPlan.parse('0-3', 4));"

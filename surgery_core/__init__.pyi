@@ -129,20 +129,20 @@ from .measure.skills import (
 from .measure.skills import (
     score_skills as score_skills,
 )
-from .models.opening import (
+from .models.offered import (
     DEFAULT_MODEL as DEFAULT_MODEL,
+)
+from .models.offered import (
+    ModelChoice as ModelChoice,
+)
+from .models.offered import (
+    list_models as list_models,
 )
 from .models.opening import (
     LoadedModel as LoadedModel,
 )
 from .models.opening import (
-    ModelChoice as ModelChoice,
-)
-from .models.opening import (
     ModelInfo as ModelInfo,
-)
-from .models.opening import (
-    list_models as list_models,
 )
 from .models.opening import (
     load_model as load_model,

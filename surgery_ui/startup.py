@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from surgery_core.models.opening import FOLDERS_VARIABLE
+from surgery_core.models.offered import FOLDERS_VARIABLE
 from surgery_ui.session.first import FIRST_VARIABLE, default_prompt, first_model
 
 if TYPE_CHECKING:

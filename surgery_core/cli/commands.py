@@ -46,7 +46,7 @@ _SHOWN_SCORES = ("title", "tokens", "perplexity_before", "perplexity_after", "ra
 
 def info(arguments: argparse.Namespace) -> Output:
     """Return a model's facts, or the models that lie ready."""
-    from surgery_core.models.opening import list_models
+    from surgery_core.models.offered import list_models
 
     if not arguments.list:
         facts = asdict(_load(arguments).info)
@@ -190,7 +190,8 @@ def _skill_row(before: SkillResult, after: SkillResult) -> dict[str, object]:
 
 
 def _load(arguments: argparse.Namespace) -> LoadedModel:
-    from surgery_core.models.opening import DEFAULT_MODEL, load_model
+    from surgery_core.models.offered import DEFAULT_MODEL
+    from surgery_core.models.opening import load_model
 
     return load_model(
         DEFAULT_MODEL if arguments.model is None else arguments.model,
@@ -219,7 +220,7 @@ def _operated(loaded: LoadedModel, arguments: argparse.Namespace) -> Any:
 
 def _recipe(arguments: argparse.Namespace) -> Recipe:
     """Return the recipe file, or the experiment that the options describe."""
-    from surgery_core.models.opening import DEFAULT_MODEL
+    from surgery_core.models.offered import DEFAULT_MODEL
     from surgery_core.recipes.recipe import Recipe
 
     given = {name: getattr(arguments, name) for name in _RECIPE_FIELDS if getattr(arguments, name) is not None}

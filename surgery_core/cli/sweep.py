@@ -163,7 +163,7 @@ def _take(result: InOrder, rows: Iterator[SweepRow], about: Description, update:
 def _jobs(arguments: argparse.Namespace) -> list[SweepJob]:
     from surgery_core.cli.commands import read_file
     from surgery_core.measure.skills import load_skills
-    from surgery_core.models.opening import DEFAULT_MODEL
+    from surgery_core.models.offered import DEFAULT_MODEL
     from surgery_core.sweeps.description import SweepJob
     from surgery_core.sweeps.kinds import SweepOptions, sweep_kind
     from surgery_core.sweeps.setup import SweepMeasures

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from surgery_core.errors import ModelLoadError
+from surgery_core.models.gguf_header import GgufHeader
 from surgery_core.surgery.names import DEPTH_KEYS
 
 Config = Mapping[str, Any]
@@ -44,6 +45,7 @@ class Checkpoint:
         dtype: the floating point type of most of them, as torch names it: `"bfloat16"`.
         title: the first heading of its README, or the folder's name.
         licence: the licence that the README's header names, or None.
+        gguf: the header, where this is a GGUF file.
     """
 
     folder: Path
@@ -53,6 +55,7 @@ class Checkpoint:
     dtype: str
     title: str
     licence: str | None
+    gguf: GgufHeader | None = None
 
     @property
     def n_layers(self) -> int | None:

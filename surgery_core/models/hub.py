@@ -6,9 +6,10 @@ never reaches this machine. A revision is resolved to a commit first; every file
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from glob import escape
 from pathlib import Path
 
 import httpx2
@@ -38,11 +39,11 @@ class Snapshot:
     """One commit of a repository in the local cache.
 
     Attributes:
-        folder: where its files lie.
+        path: the folder of its files, or the one file that was asked for.
         revision: the commit's hash.
     """
 
-    folder: Path
+    path: Path
     revision: str
 
 
@@ -53,6 +54,69 @@ def is_hub_id(name: str) -> bool:
     except hub_errors.HFValidationError:
         return False
     return "/" in name
+
+
+def hub_file(name: str) -> tuple[str, str] | None:
+    """Return repository and file of a GGUF file on the hub, from `org/name:file.gguf` or `org/name/file.gguf`."""
+    repository, _, file = name.partition(":")
+    if not file:
+        parts = name.split("/")
+        repository, file = "/".join(parts[:2]), "/".join(parts[2:])
+    inside = file and not {"", ".", ".."} & set(file.split("/"))
+    return (repository, file) if inside and file.lower().endswith(".gguf") and is_hub_id(repository) else None
+
+
+def fetch_gguf(name: str, place: tuple[str, str], revision: str | None, check: Callable[[int], None]) -> Snapshot:
+    """Bring one GGUF file into the local cache, or find it there when there is no network.
+
+    Args:
+        name: what the person typed.
+        place: repository and file, as `hub_file` returns them.
+        revision: a branch, a tag or a commit; None for the main branch.
+        check: called with the file's bytes before it is fetched; it raises to refuse the model.
+
+    Raises:
+        ModelLoadError: missing, gated, or not reachable and not in the cache.
+    """
+    repository, file = place
+    try:
+        with _explained(repository, revision):
+            info = hub.HfApi().model_info(repository, revision=revision, timeout=_TIMEOUT, files_metadata=True)
+            sizes = {one.rfilename: one.size or 0 for one in info.siblings or ()}
+            if file not in sizes:
+                raise _no_file(repository, file, sizes)
+            check(sizes[file])
+            folder = Path(hub.snapshot_download(repository, revision=revision, allow_patterns=[escape(file)]))
+    except _Unreachable as problem:
+        folder = _cached_file(name, place, revision, str(problem))
+    return Snapshot(folder / file, folder.name)
+
+
+def _no_file(repository: str, file: str, sizes: Iterable[str]) -> ModelLoadError:
+    others = sorted(one for one in sizes if one.lower().endswith(".gguf"))
+    have = f"it has {', '.join(others[:8])}" if others else "it has no GGUF file at all"
+    return ModelLoadError(f"{repository!r} on the hub has no file {file!r}; {have}.")
+
+
+def _cached_file(name: str, place: tuple[str, str], revision: str | None, problem: str) -> Path:
+    repository, file = place
+    try:
+        wanted = [escape(file)]
+        folder = Path(
+            hub.snapshot_download(repository, revision=revision, local_files_only=True, allow_patterns=wanted)
+        )
+    except hub_errors.LocalEntryNotFoundError:
+        raise _not_here(name, problem) from None
+    if not (folder / file).is_file():
+        raise _not_here(name, problem)
+    return folder
+
+
+def _not_here(name: str, problem: str) -> ModelLoadError:
+    return ModelLoadError(
+        f"{problem}, and {name!r} has not been downloaded before; "
+        "connect to the network, or choose a model from the list."
+    )
 
 
 def fetch(name: str, revision: str | None, check: Callable[[Config, int], None]) -> Snapshot:
@@ -116,10 +180,7 @@ def _cached(name: str, revision: str | None, problem: str) -> Snapshot:
             )
         )
     except hub_errors.LocalEntryNotFoundError:
-        raise ModelLoadError(
-            f"{problem}, and {name!r} has not been downloaded before; "
-            "connect to the network, or choose a model from the list."
-        ) from None
+        raise _not_here(name, problem) from None
     return Snapshot(folder, folder.name)
 
 

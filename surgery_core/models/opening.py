@@ -1,56 +1,32 @@
-"""Opening models: which ones are offered, and one of them ready to run, with its facts.
+"""Opening a model by its name: ready to run, with its facts.
 
-A name is looked up in this order: a model that is offered (a folder in `models/`, or in the folders that the
-environment variable `MODEL_SURGERY_MODELS` lists), a path on this machine, a hub id `org/name`.
+A name is looked up in this order: a model that is offered (`models.offered`), a path on this machine, a hub id
+`org/name`, or a GGUF file on the hub, `org/name:file.gguf` or `org/name/file.gguf`.
 """
 
 from __future__ import annotations
 
-import hashlib
-import os
+import errno
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from surgery_core.errors import ModelLoadError
-from surgery_core.models.checkpoint import ITEM_BYTES, Checkpoint, Config, depth, read_checkpoint, require_causal
+from surgery_core.models.checkpoint import ITEM_BYTES, Checkpoint, Config, require_causal
 from surgery_core.models.devices import SPREAD, choose_device, choose_dtype, require_memory
+from surgery_core.models.gguf_checkpoint import SUFFIX, only_gguf
+from surgery_core.models.gguf_header import is_gguf
+from surgery_core.models.offered import DEFAULT_MODEL, Kind, digest, offered, read_place, short
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-Kind = Literal["bundled", "folder", "hub"]
-
-DEFAULT_MODEL = "fable"
-FOLDERS_VARIABLE = "MODEL_SURGERY_MODELS"
-BUNDLED_FOLDER = Path(__file__).resolve().parents[2] / "models"
 _LOADING = threading.Lock()
-_WHOLE_HASH_BYTES = 100_000_000
-
-
-@dataclass(frozen=True)
-class ModelChoice:
-    """A model that can be opened by name without a network.
-
-    Attributes:
-        name: what `load_model` takes.
-        title: what a picker shows.
-        kind: `"bundled"` (in `models/`) or `"folder"` (in a folder of `MODEL_SURGERY_MODELS`).
-        path: the checkpoint's folder.
-        n_layers: depth, or None where the checkpoint cannot be read; opening it then says why.
-        n_parameters: numbers in the checkpoint, or None likewise.
-    """
-
-    name: str
-    title: str
-    kind: Kind
-    path: Path
-    n_layers: int | None
-    n_parameters: int | None
+_Check = Callable[[Config | None, int], None]
 
 
 @dataclass(frozen=True)
@@ -61,8 +37,8 @@ class ModelInfo:
         name: the name that it was loaded by.
         title: what a page calls it.
         kind: where it came from: `"bundled"`, `"folder"` or `"hub"`.
-        source: the folder's path or the hub id.
-        revision: the commit on the hub, or a digest of the folder's files.
+        source: the path of the folder or file, or the hub id.
+        revision: the commit on the hub, or a digest of the files.
         architecture: the model's class.
         n_layers: number of decoder layers.
         d_model: width of the residual stream.
@@ -110,26 +86,12 @@ class LoadedModel:
 
 @dataclass(frozen=True)
 class _Place:
-    """Where a name leads: a checkpoint's folder on this machine."""
+    """Where a name leads: a checkpoint's folder or a GGUF file on this machine."""
 
     kind: Kind
-    folder: Path
+    path: Path
     source: str
     revision: str
-
-
-def list_models(folder: str | Path | None = None) -> tuple[ModelChoice, ...]:
-    """Return the models that lie ready, the default one first, then by name.
-
-    Args:
-        folder: only look in this folder; by default in `models/` and the folders of `MODEL_SURGERY_MODELS`.
-    """
-    if folder is not None:
-        places: dict[str, tuple[Path, Kind]] = {path.name: (path, "folder") for path in _checkpoints(Path(folder))}
-    else:
-        places = _offered()
-    order = sorted(places, key=lambda name: (name != DEFAULT_MODEL, name.lower()))
-    return tuple(_choice(name, *places[name]) for name in order)
 
 
 def load_model(
@@ -144,7 +106,8 @@ def load_model(
     """Open a model by name.
 
     Args:
-        name: a model of `list_models`, a folder's path, or a hub id `org/name`.
+        name: a model of `list_models`, the path of a folder or of a GGUF file, a hub id `org/name`, or a GGUF file on
+            the hub, `org/name:file.gguf`.
         device: `"auto"` (CUDA, then MPS, then CPU), `"cpu"`, `"cuda"`, `"cuda:1"`, `"mps"`; or `"spread"` for a model
             larger than one device: over all GPUs, main memory and disk, with accelerate.
         dtype: `"auto"` (the checkpoint's on a GPU, float32 on a CPU), `"float32"`, `"bfloat16"`, `"float16"`.
@@ -162,15 +125,23 @@ def load_model(
     check = partial(_check_remote, name, target, dtype, check_memory)
     try:
         place = _locate(name.strip(), revision, allow_paths, check)
-        checkpoint = read_checkpoint(place.folder, name)
+        checkpoint = read_place(place.path, name)
     except OSError as error:
         reason = error.strerror or error
         raise ModelLoadError(f"{name!r} cannot be read ({reason}); check its files and who may read them.") from error
-    require_causal(checkpoint.config, name)
+    _require_runs(checkpoint, name)
     number_format = choose_dtype(dtype, target, checkpoint.dtype)
     if check_memory:
         require_memory(name, checkpoint.n_parameters, number_format, target)
     return _open(name, place, checkpoint, None if spread else target, number_format)
+
+
+def _require_runs(checkpoint: Checkpoint, name: str) -> None:
+    if checkpoint.gguf is None:
+        return require_causal(checkpoint.config, name)
+    from surgery_core.models.gguf_weights import require_gguf_support
+
+    require_gguf_support(checkpoint.gguf, name)
 
 
 def _open(name: str, place: _Place, checkpoint: Checkpoint, device: torch.device | None, dtype: str) -> LoadedModel:
@@ -178,8 +149,8 @@ def _open(name: str, place: _Place, checkpoint: Checkpoint, device: torch.device
     from surgery_core.models.weights import load_tokenizer, load_weights
 
     with _LOADING:
-        tokenizer = load_tokenizer(checkpoint.folder, name)
-        model, notes = load_weights(checkpoint.folder, name, tokenizer, dtype, spread=device is None)
+        tokenizer = load_tokenizer(checkpoint, name)
+        model, notes = load_weights(checkpoint, name, tokenizer, dtype, spread=device is None)
     if device is not None:
         model.to(device)  # type: ignore[arg-type]
     return LoadedModel(model, tokenizer, _info(name, place, checkpoint, model, notes))
@@ -212,85 +183,55 @@ def _info(
     )
 
 
-def _locate(name: str, revision: str | None, allow_paths: bool, check: partial[None]) -> _Place:
-    from surgery_core.models.hub import fetch, is_hub_id
+def _locate(name: str, revision: str | None, allow_paths: bool, check: _Check) -> _Place:
+    from surgery_core.models.hub import fetch, fetch_gguf, hub_file, is_hub_id
 
-    offered = _offered()
-    if name in offered:
-        folder, kind = offered[name]
-        return _Place(kind, folder, _short(folder), _digest(folder))
-    if allow_paths and (path := _folder(name)) is not None:
-        return _Place("folder", path, str(path), _digest(path))
-    if is_hub_id(name):
+    ready = offered()
+    if (found := ready.get(name) or ready.get(name.removesuffix(SUFFIX))) is not None:
+        path, kind = found
+        return _Place(kind, path, short(path), digest(path))
+    if allow_paths and (typed := _path(name)) is not None:
+        return _Place("folder", typed, str(typed), digest(typed))
+    if (place := hub_file(name)) is not None:
+        file = fetch_gguf(name, place, revision, partial(check, None))
+        return _Place("hub", file.path, name, file.revision)
+    if is_hub_id(name) and not name.lower().endswith(SUFFIX):
         snapshot = fetch(name, revision, check)
-        return _Place("hub", snapshot.folder, name, snapshot.revision)
-    raise _unknown(name, allow_paths, offered)
+        return _Place("hub", snapshot.path, name, snapshot.revision)
+    raise _unknown(name, allow_paths, ready)
 
 
-def _folder(name: str) -> Path | None:
-    """Return the folder that a typed path leads to, or None where it leads to none."""
+def _path(name: str) -> Path | None:
+    """Return the checkpoint folder or GGUF file that a typed path leads to, or None where it leads to nothing."""
     try:
         path = Path(name).expanduser()
-        return path if name and path.is_dir() else None
-    except (OSError, ValueError, RuntimeError):  # too long, a NUL byte, an unknown ~person
+        if name and path.is_dir():
+            return only_gguf(path, name) or path
+        return path if name and path.is_file() and (path.suffix.lower() == SUFFIX or is_gguf(path)) else None
+    except (ValueError, RuntimeError):  # a NUL byte, an unknown ~person
         return None
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            return None
+        raise
 
 
-def _unknown(name: str, allow_paths: bool, offered: dict[str, tuple[Path, Kind]]) -> ModelLoadError:
-    choices = ", ".join(sorted(offered)) or "none here"
-    paths = "a folder's path, " if allow_paths else ""
+def _unknown(name: str, allow_paths: bool, ready: Iterable[str]) -> ModelLoadError:
+    choices = ", ".join(sorted(ready)) or "none here"
+    paths = "the path of a folder or of a GGUF file, " if allow_paths else ""
     return ModelLoadError(
-        f"There is no model {name!r}; give one that is offered ({choices}), {paths}or a hub id such as org/name."
+        f"There is no model {name!r}; give one that is offered ({choices}), {paths}"
+        "or a hub id such as org/name or org/name:file.gguf."
     )
 
 
-def _check_remote(name: str, device: torch.device, dtype: str, check_memory: bool, config: Config, size: int) -> None:
-    """Refuse a hub model from its config and file sizes, before its weights are fetched."""
-    require_causal(config, name)
+def _check_remote(
+    name: str, device: torch.device, dtype: str, check_memory: bool, config: Config | None, size: int
+) -> None:
+    """Refuse a hub model before its weights are fetched: from its config and file sizes, of GGUF from the size alone."""
+    if config is not None:
+        require_causal(config, name)
+    stored = "float32" if config is None else str(config.get("dtype") or config.get("torch_dtype") or "float32")
     if check_memory:
-        stored = str(config.get("dtype") or config.get("torch_dtype") or "float32")
         n_parameters = size // ITEM_BYTES.get(stored, 4)
         require_memory(name, n_parameters, choose_dtype(dtype, device, stored), device)
-
-
-def _offered() -> dict[str, tuple[Path, Kind]]:
-    """Return the models on offer by name; a folder that the environment names comes before a bundled one."""
-    bundled: dict[str, tuple[Path, Kind]] = {path.name: (path, "bundled") for path in _checkpoints(BUNDLED_FOLDER)}
-    listed = [Path(part).expanduser() for part in os.environ.get(FOLDERS_VARIABLE, "").split(os.pathsep) if part]
-    return bundled | {path.name: (path, "folder") for folder in listed for path in _checkpoints(folder)}
-
-
-def _checkpoints(folder: Path) -> Iterator[Path]:
-    """Yield `folder` itself when it is a checkpoint, else the checkpoints directly in it; nothing if unreadable."""
-    try:
-        if (folder / "config.json").is_file():
-            yield folder.resolve()
-        elif folder.is_dir():
-            yield from sorted(path.resolve() for path in folder.iterdir() if (path / "config.json").is_file())
-    except OSError:
-        return
-
-
-def _choice(name: str, path: Path, kind: Kind) -> ModelChoice:
-    try:
-        checkpoint = read_checkpoint(path, name)
-    except (ModelLoadError, OSError):
-        return ModelChoice(name, name, kind, path, None, None)
-    return ModelChoice(name, checkpoint.title, kind, path, depth(checkpoint.config), checkpoint.n_parameters)
-
-
-def _digest(folder: Path) -> str:
-    """Return 12 hex digits that change when the folder's files do: of their content, or of size and time if large."""
-    files = sorted(path for path in folder.iterdir() if path.suffix in (".json", ".safetensors", ".txt", ".model"))
-    total = sum(path.stat().st_size for path in files)
-    digest = hashlib.sha256()
-    for path in files:
-        stat = path.stat()
-        digest.update(f"{path.name}\0{stat.st_size}\0".encode())
-        digest.update(path.read_bytes() if total <= _WHOLE_HASH_BYTES else str(stat.st_mtime_ns).encode())
-    return digest.hexdigest()[:12]
-
-
-def _short(folder: Path) -> str:
-    root = BUNDLED_FOLDER.parent
-    return folder.relative_to(root).as_posix() if folder.is_relative_to(root) else str(folder)

@@ -25,6 +25,12 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTra
 from transformers.utils import logging as transformers_logging
 
 from surgery_core.errors import ModelLoadError
+from surgery_core.models.checkpoint import Checkpoint
+from surgery_core.models.gguf_weights import (
+    gguf_notes,
+    read_gguf_tokenizer,
+    read_gguf_weights,
+)
 
 _FAILURES = (
     OSError,
@@ -49,16 +55,15 @@ _HARMLESS = re.compile(r"(rotary_emb\.inv_freq|attn\.(masked_)?bias|attention\.(
 _IN_A_LAYER = re.compile(r"(?:^|\.)(?:h|layers?|blocks?)\.\d+\.")
 
 
-def load_tokenizer(folder: Path, name: str) -> PreTrainedTokenizerBase:
-    """Open the tokenizer of a checkpoint folder.
+def load_tokenizer(checkpoint: Checkpoint, name: str) -> PreTrainedTokenizerBase:
+    """Open the tokenizer of a checkpoint.
 
     Raises:
         ModelLoadError: when its files are damaged or need code from the repository.
     """
-    _require_readable(folder / "tokenizer.json", name)
     try:
         with quiet():
-            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+            tokenizer = _read_tokenizer(checkpoint, name)
             ids = tokenizer("Once upon a time").input_ids
     except _FAILURES as error:
         raise _unreadable(name, error) from error
@@ -73,6 +78,13 @@ def load_tokenizer(folder: Path, name: str) -> PreTrainedTokenizerBase:
             "put the tokenizer.json that belongs to the model in its folder."
         )
     return tokenizer
+
+
+def _read_tokenizer(checkpoint: Checkpoint, name: str) -> PreTrainedTokenizerBase:
+    if checkpoint.gguf is not None:
+        return read_gguf_tokenizer(checkpoint.weights[0])
+    _require_readable(checkpoint.folder / "tokenizer.json", name)
+    return AutoTokenizer.from_pretrained(checkpoint.folder, local_files_only=True, trust_remote_code=False)
 
 
 def _require_readable(path: Path, name: str) -> None:
@@ -94,9 +106,9 @@ def _unreadable(name: str, error: BaseException) -> ModelLoadError:
 
 
 def load_weights(
-    folder: Path, name: str, tokenizer: PreTrainedTokenizerBase, dtype: str, *, spread: bool = False
+    checkpoint: Checkpoint, name: str, tokenizer: PreTrainedTokenizerBase, dtype: str, *, spread: bool = False
 ) -> tuple[PreTrainedModel, tuple[str, ...]]:
-    """Open the model of a checkpoint folder on the CPU, in eval mode and without gradients.
+    """Open the model of a checkpoint on the CPU, in eval mode and without gradients.
 
     With `spread`, accelerate places its layers over all GPUs, main memory and, for the rest, a folder on disk.
 
@@ -109,11 +121,11 @@ def load_weights(
     if spread and importlib.util.find_spec("accelerate") is None:
         raise ModelLoadError(
             f"Spreading {name!r} over several devices needs accelerate, which is not installed; "
-            "run pip install -r requirements-scale.txt."
+            "run pip install -r requirements.txt."
         )
     try:
         with quiet():
-            model, report = _from_pretrained(folder, dtype, spread)
+            model, report = _from_pretrained(checkpoint, name, getattr(torch, dtype), spread)
     except _FAILURES as error:
         raise ModelLoadError(
             f"{name!r} cannot be opened ({_first_line(error)}); copy or download the model again, or choose another."
@@ -121,15 +133,19 @@ def load_weights(
     _require_whole(report, name)
     _require_vocabulary(model, tokenizer, name)
     model.eval().requires_grad_(False)
-    return model, _notes(report)
+    return model, _notes(report) + (gguf_notes(checkpoint.gguf, model) if checkpoint.gguf is not None else ())
 
 
-def _from_pretrained(folder: Path, dtype: str, spread: bool) -> tuple[PreTrainedModel, dict[str, Collection[Any]]]:
+def _from_pretrained(
+    checkpoint: Checkpoint, name: str, dtype: torch.dtype, spread: bool
+) -> tuple[PreTrainedModel, dict[str, Collection[Any]]]:
     placement = {"device_map": "auto", "offload_folder": _offload_folder()} if spread else {}
+    if checkpoint.gguf is not None:
+        return read_gguf_weights(checkpoint.weights[0], checkpoint.gguf, name, dtype, **placement)  # type: ignore[no-any-return]
     loaded: Any = AutoModelForCausalLM.from_pretrained(
-        folder,
-        config=_read_config(folder),
-        dtype=getattr(torch, dtype),
+        checkpoint.folder,
+        config=_read_config(checkpoint.folder),
+        dtype=dtype,
         use_safetensors=True,
         local_files_only=True,
         trust_remote_code=False,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import streamlit as st
 
-from surgery_core.models.opening import ModelChoice, ModelInfo, list_models
+from surgery_core.models.offered import ModelChoice, list_models
+from surgery_core.models.opening import ModelInfo
 from surgery_ui.session import switching
 from surgery_ui.words import labels, present
 from surgery_ui.work import plan_jobs as cached

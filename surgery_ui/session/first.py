@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from surgery_core.models.opening import DEFAULT_MODEL
+from surgery_core.models.offered import DEFAULT_MODEL
 from surgery_core.text import bundled_prompts
 
 FIRST_VARIABLE = "MODEL_SURGERY_FIRST"

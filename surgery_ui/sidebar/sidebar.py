@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from surgery_core.errors import NotationError, PlanError, SurgeryError
-from surgery_core.models.opening import list_models
+from surgery_core.models.offered import list_models
 from surgery_core.plans.plan import LayerPlan
 from surgery_ui.components.link import copy_link
 from surgery_ui.components.strip import layer_strip, read_edit, sent_edit

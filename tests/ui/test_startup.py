@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from surgery_core.models.opening import list_models
+from surgery_core.models.offered import list_models
 from surgery_ui import startup
 from surgery_ui.session import first
 from surgery_ui.work import plan_jobs as cached

@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from surgery_core.errors import ModelLoadError
-from surgery_core.models.hub import is_hub_id
+from surgery_core.models.hub import hub_file, is_hub_id
 from surgery_core.models.opening import load_model
 from tests.core.support.fake_hub import COMMIT, FakeHub, serve
+from tests.core.support.gguf_files import write_llama
 
 
 @pytest.fixture
@@ -190,6 +191,67 @@ def test_the_endpoint_of_the_environment_is_used(hub: FakeHub, repository: Path,
     environment = {"HF_ENDPOINT": hub.endpoint, "HF_HOME": str(tmp_path / "home"), "PYTHONPATH": ":".join(sys.path)}
     result = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert result.stdout.strip() == COMMIT
+
+
+@pytest.fixture
+def ggufs(hub: FakeHub, tmp_path: Path) -> Path:
+    """Offer `someone/ggufs`, with one file at the top and one in a folder."""
+    folder = tmp_path / "ggufs"
+    (folder / "half").mkdir(parents=True)
+    write_llama(folder / "tiny.Q8_0.gguf", "Q8_0")
+    write_llama(folder / "half" / "tiny.F16.gguf", "F16")
+    hub.repositories["someone/ggufs"] = folder
+    return folder
+
+
+@pytest.mark.parametrize("name", ["someone/ggufs:tiny.Q8_0.gguf", "someone/ggufs/tiny.Q8_0.gguf"])
+def test_one_gguf_file_of_a_repository_is_fetched_and_opened(hub: FakeHub, ggufs: Path, name: str) -> None:
+    info = load_model(name, allow_paths=False).info
+    assert (info.kind, info.source, info.revision, info.title) == ("hub", name, COMMIT, name)
+    assert hub.fetched() == {"tiny.Q8_0.gguf"}
+    hub.broken = 500
+    assert load_model(name).info == info
+
+
+def test_a_gguf_file_in_a_folder_of_a_repository(hub: FakeHub, ggufs: Path) -> None:
+    assert load_model("someone/ggufs/half/tiny.F16.gguf").info.revision == COMMIT
+    assert load_model("someone/ggufs:half/tiny.F16.gguf").info.n_layers == 4
+
+
+def test_a_gguf_file_that_a_repository_does_not_have(hub: FakeHub, ggufs: Path) -> None:
+    assert "no file 'other.gguf'; it has half/tiny.F16.gguf, tiny.Q8_0.gguf" in refused("someone/ggufs:other.gguf")
+
+
+def test_a_gguf_file_without_a_network(hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    assert "has not been downloaded before" in refused("someone/ggufs:tiny.Q8_0.gguf")
+
+
+def test_a_gguf_file_that_is_too_large_is_refused_before_it_is_fetched(
+    hub: FakeHub, ggufs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("surgery_core.models.devices.free_memory", lambda: 10_000)
+    assert "choose a smaller model" in refused("someone/ggufs:tiny.Q8_0.gguf")
+    assert not hub.fetched()
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("org/name:a.gguf", ("org/name", "a.gguf")),
+        ("org/name/a.GGUF", ("org/name", "a.GGUF")),
+        ("org/name/b/a.gguf", ("org/name", "b/a.gguf")),
+        ("org/name", None),
+        ("org/name.gguf", None),
+        ("org/name:a.bin", None),
+        ("org/name:../a.gguf", None),
+        ("org/name//a.gguf", None),
+        ("/org/name/a.gguf", None),
+        ("org/na--me:a.gguf", None),
+    ],
+)
+def test_what_counts_as_a_gguf_file_on_the_hub(name: str, expected: tuple[str, str] | None) -> None:
+    assert hub_file(name) == expected
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,8 @@ from transformers import AutoModelForCausalLM
 from surgery_core.errors import ModelLoadError, SettingsError
 from surgery_core.models.checkpoint import read_checkpoint
 from surgery_core.models.devices import choose_device, choose_dtype, free_memory
-from surgery_core.models.opening import list_models, load_model
+from surgery_core.models.offered import list_models
+from surgery_core.models.opening import load_model
 
 Edit = Callable[[Path], None]
 

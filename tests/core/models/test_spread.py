@@ -85,5 +85,5 @@ def test_without_accelerate_spreading_says_what_to_install(tiny_folder: Path, mo
     monkeypatch.setattr(
         importlib.util, "find_spec", lambda name, *rest: None if name == "accelerate" else find(name, *rest)
     )
-    with pytest.raises(ModelLoadError, match="requirements-scale"):
+    with pytest.raises(ModelLoadError, match="requirements.txt"):
         load_model(str(tiny_folder), device="spread")

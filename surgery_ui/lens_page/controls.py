@@ -92,8 +92,6 @@ def _text(now: session.Experiment) -> str:
     """Show the field with the text that the lens reads, and return the text."""
     titles = examples.follow(State.lens.key, TEXT_PICK)
     left, right = st.columns([1, 3], gap="medium")
-    with left:
-        chat.controls(now, state.lens)
     left.selectbox(
         "Examples", titles, key=TEXT_PICK, placeholder="Your own", on_change=examples.take_pick,
         args=(State.lens.key, TEXT_PICK),
@@ -107,7 +105,10 @@ def _text(now: session.Experiment) -> str:
         args=(State.lens.key,),
     )
     examples.drawn(State.lens.key, TEXT_PICK)
-    chat.caption(now)
+    if chat.offered(now):
+        with st.container(horizontal=True, vertical_alignment="center"):
+            chat.controls(now, state.lens)
+            chat.caption(now)
     return state.lens
 
 

@@ -86,6 +86,10 @@ TextsLike = Iterable["Text | str"] | Text | str
 """What is taken wherever texts are asked for: one string, several, or titled texts."""
 
 
+ROWS = "_model_surgery_rows"
+"""Attribute of an opened model's tokenizer: how many tokens the model has rows for."""
+
+
 def as_texts(texts: TextsLike) -> tuple[Text, ...]:
     """Return texts as a tuple; a plain string is one text, and several are called `Text 1`, `Text 2`, ...
 
@@ -150,7 +154,7 @@ def encode(tokenizer: Any, text: Text, *, least: int = 1) -> list[int]:
     not ended there.
 
     Raises:
-        TextError: when there are fewer than `least` tokens.
+        TextError: when there are fewer than `least` tokens, or one that the model has no row for.
     """
     found = tokenizer(text.text, verbose=False, return_special_tokens_mask=True, add_special_tokens=not text.formatted)
     ids: list[int] = list(found["input_ids"])
@@ -160,6 +164,13 @@ def encode(tokenizer: Any, text: Text, *, least: int = 1) -> list[int]:
     if len(ids) < least:
         count = "no token" if not ids else f"{len(ids)} token" + ("s" if len(ids) > 1 else "")
         raise TextError(f"{text.title} has {count} here; at least {least} are needed. Add a few words.")
+    rows = getattr(tokenizer, ROWS, None)
+    if rows is not None and max(ids, default=0) >= rows:
+        token = next(index for index in ids if index >= rows)
+        raise TextError(
+            f"{text.title} has the token {tokenizer.convert_ids_to_tokens(token)} ({token}), which was added to the "
+            f"tokenizer and has no row in the model, whose rows end at {rows - 1}. Take it out of the text."
+        )
     return ids
 
 

@@ -10,6 +10,8 @@ import os
 # before torch, transformers and huggingface_hub are imported by any test
 os.environ.update(HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false", OMP_NUM_THREADS="1", HF_HUB_DISABLE_TELEMETRY="1")
 os.environ.pop("MODEL_SURGERY_MODELS", None)
+# what this machine has downloaded is no part of the tests
+os.environ["HF_HUB_CACHE"] = "/nowhere/model-surgery-tests"
 
 from collections.abc import Callable
 from pathlib import Path

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from surgery_core.errors import ModelLoadError
+from surgery_core.models.card import read_card
 from surgery_core.models.gguf_header import GgufHeader
 from surgery_core.surgery.names import DEPTH_KEYS
 
@@ -76,14 +77,38 @@ def read_checkpoint(folder: Path, name: str) -> Checkpoint:
     """
     if not folder.is_dir():
         raise ModelLoadError(f"There is no folder {name!r}; check the path, or choose a model from the list.")
+    refuse_adapter(folder, name)
     config = read_config(folder / "config.json", name)
     weights = _weights(folder, name)
     require_tokenizer((path.name for path in folder.iterdir()), name)
     sizes = Counter[str]()
     for path in weights:
         sizes.update(_header_sizes(path, name))
-    title, licence = _read_card(folder)
+    title, licence = read_card(folder)
     return Checkpoint(folder, config, weights, sum(sizes.values()), _main_dtype(sizes), title, licence)
+
+
+def refuse_adapter(folder: Path, name: str) -> None:
+    """Refuse a folder that holds what was trained beside a model, and not the model.
+
+    Raises:
+        ModelLoadError: with the name of the model that it belongs to.
+    """
+    path = folder / "adapter_config.json"
+    if not path.is_file() or (folder / SINGLE).is_file() or (folder / INDEX).is_file():
+        return
+    base = _read_object(path, name).get("base_model_name_or_path")
+    of = f" for {base!r}" if isinstance(base, str) and base else ""
+    raise ModelLoadError(
+        f"{name!r} is an adapter (PEFT){of}, and adapters cannot be opened yet; "
+        "merge it into its base model with merge_and_unload, save that, and open it."
+    )
+
+
+def stated_format(config: Config) -> str | None:
+    """Return the number format that a config states, as torch names it, or None where it names none that is known."""
+    stated = str(config.get("dtype") or config.get("torch_dtype")).removeprefix("torch.")
+    return stated if stated in ITEM_BYTES else None
 
 
 def read_config(path: Path, name: str) -> Config:
@@ -155,8 +180,6 @@ def choose_weights(files: Iterable[str], name: str) -> str:
             f"{name!r} has only pickled weights (.bin or .pt), which can run code when they are opened; "
             "convert it to safetensors with save_pretrained, or choose a copy that has them."
         )
-    if "adapter_config.json" in names:
-        raise ModelLoadError(f"{name!r} is an adapter, not a whole model; merge it into its base model and save that.")
     raise ModelLoadError(f"{name!r} has no {SINGLE}; save the model with save_pretrained, which writes it.")
 
 
@@ -277,25 +300,3 @@ def _family(config: Config) -> str:
     if config.get("is_encoder_decoder"):
         return " (an encoder-decoder)"
     return " (an encoder)" if _has_encoders(config) else ""
-
-
-def _read_card(folder: Path) -> tuple[str, str | None]:
-    """Return the title and licence that a model card states in its first heading and its YAML header."""
-    card = folder / "README.md"
-    try:
-        text = card.read_text(encoding="utf-8") if card.is_file() else ""
-    except (OSError, UnicodeDecodeError):
-        text = ""
-    header, body = _split_card(text)
-    heading = next((line[2:].strip() for line in body if line.startswith("# ")), "")
-    licences = {key.strip(): value.strip(" \"'") for key, _, value in (line.partition(":") for line in header)}
-    licence = licences.get("license_name") or licences.get("license")
-    return heading[:80] or folder.name, licence or None
-
-
-def _split_card(text: str) -> tuple[list[str], list[str]]:
-    lines = text.splitlines()
-    if not lines or lines[0].strip() != "---" or "---" not in lines[1:]:
-        return [], lines
-    end = lines.index("---", 1)
-    return lines[1:end], lines[end + 1 :]

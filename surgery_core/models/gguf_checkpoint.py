@@ -38,13 +38,13 @@ def read_gguf(path: Path, name: str) -> Checkpoint:
 
 
 def only_gguf(folder: Path, name: str) -> Path | None:
-    """Return the GGUF file of a folder that is no checkpoint otherwise, or None where it has none.
+    """Return the GGUF file of a folder without other weights, or None where it has none.
 
     Raises:
         ModelLoadError: when it has several.
     """
     files = gguf_files(folder)
-    if (folder / "config.json").is_file() or not files:
+    if not files or any(folder.glob("*.safetensors")):
         return None
     if len(files) > 1:
         raise ModelLoadError(f"{name!r} holds {len(files)} GGUF files; give one, such as {str(files[0])!r}.")

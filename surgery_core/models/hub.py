@@ -25,6 +25,7 @@ from surgery_core.models.checkpoint import (
     choose_weights,
     index_files,
     read_config,
+    refuse_adapter,
     require_tokenizer,
 )
 
@@ -145,6 +146,8 @@ def fetch(name: str, revision: str | None, check: Callable[[Config, int], None])
 
 def _wanted_weights(name: str, commit: str, sizes: dict[str, int]) -> tuple[str, ...]:
     """Return the weight files to fetch, after refusing a repository that cannot be opened."""
+    if "adapter_config.json" in sizes and not {SINGLE, INDEX} & sizes.keys():
+        refuse_adapter(Path(hub.hf_hub_download(name, "adapter_config.json", revision=commit)).parent, name)
     if "config.json" not in sizes:
         raise ModelLoadError(
             f"{name!r} on the hub has no config.json, so it is not a transformers model; choose another."

@@ -1,27 +1,35 @@
-"""Which models lie ready: in `models/`, and in the folders that `MODEL_SURGERY_MODELS` lists.
+"""Which models lie ready: in `models/`, in the folders that `MODEL_SURGERY_MODELS` lists, and in the hub's cache.
 
-A checkpoint folder is offered by its name, a GGUF file by its name without `.gguf`.
+A checkpoint folder is offered by its name, a GGUF file by its name without `.gguf`, a repository by its id. Of two with
+one name the folder that is listed later keeps it, and the other is told apart by its parent: `parent/name`.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 from typing import Literal
 
 from surgery_core.errors import ModelLoadError
 from surgery_core.models.checkpoint import Checkpoint, depth, read_checkpoint
-from surgery_core.models.gguf_checkpoint import SUFFIX, gguf_files, read_gguf
+from surgery_core.models.gguf_checkpoint import SUFFIX, only_gguf, read_gguf
 
 Kind = Literal["bundled", "folder", "hub"]
+Places = dict[str, tuple[Path, Kind]]
 
 DEFAULT_MODEL = "fable"
 FOLDERS_VARIABLE = "MODEL_SURGERY_MODELS"
 BUNDLED_FOLDER = Path(__file__).resolve().parents[2] / "models"
 _WHOLE_HASH_BYTES = 100_000_000
+_OF_A_MODEL = (".json", ".safetensors", ".txt", ".model", ".md", SUFFIX)
+_LEVELS = 2
+"""How deep models may lie below a folder: `runs/checkpoint-500` is found from above `runs`."""
+_CAUSAL = ("ForCausalLM']", "LMHeadModel']")
 
 
 @dataclass(frozen=True)
@@ -31,7 +39,7 @@ class ModelChoice:
     Attributes:
         name: what `load_model` takes.
         title: what a picker shows.
-        kind: `"bundled"` (in `models/`) or `"folder"` (in a folder of `MODEL_SURGERY_MODELS`).
+        kind: `"bundled"` (in `models/`), `"folder"` (in a folder of `MODEL_SURGERY_MODELS`) or `"hub"` (in its cache).
         path: the checkpoint's folder, or the GGUF file.
         n_layers: depth, or None where the checkpoint cannot be read; opening it then says why.
         n_parameters: numbers in the checkpoint, or None likewise.
@@ -49,26 +57,42 @@ def list_models(folder: str | Path | None = None) -> tuple[ModelChoice, ...]:
     """Return the models that lie ready, the default one first, then by name.
 
     Args:
-        folder: only look in this folder; by default in `models/` and the folders of `MODEL_SURGERY_MODELS`.
+        folder: only look in this folder; by default wherever models are offered from.
     """
-    if folder is not None:
-        places: dict[str, tuple[Path, Kind]] = {_name(path): (path, "folder") for path in _found(Path(folder))}
-    else:
-        places = offered()
+    places = offered() if folder is None else _named((path, "folder") for path in _found(Path(folder)))
     choices = [_choice(name, path, kind) for name, (path, kind) in places.items()]
     return tuple(sorted(choices, key=lambda choice: (choice.name != DEFAULT_MODEL, choice.name.lower())))
 
 
-def offered() -> dict[str, tuple[Path, Kind]]:
-    """Return the models on offer by name; a folder that the environment names comes before a bundled one."""
-    bundled: dict[str, tuple[Path, Kind]] = {_name(path): (path, "bundled") for path in _found(BUNDLED_FOLDER)}
+def offered() -> Places:
+    """Return the models on offer by name."""
     listed = [Path(part).expanduser() for part in os.environ.get(FOLDERS_VARIABLE, "").split(os.pathsep) if part]
-    return bundled | {_name(path): (path, "folder") for folder in listed for path in _found(folder)}
+    own: Iterator[tuple[Path, Kind]] = ((path, "folder") for folder in reversed(listed) for path in _found(folder))
+    bundled: Iterator[tuple[Path, Kind]] = ((path, "bundled") for path in _found(BUNDLED_FOLDER))
+    return dict(_downloaded()) | _named(chain(own, bundled))
+
+
+def stamp(path: Path) -> str:
+    """Return what changes when a model's files do, from their sizes and times alone; empty where they are not to be read."""
+    try:
+        facts = [(file.name, stat.st_size, stat.st_mtime_ns) for file in _files(path) for stat in (file.stat(),)]
+    except OSError:
+        return ""
+    return hashlib.sha256(repr(facts).encode()).hexdigest()[:12]
+
+
+def stamp_of(name: str) -> str:
+    """Return the stamp of a model that is offered by this name, or an empty one."""
+    found = offered().get(name)
+    return stamp(found[0]) if found is not None else ""
 
 
 def read_place(path: Path, name: str) -> Checkpoint:
     """Describe the checkpoint folder or GGUF file at `path`; errors as `read_checkpoint` and `read_gguf`."""
-    return read_checkpoint(path, name) if path.is_dir() else read_gguf(path, name)
+    if not path.is_dir():
+        return read_gguf(path, name)
+    packed = only_gguf(path, name)
+    return read_checkpoint(path, name) if packed is None else read_gguf(packed, name)
 
 
 def digest(path: Path) -> str:
@@ -93,36 +117,66 @@ def _files(path: Path) -> list[Path]:
     """Return the files that make a model what it is."""
     if not path.is_dir():
         return [path]
-    return sorted(file for file in path.iterdir() if file.suffix in (".json", ".safetensors", ".txt", ".model"))
+    return sorted(file for file in path.iterdir() if file.suffix in _OF_A_MODEL)
 
 
-def _name(path: Path) -> str:
-    return path.stem if path.suffix.lower() == SUFFIX else path.name
+def _named(found: Iterable[tuple[Path, Kind]]) -> Places:
+    """Give each path a name of its own; the first that comes has the choice."""
+    places: Places = {}
+    for path, kind in found:
+        if path not in {taken for taken, _ in places.values()}:
+            places[next(name for name in _spellings(path) if name not in places)] = (path, kind)
+    return places
 
 
-def _found(folder: Path) -> Iterator[Path]:
-    """Yield the model that `folder` is, or those directly in it; nothing if unreadable."""
+def _spellings(path: Path) -> Iterator[str]:
+    """Yield a path's name, then with its parent before it, and so on to the whole path."""
+    stem = path.stem if path.suffix.lower() == SUFFIX else path.name
+    for count in range(len(path.parts)):
+        yield "/".join((*path.parts[len(path.parts) - 1 - count : -1], stem))
+    yield str(path)
+
+
+def _found(path: Path, levels: int = _LEVELS) -> Iterator[Path]:
+    """Yield the model that a path is, or those at most so many levels below it; what cannot be looked into has none.
+
+    A link keeps its own name.
+    """
+    path = Path(os.path.abspath(path))  # noqa: PTH100 - `resolve` would follow links
     try:
-        if (folder / "config.json").is_file() or (folder.suffix.lower() == SUFFIX and folder.is_file()):
-            yield folder.resolve()
-        elif folder.is_dir():
-            for path in sorted((*folder.iterdir(),)):
-                yield from _models_at(path.resolve())
-            yield from (path.resolve() for path in gguf_files(folder))
+        if (path / "config.json").is_file() or (path.suffix.lower() == SUFFIX and path.is_file()):
+            yield path
+        elif levels and path.is_dir():
+            for inside in sorted(path.iterdir()):
+                yield from _found(inside, levels - 1)
     except OSError:
         return
 
 
-def _models_at(path: Path) -> list[Path]:
-    """Return the checkpoint that a folder is, or the GGUF files in it."""
-    if not path.is_dir():
-        return []
-    return [path] if (path / "config.json").is_file() else gguf_files(path)
+def _downloaded() -> Iterator[tuple[str, tuple[Path, Kind]]]:
+    """Yield the whole causal language models in the hub's cache, at the commit of their main branch."""
+    from huggingface_hub import constants
+
+    for branch in sorted(Path(constants.HF_HUB_CACHE).glob("models--*--*/refs/main")):
+        repository = branch.parents[1]
+        folder = repository / "snapshots" / branch.read_text(encoding="ascii").strip()
+        found = _described(folder, stamp(folder)) if (folder / "config.json").is_file() else None
+        if found is not None and str(found.config.get("architectures")).endswith(_CAUSAL):
+            yield repository.name.removeprefix("models--").replace("--", "/", 1), (folder, "hub")
+
+
+@lru_cache(maxsize=256)
+def _described(path: Path, stamp: str) -> Checkpoint | None:
+    """Return what is at a path as of this stamp, or None where it cannot be read."""
+    try:
+        return read_place(path, path.name)
+    except (ModelLoadError, OSError):
+        return None
 
 
 def _choice(name: str, path: Path, kind: Kind) -> ModelChoice:
-    try:
-        checkpoint = read_place(path, name)
-    except (ModelLoadError, OSError):
+    found = _described(path, stamp(path))
+    if found is None:
         return ModelChoice(name, name, kind, path, None, None)
-    return ModelChoice(name, checkpoint.title, kind, path, depth(checkpoint.config), checkpoint.n_parameters)
+    title = name if kind == "hub" else found.title
+    return ModelChoice(name, title, kind, path, depth(found.config), found.n_parameters)

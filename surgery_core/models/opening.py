@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from surgery_core.errors import ModelLoadError
-from surgery_core.models.checkpoint import ITEM_BYTES, Checkpoint, Config, require_causal
+from surgery_core.models.checkpoint import ITEM_BYTES, Checkpoint, Config, require_causal, stated_format
 from surgery_core.models.devices import SPREAD, choose_device, choose_dtype, require_memory
-from surgery_core.models.gguf_checkpoint import SUFFIX, only_gguf
+from surgery_core.models.gguf_checkpoint import SUFFIX
 from surgery_core.models.gguf_header import is_gguf
 from surgery_core.models.offered import DEFAULT_MODEL, Kind, digest, offered, read_place, short
 
@@ -187,8 +187,8 @@ def _locate(name: str, revision: str | None, allow_paths: bool, check: _Check) -
     from surgery_core.models.hub import fetch, fetch_gguf, hub_file, is_hub_id
 
     ready = offered()
-    if (found := ready.get(name) or ready.get(name.removesuffix(SUFFIX))) is not None:
-        path, kind = found
+    path, kind = ready.get(name) or ready.get(name.removesuffix(SUFFIX)) or (None, "hub")
+    if path is not None and kind != "hub":
         return _Place(kind, path, short(path), digest(path))
     if allow_paths and (typed := _path(name)) is not None:
         return _Place("folder", typed, str(typed), digest(typed))
@@ -206,7 +206,7 @@ def _path(name: str) -> Path | None:
     try:
         path = Path(name).expanduser()
         if name and path.is_dir():
-            return only_gguf(path, name) or path
+            return path
         return path if name and path.is_file() and (path.suffix.lower() == SUFFIX or is_gguf(path)) else None
     except (ValueError, RuntimeError):  # a NUL byte, an unknown ~person
         return None
@@ -231,7 +231,7 @@ def _check_remote(
     """Refuse a hub model before its weights are fetched: from its config and file sizes, of GGUF from the size alone."""
     if config is not None:
         require_causal(config, name)
-    stored = "float32" if config is None else str(config.get("dtype") or config.get("torch_dtype") or "float32")
+    stored = (config is not None and stated_format(config)) or "float32"
     if check_memory:
-        n_parameters = size // ITEM_BYTES.get(stored, 4)
+        n_parameters = size // ITEM_BYTES[stored]
         require_memory(name, n_parameters, choose_dtype(dtype, device, stored), device)

@@ -21,7 +21,14 @@ import torch
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from tokenizers import Tokenizer
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    CONFIG_MAPPING,
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 from transformers.utils import logging as transformers_logging
 
 from surgery_core.errors import ModelLoadError
@@ -31,6 +38,7 @@ from surgery_core.models.gguf_weights import (
     read_gguf_tokenizer,
     read_gguf_weights,
 )
+from surgery_core.text import ROWS
 
 _FAILURES = (
     OSError,
@@ -52,6 +60,8 @@ _FAILURES = (
 _HARMLESS = re.compile(r"(rotary_emb\.inv_freq|attn\.(masked_)?bias|attention\.(masked_)?bias|position_ids)$")
 """Buffers that older versions saved and newer ones compute."""
 
+_FORMAT_KEYS = ("dtype", "torch_dtype")
+
 _IN_A_LAYER = re.compile(r"(?:^|\.)(?:h|layers?|blocks?)\.\d+\.")
 
 
@@ -66,7 +76,7 @@ def load_tokenizer(checkpoint: Checkpoint, name: str) -> PreTrainedTokenizerBase
             tokenizer = _read_tokenizer(checkpoint, name)
             ids = tokenizer("Once upon a time").input_ids
     except _FAILURES as error:
-        raise _unreadable(name, error) from error
+        raise _needs_package(checkpoint.folder, name) or _unreadable(name, error) from error
     if not tokenizer.is_fast:
         raise ModelLoadError(
             f"The tokenizer of {name!r} is of the slow kind, which cannot say where a token lies in a text; "
@@ -84,7 +94,8 @@ def _read_tokenizer(checkpoint: Checkpoint, name: str) -> PreTrainedTokenizerBas
     if checkpoint.gguf is not None:
         return read_gguf_tokenizer(checkpoint.weights[0])
     _require_readable(checkpoint.folder / "tokenizer.json", name)
-    return AutoTokenizer.from_pretrained(checkpoint.folder, local_files_only=True, trust_remote_code=False)
+    given = {"config": _read_config(checkpoint)} if _has_odd_format(checkpoint.config) else {}
+    return AutoTokenizer.from_pretrained(checkpoint.folder, local_files_only=True, trust_remote_code=False, **given)
 
 
 def _require_readable(path: Path, name: str) -> None:
@@ -96,6 +107,26 @@ def _require_readable(path: Path, name: str) -> None:
         if type(error) is not Exception:
             raise
         raise _unreadable(name, error) from error
+
+
+def _needs_package(folder: Path, name: str) -> ModelLoadError | None:
+    """Return the refusal of a tokenizer that stands in a file which another package reads, where that is missing."""
+    needed = [("sentencepiece", "tokenizer.model"), ("protobuf", "tokenizer.model"), ("tiktoken", "tiktoken.model")]
+    modules = {"protobuf": "google.protobuf"}
+    for package, file in needed if not (folder / "tokenizer.json").is_file() else ():
+        if (folder / file).is_file() and not _installed(modules.get(package, package)):
+            return ModelLoadError(
+                f"The tokenizer of {name!r} is in {file}, which could not be read; run pip install {package}, "
+                "or put its tokenizer.json beside it."
+            )
+    return None
+
+
+def _installed(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # of the package that it would be in
+        return False
 
 
 def _unreadable(name: str, error: BaseException) -> ModelLoadError:
@@ -131,9 +162,9 @@ def load_weights(
             f"{name!r} cannot be opened ({_first_line(error)}); copy or download the model again, or choose another."
         ) from error
     _require_whole(report, name)
-    _require_vocabulary(model, tokenizer, name)
+    notes = _fit_vocabulary(model, tokenizer, name) + _notes(report)
     model.eval().requires_grad_(False)
-    return model, _notes(report) + (gguf_notes(checkpoint.gguf, model) if checkpoint.gguf is not None else ())
+    return model, notes + (gguf_notes(checkpoint.gguf, model) if checkpoint.gguf is not None else ())
 
 
 def _from_pretrained(
@@ -144,7 +175,7 @@ def _from_pretrained(
         return read_gguf_weights(checkpoint.weights[0], checkpoint.gguf, name, dtype, **placement)  # type: ignore[no-any-return]
     loaded: Any = AutoModelForCausalLM.from_pretrained(
         checkpoint.folder,
-        config=_read_config(checkpoint.folder),
+        config=_read_config(checkpoint),
         dtype=dtype,
         use_safetensors=True,
         local_files_only=True,
@@ -163,15 +194,25 @@ def _offload_folder() -> str:
     return folder
 
 
-def _read_config(folder: Path) -> Any:
+def _read_config(checkpoint: Checkpoint) -> Any:
     """Read the config, with the attention that transformers prefers for the class.
 
     That is torch's scaled dot product where the class has it, else the eager one: both compute the same function on
     every device. A config may also name a kernel to download, which would be code from elsewhere.
     """
-    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    config: Any
+    if _has_odd_format(checkpoint.config):
+        plain = {key: value for key, value in checkpoint.config.items() if key not in _FORMAT_KEYS}
+        config = CONFIG_MAPPING[str(plain["model_type"])].from_dict(plain)
+    else:
+        config = AutoConfig.from_pretrained(checkpoint.folder, local_files_only=True, trust_remote_code=False)
     config._attn_implementation = None
     return config
+
+
+def _has_odd_format(config: Mapping[str, Any]) -> bool:
+    """Whether a config states a number format as transformers cannot read it: "auto", "torch.float16"."""
+    return any(isinstance(config.get(key), str) and not hasattr(torch, config[key]) for key in _FORMAT_KEYS)
 
 
 def _require_whole(report: Mapping[str, Collection[Any]], name: str) -> None:
@@ -199,13 +240,31 @@ def _notes(report: Mapping[str, Collection[Any]]) -> tuple[str, ...]:
     return (f"{len(unused)} weights of the checkpoint are not used, such as {unused[0]}.",) if unused else ()
 
 
-def _require_vocabulary(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str) -> None:
+def _fit_vocabulary(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str) -> tuple[str, ...]:
+    """Refuse a tokenizer of another model; tokens that were only added to it are refused in texts, and are noted.
+
+    Raises:
+        ModelLoadError: when words have no row in the embedding.
+    """
     rows = cast("torch.Tensor", model.get_input_embeddings().weight).shape[0]
-    if max(tokenizer.get_vocab().values(), default=0) >= rows:
+    added = tokenizer.get_added_vocab()
+    beyond = {token: index for token, index in tokenizer.get_vocab().items() if index >= rows}
+    always = [index for index in tokenizer("Once upon a time").input_ids if index >= rows]
+    if always or beyond.keys() - added.keys():
         raise ModelLoadError(
             f"The tokenizer of {name!r} has {len(tokenizer):,} tokens and its model only {rows:,}; "
             "put the tokenizer that belongs to the model in its folder."
         )
+    setattr(tokenizer, ROWS, rows)
+    if not beyond:
+        return ()
+    return (f"The model has no row for {_some(beyond)}, so texts with it are refused.",)
+
+
+def _some(tokens: Mapping[str, int]) -> str:
+    first = min(tokens, key=tokens.__getitem__)
+    more = f" and {len(tokens) - 1} more" if len(tokens) > 1 else ""
+    return f"the added token {first} ({tokens[first]}){more}"
 
 
 @contextmanager

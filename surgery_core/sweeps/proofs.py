@@ -4,8 +4,7 @@ On a model whose layers are all alike, deleting layer 3 and deleting layer 4 are
 go wrong for one goes wrong for the other. What differs is whether the first or the last layer is among those that run,
 whether the order is changed, layers repeated, scaled, halved, averaged or put side by side; and, where layers are of
 several types, which type stands where. The first plan of each such kind is run in two ways on a few tokens, as `prove`
-does, with and without a cache, left-padded; the unchanged model is the measure of all others. What that found is kept
-for as long as the model lives.
+does, with and without a cache, left-padded. What that found is kept for as long as the model lives.
 """
 
 from __future__ import annotations
@@ -46,8 +45,6 @@ class SweepProof:
 
     def problem(self, plan: LayerPlan) -> str:
         """Return why a plan's figures may be wrong, as a sentence; empty where plans of its kind passed their checks."""
-        if plan.is_identity:
-            return ""
         kind = change_kind(plan, self.types)
         # what donors and means are called says nothing about which they are
         foreign = any(layer.mean or layer.donor for slot in plan for layer in slot.layers)

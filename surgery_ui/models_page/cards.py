@@ -50,7 +50,9 @@ def _card(name: str, title: str, line: str, in_use: bool, usable: bool) -> None:
 
 
 def _line(choice: ModelChoice) -> str:
-    where = {"bundled": "in the models folder", "folder": "in a folder of yours"}[choice.kind]
+    where = {"bundled": "in the models folder", "folder": "in a folder of yours", "hub": "downloaded from the hub"}[
+        choice.kind
+    ]
     where = where.capitalize() if choice.name == choice.title else f"{present.plain(choice.name)}, {where}"
     if choice.n_layers is None or choice.n_parameters is None:
         return f"{where}; its config or weights cannot be read"

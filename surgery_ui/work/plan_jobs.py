@@ -19,6 +19,7 @@ from surgery_core.errors import RefusedPlanError, TextError
 from surgery_core.measure.compare import Reference, compare, reference
 from surgery_core.measure.generation import Generation, complete
 from surgery_core.measure.results import Comparison, ScoreTable
+from surgery_core.models.offered import stamp_of
 from surgery_core.models.opening import LoadedModel, load_model
 from surgery_core.plans.generation_settings import GenerationSettings
 from surgery_core.plans.plan import LayerPlan
@@ -43,8 +44,9 @@ _own_lock = threading.Lock()
 
 
 def model_job(owner: str, name: str, *, allow_paths: bool = False) -> Job[LoadedModel]:
-    """Open a model."""
-    key = ("model", name, allow_paths)
+    """Open a model, again where its files have changed since."""
+    key = ("model", name, allow_paths, stamp_of(name))
+    MODELS.forget(lambda other: other[:3] == key[:3] and other != key)
     return MODELS.request(owner, Lane.MODEL, key, lambda job: load_model(name, allow_paths=allow_paths), anew=True)
 
 

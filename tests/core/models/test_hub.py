@@ -13,6 +13,7 @@ import pytest
 
 from surgery_core.errors import ModelLoadError
 from surgery_core.models.hub import hub_file, is_hub_id
+from surgery_core.models.offered import list_models
 from surgery_core.models.opening import load_model
 from tests.core.support.fake_hub import COMMIT, FakeHub, serve
 from tests.core.support.gguf_files import write_llama
@@ -140,6 +141,48 @@ def test_pickles_only(hub: FakeHub, repository: Path) -> None:
     (repository / "model.safetensors").unlink()
     assert "pickled" in refused()
     assert not hub.fetched()
+
+
+def test_an_adapter_names_its_base_model(hub: FakeHub, tmp_path: Path) -> None:
+    (tmp_path / "adapter").mkdir()
+    (tmp_path / "adapter" / "adapter_config.json").write_text('{"base_model_name_or_path": "org/base"}')
+    (tmp_path / "adapter" / "adapter_model.safetensors").write_bytes(b"never fetch this")
+    hub.repositories["someone/adapter"] = tmp_path / "adapter"
+    assert "adapter (PEFT) for 'org/base'" in refused("someone/adapter")
+    assert hub.fetched() == {"adapter_config.json"}
+
+
+def test_what_was_downloaded_whole_is_offered_by_its_id_without_a_network(
+    hub: FakeHub, repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "someone/tiny" not in {choice.name for choice in list_models()}
+    opened = load_model("someone/tiny").info
+    hub.asked.clear()
+    (choice,) = [one for one in list_models() if one.kind == "hub"]
+    assert (choice.name, choice.title, choice.n_layers) == ("someone/tiny", "someone/tiny", 4)
+    assert choice.n_parameters == opened.n_parameters
+    assert not hub.asked
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    assert load_model("someone/tiny").info == opened
+
+
+@pytest.mark.parametrize("missing", ["model.safetensors", "tokenizer.json", "config.json"])
+def test_what_was_not_downloaded_whole_is_not_offered(hub: FakeHub, repository: Path, missing: str) -> None:
+    load_model("someone/tiny")
+    (folder,) = [choice.path for choice in list_models() if choice.kind == "hub"]
+    (folder / missing).unlink()
+    if missing == "tokenizer.json":
+        (folder / "tokenizer_config.json").unlink()
+    assert not [choice for choice in list_models() if choice.kind == "hub"]
+
+
+def test_a_downloaded_encoder_is_not_offered(hub: FakeHub, repository: Path) -> None:
+    load_model("someone/tiny")
+    (folder,) = [choice.path for choice in list_models() if choice.kind == "hub"]
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").unlink()
+    (folder / "config.json").write_text(json.dumps(config | {"architectures": ["BertModel"]}))
+    assert not [choice for choice in list_models() if choice.kind == "hub"]
 
 
 def test_no_config(hub: FakeHub, repository: Path) -> None:

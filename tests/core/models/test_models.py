@@ -78,8 +78,15 @@ def split_incomplete(folder: Path) -> None:
 
 def huge_tokenizer(folder: Path) -> None:
     content = json.loads((folder / "tokenizer.json").read_text())
-    content["added_tokens"].append({**content["added_tokens"][0], "id": 999, "content": "<extra>"})
+    content["model"]["vocab"]["extra"] = 999
     (folder / "tokenizer.json").write_text(json.dumps(content))
+
+
+def adapter(folder: Path) -> None:
+    for file in folder.iterdir():
+        file.unlink()
+    (folder / "adapter_config.json").write_text('{"peft_type": "LORA", "base_model_name_or_path": "org/base"}')
+    (folder / "adapter_model.safetensors").write_bytes(HEADER_ONLY)
 
 
 HEADER_ONLY = struct.pack("<Q", 2) + b"{}"
@@ -106,7 +113,8 @@ BROKEN: dict[str, tuple[Edit, str]] = {
     "two-way attention": (edit_json("config.json", model_type="xlnet", architectures=["XLNetLMHeadModel"]), "XLNet"),
     "pickles only": (rename("model.safetensors", "pytorch_model.bin"), "pickled"),
     "no weights": (remove("model.safetensors"), "save_pretrained"),
-    "an adapter": (rename("model.safetensors", "adapter_config.json"), "adapter"),
+    "an adapter": (adapter, r"adapter .PEFT. for 'org/base', and adapters cannot be opened yet"),
+    "a damaged adapter": (rename("model.safetensors", "adapter_config.json"), "adapter_config.json of .* is damaged"),
     "truncated": (truncate, "bytes where its header promises"),
     "empty weights": (write("model.safetensors", b""), "not a safetensors file"),
     "weights are text": (write("model.safetensors", b"version https://git-lfs.github.com/spec/v1\n"), "not a safe"),

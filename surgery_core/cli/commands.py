@@ -156,7 +156,7 @@ def export(arguments: argparse.Namespace) -> Output:
 
     loaded = _load(arguments)
     plan = _plan(loaded, arguments)
-    folder = export_model(loaded, plan, arguments.to, unproved=arguments.unproved)
+    folder = export_model(loaded, plan, arguments.to, unproved=arguments.unproved, dtype=arguments.dtype)
     facts = {"folder": str(folder), "plan": str(plan), "layers": len(plan)}
     return Output(f"Saved {facts['layers']} layers in {facts['folder']}", [facts], facts)
 

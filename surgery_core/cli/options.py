@@ -171,6 +171,11 @@ def _add_preflight(menu: Commands) -> None:
 
 
 def _add_export(menu: Commands) -> None:
-    parser = _add(menu, "export", commands.export, "Save the operated model as a checkpoint of its own.")
+    parser = _add(
+        menu,
+        "export",
+        commands.export,
+        "Save the operated model as a checkpoint of its own, in the number format of the one that it comes from, or in that of --dtype.",
+    )
     _add_plan(parser)
     parser.add_argument("--to", required=True, metavar="FOLDER", help="a new or empty folder")

@@ -50,6 +50,7 @@ class ModelInfo:
         device: where it runs, such as `"cpu"` or `"cuda:0"`.
         licence: the licence that its card names, or None.
         notes: sentences about the checkpoint that its user should know.
+        stored_as: number format of most parameters in its files, or an empty text where that is not known.
     """
 
     name: str
@@ -68,6 +69,7 @@ class ModelInfo:
     device: str
     licence: str | None
     notes: tuple[str, ...] = ()
+    stored_as: str = ""
 
     @property
     def key(self) -> tuple[str, str, str, str]:
@@ -180,6 +182,7 @@ def _info(
         device=str(model.device),
         licence=checkpoint.licence,
         notes=notes,
+        stored_as=checkpoint.dtype,
     )
 
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch.func import functional_call
 
-from surgery_core.errors import InputError, RefusedPlanError
-from surgery_core.models.opening import LoadedModel
+from surgery_core.errors import InputError, RefusedPlanError, SettingsError
+from surgery_core.models.devices import DTYPES
+from surgery_core.models.opening import LoadedModel, ModelInfo
 from surgery_core.models.weights import quiet
 from surgery_core.plans.plan import LayerPlan
 from surgery_core.proof.preflight import prove
@@ -29,28 +32,37 @@ __all__ = ["export_model", "reopened", "save_view", "unshare_layers"]
 _PROBE_TOKENS = 16
 
 
-def export_model(loaded: LoadedModel, plan: LayerPlan | str, folder: str | Path, *, unproved: bool = False) -> Path:
+def export_model(
+    loaded: LoadedModel, plan: LayerPlan | str, folder: str | Path, *, unproved: bool = False, dtype: str = "auto"
+) -> Path:
     """Save the model that `plan` describes, with its tokenizer and a card, and check that it opens as the same model.
 
-    A repeated layer is stored once for each time that it runs; tied embeddings stay tied. Weights are stored in the
-    number format that the model is loaded in.
+    A repeated layer is stored once for each time that it runs; tied embeddings stay tied.
+
+    The check: logits of 16 tokens of the model that was saved, opened again in the format that the base runs in, are
+    those of the view with the weights as they were stored, within 1e-4 and 1e-3 of the value. So it is as strict
+    whatever the format; what a narrower format rounds away is not counted against it.
 
     Args:
         loaded: the base model.
         plan: whole layers in any order; a checkpoint cannot hold scaled, partial, parallel or mean layers.
         folder: a new or empty folder.
         unproved: whether to go on where the plan does not pass its checks on this model.
+        dtype: number format of the stored weights: `"float32"`, `"bfloat16"`, `"float16"`, or `"auto"`: the
+            checkpoint's where the model was widened to float32 from it (nothing is rounded: a tensor that it cannot hold
+            stays as it is), else the one that the model runs in.
 
     Returns:
         The folder.
 
     Raises:
         InputError: when the folder holds something already, or cannot be written.
+        SettingsError: when `dtype` is not one of those.
         RefusedPlanError: when a checkpoint cannot hold the plan, when it does not pass its checks, or when the saved
             model would compute something else.
     """
     plan = checked_plan(plan, loaded.info.n_layers)
-    target = Path(folder)
+    target, stored = Path(folder), _format(loaded.info, dtype)
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise InputError(f"{str(folder)!r} holds something already; name a new or an empty folder.")
     _refuse_unsaveable(plan)
@@ -64,21 +76,29 @@ def export_model(loaded: LoadedModel, plan: LayerPlan | str, folder: str | Path,
     view = operate(loaded.model, plan)
     try:
         target.mkdir(parents=True, exist_ok=True)
-        _save(view, loaded, plan, target)
+        _save(view, loaded, plan, target, stored, exact=dtype == "auto")
     except OSError as error:
         raise InputError(f"{str(folder)!r} cannot be written: {error.strerror or error}.") from error
     return target
 
 
-def _save(view: Any, loaded: LoadedModel, plan: LayerPlan, target: Path) -> None:
+def _format(info: ModelInfo, dtype: str) -> str:
+    if dtype not in DTYPES:
+        raise SettingsError(f"{dtype!r} is not a number format; choose one of {', '.join(DTYPES)}.")
+    if dtype != "auto":
+        return dtype
+    return info.stored_as if info.dtype == "float32" and info.stored_as in DTYPES else info.dtype
+
+
+def _save(view: Any, loaded: LoadedModel, plan: LayerPlan, target: Path, stored: str, *, exact: bool) -> None:
     """Fill an empty folder, or leave none."""
     with ExitStack() as undo:
         undo.callback(shutil.rmtree, target, ignore_errors=True)
         with quiet():
-            save_view(view, target)
+            state = save_view(view, target, getattr(torch, stored), exact=exact)
             loaded.tokenizer.save_pretrained(target)
-            (target / "README.md").write_text(_card(loaded, plan), encoding="utf-8")
-            _require_same(view, target)
+            (target / "README.md").write_text(_card(loaded, plan, stored), encoding="utf-8")
+            _require_same(view, state, target)
         undo.pop_all()
 
 
@@ -92,12 +112,13 @@ def _refuse_unsaveable(plan: LayerPlan) -> None:
         )
 
 
-def _require_same(view: Any, folder: Path) -> None:
-    """Refuse a saved model whose logits are not those of the view."""
+def _require_same(view: Any, state: Mapping[str, torch.Tensor], folder: Path) -> None:
+    """Refuse a saved model whose logits are not those of the view with the weights as they were stored."""
     saved = reopened(view, folder)
     ids = torch.arange(_PROBE_TOKENS, device=view.device)[None] % view.get_input_embeddings().weight.shape[0]
     with torch.inference_mode():
-        same = torch.allclose(view(ids).logits, saved(ids).logits, rtol=1e-3, atol=1e-4)
+        expected = functional_call(view, _widened(state, view.state_dict()), (ids,), tie_weights=False).logits
+        same = torch.allclose(expected, saved(ids).logits, rtol=1e-3, atol=1e-4)
     if not same:
         why = cannot_be_saved(view, saved)
         raise RefusedPlanError(
@@ -105,11 +126,16 @@ def _require_same(view: Any, folder: Path) -> None:
         )
 
 
-def _card(loaded: LoadedModel, plan: LayerPlan) -> str:
+def _widened(state: Mapping[str, torch.Tensor], like: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Return those of the stored weights that differ in format, in the format that the view runs in."""
+    return {name: tensor.to(like[name].dtype) for name, tensor in state.items() if tensor.dtype != like[name].dtype}
+
+
+def _card(loaded: LoadedModel, plan: LayerPlan, stored: str) -> str:
     info = loaded.info
     licence = f"---\nlicense: {info.licence}\n---\n\n" if info.licence else ""
     return (
         f"{licence}# {info.title}, operated\n\n"
         f"Made with Model Surgery from `{info.name}` (revision `{info.revision}`, {info.n_layers} layers) "
-        f"by the layer plan `{plan}`. Nothing was trained.\n"
+        f"by the layer plan `{plan}`. Nothing was trained. Weights are stored in {stored}.\n"
     )

@@ -9,6 +9,8 @@ it builds it can be in neither.
 from __future__ import annotations
 
 import math
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +27,20 @@ from surgery_core.surgery.marks import needed_mark
 from surgery_core.surgery.names import DEPTH_UNDER_ROOT, PATTERNS, PERIODS, index_names
 from surgery_core.surgery.sharing import reads_shared
 
+State = Mapping[str, torch.Tensor]
 
-def save_view(view: Any, folder: str | Path) -> None:
+
+def save_view(view: Any, folder: str | Path, dtype: torch.dtype | None = None, *, exact: bool = False) -> State:
     """Save a view to a folder as an ordinary checkpoint; the view gets tensors and settings of its own.
+
+    Args:
+        view: the operated model.
+        folder: where it goes.
+        dtype: number format to store weights in, by default that of the view.
+        exact: keep a tensor as it is where that format would round it.
+
+    Returns:
+        The weights as they were stored, by name.
 
     Raises:
         OSError: when the folder cannot be written.
@@ -35,9 +48,54 @@ def save_view(view: Any, folder: str | Path) -> None:
     unshare_layers(view)
     _cut_per_layer_inputs(view)
     _settle(view, text_config(view))
-    view.save_pretrained(folder)
+    state = _stored(view.state_dict(), view.dtype if dtype is None else dtype, exact)
+    # it takes out of the dictionary what it has written
+    view.save_pretrained(folder, state_dict=dict(state) if dtype not in (None, view.dtype) else None)
     if (whole := _whole_config(view)) is not None:
         whole.save_pretrained(folder)
+    _state_format(Path(folder) / "config.json", view.dtype, _main_format(state, view.dtype))
+    return state
+
+
+def _stored(state: State, dtype: torch.dtype, exact: bool) -> State:
+    """Return weights in another number format; tensors that share their memory still do.
+
+    What accelerate keeps on a disk is without memory here, and stays as it is.
+    """
+    cast: dict[tuple[object, ...], torch.Tensor] = {}
+    found = {}
+    for name, tensor in state.items():
+        place = (tensor.data_ptr() or name, tensor.shape, tensor.stride(), tensor.dtype)
+        if place not in cast:
+            cast[place] = _in_format(tensor, dtype, exact)
+        found[name] = cast[place]
+    return found
+
+
+def _in_format(tensor: torch.Tensor, dtype: torch.dtype, exact: bool) -> torch.Tensor:
+    if not tensor.is_floating_point() or tensor.dtype == dtype or tensor.is_meta:
+        return tensor
+    rounded = tensor.to(dtype)
+    # what is no number is not equal to itself
+    same = not exact or torch.equal(rounded.to(tensor.dtype).nan_to_num(), tensor.nan_to_num())
+    return rounded if same else tensor
+
+
+def _main_format(state: State, default: torch.dtype) -> torch.dtype:
+    """Return the format of most of the numbers."""
+    counts = Counter[torch.dtype]()
+    for tensor in state.values():
+        if tensor.is_floating_point():
+            counts[tensor.dtype] += tensor.numel()
+    return counts.most_common(1)[0][0] if counts else default
+
+
+def _state_format(path: Path, written: torch.dtype, stored: torch.dtype) -> None:
+    """Have a config state the format that its weights are stored in; transformers writes that of the open model."""
+    if written == stored:
+        return
+    before, after = (f'"dtype": "{str(one).removeprefix("torch.")}"' for one in (written, stored))
+    path.write_text(path.read_text(encoding="utf-8").replace(before, after), encoding="utf-8")
 
 
 def unshare_layers(model: nn.Module) -> None:

@@ -87,13 +87,15 @@ def by_definition() -> Callable[[str], tuple[str, ...]]:
             found: torch.Tensor = model(ids, use_cache=False).logits[0, :-1]
         return found
 
+    before = [logits(base, ids) for ids in texts]
+
     def measure(notation: str) -> tuple[str, ...]:
         running = LayerPlan.parse(notation, len(layers))
         other.model.layers = torch.nn.ModuleList([layers[slot.layers[0].index] for slot in running])
         other.config.num_hidden_layers = len(running)
         nats, kl, kept = [], [], []
-        for ids in texts:
-            raw, operated = logits(base, ids), logits(other, ids)
+        for ids, raw in zip(texts, before, strict=True):
+            operated = logits(other, ids)
             p, q = raw.double().log_softmax(-1), operated.double().log_softmax(-1)
             nats.append(-q.gather(-1, ids[0, 1:, None])[:, 0])
             kl.append((p.exp() * (p - q)).sum(-1))

@@ -76,7 +76,7 @@ def _add(menu: Commands, name: str, command: Command, text: str, *, several: boo
     parser = menu.add_parser(name, help=text, description=text)
     parser.set_defaults(command=command)
     where = parser.add_argument_group("model")
-    about = "bundled name, folder, or hub id org/name (default: fable)"
+    about = "bundled name, folder, GGUF file, or hub id org/name or org/name:file.gguf (default: fable)"
     if several:
         where.add_argument(
             "--model", dest="models", nargs="+", action="extend", metavar="NAME", help=f"{about}; or several"

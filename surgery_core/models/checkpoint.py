@@ -105,12 +105,6 @@ def refuse_adapter(folder: Path, name: str) -> None:
     )
 
 
-def stated_format(config: Config) -> str | None:
-    """Return the number format that a config states, as torch names it, or None where it names none that is known."""
-    stated = str(config.get("dtype") or config.get("torch_dtype")).removeprefix("torch.")
-    return stated if stated in ITEM_BYTES else None
-
-
 def read_config(path: Path, name: str) -> Config:
     """Read a `config.json`.
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import psutil
 
 from surgery_core.errors import ModelLoadError, SettingsError
-from surgery_core.models.checkpoint import ITEM_BYTES
+from surgery_core.models.checkpoint import ITEM_BYTES, Config
 
 if TYPE_CHECKING:
     import torch
@@ -53,6 +53,12 @@ def choose_dtype(wanted: str, device: torch.device, stored: str) -> str:
     if wanted != "auto":
         return wanted
     return "float32" if device.type == "cpu" or stored not in DTYPES else stored
+
+
+def stated_format(config: Config) -> str | None:
+    """Return the number format that a config states, as torch names it, or None where it names none that is known."""
+    stated = str(config.get("dtype") or config.get("torch_dtype")).removeprefix("torch.")
+    return stated if stated in ITEM_BYTES else None
 
 
 def require_memory(name: str, n_parameters: int, dtype: str, device: torch.device) -> None:

@@ -73,11 +73,13 @@ class GgufHeader:
         facts: single values by key, such as `general.architecture`.
         lengths: of each array, how many entries it has.
         tensors: the table of tensors.
+        data_start: where the first tensor lies, in bytes from the file's beginning.
     """
 
     facts: Mapping[str, Value]
     lengths: Mapping[str, int]
     tensors: tuple[GgufTensor, ...]
+    data_start: int
 
     @property
     def architecture(self) -> str:
@@ -198,8 +200,9 @@ def _read(cursor: _Cursor) -> GgufHeader:
     n_facts = cursor.count("facts", _MAX_FACTS, _LEAST_FACT)
     facts, lengths = _read_facts(cursor, n_facts)
     tensors = tuple(_read_tensor(cursor) for _ in range(n_tensors))
-    _require_places(tensors, cursor, facts.get("general.alignment", 32))
-    header = GgufHeader(facts, lengths, tensors)
+    start = _data_start(cursor, facts.get("general.alignment", 32))
+    _require_places(tensors, cursor.size - start, facts.get("general.alignment", 32))
+    header = GgufHeader(facts, lengths, tensors, start)
     _require_agreement(header)
     return header
 
@@ -255,16 +258,19 @@ def _read_tensor(cursor: _Cursor) -> GgufTensor:
     return GgufTensor(name, shape, label, start, prod(shape) // block * block_bytes)
 
 
-def _require_places(tensors: tuple[GgufTensor, ...], cursor: _Cursor, alignment: Value) -> None:
-    """Refuse tensors that lie outside of the file or on each other."""
+def _data_start(cursor: _Cursor, alignment: Value) -> int:
     if type(alignment) is not int or not 0 < alignment <= 1 << 20 or alignment & (alignment - 1):
         raise _Broken(f"its alignment is {alignment!r}")
+    return -(-cursor.at // alignment) * alignment
+
+
+def _require_places(tensors: tuple[GgufTensor, ...], room: int, alignment: Value) -> None:
+    """Refuse tensors that lie outside of the file or on each other."""
     if not tensors:
         raise _Broken("it holds no tensors")
-    room = cursor.size - -(-cursor.at // alignment) * alignment
     placed = sorted(tensors, key=lambda tensor: tensor.start)
     for tensor in placed:
-        if tensor.start % alignment or tensor.start + tensor.n_bytes > room:
+        if tensor.start % int(alignment) or tensor.start + tensor.n_bytes > room:
             raise _Broken(f"{tensor.name[:80]!r} would lie outside of it: it is cut off, or its header is wrong")
     for first, second in pairwise(placed):
         if first.start + first.n_bytes > second.start:

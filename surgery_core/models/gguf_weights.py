@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import cache, partial
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from surgery_core.errors import ModelLoadError
 from surgery_core.models.checkpoint import require_causal
 from surgery_core.models.gguf_checkpoint import FLOATS
 from surgery_core.models.gguf_header import GgufHeader
+from surgery_core.models.gguf_positions import require_known_positions, scale_positions
 
 _SPARE = 1.02
 """Some classes have a few parameters that are not stored."""
@@ -54,7 +56,7 @@ def require_gguf_support(header: GgufHeader, name: str) -> None:
         )
     if "tokenizer.ggml.tokens" not in header.lengths:
         raise ModelLoadError(f"{name!r} is a GGUF file without a tokenizer; choose one with tokenizer.ggml.tokens.")
-    _require_plain_positions(header, name)
+    require_known_positions(header, name)
 
 
 def read_gguf_tokenizer(path: Path) -> PreTrainedTokenizerBase:
@@ -79,6 +81,7 @@ def read_gguf_weights(path: Path, header: GgufHeader, name: str, dtype: torch.dt
     with _alone(path) as place, _thrifty():
         config: Any = AutoConfig.from_pretrained(**place)
         require_causal(config.to_dict(), name)
+        scale_positions(config, header, path, name)
         _require_filled(header, config, name)
         config._attn_implementation = None
         return AutoModelForCausalLM.from_pretrained(
@@ -94,6 +97,7 @@ def read_gguf_weights(path: Path, header: GgufHeader, name: str, dtype: torch.dt
 def gguf_notes(header: GgufHeader, model: torch.nn.Module) -> tuple[str, ...]:
     """Return what the user of a model from a GGUF file should know."""
     used = sum(parameter.numel() for parameter in model.parameters())
+    used += sum(prod(tensor.shape) for tensor in header.tensors if tensor.name.startswith("rope_"))
     notes = [f"Its weights are stored as {header.kind} and were unpacked."] if header.kind not in FLOATS else []
     if header.n_parameters > used:
         notes.append(f"{header.n_parameters - used:,} of the numbers in the file are not used.")
@@ -122,18 +126,6 @@ def _architectures() -> set[str]:
 def _plain(architecture: str) -> str:
     """Return an architecture's name without the signs that llama.cpp and transformers set differently."""
     return architecture.replace("-", "").replace("_", "")
-
-
-def _require_plain_positions(header: GgufHeader, name: str) -> None:
-    """Refuse scaled rotary positions: transformers drops the scale, and the model would be another one."""
-    scaling = header.text(f"{header.architecture}.rope.scaling.type")
-    factors = next((tensor.name for tensor in header.tensors if tensor.name.startswith("rope_")), None)
-    dropped = factors or (f"rope.scaling.type {scaling}" if scaling not in (None, "none") else None)
-    if dropped is not None and _plain(header.architecture) != "gptoss":
-        raise ModelLoadError(
-            f"{name!r} scales its positions ({dropped}), which transformers drops when it opens GGUF, so it would not "
-            "run as it was trained; choose its original checkpoint in safetensors."
-        )
 
 
 @contextmanager

@@ -148,6 +148,9 @@ def _wanted_weights(name: str, commit: str, sizes: dict[str, int]) -> tuple[str,
     """Return the weight files to fetch, after refusing a repository that cannot be opened."""
     if "adapter_config.json" in sizes and not {SINGLE, INDEX} & sizes.keys():
         refuse_adapter(Path(hub.hf_hub_download(name, "adapter_config.json", revision=commit)).parent, name)
+    packed = sorted(file for file in sizes if file.lower().endswith(".gguf"))
+    if packed and not {SINGLE, INDEX} & sizes.keys():
+        raise ModelLoadError(f"{name!r} on the hub has only GGUF files; give one of them, such as {name}:{packed[0]}.")
     if "config.json" not in sizes:
         raise ModelLoadError(
             f"{name!r} on the hub has no config.json, so it is not a transformers model; choose another."

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from surgery_core.errors import ModelLoadError
-from surgery_core.models.checkpoint import ITEM_BYTES, Checkpoint, Config, require_causal, stated_format
-from surgery_core.models.devices import SPREAD, choose_device, choose_dtype, require_memory
+from surgery_core.models.checkpoint import ITEM_BYTES, Checkpoint, Config, require_causal
+from surgery_core.models.devices import SPREAD, choose_device, choose_dtype, require_memory, stated_format
 from surgery_core.models.gguf_checkpoint import SUFFIX
 from surgery_core.models.gguf_header import is_gguf
 from surgery_core.models.offered import DEFAULT_MODEL, Kind, digest, offered, read_place, short

@@ -65,7 +65,7 @@ def _model_picker() -> None:
         format_func=lambda name: choices.get(name, name),
         accept_new_options=True,
         placeholder="Choose, or type a hub id",
-        help="Models in the models folder are listed. You can also type a Hugging Face id such as org/name.",
+        help="Models in the models folder are listed. You can also type a Hugging Face id such as org/name, or org/name:file.gguf.",
         on_change=_take_model,
     )
     echo.drawn(State.picker.key)

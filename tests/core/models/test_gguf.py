@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import resource
 import shutil
 import struct
@@ -166,6 +167,38 @@ def test_an_architecture_that_transformers_does_not_open_is_named(file: Path) ->
 @pytest.mark.parametrize("scaling", ["yarn", "linear"])
 def test_scaled_positions_are_refused_because_transformers_drops_them(scaling: str, tmp_path: Path) -> None:
     assert "scales its positions" in refused(write_llama(tmp_path / "tiny.gguf", rope_scaling=scaling))
+
+
+THETA, HEAD = 500_000.0, 8
+
+
+def llama3_factors(factor: float = 8.0) -> list[float]:
+    """Return by what llama.cpp's converter divides each frequency of Llama 3.1, written down from its source."""
+    found = []
+    for pair in range(HEAD // 2):
+        wavelength = 2 * math.pi * THETA ** (2 * pair / HEAD)
+        smooth = (8192 / wavelength - 1) / (4 - 1)
+        slow, fast = wavelength > 8192, wavelength < 8192 / 4
+        found.append(1.0 if fast else factor if slow else 1 / ((1 - smooth) / factor + smooth))
+    return found
+
+
+def test_scaled_positions_of_llama_3_are_taken_over(tmp_path: Path) -> None:
+    rope = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
+    model = tiny_llama(rope_parameters={**rope, "rope_theta": THETA, "original_max_position_embeddings": 8192})
+    path = write_llama(tmp_path / "tiny.gguf", model=model, factors=llama3_factors())
+    loaded, ids = load_model(str(path)), torch.arange(100)[None]
+    torch.testing.assert_close(loaded.model(ids).logits, model(ids).logits)
+    assert loaded.info.notes == ()
+    assert (as_transformers_opens(path)(ids).logits - model(ids).logits).abs().max() > 0.01, "the scale would be lost"
+    again = load_model(str(export_model(loaded, "0-3", tmp_path / "again")))
+    torch.testing.assert_close(again.model(ids).logits, model(ids).logits)
+
+
+@pytest.mark.parametrize("factors", [[1.0, 1.0, 4.0, 8.0], [2.0] * 4, [1.0] * 3, [float("nan")] * 4])
+def test_positions_that_are_scaled_by_another_rule_are_refused(factors: list[float], tmp_path: Path) -> None:
+    model = tiny_llama(rope_parameters={"rope_type": "default", "rope_theta": THETA})
+    assert "rope_freqs.weight" in refused(write_llama(tmp_path / "tiny.gguf", model=model, factors=factors))
 
 
 def test_one_part_of_several_is_refused(tmp_path: Path) -> None:

@@ -256,6 +256,10 @@ def test_one_gguf_file_of_a_repository_is_fetched_and_opened(hub: FakeHub, ggufs
     assert load_model(name).info == info
 
 
+def test_a_repository_of_gguf_files_says_how_to_name_one(hub: FakeHub, ggufs: Path) -> None:
+    assert "give one of them, such as someone/ggufs:half/tiny.F16.gguf" in refused("someone/ggufs")
+
+
 def test_a_gguf_file_in_a_folder_of_a_repository(hub: FakeHub, ggufs: Path) -> None:
     assert load_model("someone/ggufs/half/tiny.F16.gguf").info.revision == COMMIT
     assert load_model("someone/ggufs:half/tiny.F16.gguf").info.n_layers == 4

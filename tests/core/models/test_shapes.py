@@ -14,7 +14,8 @@ import torch
 from surgery_core.errors import ModelLoadError, TextError
 from surgery_core.measure.compare import score
 from surgery_core.models.card import read_card
-from surgery_core.models.checkpoint import read_checkpoint, stated_format
+from surgery_core.models.checkpoint import read_checkpoint
+from surgery_core.models.devices import stated_format
 from surgery_core.models.offered import list_models, stamp, stamp_of
 from surgery_core.models.opening import load_model
 from surgery_core.text import Text, encode

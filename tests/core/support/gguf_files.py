@@ -37,11 +37,14 @@ def tiny_llama(**changes: Any) -> Any:
 def write_llama(path: Path, kind: str = "F32", *, model: Any = None, **changes: Any) -> Path:
     """Write a Llama with its tokenizer; matrices are stored as `kind`, norms as F32. `changes` replace its facts."""
     model = tiny_llama() if model is None else model
+    factors = changes.get("factors")
     writer = gguf.GGUFWriter(path, "llama")
     _write_facts(writer, model.config, changes)
     _write_tokenizer(writer)
     for name, tensor in model.state_dict().items():
         _write_tensor(writer, _name(name), _permuted(name, tensor.float().numpy(), model.config), kind)
+    if factors is not None:
+        writer.add_tensor("rope_freqs.weight", np.array(factors, dtype=np.float32))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -63,7 +66,7 @@ def _write_facts(writer: gguf.GGUFWriter, config: Any, changes: dict[str, Any]) 
     writer.add_license("apache-2.0")
     for key, value in (facts | {key: value for key, value in changes.items() if key in facts}).items():
         writer.add_uint32(f"llama.{key}", value)
-    writer.add_float32("llama.rope.freq_base", 10_000.0)
+    writer.add_float32("llama.rope.freq_base", config.rope_parameters["rope_theta"])
     writer.add_float32("llama.attention.layer_norm_rms_epsilon", config.rms_norm_eps)
     if "rope_scaling" in changes:
         writer.add_string("llama.rope.scaling.type", changes["rope_scaling"])

@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 
 from surgery_ui.work import plan_jobs
+from surgery_ui.work.kinds import Workers, kinds_of
 from surgery_ui.work.pool import Pool
 from tests.tiny import build_model
 
 
 @pytest.fixture
 def models(monkeypatch: pytest.MonkeyPatch) -> Iterator[Pool]:
-    pool = Pool(1, {"model": 3}, "models")
+    pool = Pool(1, kinds_of(Workers.MODELS), Workers.MODELS)
     monkeypatch.setattr(plan_jobs, "MODELS", pool)
     yield pool
     pool.leave("me")

@@ -15,7 +15,7 @@ from surgery_ui.session.first import FIRST_VARIABLE, default_prompt, first_model
 
 if TYPE_CHECKING:
     from surgery_core.models.opening import LoadedModel
-    from surgery_ui.work.pool import Job
+    from surgery_ui.work.job import Job
 
 _log = logging.getLogger(__name__)
 

@@ -24,8 +24,8 @@ from surgery_ui.parts.sections import Section
 from surgery_ui.session import session
 from surgery_ui.words import present
 from surgery_ui.work import lens_jobs, timing
+from surgery_ui.work.job import Job
 from surgery_ui.work.kinds import Lane
-from surgery_ui.work.pool import Job
 
 MAP, START = "map", "lens-start"
 """Keys of the maps and of the slider above long ones."""

@@ -23,8 +23,8 @@ from surgery_ui.session.state import State, state
 from surgery_ui.words import present
 from surgery_ui.words import sweeps as sweep_words
 from surgery_ui.work import lens_jobs, timing
+from surgery_ui.work.job import Job
 from surgery_ui.work.lens_jobs import LOGIT, TUNED
-from surgery_ui.work.pool import Job
 
 LENGTHS = {"Quick": 40, "Thorough": 120}
 """Steps of 1,024 tokens."""

@@ -13,7 +13,7 @@ import streamlit as st
 
 from surgery_ui.parts import waiting
 from surgery_ui.parts.waiting import Waiting
-from surgery_ui.work.pool import Job
+from surgery_ui.work.job import Job
 
 
 class Awaited:

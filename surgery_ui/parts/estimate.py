@@ -9,7 +9,7 @@ from surgery_core.sweeps.estimate import Costs, Span, removal_plans, removal_sec
 from surgery_ui.session import session
 from surgery_ui.words import present
 from surgery_ui.words import sweeps as sweep_words
-from surgery_ui.work.pool import Job
+from surgery_ui.work.job import Job
 from surgery_ui.work.sweep_jobs import Request, SearchRequest
 from surgery_ui.work.timing import costs_job
 

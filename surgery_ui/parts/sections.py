@@ -8,7 +8,7 @@ from typing import Any, Literal, Protocol
 import streamlit as st
 
 from surgery_ui.work.following import follow
-from surgery_ui.work.pool import Job
+from surgery_ui.work.job import Job
 
 
 class Section(Protocol):

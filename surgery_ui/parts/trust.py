@@ -20,7 +20,7 @@ from surgery_ui.session.state import ModelKey, state
 from surgery_ui.words import present
 from surgery_ui.work import plan_jobs as cached
 from surgery_ui.work.following import follow
-from surgery_ui.work.pool import Job, Unexpected
+from surgery_ui.work.job import Job, Unexpected
 
 
 def preflight_section(now: session.Experiment) -> Section:

@@ -19,8 +19,9 @@ from surgery_ui.session import session
 from surgery_ui.words import present
 from surgery_ui.words import sweeps as sweep_words
 from surgery_ui.work import timing
+from surgery_ui.work.job import Cancelled, Job
 from surgery_ui.work.plan_jobs import WORK
-from surgery_ui.work.pool import Cancelled, Job, Pool
+from surgery_ui.work.pool import Pool
 
 SHORT = 4.0
 """Seconds: work that ends sooner needs no button to cancel it."""

@@ -23,8 +23,8 @@ from surgery_core.models.opening import LoadedModel
 from surgery_core.plans.generation_settings import GenerationSettings
 from surgery_ui.session.history import History, Left, Refused
 from surgery_ui.session.sweep_entry import Entry
+from surgery_ui.work.job import Job
 from surgery_ui.work.lens_jobs import LOGIT
-from surgery_ui.work.pool import Job
 
 Value = TypeVar("Value")
 ModelKey = tuple[str, ...]

@@ -12,7 +12,7 @@ from surgery_core.sweeps.file import SweepIdentity, SweepResult
 from surgery_core.sweeps.kinds import SweepKind, SweepPoint
 from surgery_core.sweeps.rows import SweepRow
 from surgery_ui.work.following import TICK, give_way
-from surgery_ui.work.pool import Job
+from surgery_ui.work.job import Job
 from surgery_ui.work.sweep_jobs import Request
 
 PATIENCE = 0.3

@@ -9,7 +9,7 @@ import streamlit as st
 from surgery_ui.parts import sweep_shelf
 from surgery_ui.session.state import state
 from surgery_ui.words import present
-from surgery_ui.work.pool import Job
+from surgery_ui.work.job import Job
 
 TICK = 2.0
 """Seconds between two looks; a job that no page looks at stops itself after some more of them."""

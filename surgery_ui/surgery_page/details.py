@@ -20,8 +20,8 @@ from surgery_ui.surgery_page.scores import BUNDLED, OWN, Scores
 from surgery_ui.words import present
 from surgery_ui.words.labels import unique
 from surgery_ui.work import lens_jobs
+from surgery_ui.work.job import Job
 from surgery_ui.work.kinds import Lane
-from surgery_ui.work.pool import Job
 
 CHARACTERS = 32
 """Characters a token, more than any text has on average."""

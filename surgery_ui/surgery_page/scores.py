@@ -19,8 +19,8 @@ from surgery_ui.session import session
 from surgery_ui.words import present
 from surgery_ui.work import plan_jobs as cached
 from surgery_ui.work import timing
+from surgery_ui.work.job import Job
 from surgery_ui.work.kinds import Lane
-from surgery_ui.work.pool import Job
 
 BUNDLED, OWN = Lane.SCORES, Lane.OWN_SCORES
 """Lanes of the two jobs: the bundled texts, and the person's own, which may be long."""

@@ -19,8 +19,8 @@ from surgery_ui.session.address import SETTINGS
 from surgery_ui.session.state import State, state
 from surgery_ui.words import present
 from surgery_ui.work import plan_jobs as cached
+from surgery_ui.work.job import Job
 from surgery_ui.work.kinds import Lane
-from surgery_ui.work.pool import Job
 
 PICK = "prompt-pick"
 LANES = {"before": Lane.TEXT_BEFORE, "after": Lane.TEXT_AFTER}

@@ -22,8 +22,8 @@ from surgery_ui.sweep_page.controls import chosen_texts, start_choice
 from surgery_ui.words import present
 from surgery_ui.words import sweeps as sweep_words
 from surgery_ui.work import timing
+from surgery_ui.work.job import Job
 from surgery_ui.work.kinds import Lane
-from surgery_ui.work.pool import Job
 from surgery_ui.work.sweep_jobs import Request, importance_job
 
 ESTIMATES = {

@@ -7,7 +7,7 @@ from typing import Any
 
 import streamlit as st
 
-from surgery_ui.work.pool import Job
+from surgery_ui.work.job import Job
 
 TOUCHED = "touched"
 """A key of the session's state that nothing is kept under."""

@@ -30,10 +30,11 @@ from surgery_core.models.opening import LoadedModel
 from surgery_core.plans.plan import LayerPlan
 from surgery_core.states.windows import DEFAULT_CONTEXT, window_length
 from surgery_core.text import Text, chat_text, read_text
+from surgery_ui.work.job import Job
 from surgery_ui.work.kept import Kept
 from surgery_ui.work.kinds import Lane, Workers, kinds_of
 from surgery_ui.work.plan_jobs import WORK, plan_key, view
-from surgery_ui.work.pool import Job, Pool
+from surgery_ui.work.pool import Pool
 
 TRAINING = Pool(1, kinds_of(Workers.TRAINING), Workers.TRAINING)
 FETCHING = Pool(2, kinds_of(Workers.FETCHING), Workers.FETCHING)

@@ -29,9 +29,10 @@ from surgery_core.states.means import mean_contributions
 from surgery_core.surgery.ingredients import Material, Means
 from surgery_core.surgery.view import operate
 from surgery_core.text import Text, bundled_texts, encode
+from surgery_ui.work.job import Job, Key, Work
 from surgery_ui.work.kept import Kept
 from surgery_ui.work.kinds import Lane, Workers, kinds_of
-from surgery_ui.work.pool import Job, Key, Pool, Work
+from surgery_ui.work.pool import Pool
 
 MODELS = Pool(1, kinds_of(Workers.MODELS), Workers.MODELS)
 WORK = Pool(max(1, os.cpu_count() or 1), kinds_of(Workers.WORK), Workers.WORK)

@@ -23,8 +23,9 @@ from surgery_core.sweeps.setup import SweepMeasures
 from surgery_core.sweeps.sweep import Sweep
 from surgery_core.text import Text
 from surgery_ui.work import plan_jobs as cached
+from surgery_ui.work.job import Job
 from surgery_ui.work.kinds import Lane, Workers, kinds_of
-from surgery_ui.work.pool import Job, Pool
+from surgery_ui.work.pool import Pool
 
 SWEEPS = Pool(max(1, (os.cpu_count() or 1) - 1), kinds_of(Workers.SWEEPS), Workers.SWEEPS)
 

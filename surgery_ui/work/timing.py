@@ -12,9 +12,9 @@ from surgery_core.models.opening import LoadedModel
 from surgery_core.sweeps.estimate import Costs, Span, corrected, costs_of, costs_of_long, remaining
 from surgery_core.sweeps.speeds import Speeds, measure_speeds
 from surgery_core.text import Text
+from surgery_ui.work.job import Job, Key, Work
 from surgery_ui.work.kinds import Lane
 from surgery_ui.work.plan_jobs import WORK
-from surgery_ui.work.pool import Job, Key, Work
 
 BEGINNING = 40_000
 """Characters of each text that are encoded to count how long it takes: some windows of most models."""

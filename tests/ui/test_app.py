@@ -301,7 +301,7 @@ def test_the_models_page_shows_the_checks_and_every_page_warns_where_one_failed(
     from surgery_core.proof.checks import Check
     from surgery_core.proof.preflight import PreflightReport
     from surgery_ui.work import plan_jobs as cached
-    from surgery_ui.work.pool import Job
+    from surgery_ui.work.job import Job
 
     app = open_app("models")
     assert any("All 12 checks passed" in one.value for one in app.success)

@@ -18,7 +18,7 @@ from surgery_core.models.opening import load_model
 from surgery_ui.components.room import read_width
 from surgery_ui.work import lens_jobs
 from surgery_ui.work import plan_jobs as cached
-from surgery_ui.work.pool import Job
+from surgery_ui.work.job import Job
 from tests.ui.conftest import Open
 from tests.ui.support.reading import charts, said
 

@@ -10,7 +10,7 @@ def page() -> None:
 
     from surgery_core.errors import SurgeryError
     from surgery_ui.parts.awaited import Awaited
-    from surgery_ui.work.pool import Job
+    from surgery_ui.work.job import Job
 
     def fail(job: Job[str]) -> str:
         raise SurgeryError("No luck.")

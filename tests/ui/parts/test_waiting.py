@@ -14,7 +14,7 @@ from surgery_core.sweeps.estimate import Span
 from surgery_ui.words import sweeps as sweep_words
 from surgery_ui.work import lens_jobs, sweep_jobs, timing
 from surgery_ui.work import plan_jobs as cached
-from surgery_ui.work.pool import Job
+from surgery_ui.work.job import Job
 from tests.ui.conftest import Open
 from tests.ui.support.reading import charts, errors, metrics, said, type_notation, wait, written
 

@@ -8,7 +8,7 @@ import pytest
 
 from surgery_core.errors import TextError
 from surgery_ui.surgery_page.writing import Writing, _look
-from surgery_ui.work.pool import Job
+from surgery_ui.work.job import Job
 
 
 class LateFailure(Job[Any]):

@@ -9,7 +9,7 @@ import pytest
 
 from surgery_core.errors import Stopped, SurgeryError, TextError
 from surgery_ui.work import pool as jobs
-from surgery_ui.work.pool import Job, Unexpected
+from surgery_ui.work.job import Job, Unexpected
 from tests.ui.support.pools import free_pool
 
 

@@ -8,7 +8,7 @@ import weakref
 import pytest
 
 from surgery_core.errors import Stopped, TextError
-from surgery_ui.work.pool import Cancelled, Job, Unexpected
+from surgery_ui.work.job import Cancelled, Job, Unexpected
 from tests.ui.support.pools import free_pool
 from tests.ui.work.test_jobs import Gate, until
 

@@ -1,0 +1,201 @@
+"""One piece of work off the script thread: what it wrote so far, how far it is, its result or its error.
+
+Nothing here imports Streamlit.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+import weakref
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any, Generic, TypeVar, cast
+
+from surgery_core.errors import Stopped, SurgeryError
+from surgery_ui.work.kinds import PATIENCE
+
+Result = TypeVar("Result")
+Key = tuple[Hashable, ...]
+Work = Callable[["Job[Result]"], Result]
+
+_log = logging.getLogger(__name__)
+
+
+class Unexpected(SurgeryError):
+    """Something failed that should not have; the details are in the server's log."""
+
+
+class Cancelled(Stopped):
+    """The person cancelled it; it is not done again before they ask for it."""
+
+
+class _Stop(threading.Event):
+    """Set by whoever wants a job's work ended, and by itself once the work asks and no page looks at the job any more.
+
+    Work that never says how far it is, such as one long reading of a lens, is let go by this too.
+    """
+
+    def __init__(self, job: Job[Any]) -> None:
+        super().__init__()
+        self._job = weakref.ref(job)
+
+    def is_set(self) -> bool:
+        job = self._job()
+        if job is not None and job.running and job.abandoned:
+            self.set()
+        return super().is_set()
+
+
+class Job(Generic[Result]):
+    """One piece of work: what it wrote so far, how far it is, and its result or error once it is done.
+
+    Attributes:
+        needs: jobs whose results this one's work takes; it starts once they are done.
+        reported_at: when it last said how far it is.
+        took: how many seconds its own work took, once that is done.
+    """
+
+    def __init__(
+        self, key: Key, work: Work[Result], patience: float = PATIENCE, needs: Sequence[Job[Any]] = ()
+    ) -> None:
+        self.key, self.needs = key, tuple(needs)
+        self._patience = patience
+        self.stop: threading.Event = _Stop(self)
+        self.text = ""
+        self.pieces: list[Any] = []
+        self.started: float | None = None
+        self.took: float | None = None
+        self.reported_at = time.monotonic()
+        self._reported = (0, 0)
+        self._awaited = tuple(need for need in self.needs if not need.done)
+        self._work: Work[Result] | None = work
+        self._again = False
+        self._seen = time.monotonic()
+        self._result: Result | None = None
+        self._error: SurgeryError | None = None
+        self._finished = threading.Event()
+
+    @property
+    def done(self) -> bool:
+        """Whether there is a result or an error."""
+        return self._finished.is_set()
+
+    @property
+    def running(self) -> bool:
+        """Whether its own work has begun and is not done."""
+        return self.started is not None and not self.done
+
+    @property
+    def abandoned(self) -> bool:
+        """Whether no page has looked at it for longer than it waits for one."""
+        return time.monotonic() - self._seen > self._patience
+
+    @property
+    def ready(self) -> bool:
+        """Whether everything that the work needs is done."""
+        return all(need.done for need in self.needs)
+
+    @property
+    def progress(self) -> tuple[int, int]:
+        """Return how far the job is and where its end is, (0, 0) where that is not known.
+
+        A job that waited for others counts their work with its own, which it takes for as long until it knows better.
+        """
+        done, total = self._reported
+        before = [need.progress for need in self._awaited]
+        first, whole = sum(one[0] for one in before), sum(one[1] for one in before)
+        return first + done, whole + (total or whole)
+
+    @property
+    def working(self) -> float | None:
+        """Return when the first of its work began, that of what it needs included."""
+        began = [one.started for one in (*self._awaited, self) if one.started is not None]
+        return min(began, default=None)
+
+    @property
+    def heard_at(self) -> float:
+        """Return when it, or what it waited for, last said how far it is."""
+        return max(one.reported_at for one in (*self._awaited, self))
+
+    @property
+    def error(self) -> SurgeryError | None:
+        """Return what went wrong, once it is done."""
+        return self._error
+
+    @property
+    def result(self) -> Result:
+        """Return the result; raises the job's error where there is one. Only for a job that is done."""
+        if self._error is not None:
+            raise self._error
+        return cast("Result", self._result)
+
+    @property
+    def reusable(self) -> bool:
+        """Whether a later request may have this job's outcome instead of new work."""
+        return not (self._again or self.stop.is_set() or isinstance(self._error, (Stopped, Unexpected)))
+
+    def look(self) -> None:
+        """Say that a page still shows this job."""
+        self._seen = time.monotonic()
+        for need in self.needs:
+            need.look()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until the job is done; return whether it is."""
+        return self._finished.wait(timeout)
+
+    def write(self, piece: str) -> None:
+        """Append to the text that pages show while the job runs."""
+        self.text += piece
+        self._stop_if_abandoned()
+
+    def put(self, piece: Any) -> None:
+        """Append to the results that pages show while the job runs."""
+        self.pieces.append(piece)
+        self._stop_if_abandoned()
+
+    def report(self, done: int, total: int) -> None:
+        """Set how far the job is."""
+        self._reported, self.reported_at = (done, total), time.monotonic()
+        self._stop_if_abandoned()
+
+    def run(self) -> None:
+        """Do the work, unless nobody looks any more, and keep its outcome. Never raises."""
+        self._stop_if_abandoned()
+        if self.stop.is_set() or self._work is None:
+            return self.drop()
+        began = self.started = time.monotonic()
+        try:
+            self._result = self._work(self)
+        except SurgeryError as error:
+            # A traceback keeps every frame alive, and with them whatever memory the work held.
+            error.__cause__ = error.__context__ = None
+            self._error = error.with_traceback(None)
+        except Exception:  # noqa: BLE001 - a worker thread must outlive whatever a job does
+            _log.exception("A job failed: %s", self.key[0])
+            self._error = Unexpected("Something went wrong on the server; its log has the details. Try again.")
+        finally:
+            self.took = time.monotonic() - began
+            self._release()
+            self._finished.set()
+
+    def drop(self, error: Stopped | None = None) -> None:
+        """Finish without running: nobody wants the job any more. What its work holds on to is let go."""
+        self.stop.set()
+        self._error = error or Stopped("No longer wanted.")
+        self._release()
+        self._finished.set()
+
+    def refuse_reuse(self) -> None:
+        """Have the next request do the work anew, whatever came of it."""
+        self._again = True
+
+    def _release(self) -> None:
+        """Let go of what the work held and of the results that it took; of a failed need only to do it again."""
+        self._work, self._awaited = None, ()
+        self.needs = tuple(need for need in self.needs if need.done and need.error is not None)
+
+    def _stop_if_abandoned(self) -> None:
+        if self.abandoned:
+            self.stop.set()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from surgery_core.plans.plan import LayerPlan
-from surgery_core.plans.slots import Slot
 
 
 def slot_labels(plan: LayerPlan) -> list[str]:
@@ -13,14 +12,4 @@ def slot_labels(plan: LayerPlan) -> list[str]:
     for slot in plan:
         counts[slot.label] = counts.get(slot.label, 0) + 1
         labels.append(slot.label if counts[slot.label] == 1 else f"{slot.label} ({counts[slot.label]})")
-    return labels
-
-
-def position_labels(start: LayerPlan) -> list[str]:
-    """Return what to call each position: its slot's label, numbered where a layer runs more than once."""
-    seen: dict[Slot, int] = {}
-    labels = []
-    for slot in start:
-        seen[slot] = seen.get(slot, 0) + 1
-        labels.append(slot.label if seen[slot] == 1 else f"{slot.label} ({seen[slot]})")
     return labels

@@ -1,16 +1,12 @@
-"""Are the rows of a sweep right? Each kind of change that its plans make is proved once on its model.
+"""Are the rows of a sweep right? Each kind of change (`change_kinds`) that its plans make is proved once on its model.
 
-On a model whose layers are all alike, deleting layer 3 and deleting layer 4 are the same to the code that runs: what can
-go wrong for one goes wrong for the other. What differs is whether the first or the last layer is among those that run,
-whether the order is changed, layers repeated, scaled, halved, averaged or put side by side; and, where layers are of
-several types, which type stands where. The first plan of each such kind is run in two ways on a few tokens, as `prove`
-does, with and without a cache, left-padded. What that found is kept for as long as the model lives.
+The first plan of each kind is run in two ways on a few tokens, as `prove` does, with and without a cache, left-padded. What
+that found is kept for as long as the model lives.
 """
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -20,7 +16,6 @@ from surgery_core.failures import FAILURES, failure
 from surgery_core.plans.plan import LayerPlan
 from surgery_core.proof.checks import Trial
 from surgery_core.proof.preflight import proved
-from surgery_core.stopping import raise_if_stopped
 from surgery_core.surgery.change_kinds import change_kind, layer_kinds
 from surgery_core.surgery.ingredients import Material
 
@@ -52,12 +47,6 @@ class SweepProof:
         if kind not in known:
             known[kind] = self._found(plan)
         return known[kind]
-
-    def prepare(self, plans: Iterable[LayerPlan], stop: threading.Event | None = None) -> None:
-        """Try every kind of change that some plans make, so that a sweep over them waits for none. Stops as a sweep."""
-        for plan in plans:
-            raise_if_stopped(stop, "The proofs were stopped.")
-            self.problem(plan)
 
     def _found(self, plan: LayerPlan) -> str:
         if self._trial is None:

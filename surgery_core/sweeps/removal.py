@@ -13,7 +13,7 @@ from torch import nn
 
 from surgery_core.errors import SettingsError
 from surgery_core.measure.encoding import Encoded, encode_texts
-from surgery_core.plans.labels import position_labels
+from surgery_core.plans.labels import slot_labels
 from surgery_core.plans.plan import LayerPlan
 from surgery_core.stopping import Progress
 from surgery_core.surgery.anatomy import find_layers
@@ -150,6 +150,6 @@ def _one_less(plans: Sequence[LayerPlan]) -> list[tuple[LayerPlan, str]]:
     """Return every plan with one slot less, once each, and the label of that slot."""
     found: dict[LayerPlan, str] = {}
     for plan in plans:
-        for position, label in enumerate(position_labels(plan)):
+        for position, label in enumerate(slot_labels(plan)):
             found.setdefault(plan.delete(position), label)
     return list(found.items())

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Sequence
 
 from surgery_core.errors import InputError, SettingsError, SweepFileError
-from surgery_core.plans.labels import position_labels
+from surgery_core.plans.labels import slot_labels
 from surgery_core.plans.plan import LayerPlan
 from surgery_core.sweeps.estimate import Costs
 from surgery_core.sweeps.file import SweepResult, model_name
@@ -75,7 +75,7 @@ def draft(now: session.Experiment, request: Request) -> Entry:
     if known is None or (known.request, known.model, known.number, known.state) != (request, mine, number, "planned"):
         known = state.sweep_draft = Entry(
             number=number, name=_name(request.family.title), kind=request.family, planned=request.points,
-            labels=tuple(position_labels(request.start)), model=mine, n_layers=now.loaded.info.n_layers,
+            labels=tuple(slot_labels(request.start)), model=mine, n_layers=now.loaded.info.n_layers,
             request=request, state="planned",
         )  # fmt: skip
     return known
@@ -132,7 +132,7 @@ def open_file(name: str, data: bytes) -> Entry:
     begin, planned = _plans(result)
     entry = Entry(
         number=_next_number(), name=_name(name.rsplit(".", 1)[0]), kind=kind, planned=planned,
-        model=result.identity.model, labels=tuple(position_labels(begin)) if begin is not None else (),
+        model=result.identity.model, labels=tuple(slot_labels(begin)) if begin is not None else (),
         identity=result.identity, rows=result.rows, state="opened",
     )  # fmt: skip
     _put(entry)

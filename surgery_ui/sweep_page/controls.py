@@ -9,7 +9,7 @@ import streamlit as st
 
 from surgery_core.errors import InputError, SettingsError
 from surgery_core.measure.skills import Skill, load_skills
-from surgery_core.plans.labels import position_labels
+from surgery_core.plans.labels import slot_labels
 from surgery_core.plans.plan import LayerPlan
 from surgery_core.sweeps.estimate import Costs
 from surgery_core.sweeps.kinds import FACTORS, SweepOptions, most_times, sweep_kind
@@ -194,7 +194,7 @@ def _options(kind: str, start: LayerPlan) -> Any:
     needs, length = sweep_kind(kind).needs, len(start)
     given: dict[str, Any] = {}
     if "layer" in needs and length:
-        labels = position_labels(start)
+        labels = slot_labels(start)
         given["layer"] = _choice("Layer", range(length), f"sweep-layer-{length}", length // 2, labels)
     if "max_length" in needs:
         given["max_length"] = _number("Longest block", 1, max(1, length), f"sweep-length-{length}", max(1, length - 1))

@@ -38,10 +38,28 @@ class Kept(Generic[Value]):
             value = make()
             with self._lock:
                 self._values[key] = value
-                while len(self._values) > self._most:
-                    gone, _ = self._values.popitem(last=False)
-                    self._making.pop(gone, None)
+                self._trim()
             return value
+
+    def put(self, key: Hashable, value: Value) -> None:
+        """Keep a value that was made already."""
+        with self._lock:
+            self._values[key] = value
+            self._values.move_to_end(key)
+            self._trim()
+
+    def find(self, key: Hashable) -> Value | None:
+        """Return the value for a key, or None where it is not kept (any more)."""
+        with self._lock:
+            if key not in self._values:
+                return None
+            self._values.move_to_end(key)
+            return self._values[key]
+
+    def _trim(self) -> None:
+        while len(self._values) > self._most:
+            gone, _ = self._values.popitem(last=False)
+            self._making.pop(gone, None)
 
     def clear(self) -> None:
         """Forget all values."""

@@ -7,9 +7,7 @@ for each other. A training goes on while its person looks at other pages.
 from __future__ import annotations
 
 import hashlib
-import threading
 import uuid
-from collections import OrderedDict
 from collections.abc import Hashable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -42,8 +40,7 @@ LOGIT, TUNED = "logit", "tuned"
 MAX_LENSES = 32
 
 _beside: Kept[Translators] = Kept(4)
-_lenses: OrderedDict[str, Translators] = OrderedDict()
-_lock = threading.Lock()
+_lenses: Kept[Translators] = Kept(MAX_LENSES)
 
 
 @dataclass(frozen=True)
@@ -177,11 +174,9 @@ def translators(loaded: LoadedModel, lens: str) -> Translators:
     """
     if lens == TUNED:
         return _beside.get(loaded.info.key, lambda: load_lens(Path(loaded.info.source) / "lens"))
-    with _lock:
-        if lens not in _lenses:
-            raise LensError("This lens is no longer on the server; open its file again, or train it once more.")
-        _lenses.move_to_end(lens)
-        return _lenses[lens]
+    if (found := _lenses.find(lens)) is None:
+        raise LensError("This lens is no longer on the server; open its file again, or train it once more.")
+    return found
 
 
 def keep_lens(loaded: LoadedModel, found: Translators) -> str:
@@ -192,11 +187,7 @@ def keep_lens(loaded: LoadedModel, found: Translators) -> str:
     """
     check_fits(loaded.model, found)
     digest = hashlib.sha256(found.weights.numpy().tobytes() + found.biases.numpy().tobytes()).hexdigest()[:32]
-    with _lock:
-        _lenses[digest] = found
-        _lenses.move_to_end(digest)
-        while len(_lenses) > MAX_LENSES:
-            _lenses.popitem(last=False)
+    _lenses.put(digest, found)
     return digest
 
 

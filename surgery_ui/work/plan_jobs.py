@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import threading
-from collections import OrderedDict
 from collections.abc import Hashable
 from typing import Any
 
@@ -40,8 +38,7 @@ MAX_OWN_TEXTS = 64
 
 
 _means: Kept[Means] = Kept(4)
-_own_texts: OrderedDict[str, Text] = OrderedDict()
-_own_lock = threading.Lock()
+_own_texts: Kept[Text] = Kept(MAX_OWN_TEXTS)
 
 
 def model_job(owner: str, name: str, *, allow_paths: bool = False) -> Job[LoadedModel]:
@@ -194,11 +191,7 @@ def _token_count(key: tuple[str, ...], digest: bytes, _text: Text, _loaded: Load
 def keep_own_text(text: Text) -> str:
     """Keep a person's text on the server and return the id under which a reload or a link finds it again."""
     digest = hashlib.sha256(f"{text.title}\0{text.text}".encode()).hexdigest()[:32]
-    with _own_lock:
-        _own_texts[digest] = text
-        _own_texts.move_to_end(digest)
-        while len(_own_texts) > MAX_OWN_TEXTS:
-            _own_texts.popitem(last=False)
+    _own_texts.put(digest, text)
     return digest
 
 
@@ -208,8 +201,6 @@ def own_text(digest: str) -> Text:
     Raises:
         TextError: when the server no longer has it.
     """
-    with _own_lock:
-        if digest not in _own_texts:
-            raise TextError("The text of this link is no longer on the server; paste or upload it again.")
-        _own_texts.move_to_end(digest)
-        return _own_texts[digest]
+    if (found := _own_texts.find(digest)) is None:
+        raise TextError("The text of this link is no longer on the server; paste or upload it again.")
+    return found

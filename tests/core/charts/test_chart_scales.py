@@ -14,7 +14,7 @@ import pytest
 from surgery_core.charts import layers as layer_charts
 from surgery_core.charts import sweeps as sweep_charts
 from surgery_core.charts.sweeps import sweep_chart
-from surgery_core.plans.labels import position_labels
+from surgery_core.plans.labels import slot_labels
 from surgery_core.plans.plan import LayerPlan
 from surgery_core.sweeps.axes import axis_ends
 from surgery_core.sweeps.frames import ValueScale, axis_ticks, log_ticks, shades, sweep_frame, value_scale, wants_log
@@ -73,7 +73,7 @@ def test_a_person_may_have_a_linear_axis() -> None:
 def test_a_live_axis_keeps_its_kind_whatever_comes() -> None:
     for metric, kind in (("perplexity", "log"), ("kl", "linear")):
         frame = sweep_frame(
-            sweep_kind("delete"), position_labels(LayerPlan.identity(6)), sweep_points("delete", LayerPlan.identity(6)),
+            sweep_kind("delete"), slot_labels(LayerPlan.identity(6)), sweep_points("delete", LayerPlan.identity(6)),
             rows_of("delete", lambda p: DAMAGE[p.number]), "perplexity",
         )  # fmt: skip
         axis = y_of(spec(sweep_charts.bars(frame, sheet(metric=metric, first=76.9, live=True))))
@@ -166,11 +166,11 @@ def test_labels_of_deep_models_are_thinned_out_not_crowded(depth: int) -> None:
     start = LayerPlan.identity(depth)
     points = sweep_points("delete", start)
     rows = [SweepRow(p.number, p.x, None, str(p.plan), perplexity=50.0 + p.number % 7) for p in points]
-    frame = sweep_frame(sweep_kind("delete"), position_labels(start), points, rows, "perplexity")
+    frame = sweep_frame(sweep_kind("delete"), slot_labels(start), points, rows, "perplexity")
     axis = spec(sweep_charts.bars(frame, sheet()))["layer"][0]["encoding"]["x"]["axis"]
     assert axis["labelOverlap"] is True
     assert axis["labelSeparation"] >= 4
-    ranks = pd.DataFrame({"layer": position_labels(start), "estimated": range(1, depth + 1)})
+    ranks = pd.DataFrame({"layer": slot_labels(start), "estimated": range(1, depth + 1)})
     ranks["measured"] = list(reversed(range(1, depth + 1)))
     named = [row["named"] for row in datasets(spec(layer_charts.rank_chart(ranks, "Block Influence")))]
     assert 5 <= sum(named) <= 10

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from surgery_core.charts import layers as layer_charts
 from surgery_core.charts import sweeps as sweep_charts
 from surgery_core.charts.sweeps import Sheet, sweep_chart
-from surgery_core.plans.labels import position_labels
+from surgery_core.plans.labels import slot_labels
 from surgery_core.plans.plan import LayerPlan
 from surgery_core.sweeps.frames import FROM_ZERO, SHARES, figure, shade_ticks, shades, sweep_frame, value_scale
 from surgery_core.sweeps.kinds import KINDS, SweepOptions, sweep_kind, sweep_points
@@ -35,7 +35,7 @@ def rows_of(kind: str, perplexity: Any, start: LayerPlan = BASE, upto: int | Non
 
 
 def framed(kind: str, rows: list[SweepRow], start: LayerPlan = BASE, metric: str = "perplexity") -> pd.DataFrame:
-    return sweep_frame(sweep_kind(kind), position_labels(start), sweep_points(kind, start), rows, metric)
+    return sweep_frame(sweep_kind(kind), slot_labels(start), sweep_points(kind, start), rows, metric)
 
 
 def spec(chart: Any) -> dict[str, Any]:
@@ -101,7 +101,7 @@ def test_a_live_chart_says_nothing_of_figures_in_its_specification(kind: str, me
     drawn = set()
     for upto, first in ((0, None), (1, 49.0), (4, 49.0), (6, 49.0)):
         rows = rows_of(kind, lambda point: 50.0 + point.number if point.number else 6e5, upto=upto)
-        frame = sweep_frame(sweep_kind(kind), position_labels(BASE), sweep_points(kind, BASE), rows, "perplexity")
+        frame = sweep_frame(sweep_kind(kind), slot_labels(BASE), sweep_points(kind, BASE), rows, "perplexity")
         about = sheet(kind, metric=metric, first=first, live=True, chosen="0-5")
         drawn.add(without_figures(spec(sweep_chart(sweep_kind(kind).form, frame, about))))
     assert len(drawn) == 1
@@ -152,7 +152,7 @@ def test_positions_go_by_the_names_of_their_slots() -> None:
     assert (blocks["x"][1], blocks["y"][1]) == ("L3", "2")
     scaled = framed("scale", [], start)
     assert "0.25" in list(scaled["x"])
-    middle = sweep_frame(sweep_kind("skip-middle"), position_labels(BASE), sweep_points("skip-middle", BASE), [], "kl")
+    middle = sweep_frame(sweep_kind("skip-middle"), slot_labels(BASE), sweep_points("skip-middle", BASE), [], "kl")
     assert list(middle["x"]) == ["1", "2", "3", "4"]
 
 
@@ -387,7 +387,7 @@ def test_a_long_sweep_is_drawn_too() -> None:
     start = LayerPlan.identity(80)
     options = SweepOptions(max_length=20)
     points = sweep_points("skip-block", start, options)
-    frame = sweep_frame(sweep_kind("skip-block"), position_labels(start), points, [], "perplexity")
+    frame = sweep_frame(sweep_kind("skip-block"), slot_labels(start), points, [], "perplexity")
     found = spec(sweep_charts.heat(frame, sheet("skip-block")))
     assert len(datasets(found)) == len(points)
     assert found["height"] <= 700

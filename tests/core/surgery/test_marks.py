@@ -13,7 +13,7 @@ from torch import nn
 
 import surgery_core as sc
 from surgery_core.states.means import mean_contributions
-from surgery_core.surgery.anatomy import base_of, find_layers, plan_of, root_of
+from surgery_core.surgery.anatomy import Operated, base_of, find_layers, plan_of, root_of
 from surgery_core.surgery.clone import Cloner
 from surgery_core.surgery.marks import KEY, mark, mark_of, marks_of, needed_mark
 from tests.tiny import build_model, build_tokenizer
@@ -92,15 +92,9 @@ def test_surgery_adds_one_attribute_and_takes_it_off_again(plan: str) -> None:
         assert added <= {KEY}
     if means is None:
         with sc.ModelSurgery(model).apply(plan):
-            assert mark_of(model, type(needed_mark_of_plan(model))) is not None
+            assert str(needed_mark(model, Operated).plan) == str(sc.LayerPlan.parse(plan, 4))
         assert {name: set(module.__dict__) for name, module in model.named_modules()} == known
     assert {id(module): set(module.__dict__) for module in model.modules()} == before
-
-
-def needed_mark_of_plan(model: nn.Module) -> Any:
-    from surgery_core.surgery.anatomy import Operated
-
-    return needed_mark(model, Operated)
 
 
 @pytest.mark.parametrize("plan", PLANS)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from surgery_core.errors import SettingsError
-from surgery_core.plans.labels import position_labels
+from surgery_core.plans.labels import slot_labels
 from surgery_core.plans.plan import LayerPlan
 from surgery_core.sweeps.kinds import KINDS, MAX_POINTS, SweepOptions, sweep_kind, sweep_points
 
@@ -93,7 +93,7 @@ def test_every_kind_fits_every_depth_or_says_so(n: int, kind: str) -> None:
 
 
 def test_positions_are_named_by_their_layer_and_turn() -> None:
-    assert position_labels(LayerPlan.parse("0,2,2,(1|3)", 4)) == ["L0", "L2", "L2 (2)", "L1|L3"]
+    assert slot_labels(LayerPlan.parse("0,2,2,(1|3)", 4)) == ["L0", "L2", "L2 (2)", "L1|L3"]
 
 
 def test_options_out_of_range_are_named() -> None:

@@ -7,7 +7,7 @@ import math
 import pandas as pd
 import pytest
 
-from surgery_core.plans.labels import position_labels
+from surgery_core.plans.labels import slot_labels
 from surgery_core.plans.plan import LayerPlan
 from surgery_core.sweeps.estimate import Costs, remaining, sweep_left
 from surgery_core.sweeps.findings import costliest, measured_damage, rank_frame, ranks
@@ -45,7 +45,7 @@ def test_a_point_and_skill_is_a_line_whether_it_was_asked_or_not() -> None:
         SweepRow(0, 0, None, "1-2", skills={"Facts": 0.25, "Names": 0.5}),
         SweepRow(1, 1, None, "0,2", refused="It cannot run."),
     ]
-    frame = skill_map_frame(sweep_kind("delete"), position_labels(WHOLE), POINTS, rows, ["Facts", "Names"])
+    frame = skill_map_frame(sweep_kind("delete"), slot_labels(WHOLE), POINTS, rows, ["Facts", "Names"])
     assert list(zip(frame["number"], frame["x"], frame["skill"], strict=True)) == [
         (0, "L0", "Facts"), (0, "L0", "Names"), (1, "L1", "Facts"), (1, "L1", "Names"), (2, "L2", "Facts"),
         (2, "L2", "Names"),

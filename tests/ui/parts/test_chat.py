@@ -11,7 +11,6 @@ import torch
 import surgery_core as sc
 from surgery_core.text import encode
 from surgery_ui.session.address import Address
-from surgery_ui.session.state import State
 from tests.tiny import build_model, build_tokenizer
 from tests.ui.conftest import Open
 from tests.ui.support.reading import said, written
@@ -90,7 +89,9 @@ def test_a_model_without_a_template_shows_nothing_of_it(open_app: Open) -> None:
 def test_an_address_keeps_it(chat: bool | None) -> None:
     address = Address(model="m", chat=chat, system="Be kind")
     assert Address.read(address.parameters()) == address
+
+
+def test_an_address_that_says_something_else_is_named() -> None:
     assert Address.read({"chat": "perhaps"}).problems == (
         "The address has chat='perhaps'; allowed is 0 or 1. It was left out.",
     )
-    assert State.chat.key == "chat"

@@ -42,3 +42,14 @@ def test_what_was_asked_for_longest_ago_goes_first_and_a_failure_is_not_kept() -
 
 def _fail() -> str:
     raise ValueError("no")
+
+
+def test_what_was_made_already_is_kept_within_the_bound_and_found() -> None:
+    kept: Kept[str] = Kept(2)
+    for name in ("a", "b"):
+        kept.put(name, name.upper())
+    assert kept.find("a") == "A"
+    kept.put("c", "C")
+    # b was asked for longest ago
+    assert [kept.find(name) for name in ("a", "b", "c")] == ["A", None, "C"]
+    assert kept.get("a", lambda: "made anew") == "A"

@@ -19,7 +19,7 @@ from surgery_core.states.finite import broken_weights, not_finite
 from surgery_core.states.windows import Batch
 from surgery_core.surgery.anatomy import device_of, find_layers, is_quantised
 from surgery_core.surgery.closeness import relative_difference
-from surgery_core.surgery.ingredients import Material
+from surgery_core.surgery.ingredients import Ingredients
 from surgery_core.surgery.recording import Call, watched
 from surgery_core.surgery.view import operate
 
@@ -55,9 +55,9 @@ class Check:
 class Trial:
     """The test prompts for one model, and the checks on them."""
 
-    def __init__(self, model: nn.Module, tokenizer: Any, material: Material | None = None) -> None:
+    def __init__(self, model: nn.Module, tokenizer: Any, ingredients: Ingredients | None = None) -> None:
         self.model: Any = model
-        self.material = material or Material()
+        self.ingredients = ingredients or Ingredients()
         self.device = device_of(model)
         self.tolerance = 1e-3 if self.model.dtype == torch.float32 else 0.1
         self.batch = self._padded(tokenizer)
@@ -165,7 +165,7 @@ class Trial:
         return f"Not tried: the weights take {size / 2**30:.1f} GB." if size > LARGEST_COPY else None
 
     def _view(self, plan: LayerPlan) -> Any:
-        return operate(self.model, plan, donors=self.material.donors, means=self.material.means)
+        return operate(self.model, plan, donors=self.ingredients.donors, means=self.ingredients.means)
 
     def _prompts(self, brief: bool = False) -> list[tuple[str, str, dict[str, torch.Tensor]]]:
         padded = ("a left-padded batch", "-padded", self.batch)
@@ -174,7 +174,7 @@ class Trial:
     def _hand(self, suffix: str, inputs: dict[str, torch.Tensor]) -> ByHand:
         """Return the base's run on a prompt, made once for all plans."""
         if suffix not in self._hands:
-            self._hands[suffix] = ByHand(self.model, inputs, self.material)
+            self._hands[suffix] = ByHand(self.model, inputs, self.ingredients)
         return self._hands[suffix]
 
     def _by_hand(self, plan: LayerPlan, brief: bool) -> list[Check]:

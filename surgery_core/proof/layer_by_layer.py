@@ -24,7 +24,7 @@ from surgery_core.plans.slots import Layer
 from surgery_core.surgery.anatomy import find_layers
 from surgery_core.surgery.behaviours import Silenced
 from surgery_core.surgery.building import private_copy
-from surgery_core.surgery.ingredients import Material
+from surgery_core.surgery.ingredients import Ingredients
 from surgery_core.surgery.layer_io import contributed, hidden_input, hidden_of, with_hidden
 from surgery_core.surgery.layer_parts import halves_of
 from surgery_core.surgery.recording import recorded
@@ -37,12 +37,14 @@ class ByHand:
     Args:
         model: the base.
         inputs: `input_ids` and `attention_mask`, both `[batch, seq]`.
-        material: donors and means that the plan names. A donor's layers are called with the arguments of the
+        ingredients: donors and means that the plan names. A donor's layers are called with the arguments of the
             donor's own run on the same inputs.
     """
 
-    def __init__(self, model: nn.Module, inputs: dict[str, torch.Tensor], material: Material | None = None) -> None:
-        self.material = material or Material()
+    def __init__(
+        self, model: nn.Module, inputs: dict[str, torch.Tensor], ingredients: Ingredients | None = None
+    ) -> None:
+        self.ingredients = ingredients or Ingredients()
         self.donors: dict[str, ByHand] = {}
         self.model = private_copy(model)
         self.layers: Any = find_layers(self.model)[1]
@@ -103,7 +105,7 @@ class ByHand:
 
     def _donor(self, name: str) -> ByHand:
         if name not in self.donors:
-            donor = self.material.donors[name]
+            donor = self.ingredients.donors[name]
             vocab = donor.get_input_embeddings().weight.shape[0]  # type: ignore[operator]
             inputs = {**self.inputs, "input_ids": self.inputs["input_ids"] % vocab}
             self.donors[name] = ByHand(donor, inputs)
@@ -113,8 +115,8 @@ class ByHand:
         self, spec: Layer, hidden: torch.Tensor, extras: dict[int | str, Any]
     ) -> tuple[torch.Tensor, dict[int | str, Any]]:
         """Return what a layer adds to `hidden`, and what it hands on besides."""
-        if spec.mean and self.material.means is not None:
-            mean = stream_of(self.model).added(self.material.means.vectors[spec.index])
+        if spec.mean and self.ingredients.means is not None:
+            mean = stream_of(self.model).added(self.ingredients.means.vectors[spec.index])
             return spec.scale * mean.to(hidden).expand_as(hidden), extras
         if spec.donor is not None:
             return self._donor(spec.donor)._contribution(replace(spec, donor=None), hidden, extras)

@@ -11,14 +11,14 @@ from surgery_core.errors import SurgeryError
 from surgery_core.plans.nearby import neighbours
 from surgery_core.plans.plan import LayerPlan
 from surgery_core.proof.checks import Trial
-from surgery_core.surgery.ingredients import Material
+from surgery_core.surgery.ingredients import Ingredients
 
 MOST_TRIES = 48
 """Plans that are tried at most."""
 
 
 def nearest_plan(
-    model: nn.Module, tokenizer: Any, plan: LayerPlan, material: Material | None = None, *, seconds: float = 20.0
+    model: nn.Module, tokenizer: Any, plan: LayerPlan, ingredients: Ingredients | None = None, *, seconds: float = 20.0
 ) -> LayerPlan | None:
     """Return the plan with the fewest edits to `plan` that passes its checks on this model, or None.
 
@@ -28,10 +28,10 @@ def nearest_plan(
         model: the base.
         tokenizer: only its special tokens matter, which the test prompts avoid.
         plan: the refused plan.
-        material: donors and means that it names.
+        ingredients: donors and means that it names.
         seconds: how long to look; None is returned where even the unchanged model does not pass.
     """
-    trial = Trial(model, tokenizer, material)
+    trial = Trial(model, tokenizer, ingredients)
     identity = LayerPlan.identity(plan.n_layers)
     if not allowed(trial, identity):
         return None

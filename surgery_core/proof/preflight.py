@@ -21,7 +21,7 @@ from surgery_core.plans.plan import LayerPlan
 from surgery_core.proof.checks import Check, Trial
 from surgery_core.states.finite import broken_weights
 from surgery_core.surgery.anatomy import find_layers
-from surgery_core.surgery.ingredients import Material, Means
+from surgery_core.surgery.ingredients import Ingredients, Means
 from surgery_core.surgery.view import checked_plan
 
 _FINGERPRINT_BYTES = 2**28
@@ -113,13 +113,13 @@ def prove(
     from surgery_core.proof.nearest import nearest_plan
 
     plan = checked_plan(plan, len(find_layers(model)[1]))
-    material = Material(donors or {}, means)
+    ingredients = Ingredients(donors or {}, means)
     try:
-        return proved(Trial(model, tokenizer, material), plan)
+        return proved(Trial(model, tokenizer, ingredients), plan)
     except RefusedPlanError as error:
         if not suggest:
             raise
-        raise RefusedPlanError(str(error), nearest_plan(model, tokenizer, plan, material)) from None
+        raise RefusedPlanError(str(error), nearest_plan(model, tokenizer, plan, ingredients)) from None
 
 
 def proved(trial: Trial, plan: LayerPlan, *, brief: bool = False) -> PreflightReport:

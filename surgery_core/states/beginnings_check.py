@@ -14,7 +14,7 @@ from surgery_core.states.shared_beginnings import SharedRuns
 from surgery_core.states.tail import Tail
 from surgery_core.states.windows import Batch
 from surgery_core.surgery.closeness import relative_difference
-from surgery_core.surgery.ingredients import Material
+from surgery_core.surgery.ingredients import Ingredients
 from surgery_core.surgery.view import operate
 
 PROBES = 2
@@ -25,30 +25,30 @@ TOLERANCE = 1e-4
 
 
 def cannot_start_in_the_middle(
-    model: nn.Module, batch: Batch, plans: Sequence[LayerPlan], material: Material | None = None
+    model: nn.Module, batch: Batch, plans: Sequence[LayerPlan], ingredients: Ingredients | None = None
 ) -> str:
     """Return why plans have to be run whole on this model, or an empty string.
 
     A few of the plans are run both ways on a few tokens, and their logits compared.
     """
     probes = [plans[at] for at in sorted({n * len(plans) // PROBES for n in range(PROBES)})]
-    return _difference(model, beginning(batch), [[plan] for plan in probes], material or Material())
+    return _difference(model, beginning(batch), [[plan] for plan in probes], ingredients or Ingredients())
 
 
 def cannot_run_together(
-    model: nn.Module, batch: Batch, plans: Sequence[LayerPlan], material: Material | None = None
+    model: nn.Module, batch: Batch, plans: Sequence[LayerPlan], ingredients: Ingredients | None = None
 ) -> bool:
     """Whether plans that end alike must not run their end as one batch: tried with one plan twice."""
     longest = max(plans, key=len)
-    return bool(_difference(model, beginning(batch), [[longest, longest]], material or Material()))
+    return bool(_difference(model, beginning(batch), [[longest, longest]], ingredients or Ingredients()))
 
 
-def _difference(model: nn.Module, batch: Batch, groups: Sequence[Sequence[LayerPlan]], material: Material) -> str:
+def _difference(model: nn.Module, batch: Batch, groups: Sequence[Sequence[LayerPlan]], ingredients: Ingredients) -> str:
     try:
         plans = [plan for group in groups for plan in group]
-        runs, tail = SharedRuns(model, [batch], plans, material=material), Tail(model)
+        runs, tail = SharedRuns(model, [batch], plans, ingredients=ingredients), Tail(model)
         for group in groups:
-            view = operate(model, group[0], donors=material.donors, means=material.means)
+            view = operate(model, group[0], donors=ingredients.donors, means=ingredients.means)
             shared = tail.logits(runs.hidden(group, 0)[-1])
             for plan in group:
                 runs.finish(plan)

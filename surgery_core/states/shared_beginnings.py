@@ -31,7 +31,7 @@ from surgery_core.surgery import recording
 from surgery_core.surgery.anatomy import find_layers
 from surgery_core.surgery.behaviours import Averaged, MeanOf, mix_in
 from surgery_core.surgery.building import private_copy
-from surgery_core.surgery.ingredients import Material
+from surgery_core.surgery.ingredients import Ingredients
 from surgery_core.surgery.marks import mark
 from surgery_core.surgery.placement import Placement, place
 from surgery_core.surgery.stream_form import stream_of
@@ -69,7 +69,7 @@ class SharedRuns:
         model: the base; it is not changed.
         batches: what is run.
         plans: every plan that will be asked for, once each; the base itself is run in any case.
-        material: donors and means that the plans name.
+        ingredients: donors and means that the plans name.
         memory: bytes of hidden states that may be kept.
         stop: looked at between layers.
     """
@@ -80,11 +80,11 @@ class SharedRuns:
         batches: Sequence[Batch],
         plans: Iterable[LayerPlan],
         *,
-        material: Material | None = None,
+        ingredients: Ingredients | None = None,
         memory: int = DEFAULT_MEMORY,
         stop: threading.Event | None = None,
     ) -> None:
-        self.model, self.batches, self.material = model, batches, material or Material()
+        self.model, self.batches, self.ingredients = model, batches, ingredients or Ingredients()
         self.memory, self._look = memory, looking(stop, "The sweep was stopped.")
         self.base = LayerPlan.identity(len(find_layers(model)[1]))
         self.tree = PrefixTree([self.base, *plans])
@@ -148,7 +148,7 @@ class SharedRuns:
 
     def _slot_layers(self, slot: Slot) -> list[tuple[Placement, Any]]:
         if slot not in self._layers:
-            view = operate_slot(self.model, slot, self.material)
+            view = operate_slot(self.model, slot, self.ingredients)
             placements = place(LayerPlan((slot,), len(self.base)))
             self._layers[slot] = list(zip(placements, find_layers(view)[1], strict=True))
         return self._layers[slot]

@@ -27,7 +27,7 @@ from surgery_core.surgery.config import (
     types_key,
     with_types,
 )
-from surgery_core.surgery.ingredients import Material
+from surgery_core.surgery.ingredients import Ingredients
 from surgery_core.surgery.layer_inputs import has_per_layer_inputs
 from surgery_core.surgery.layer_parts import halves_of
 from surgery_core.surgery.placement import Placement, place
@@ -88,7 +88,7 @@ class Assembly:
 def assemble(
     model: nn.Module,
     plan: LayerPlan,
-    material: Material,
+    ingredients: Ingredients,
     replaced: Mapping[int, nn.Module] | None = None,
     *,
     alone: bool = False,
@@ -98,7 +98,7 @@ def assemble(
     Args:
         model: what is operated on.
         plan: a plan for its layers.
-        material: donors and means that the plan names.
+        ingredients: donors and means that the plan names.
         replaced: modules of a person's that run in place of the layer at some positions.
         alone: whether the plan is a part of another one, whose layers are called by hand; only parts are checked then.
 
@@ -110,10 +110,10 @@ def assemble(
     replaced = replaced or {}
     placements = tuple(place(plan))
     if not alone:
-        _check(model, path, layers, plan, placements, material, replaced)
+        _check(model, path, layers, plan, placements, ingredients, replaced)
     for placement in placements:
-        _check_part(placement, material, layers)
-    order = [_origin(placement, material) for placement in placements]
+        _check_part(placement, ingredients, layers)
+    order = [_origin(placement, ingredients) for placement in placements]
     positions, kinds = _cache(model, placements, replaced)
     owner = model.get_submodule(path.rpartition(".")[0])
     return Assembly(
@@ -136,11 +136,11 @@ def _check(
     layers: nn.ModuleList,
     plan: LayerPlan,
     placements: tuple[Placement, ...],
-    material: Material,
+    ingredients: Ingredients,
     replaced: Mapping[int, nn.Module],
 ) -> None:
     """Refuse what cannot be trusted on this structure, before anything is built or run."""
-    material.check(plan, model)
+    ingredients.check(plan, model)
     own = [at for at, placement in enumerate(placements) if placement.layer.donor is None]
     check_groups(layers, [placements[at].layer.index for at in own])
     check_single_list(model, path, len(layers))
@@ -150,9 +150,9 @@ def _check(
     check_sharing(layers, [placements[at].layer.index for at in running])
 
 
-def _check_part(placement: Placement, material: Material, layers: nn.ModuleList) -> None:
+def _check_part(placement: Placement, ingredients: Ingredients, layers: nn.ModuleList) -> None:
     spec = placement.layer
-    if spec.part != "both" and not halves_of(material.layer(spec, layers)).both:
+    if spec.part != "both" and not halves_of(ingredients.layer(spec, layers)).both:
         raise RefusedPlanError(
             f"Layer {spec.index} has no separate attention and MLP, so .{spec.part} has no meaning for it; "
             "delete the layer or keep it whole."
@@ -167,9 +167,9 @@ def _attending(placements: tuple[Placement, ...], replaced: Mapping[int, nn.Modu
     ]
 
 
-def _origin(placement: Placement, material: Material) -> int | tuple[Any, int]:
+def _origin(placement: Placement, ingredients: Ingredients) -> int | tuple[Any, int]:
     spec = placement.layer
-    return spec.index if spec.donor is None else (material.config(spec), spec.index)
+    return spec.index if spec.donor is None else (ingredients.config(spec), spec.index)
 
 
 def _cache(

@@ -14,7 +14,7 @@ from surgery_core.surgery.assembly import Assembly, assemble
 from surgery_core.surgery.behaviours import Averaged, Donated, MeanOf, OwnRotary, equip, mix_in
 from surgery_core.surgery.cache import index_slots
 from surgery_core.surgery.clone import Cloner
-from surgery_core.surgery.ingredients import Material
+from surgery_core.surgery.ingredients import Ingredients
 from surgery_core.surgery.layer_inputs import kept_inputs
 from surgery_core.surgery.marks import mark
 from surgery_core.surgery.placement import Placement
@@ -35,33 +35,33 @@ class MeanForm(Protocol):
         """Return a vector `[d_model]` as it can be added to what a layer returns."""
 
 
-def built(assembly: Assembly, material: Material, form: MeanForm | None = None) -> Any:
+def built(assembly: Assembly, ingredients: Ingredients, form: MeanForm | None = None) -> Any:
     """Return the view that an assembly describes.
 
     Args:
         assembly: what it consists of.
-        material: donors and means that its plan names.
+        ingredients: donors and means that its plan names.
         form: how layers hand on their state; needed where the plan has means.
     """
-    return _View(assembly, material, form).build()
+    return _View(assembly, ingredients, form).build()
 
 
 def private_copy(model: nn.Module) -> Any:
     """Return a view of a model as it is: hooks and behaviours that are put on its modules are nobody else's."""
-    return built(assemble(model, LayerPlan.identity(len(find_layers(model)[1])), Material()), Material())
+    return built(assemble(model, LayerPlan.identity(len(find_layers(model)[1])), Ingredients()), Ingredients())
 
 
 def operate_part(model: nn.Module, position: int) -> Any:
     """Return a view with one single layer of `model`, for running what stands around the layers."""
     plan = LayerPlan((Slot.of(position),), len(find_layers(model)[1]))
-    return built(assemble(model, plan, Material(), alone=True), Material())
+    return built(assemble(model, plan, Ingredients(), alone=True), Ingredients())
 
 
 class _View:
     """Puts a view together: clones around the layers, then the layers of the plan, then the config."""
 
-    def __init__(self, assembly: Assembly, material: Material, form: MeanForm | None) -> None:
-        self.assembly, self.material, self.form = assembly, material, form
+    def __init__(self, assembly: Assembly, ingredients: Ingredients, form: MeanForm | None) -> None:
+        self.assembly, self.ingredients, self.form = assembly, ingredients, form
         self.model, self.layers = assembly.model, assembly.layers
         self.cloner = Cloner()
 
@@ -79,12 +79,12 @@ class _View:
 
     def _layer(self, placement: Placement, position: int, stride: int) -> Any:
         spec = placement.layer
-        clone = clone_layer(self.cloner, self.material.layer(spec, self.layers), placement, position, stride)
-        if spec.mean and self.form is not None and self.material.means is not None:
+        clone = clone_layer(self.cloner, self.ingredients.layer(spec, self.layers), placement, position, stride)
+        if spec.mean and self.form is not None and self.ingredients.means is not None:
             mix_in(clone, Averaged)
-            vector = self.form.added(self.material.means.vectors[spec.index])
+            vector = self.form.added(self.ingredients.means.vectors[spec.index])
             mark(clone, MeanOf(vector, self.form.extras, self.form.carries))
-        if (rotary := self.material.rotary(spec, self.model)) is not None:
+        if (rotary := self.ingredients.rotary(spec, self.model)) is not None:
             mix_in(clone, Donated)
             mark(clone, OwnRotary(rotary))
         equip(clone, placement)

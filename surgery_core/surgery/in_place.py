@@ -23,7 +23,7 @@ from surgery_core.surgery.behaviours import equip
 from surgery_core.surgery.building import clone_layer
 from surgery_core.surgery.cache import index_slots, own_indices
 from surgery_core.surgery.clone import CAPTURE_MARK, Cloner
-from surgery_core.surgery.ingredients import Material
+from surgery_core.surgery.ingredients import Ingredients
 from surgery_core.surgery.layer_inputs import kept_inputs
 from surgery_core.surgery.marks import KEY, mark_of, marks_of
 from surgery_core.surgery.replacement import Adapter, adapt, check_width
@@ -157,7 +157,7 @@ class ModelSurgery:
         plan = checked_plan(plan, len(find_layers(self._model)[1]))
         _check_in_place(plan)
         adapted = {at: adapt(module, self._model) for at, module in modules.items()}
-        made = assemble(self._model, plan, Material(), adapted)
+        made = assemble(self._model, plan, Ingredients(), adapted)
         clones = self._clones(made, set(adapted))
         order = [placement.layer.index for placement in made.placements]
         new = [adapted.get(at) or clones.get(at) or made.layers[index] for at, index in enumerate(order)]

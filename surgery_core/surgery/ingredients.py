@@ -41,7 +41,7 @@ PENDING = Means(torch.empty(0, 0), (), 0)
 
 
 @dataclass(frozen=True, eq=False)
-class Material:
+class Ingredients:
     """Other models by the name they are loaded under, and the base's mean contributions."""
 
     donors: Mapping[str, nn.Module] = field(default_factory=dict)

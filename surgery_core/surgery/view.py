@@ -20,7 +20,7 @@ from surgery_core.plans.slots import Slot
 from surgery_core.surgery.anatomy import find_layers
 from surgery_core.surgery.assembly import Assembly, assemble
 from surgery_core.surgery.building import built
-from surgery_core.surgery.ingredients import PENDING, Material, Means
+from surgery_core.surgery.ingredients import PENDING, Ingredients, Means
 from surgery_core.surgery.stream_form import stream_of
 
 _NEIGHBOURS = 64
@@ -54,34 +54,34 @@ def operate(
         AnatomyError: when the model's layers cannot be found.
     """
     plan = checked_plan(plan, len(find_layers(model)[1]))
-    material = Material(donors or {}, means)
-    return _built(_assembled(model, plan, material), material)
+    ingredients = Ingredients(donors or {}, means)
+    return _built(_assembled(model, plan, ingredients), ingredients)
 
 
 def check_plan(model: nn.Module, plan: LayerPlan, donors: Mapping[str, nn.Module] | None = None) -> None:
     """Refuse a plan that cannot run on this model, before anything of it is measured. Errors as for `operate`."""
-    _assembled(model, plan, Material(donors or {}, PENDING))
+    _assembled(model, plan, Ingredients(donors or {}, PENDING))
 
 
-def _assembled(model: nn.Module, plan: LayerPlan, material: Material) -> Assembly:
+def _assembled(model: nn.Module, plan: LayerPlan, ingredients: Ingredients) -> Assembly:
     """Return what a plan consists of on a model; a refusal has the nearest plan that its structure allows."""
     try:
-        return assemble(model, plan, material)
+        return assemble(model, plan, ingredients)
     except RefusedPlanError as error:
-        raise RefusedPlanError(str(error), _nearest_operable(model, plan, material)) from None
+        raise RefusedPlanError(str(error), _nearest_operable(model, plan, ingredients)) from None
 
 
-def check_operable(model: nn.Module, plan: LayerPlan, material: Material) -> None:
+def check_operable(model: nn.Module, plan: LayerPlan, ingredients: Ingredients) -> None:
     """Refuse a plan that cannot run on this model. Errors as for `operate`, which does this first."""
-    assemble(model, plan, material)
+    assemble(model, plan, ingredients)
 
 
-def _nearest_operable(model: nn.Module, plan: LayerPlan, material: Material) -> LayerPlan | None:
+def _nearest_operable(model: nn.Module, plan: LayerPlan, ingredients: Ingredients) -> LayerPlan | None:
     """Return the nearest plan that is not ruled out before it is tried, or None."""
 
     def possible(near: LayerPlan) -> bool:
         try:
-            check_operable(model, near, material)
+            check_operable(model, near, ingredients)
         except PlanError:
             return False
         return True
@@ -89,18 +89,18 @@ def _nearest_operable(model: nn.Module, plan: LayerPlan, material: Material) -> 
     return next(filter(possible, islice(neighbours(plan), _NEIGHBOURS)), None)
 
 
-def operate_slot(model: nn.Module, slot: Slot, material: Material | None = None) -> Any:
+def operate_slot(model: nn.Module, slot: Slot, ingredients: Ingredients | None = None) -> Any:
     """Return a view with one single slot of a plan, for calling its layers by hand.
 
     Whether the slot alone would be a model to be trusted does not matter here.
     """
-    plan, material = LayerPlan((slot,), len(find_layers(model)[1])), material or Material()
-    return _built(assemble(model, plan, material, alone=True), material)
+    plan, ingredients = LayerPlan((slot,), len(find_layers(model)[1])), ingredients or Ingredients()
+    return _built(assemble(model, plan, ingredients, alone=True), ingredients)
 
 
-def _built(assembly: Assembly, material: Material) -> Any:
+def _built(assembly: Assembly, ingredients: Ingredients) -> Any:
     has_means = any(placement.layer.mean for placement in assembly.placements)
-    return built(assembly, material, stream_of(assembly.model) if has_means else None)
+    return built(assembly, ingredients, stream_of(assembly.model) if has_means else None)
 
 
 def checked_plan(plan: LayerPlan | str, n_layers: int) -> LayerPlan:

@@ -17,7 +17,7 @@ from surgery_core.plans.plan import LayerPlan
 from surgery_core.proof.checks import Trial
 from surgery_core.proof.preflight import proved
 from surgery_core.surgery.change_kinds import change_kind, layer_kinds
-from surgery_core.surgery.ingredients import Material
+from surgery_core.surgery.ingredients import Ingredients
 
 _KNOWN: WeakKeyDictionary[nn.Module, dict[Hashable, str]] = WeakKeyDictionary()
 """By model, what is wrong with each kind of change that was tried; an empty text where nothing is."""
@@ -29,11 +29,11 @@ class SweepProof:
     Args:
         model: the base.
         tokenizer: only its special tokens matter, which the test prompts avoid.
-        material: donors and means that the plans name.
+        ingredients: donors and means that the plans name.
     """
 
-    def __init__(self, model: nn.Module, tokenizer: Any, material: Material) -> None:
-        self.model, self.tokenizer, self.material = model, tokenizer, material
+    def __init__(self, model: nn.Module, tokenizer: Any, ingredients: Ingredients) -> None:
+        self.model, self.tokenizer, self.ingredients = model, tokenizer, ingredients
         self.types = layer_kinds(model)
         self.known, self.own = _KNOWN.setdefault(model, {}), dict[Hashable, str]()
         self._trial: Trial | None = None
@@ -50,7 +50,7 @@ class SweepProof:
 
     def _found(self, plan: LayerPlan) -> str:
         if self._trial is None:
-            self._trial = Trial(self.model, self.tokenizer, self.material)
+            self._trial = Trial(self.model, self.tokenizer, self.ingredients)
         try:
             proved(self._trial, plan, brief=True)
         except FAILURES as error:

@@ -53,7 +53,7 @@ class Run:
         self.runs: _Runs = made(setup, plans)
         self.together = 1 if self.note else _how_many_together(setup, plans)
         self._weights = broken_weights(setup.model)
-        self.proof = SweepProof(setup.model, setup.tokenizer, setup.material)
+        self.proof = SweepProof(setup.model, setup.tokenizer, setup.ingredients)
 
     def rows(self, points: Sequence[SweepPoint], before: float | None = None) -> list[SweepRow]:
         """Return the rows of some points; `before` is the starting plan's loss in nats a token.
@@ -72,7 +72,7 @@ class Run:
     def _refused(self, point: SweepPoint) -> SweepRow | None:
         """Return the row of a plan that cannot run on this model, or None for one that may."""
         try:
-            check_operable(self.setup.model, point.plan, self.setup.material)
+            check_operable(self.setup.model, point.plan, self.setup.ingredients)
             self.runs.prepare(point.plan)
         except FAILURES as error:
             return _refused(point, error)
@@ -193,7 +193,7 @@ class _SharedPrefix(_Runs):
     def __init__(self, setup: SweepSetup, plans: Sequence[LayerPlan]) -> None:
         super().__init__(setup)
         self.shared = SharedRuns(
-            setup.model, self.batches, plans, material=setup.material, memory=setup.memory, stop=setup.stop
+            setup.model, self.batches, plans, ingredients=setup.ingredients, memory=setup.memory, stop=setup.stop
         )
 
     def prepare(self, plan: LayerPlan) -> None:
@@ -250,7 +250,7 @@ def _how_many_together(setup: SweepSetup, plans: Sequence[LayerPlan]) -> int:
     device = batches[0].input_ids.device.type
     most = STACKED_TOKENS["cpu" if device == "cpu" else "cuda"] // max(batch.input_ids.numel() for batch in batches)
     most = min(most, MOST_TOGETHER)
-    if most < 2 or len(plans) < 3 or cannot_run_together(setup.model, batches[0], plans, setup.material):
+    if most < 2 or len(plans) < 3 or cannot_run_together(setup.model, batches[0], plans, setup.ingredients):
         return 1
     return most
 
@@ -258,7 +258,7 @@ def _how_many_together(setup: SweepSetup, plans: Sequence[LayerPlan]) -> int:
 def _why_whole(setup: SweepSetup, plans: Sequence[LayerPlan]) -> str:
     if any(layer.donor for plan in plans for slot in plan for layer in slot.layers):
         return "Plans with layers of other models are run whole."
-    return cannot_start_in_the_middle(setup.model, setup.encoded.batches[0], plans, setup.material)
+    return cannot_start_in_the_middle(setup.model, setup.encoded.batches[0], plans, setup.ingredients)
 
 
 def distinct(ids: Sequence[int], n: int) -> float:

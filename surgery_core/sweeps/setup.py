@@ -13,7 +13,7 @@ from surgery_core.measure.skills import Skill
 from surgery_core.plans.plan import LayerPlan
 from surgery_core.states.shared_beginnings import DEFAULT_MEMORY
 from surgery_core.stopping import raise_if_stopped
-from surgery_core.surgery.ingredients import Material
+from surgery_core.surgery.ingredients import Ingredients
 from surgery_core.surgery.view import operate
 
 
@@ -51,7 +51,7 @@ class SweepSetup:
         tokenizer: its tokenizer.
         encoded: what is scored, as tokens.
         measures: what is measured of every plan.
-        material: donors and means that plans name.
+        ingredients: donors and means that plans name.
         memory: bytes of hidden states that may be kept.
         stop: when set, the sweep ends.
     """
@@ -60,13 +60,13 @@ class SweepSetup:
     tokenizer: Any
     encoded: Encoded
     measures: SweepMeasures = field(default_factory=SweepMeasures)
-    material: Material = field(default_factory=Material)
+    ingredients: Ingredients = field(default_factory=Ingredients)
     memory: int = DEFAULT_MEMORY
     stop: threading.Event | None = None
 
     def operate(self, plan: LayerPlan) -> Any:
         """Return the model that a plan describes. Errors as `operate`."""
-        return operate(self.model, plan, donors=self.material.donors, means=self.material.means)
+        return operate(self.model, plan, donors=self.ingredients.donors, means=self.ingredients.means)
 
     def look(self) -> None:
         """Stop the work where that was asked for.

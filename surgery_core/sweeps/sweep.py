@@ -23,7 +23,7 @@ from surgery_core.states.beginnings_tree import layer_runs
 from surgery_core.states.shared_beginnings import DEFAULT_MEMORY
 from surgery_core.stopping import Progress
 from surgery_core.surgery.anatomy import find_layers
-from surgery_core.surgery.ingredients import Material, Means
+from surgery_core.surgery.ingredients import Ingredients, Means
 from surgery_core.surgery.view import checked_plan
 from surgery_core.sweeps.kinds import SweepOptions, SweepPoint, sweep_points
 from surgery_core.sweeps.rows import SweepRow
@@ -73,8 +73,8 @@ class Sweep:
         if not self.points:
             raise SettingsError("There is no plan to try; choose a sweep that fits the model.")
         encoded = texts if isinstance(texts, Encoded) else encode_texts(model, tokenizer, texts, stride)
-        material = Material(donors or {}, means)
-        self.setup = SweepSetup(model, tokenizer, encoded, measures or SweepMeasures(), material, memory, stop)
+        ingredients = Ingredients(donors or {}, means)
+        self.setup = SweepSetup(model, tokenizer, encoded, measures or SweepMeasures(), ingredients, memory, stop)
         self.note = ""
 
     @property

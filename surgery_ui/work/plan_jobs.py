@@ -24,7 +24,7 @@ from surgery_core.plans.plan import LayerPlan
 from surgery_core.proof.nearest import nearest_plan
 from surgery_core.proof.preflight import PreflightReport, preflight, prove
 from surgery_core.states.means import mean_contributions
-from surgery_core.surgery.ingredients import Material, Means
+from surgery_core.surgery.ingredients import Ingredients, Means
 from surgery_core.surgery.view import operate
 from surgery_core.text import Text, bundled_texts, encode
 from surgery_ui.work.job import Job, Key, Work
@@ -64,11 +64,11 @@ def plan_key(plan: LayerPlan) -> tuple[Hashable, ...]:
     return str(plan), *sorted(donor.info.key for donor in donors(plan).values())
 
 
-def material(loaded: LoadedModel, plan: LayerPlan) -> Material:
+def ingredients(loaded: LoadedModel, plan: LayerPlan) -> Ingredients:
     """Return the open donors and the means that a plan asks for; means are computed on first use."""
     averaged = any(layer.mean for slot in plan for layer in slot.layers)
     means = mean_side(loaded) if averaged else None
-    return Material({name: one.model for name, one in donors(plan).items()}, means)
+    return Ingredients({name: one.model for name, one in donors(plan).items()}, means)
 
 
 def view(loaded: LoadedModel, plan: LayerPlan) -> Any:
@@ -77,7 +77,7 @@ def view(loaded: LoadedModel, plan: LayerPlan) -> Any:
     Raises:
         PlanError: when the plan cannot run on this model, or names a model that is not open.
     """
-    given = material(loaded, plan)
+    given = ingredients(loaded, plan)
     return operate(loaded.model, plan, donors=given.donors, means=given.means)
 
 
@@ -151,7 +151,7 @@ def proof_job(owner: str, loaded: LoadedModel, plan: LayerPlan) -> Job[Preflight
     """Find out, once for each plan, whether its numbers are right; the job's error is the refusal."""
 
     def work(job: Job[PreflightReport]) -> PreflightReport:
-        given = material(loaded, plan)
+        given = ingredients(loaded, plan)
         return prove(loaded.model, loaded.tokenizer, plan, donors=given.donors, means=given.means)
 
     return WORK.request(owner, Lane.PROOF, proof_key(loaded, plan), work)
@@ -167,7 +167,7 @@ def nearest_job(owner: str, loaded: LoadedModel, plan: LayerPlan) -> Job[LayerPl
     """Look for the nearest plan that is allowed."""
 
     def work(job: Job[LayerPlan | None]) -> LayerPlan | None:
-        return nearest_plan(loaded.model, loaded.tokenizer, plan, material(loaded, plan))
+        return nearest_plan(loaded.model, loaded.tokenizer, plan, ingredients(loaded, plan))
 
     return WORK.request(owner, Lane.PROOF, ("nearest", loaded.info.key, plan_key(plan)), work)
 

@@ -52,7 +52,7 @@ def test_by_hand_equals_an_independently_built_model(family: str, order: tuple[i
 def operate_wrongly(how: str) -> Any:
     """Return an `operate` with one of the mistakes that other tools make."""
 
-    def wrong(model: Any, plan: LayerPlan, **material: Any) -> Any:
+    def wrong(model: Any, plan: LayerPlan, **ingredients: Any) -> Any:
         operated = copy.deepcopy(model)
         order = [slot.layers[0].index for slot in plan]
         layers = operated.model.layers
@@ -104,7 +104,7 @@ def test_wrong_masks_are_caught_by_calling_the_layers_by_hand(monkeypatch: pytes
 
 
 def test_a_model_whose_own_code_fails_is_reported_not_raised(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(model: Any, plan: Any, **material: Any) -> Any:
+    def broken(model: Any, plan: Any, **ingredients: Any) -> Any:
         raise IndexError("list index out of range")
 
     monkeypatch.setattr(module, "operate", broken)

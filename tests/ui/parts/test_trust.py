@@ -21,7 +21,7 @@ def refusing(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """Let every plan be refused, with L0-1 as the nearest that is allowed; no outcome outlives the test."""
     asked: list[str] = []
 
-    def prove(model: Any, tokenizer: Any, plan: LayerPlan, **material: Any) -> None:
+    def prove(model: Any, tokenizer: Any, plan: LayerPlan, **ingredients: Any) -> None:
         asked.append(str(plan))
         if str(plan) != "0-1":
             raise RefusedPlanError(REASON)
@@ -97,7 +97,7 @@ def test_checks_are_asked_for_after_what_the_page_shows(open_app: Open, monkeypa
 
 
 def test_a_check_that_could_not_be_made_is_said(open_app: Open, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(*given: Any, **material: Any) -> None:
+    def broken(*given: Any, **ingredients: Any) -> None:
         raise RuntimeError("bad")
 
     monkeypatch.setattr(cached, "prove", broken)

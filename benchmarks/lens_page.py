@@ -5,7 +5,8 @@ base side is there already. It counts until the map of the operated model is dra
 script is what one would write otherwise: copy the model, delete the layer, take `output_hidden_states` of both, apply
 norm and head to each, and take the likeliest tokens.
 
-    python -m benchmarks.lens_page          # needs Chromium
+    python -m benchmarks.lens_page          # fable; needs Chromium
+    python -m benchmarks.lens_page smollm2  # the real model of the tests
     python -m benchmarks.lens_page memory   # 12 layers, 768 wide, 50,257 tokens, a text of 256
 """
 
@@ -22,9 +23,10 @@ import psutil
 import torch
 
 from benchmarks.record import Result, keep
-from benchmarks.surgery_page import LAYERS, app, opened
+from benchmarks.subjects import Subject, delete_by_hand, subject
+from benchmarks.surgery_page import app, opened
 from benchmarks.sweeps import peak_rss, reset_peak, shaped
-from surgery_core import bundled_texts, load_model
+from surgery_core import bundled_texts
 
 TOKENS = 200
 WATCH = """plan => {
@@ -43,22 +45,22 @@ WATCH = """plan => {
 }"""
 
 
-def text_of(n_tokens: int) -> str:
+def text_of(tokenizer: Any, n_tokens: int) -> str:
     """Return the beginning of the bundled texts that has so many tokens."""
-    tokenizer = load_model("fable").tokenizer
     whole = " ".join(text.text for text in bundled_texts())
     offsets = tokenizer(whole, return_offsets_mapping=True, verbose=False)["offset_mapping"]
     return " ".join(whole[: offsets[n_tokens - 1][1]].split())
 
 
-def edits() -> list[float]:
+def edits(of: Subject) -> list[float]:
     """Return the seconds from an edit to the drawn map, an entry an edit."""
-    with app() as address, opened(f"{address}/lens?model=fable&plan=0-9,11") as page:
-        page.get_by_label("Text to read", exact=True).fill(text_of(TOKENS))
+    text = text_of(of.load().tokenizer, TOKENS)
+    with app(of) as address, opened(f"{address}/lens?model={of.name}&plan={of.warm}&chat=0") as page:
+        page.get_by_label("Text to read", exact=True).fill(text)
         page.get_by_label("Text to read", exact=True).press("Control+Enter")
-        page.locator(".st-key-map svg").first.wait_for(timeout=60_000)
-        page.wait_for_timeout(3_000)
-        return [_edit(page, f"0-{layer - 1},{layer + 1}-11") for layer in LAYERS]
+        page.locator(".st-key-map svg").first.wait_for(timeout=240_000)
+        page.wait_for_timeout(20_000 if of.n_layers > 12 else 3_000)
+        return [_edit(page, of.without(layer)) for layer in of.layers]
 
 
 def _edit(page: Any, notation: str) -> float:
@@ -66,22 +68,19 @@ def _edit(page: Any, notation: str) -> float:
     field.fill(notation)
     page.evaluate(WATCH, notation)
     field.press("Enter")
-    page.wait_for_function("window.seen !== undefined", timeout=60_000)
+    page.wait_for_function("window.seen !== undefined", timeout=240_000)
     seconds: float = page.evaluate("window.seen") / 1e3
     page.wait_for_timeout(500)
     return seconds
 
 
-def plain(layer: int) -> float:
+def plain(of: Subject, layer: int) -> float:
     """Return the seconds of a plain script for both sides, tokens only, without a chart."""
-    loaded = load_model("fable")
-    ids = torch.tensor([loaded.tokenizer(text_of(TOKENS))["input_ids"]])
+    loaded = of.load()
+    ids = torch.tensor([loaded.tokenizer(text_of(loaded.tokenizer, TOKENS))["input_ids"]])
     began = time.perf_counter()
     operated = copy.deepcopy(loaded.model)
-    del operated.model.layers[layer]
-    for position, block in enumerate(operated.model.layers):
-        block.self_attn.layer_idx = position
-    operated.config.num_hidden_layers -= 1
+    delete_by_hand(operated, layer)
     for model in (loaded.model, operated):
         with torch.inference_mode():
             output = model(ids, output_hidden_states=True, use_cache=False)
@@ -148,10 +147,10 @@ def main() -> None:
     if sys.argv[1:] == ["memory"]:
         keep(*memory())
         return
-    ours = edits()
-    torch.set_num_threads(1)
-    theirs = [plain(layer) for layer in LAYERS]
-    what = f"edit on the Lens page, {TOKENS} tokens, both sides"
+    of = subject(*sys.argv[1:])
+    ours = edits(of)
+    theirs = [plain(of, layer) for layer in of.layers]
+    what = f"edit on the Lens page, {of.name}, {TOKENS} tokens, both sides"
     keep(
         Result(what, "the app, in Chromium", tuple(ours), 0),
         Result(what, "plain script, both sides, no chart", tuple(theirs), 0),

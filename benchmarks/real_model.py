@@ -7,6 +7,7 @@ Each pair is timed in turn in this process and run, so that a machine whose spee
 
 from __future__ import annotations
 
+import statistics
 import sys
 import time
 from collections.abc import Callable
@@ -56,6 +57,13 @@ def losses(model: Any) -> float:
     return total
 
 
+def seconds_of(call: Callable[[], object]) -> float:
+    """Return how long a call takes."""
+    began = time.perf_counter()
+    call()
+    return time.perf_counter() - began
+
+
 def pair(what: str, ours: Callable[[], object], theirs: Callable[[], object], runs: int = 3) -> None:
     """Time both ways in turn and keep the medians."""
     seconds: tuple[list[float], list[float]] = ([], [])
@@ -63,9 +71,7 @@ def pair(what: str, ours: Callable[[], object], theirs: Callable[[], object], ru
         call()
     for _ in range(runs):
         for times, call in zip(seconds, (ours, theirs), strict=True):
-            began = time.perf_counter()
-            call()
-            times.append(time.perf_counter() - began)
+            times.append(seconds_of(call))
     keep(
         Result(f"SmolLM2-135M, float32: {what}", "this package", tuple(seconds[0]), 0),
         Result(f"SmolLM2-135M, float32: {what}", "plain transformers", tuple(seconds[1]), 0),
@@ -92,8 +98,11 @@ def edit() -> None:
     )
 
 
-def deletions() -> None:
-    """Time the after side of every single deletion, as edits come one after the other, and plain runs of the same."""
+def deletions(rounds: int = 3) -> None:
+    """Time the after side of every single deletion, as edits come one after the other, and plain runs of the same.
+
+    Each is timed some times, and the medians are kept: a machine of others stands still for seconds now and then.
+    """
     model, tokenizer = loaded().model, loaded().tokenizer
     base, own = sc.reference(model, tokenizer, TEXTS), plain()[0]
     layers = list(own.model.layers)
@@ -102,12 +111,12 @@ def deletions() -> None:
         view = sc.operate(model, sc.LayerPlan.identity(len(layers)).delete([gone]))
         own.model.layers = torch.nn.ModuleList(layer for at, layer in enumerate(layers) if at != gone)
         own.config.num_hidden_layers = len(layers) - 1
-        for times, call in (
-            (ours, lambda view=view: sc.compare(base, view, tokenizer, TEXTS)), (theirs, lambda: losses(own))
-        ):  # fmt: skip
-            began = time.perf_counter()
-            call()
-            times.append(time.perf_counter() - began)
+        seconds = [
+            (seconds_of(lambda view=view: sc.compare(base, view, tokenizer, TEXTS)), seconds_of(lambda: losses(own)))
+            for _ in range(rounds)
+        ]
+        for times, all_of_one in zip((ours, theirs), zip(*seconds, strict=True), strict=True):
+            times.append(statistics.median(all_of_one))
     own.model.layers, own.config.num_hidden_layers = torch.nn.ModuleList(layers), len(layers)
     what = "the after side of each of 30 deletions, 12 texts (ours with KL and agreement)"
     share = sum(ours) / sum(theirs)
@@ -171,12 +180,8 @@ def lens() -> None:
 
 def proof() -> None:
     model, tokenizer = loaded().model, loaded().tokenizer
-    times = []
-    for _ in range(3):
-        began = time.perf_counter()
-        sc.prove(model, tokenizer, PLAN)
-        times.append(time.perf_counter() - began)
-    keep(Result("SmolLM2-135M, float32: prove one plan", "this package", tuple(times), 0))
+    times = tuple(seconds_of(lambda: sc.prove(model, tokenizer, PLAN)) for _ in range(3))
+    keep(Result("SmolLM2-135M, float32: prove one plan", "this package", times, 0))
 
 
 PARTS = {

@@ -3,12 +3,15 @@
 The app runs as it is shipped, and each edit is one that it has not seen. A length of 128 tokens and the 12 bundled
 texts; the base side is there already, as it is after the first look at the page. The plain script is what one would
 write otherwise: copy the model, delete the layer, generate, and score the texts one after the other on both sides.
-Run with `python -m benchmarks.surgery_page`; it needs Chromium.
+
+    python -m benchmarks.surgery_page            # fable; needs Chromium
+    python -m benchmarks.surgery_page smollm2    # the real model of the tests
 """
 
 from __future__ import annotations
 
 import copy
+import os
 import shutil
 import socket
 import statistics
@@ -18,33 +21,31 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
-
-import torch
-from torch import nn
+from urllib.parse import quote
 
 from benchmarks.record import Result, keep
-from surgery_core import GenerationSettings, bundled_texts, complete, load_model
+from benchmarks.subjects import ROOT, Subject, delete_by_hand, plain_losses, subject
+from surgery_core import GenerationSettings, bundled_texts, complete
 
-ROOT = Path(__file__).resolve().parents[1]
-LAYERS = (3, 4, 5, 6, 7, 8, 9)
 LENGTH = 128
 PROMPT = "Once upon a time there was"
-WATCH = """layer => {
+WATCH = """([plan, prompt]) => {
     const began = performance.now();
-    const texts = () => [...document.querySelectorAll('[data-testid="stHtml"]')].map(e => e.innerText);
+    const texts = () => [...document.querySelectorAll('[data-testid="stHtml"]')].map(e => e.innerText.trim());
     const before = texts()[1];
     window.seen = {};
     const look = () => {
         const now = texts()[1];
-        if (!window.seen.first && now && now !== before) window.seen.first = performance.now() - began;
+        // the prompt alone, which stands there first, is no text yet
+        if (!window.seen.first && now && now !== before && now.length > prompt.length)
+            window.seen.first = performance.now() - began;
         const notes = [...document.querySelectorAll('[data-testid="stCaptionContainer"]')].map(e => e.innerText);
         const done = notes.filter(t => /^\\d+ tokens/.test(t)).length >= 2;
-        const plan = new URLSearchParams(location.search).get('plan');
+        const address = new URLSearchParams(location.search).get('plan');
         const idle = document.querySelector('[data-test-script-state="notRunning"]');
         const metrics = document.querySelectorAll('[data-testid="stMetricDelta"]').length >= 2;
-        if (window.seen.first && done && idle && metrics && plan === layer) {
+        if (window.seen.first && done && idle && metrics && address === plan) {
             window.seen.whole = performance.now() - began; return;
         }
         requestAnimationFrame(look);
@@ -54,14 +55,16 @@ WATCH = """layer => {
 
 
 @contextmanager
-def app() -> Iterator[str]:
-    """Run the app on a free port."""
+def app(of: Subject) -> Iterator[str]:
+    """Run the app on a free port, with a subject among its models."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     options = ["--server.headless=true", f"--server.port={port}", "--server.address=127.0.0.1"]
     command = [sys.executable, "-m", "streamlit", "run", "app.py", *options]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    environment = os.environ | {"MODEL_SURGERY_MODELS": str(of.folder)}
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    process = subprocess.Popen(command, cwd=ROOT, env=environment, **quiet)  # type: ignore[call-overload]
     address = f"http://127.0.0.1:{port}"
     try:
         _until_healthy(address)
@@ -86,46 +89,40 @@ def opened(address: str) -> Iterator[Any]:
         browser.close()
 
 
-def edits(address: str) -> list[tuple[float, float]]:
+def edits(address: str, of: Subject) -> list[tuple[float, float]]:
     """Return the seconds to the first new text and to the whole page, an entry an edit."""
-    with opened(f"{address}/?model=fable&plan=0-9,11&length={LENGTH}") as page:
-        page.get_by_test_id("stMetricDelta").nth(1).wait_for(timeout=60_000)
-        page.wait_for_timeout(3_000)
-        return [_edit(page, f"0-{layer - 1},{layer + 1}-11") for layer in LAYERS]
+    with opened(f"{address}/?model={of.name}&plan={of.warm}&length={LENGTH}&prompt={quote(PROMPT)}&chat=0") as page:
+        page.get_by_test_id("stMetricDelta").nth(1).wait_for(timeout=240_000)
+        page.wait_for_timeout(6_000)
+        return [_edit(page, of.without(layer)) for layer in of.layers]
 
 
-def plain(layer: int) -> tuple[float, float]:
+def plain(of: Subject, layer: int) -> tuple[float, float]:
     """Return the same two times for a plain script with transformers."""
-    loaded = load_model("fable")
+    loaded = of.load()
     began = time.perf_counter()
     operated = copy.deepcopy(loaded.model)
-    del operated.model.layers[layer]
-    for position, block in enumerate(operated.model.layers):
-        block.self_attn.layer_idx = position
-    operated.config.num_hidden_layers -= 1
+    delete_by_hand(operated, layer)
     settings = GenerationSettings(LENGTH)
     after = complete(operated, loaded.tokenizer, PROMPT, settings)
     first = time.perf_counter() - began - after.seconds + after.first_token_seconds
     complete(loaded.model, loaded.tokenizer, PROMPT, settings)
     for model in (loaded.model, operated):
-        for text in bundled_texts():
-            ids = torch.tensor([loaded.tokenizer(text.text)["input_ids"]])
-            with torch.inference_mode():
-                logits = model(ids).logits[0, :-1]
-            nn.functional.cross_entropy(logits, ids[0, 1:])
+        plain_losses(model, loaded.tokenizer, bundled_texts())
     return first, time.perf_counter() - began
 
 
 def main() -> None:
     """Measure both ways and keep the lines."""
-    with app() as address:
-        ours = edits(address)
-    torch.set_num_threads(1)
-    theirs = [plain(layer) for layer in LAYERS]
-    for name, which in (("first new token", 0), ("whole page: 128 tokens, 12 texts", 1)):
+    of = subject(*sys.argv[1:])
+    with app(of) as address:
+        ours = edits(address, of)
+    theirs = [plain(of, layer) for layer in of.layers]
+    for name, which in (("first new token", 0), (f"whole page: {LENGTH} tokens, 12 texts", 1)):
+        what = f"edit on the Surgery page, {of.name}, {name}"
         keep(
-            Result(f"edit on the Surgery page, {name}", "the app, in Chromium", tuple(t[which] for t in ours), 0),
-            Result(f"edit on the Surgery page, {name}", "plain script, both sides", tuple(t[which] for t in theirs), 0),
+            Result(what, "the app, in Chromium", tuple(t[which] for t in ours), 0),
+            Result(what, "plain script, both sides", tuple(t[which] for t in theirs), 0),
         )
     print("median of the whole page:", statistics.median(t[1] for t in ours))
 
@@ -133,9 +130,9 @@ def main() -> None:
 def _edit(page: Any, notation: str) -> tuple[float, float]:
     field = page.get_by_label("Notation", exact=True)
     field.fill(notation)
-    page.evaluate(WATCH, notation)
+    page.evaluate(WATCH, [notation, PROMPT])
     field.press("Enter")
-    page.wait_for_function("window.seen.whole !== undefined", timeout=60_000)
+    page.wait_for_function("window.seen.whole !== undefined", timeout=240_000)
     seen = page.evaluate("window.seen")
     page.wait_for_timeout(500)
     return seen["first"] / 1e3, seen["whole"] / 1e3

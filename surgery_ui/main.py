@@ -7,6 +7,7 @@ import streamlit as st
 from surgery_ui.session import session
 from surgery_ui.sidebar import sidebar as controls
 from surgery_ui.sidebar import sweep_status
+from surgery_ui.surgery_page.writing import begin_writing
 
 ICON = Path(__file__).with_name("icon.png")
 LOGO = Path(__file__).with_name("logo.svg")
@@ -25,6 +26,8 @@ page = st.navigation(
     position="top",
 )
 session.begin()
+if page.url_path == "":
+    begin_writing()
 with st.sidebar:
     controls.sidebar()
     if page.url_path not in ("sweep", "skills"):

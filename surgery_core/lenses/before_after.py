@@ -21,7 +21,7 @@ from surgery_core.lenses.reading import STOPPED, Follow, Lens, chunks, lens_wind
 from surgery_core.lenses.trajectory import Array, Trajectory
 from surgery_core.measure.divergence import js_divergence, log_probabilities, total_variation
 from surgery_core.states.residuals import residuals
-from surgery_core.stopping import looking
+from surgery_core.stopping import Progress, looking
 from surgery_core.surgery.anatomy import device_of, plan_of
 from surgery_core.text import Text, encode
 
@@ -74,6 +74,7 @@ def distances(
     start: int = 0,
     length: int | None = None,
     stop: threading.Event | None = None,
+    on_progress: Progress | None = None,
 ) -> dict[str, Array]:
     """Return how far what the lens reads after surgery is from what it read before, cell by cell.
 
@@ -85,6 +86,7 @@ def distances(
         follow, sublayers, start: as for `read_lens`.
         length: most tokens of the window, as `max_tokens` of `read_lens`.
         stop: when set, the work ends with `Stopped`.
+        on_progress: called with (rows compared, rows in all).
 
     Returns:
         `js` (Jensen-Shannon divergence in nats, 0 to ln 2) and `tv` (total variation, 0 to 1), each `[rows, seq]` with
@@ -112,4 +114,6 @@ def distances(
                 ]
                 found["js"][after, columns] = js_divergence(*sides).cpu().numpy()
                 found["tv"][after, columns] = total_variation(*sides).cpu().numpy()
+            if on_progress is not None:
+                on_progress(after + 1, len(partners))
     return found

@@ -23,7 +23,7 @@ from surgery_core.states.finite import broken_weights, not_finite
 from surgery_core.states.residuals import Point, Residuals, points_of, residuals
 from surgery_core.states.tail import Tail
 from surgery_core.states.windows import DEFAULT_CONTEXT, Batch, window_length
-from surgery_core.stopping import looking
+from surgery_core.stopping import Progress, looking
 from surgery_core.surgery.anatomy import device_of, plan_of
 from surgery_core.text import Text, encode, token_strings
 
@@ -105,6 +105,7 @@ def read_lens(
     start: int = 0,
     max_tokens: int | None = None,
     stop: threading.Event | None = None,
+    on_progress: Progress | None = None,
 ) -> Trajectory:
     """Read a text through a lens at every layer.
 
@@ -121,6 +122,7 @@ def read_lens(
         start: the first token of the window. The model sees nothing before it.
         max_tokens: most tokens that are read, by default 2,048: every layer's states are held at once.
         stop: when set, the work ends with `Stopped`.
+        on_progress: called with (cells read, cells in all), a cell being a row at a token.
 
     Raises:
         TextError: when the text has no token, or none from `start` on.
@@ -133,7 +135,7 @@ def read_lens(
     stream = residuals(model, inputs, sublayers=sublayers, look=look)
     translators = translators_of(plan_of(model), follow, sublayers=sublayers)
     reader = _Reader(lens, translators, stream, torch.tensor(ids), top_k, picked)
-    reader.read(look)
+    reader.read(look, on_progress)
     return Trajectory(
         tokens=tuple(token_strings(tokenizer, ids)),
         labels=stream.labels,
@@ -230,8 +232,9 @@ class _Reader:
         self.top_ids = np.zeros((self.rows, self.seq, self.top_k), dtype=np.int64)
         self.top_probabilities = np.zeros((self.rows, self.seq, self.top_k), dtype=np.float32)
 
-    def read(self, look: Callable[[], None]) -> None:
+    def read(self, look: Callable[[], None], on_progress: Progress | None = None) -> None:
         """Fill all figures in chunks; `look` may raise to stop the work."""
+        done = 0
         columns, final = slice(0, 0), torch.empty(0)
         with torch.inference_mode():
             for rows, tokens in chunks(self.rows, self.seq, self.vocab, look):
@@ -240,6 +243,9 @@ class _Reader:
                     own = self.lens.decode(self.states[-1:, tokens], [None])[0]
                     columns, final = tokens, log_probabilities(own)
                 self._chunk(rows, columns, final)
+                done += self.states[rows, tokens, 0].numel()
+                if on_progress is not None:
+                    on_progress(done, self.rows * self.seq)
         for name in TARGETED:
             self.statistics[name][:, -1] = np.nan
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import torch
 from torch import nn
@@ -17,6 +18,10 @@ from surgery_core.surgery.anatomy import context_length
 
 BATCH_TOKENS = 2048
 """Tokens of one forward pass (a longer window runs alone); also how soon a stop is noticed."""
+
+PADDING = {"cpu": 96}
+"""Padded places of one forward pass at most, by kind of device: more cost a CPU more time than a pass of their own. A
+device that is not here runs a pass for many tokens in the time of one for few."""
 
 DEFAULT_CONTEXT = 2048
 """Window of a model that states no context length."""
@@ -87,9 +92,15 @@ def batches_of(windows: Sequence[Window], device: torch.device) -> Iterator[Batc
     """Yield batches of windows of similar length, longest first."""
     pending = sorted(windows, key=lambda window: (-len(window.ids), window.text, window.begin))
     while pending:
-        size = max(1, BATCH_TOKENS // len(pending[0].ids))
+        size = _together([len(window.ids) for window in pending], PADDING.get(device.type, BATCH_TOKENS))
         yield _batch(pending[:size], device)
         pending = pending[size:]
+
+
+def _together(lengths: Sequence[int], padding: int) -> int:
+    """Return how many of these windows, the longest first, run in one pass."""
+    padded = accumulate(lengths[0] - length for length in lengths[: max(1, BATCH_TOKENS // lengths[0])])
+    return sum(waste <= padding for waste in padded)
 
 
 def _batch(windows: Sequence[Window], device: torch.device) -> Batch:

@@ -28,18 +28,36 @@ LANES = {"before": Lane.TEXT_BEFORE, "after": Lane.TEXT_AFTER}
 
 def writing_section(now: session.Experiment) -> Writing:
     """Show the controls of the text, have both sides written, and return the section that draws them meanwhile."""
-    prompt, settings = _controls(now)
+    _controls(now)
     chat.caption(now)
-    sides = {"before": now.identity, "after": now.plan}
-    wanted = reversed(sides) if not now.plan.is_identity else ("before",)
-    jobs = {side: cached.text_job(now.owner, LANES[side], now.loaded, sides[side], prompt, settings) for side in wanted}
+    settings = _wanted(now)
+    jobs = _text_jobs(now)
     trouble, places = st.container(), _columns(now.plan.is_identity)
     # What stood here is of a former plan or prompt: each side begins empty, with its line below.
     elements = {side: places[side].empty() for side in jobs}
     notes = {side: places[side].caption("Writing …") for side in jobs}
     # an answer is no continuation of the message's last word
-    shown = f"{prompt}\n\n" if settings.chat else prompt
-    return Writing(now.owner, shown, jobs, trouble, elements, notes)
+    shown = f"{state.prompt}\n\n" if settings.chat else state.prompt
+    section = Writing(now.owner, shown, jobs, trouble, elements, notes)
+    section.show()
+    return section
+
+
+def begin_writing() -> None:
+    """Have the text written before the page is drawn, so that the first words are there as soon as their place is."""
+    now = session.experiment()
+    if now is not None and cached.refusal(now.loaded, now.plan) is None:
+        _text_jobs(now)
+
+
+def _text_jobs(now: session.Experiment) -> dict[str, Job[Generation]]:
+    """Have both sides written, the one after surgery first."""
+    plans = {"before": now.identity} if now.plan.is_identity else {"after": now.plan, "before": now.identity}
+    prompt, settings = state.prompt, _wanted(now)
+    return {
+        side: cached.text_job(now.owner, LANES[side], now.loaded, plan, prompt, settings)
+        for side, plan in plans.items()
+    }
 
 
 class Writing:
@@ -131,7 +149,14 @@ def _columns(identity: bool) -> dict[str, DeltaGenerator]:
     return places
 
 
-def _controls(now: session.Experiment) -> tuple[str, GenerationSettings]:
+def _wanted(now: session.Experiment) -> GenerationSettings:
+    """Return how text is written: as was set, and no longer than fits behind the prompt."""
+    settings = chat.settings(now)
+    fits = min(settings.max_new_tokens, longest(now))
+    return settings if fits == settings.max_new_tokens else replace(settings, max_new_tokens=fits)
+
+
+def _controls(now: session.Experiment) -> None:
     prompts = examples.follow(State.prompt.key, PICK)
     with st.container(horizontal=True, vertical_alignment="bottom", horizontal_alignment="distribute"):
         st.pills(
@@ -156,9 +181,6 @@ def _controls(now: session.Experiment) -> tuple[str, GenerationSettings]:
         args=(State.prompt.key,),
     )
     examples.drawn(State.prompt.key, PICK)
-    settings = chat.settings(now)
-    fits = min(settings.max_new_tokens, longest(now))
-    return state.prompt, settings if fits == settings.max_new_tokens else replace(settings, max_new_tokens=fits)
 
 
 def longest(now: session.Experiment) -> int:

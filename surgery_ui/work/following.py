@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -21,7 +23,13 @@ def give_way() -> None:
 
 
 def follow(jobs: list[Job[Any]], show: Callable[[], None]) -> None:
-    """Look at running jobs, and call `show` whenever one may have news, until all are done."""
+    """Look at running jobs, and call `show` whenever one may have news, until all are done.
+
+    News that come after a pause are shown at once, a stream of them every `TICK`.
+    """
+    news, shown = threading.Event(), 0.0
+    for job in jobs:
+        job.tell(news)
     while True:
         running = [job for job in jobs if not job.done]
         show()
@@ -29,5 +37,8 @@ def follow(jobs: list[Job[Any]], show: Callable[[], None]) -> None:
             return
         for job in running:
             job.look()
-        running[0].wait(TICK)
+        if news.wait(TICK):
+            news.clear()
+            time.sleep(max(0.0, shown + TICK - time.monotonic()))
+            shown = time.monotonic()
         give_way()

@@ -75,6 +75,7 @@ class Job(Generic[Result]):
         self._result: Result | None = None
         self._error: SurgeryError | None = None
         self._finished = threading.Event()
+        self._listeners: tuple[weakref.ref[threading.Event], ...] = ()
 
     @property
     def done(self) -> bool:
@@ -145,14 +146,21 @@ class Job(Generic[Result]):
         """Wait until the job is done; return whether it is."""
         return self._finished.wait(timeout)
 
+    def tell(self, listener: threading.Event) -> None:
+        """Set `listener` whenever there is something new to show, for as long as somebody else holds it."""
+        known = tuple(one for one in self._listeners if one() is not None)
+        self._listeners = (*known, weakref.ref(listener))
+
     def write(self, piece: str) -> None:
         """Append to the text that pages show while the job runs."""
         self.text += piece
+        self._say_new()
         self._stop_if_abandoned()
 
     def put(self, piece: Any) -> None:
         """Append to the results that pages show while the job runs."""
         self.pieces.append(piece)
+        self._say_new()
         self._stop_if_abandoned()
 
     def report(self, done: int, total: int) -> None:
@@ -178,18 +186,27 @@ class Job(Generic[Result]):
         finally:
             self.took = time.monotonic() - began
             self._release()
-            self._finished.set()
+            self._finish()
 
     def drop(self, error: Stopped | None = None) -> None:
         """Finish without running: nobody wants the job any more. What its work holds on to is let go."""
         self.stop.set()
         self._error = error or Stopped("No longer wanted.")
         self._release()
-        self._finished.set()
+        self._finish()
 
     def refuse_reuse(self) -> None:
         """Have the next request do the work anew, whatever came of it."""
         self._again = True
+
+    def _finish(self) -> None:
+        self._finished.set()
+        self._say_new()
+
+    def _say_new(self) -> None:
+        for listener in self._listeners:
+            if (event := listener()) is not None:
+                event.set()
 
     def _release(self) -> None:
         """Let go of what the work held and of the results that it took; of a failed need only to do it again."""

@@ -90,6 +90,7 @@ def lens_job(
         return read_lens(
             lens_of(model, loaded, reading), model, loaded.tokenizer, checked, follow=reading.follow,
             sublayers=reading.sublayers, picked=picked, start=reading.start, stop=job.stop,
+            on_progress=job.report,
         )  # fmt: skip
 
     return WORK.request(owner, lane, ("lens", loaded.info.key, plan_key(plan), text, reading), work)
@@ -106,7 +107,7 @@ def distances_job(
         lenses = lens_of(models[0], loaded, reading), lens_of(models[1], loaded, reading)
         return distances(
             lenses, models, loaded.tokenizer, _read(loaded, text, reading), follow=reading.follow,
-            sublayers=reading.sublayers, start=reading.start, stop=job.stop,
+            sublayers=reading.sublayers, start=reading.start, stop=job.stop, on_progress=job.report,
         )  # fmt: skip
 
     key = ("distances", loaded.info.key, plan_key(plan), text, reading)

@@ -147,3 +147,23 @@ def test_reading_stops_between_layers() -> None:
             _again_and_again(lens, model, stop)
         # the ninth run of such a layer asked for the stop, and at most its neighbour still ran
         assert len(ran) <= 10
+
+
+@pytest.mark.parametrize("at_once", [1, 40_000, 2**21])
+def test_readings_and_distances_tell_how_far_they_are(monkeypatch: pytest.MonkeyPatch, at_once: int) -> None:
+    """Every layer at every token is counted once, however many are held at a time."""
+    from surgery_core.lenses import reading as lens_module
+    from surgery_core.lenses.before_after import distances
+    from surgery_core.surgery.view import operate
+
+    monkeypatch.setattr(lens_module, "CELL_ELEMENTS", at_once)
+    model, told = build_model("llama"), {"read": [], "compared": []}
+    view = operate(model, "0,2-3")
+    read_lens(LogitLens(view), view, tokenizer(), "Once upon", on_progress=lambda *now: told["read"].append(now))
+    lenses = LogitLens(model), LogitLens(view)
+    distances(lenses, (model, view), tokenizer(), "Once upon", on_progress=lambda *now: told["compared"].append(now))
+    for name, total in (("read", 4 * len(tokenizer()("Once upon").input_ids)), ("compared", 4)):
+        done = [now[0] for now in told[name]]
+        assert told[name][-1] == (total, total)
+        assert done == sorted(done)
+        assert len(set(done)) == len(done)

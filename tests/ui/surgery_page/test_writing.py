@@ -9,6 +9,7 @@ import pytest
 from surgery_core.errors import TextError
 from surgery_ui.surgery_page.writing import Writing, _look
 from surgery_ui.work.job import Job
+from tests.ui.conftest import Open
 
 
 class LateFailure(Job[Any]):
@@ -53,3 +54,28 @@ def test_a_look_at_a_job_that_ends_meanwhile_does_not_raise() -> None:
     first = _look(LateFailure())
     assert first.error is None
     assert first.generation is None
+
+
+def test_the_text_is_asked_for_before_anything_is_drawn_and_only_once(
+    open_app: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from surgery_ui.sidebar import sidebar
+    from surgery_ui.work.plan_jobs import WORK
+
+    order: list[str] = []
+    draw, request = sidebar.sidebar, WORK.request
+
+    def asked(owner: str, lane: str, key: Any, *more: Any, **options: Any) -> Any:
+        if key[0] == "text":
+            order.append(f"text of {key[2][0]}")
+        return request(owner, lane, key, *more, **options)
+
+    monkeypatch.setattr(WORK, "request", asked)
+    monkeypatch.setattr(sidebar, "sidebar", lambda: (order.append("sidebar"), draw()))
+    app = open_app(plan="0,2-3")
+    assert not app.exception
+    assert order[:3] == ["text of 0,2-3", "text of 0-3", "sidebar"]
+    assert set(order) == {"sidebar", "text of 0,2-3", "text of 0-3"}
+    order.clear()
+    open_app("models", plan="0,2-3")
+    assert order[order.index("sidebar", 3) :] == ["sidebar"]

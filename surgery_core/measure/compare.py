@@ -18,7 +18,7 @@ from torch import nn
 from surgery_core.errors import TextError
 from surgery_core.measure.encoding import Encoded, encode_texts
 from surgery_core.measure.readout import BaseSide, Readout
-from surgery_core.measure.results import Comparison, ScoreTable, TextComparison, TextScore, TokenLosses
+from surgery_core.measure.results import Comparison, ScoreTable, TextComparison, TextScore, TokenLosses, UnitSums
 from surgery_core.measure.sums import Losses, Sums, at_least_0
 from surgery_core.states.base_run import BaseRun, can_be_kept
 from surgery_core.states.windows import Batch
@@ -156,7 +156,7 @@ def compare(
     is_view = base_of(operated) is base.readout.model and len(plan_of(operated))
     readout = base.readout if is_view else Readout(operated)
     run = base.run if base.run is not None and base.run.starts(operated) else None
-    losses, sums = Losses(encoded), Sums(len(encoded.texts))
+    losses, sums = Losses(encoded), Sums(encoded.units)
     for number, batch in _walk(encoded, look, on_progress):
         side = base.side(number, look)
         state = None if run is None else run.last(operated, number, look)
@@ -220,4 +220,20 @@ def _comparison(base: Reference, losses: Losses, sums: Sums, operated: nn.Module
         kl, top1, top5 = (float(sums.by_text(name)[number]) / left.n_tokens for name in ("kl", "top1", "top5"))
         tokens = TokenLosses(encoded.strings[number], base.losses[number], losses.arrays[number])
         rows.append(TextComparison(left, right, at_least_0(kl), top1, top5, tokens))
-    return Comparison(tuple(rows), str(plan_of(operated)), broken or base.not_finite)
+    return Comparison(
+        tuple(rows), str(plan_of(operated)), broken or base.not_finite, _unit_sums(encoded, base, losses, sums)
+    )
+
+
+def _unit_sums(encoded: Encoded, base: Reference, losses: Losses, sums: Sums) -> UnitSums:
+    units = encoded.units
+    return UnitSums(
+        unit=units.name,
+        tokens=units.sizes,
+        bytes=encoded.unit_bytes,
+        nats_before=units.sums(np.concatenate(base.losses)),
+        nats_after=units.sums(np.concatenate(losses.arrays)),
+        kl=sums.by_unit("kl"),
+        top1=sums.by_unit("top1"),
+        top5=sums.by_unit("top5"),
+    )

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
+import numpy as np
 from torch import nn
 
 from surgery_core.states.windows import Batch, Window, batches_of, check_stride, window_length, windows_of
+from surgery_core.statistics.units import Array, Units, units_of
 from surgery_core.surgery.anatomy import device_of
 from surgery_core.text import Text, TextsLike, as_texts, encode, token_bytes, token_strings
 
@@ -36,6 +39,16 @@ class Encoded:
     def n_scored(self) -> int:
         """Return how many tokens are scored."""
         return sum(len(batch.targets) for batch in self.batches)
+
+    @cached_property
+    def units(self) -> Units:
+        """Return what counts as one in intervals: texts, or blocks of tokens where there are few."""
+        return units_of([len(ids) - 1 for ids in self.ids])
+
+    @cached_property
+    def unit_bytes(self) -> Array:
+        """Return how many bytes the scored tokens of each unit cover, `[n_units]`."""
+        return self.units.sums(np.concatenate([sizes[1:] for sizes in self.sizes]))
 
 
 def encode_texts(model: nn.Module, tokenizer: Any, texts: TextsLike, stride: int | None = None) -> Encoded:

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
 from surgery_core.errors import TextError
+from surgery_core.statistics.paired import estimates
+from surgery_core.statistics.units import Array
+from surgery_core.statistics.verdict import MARGIN, Verdict, judge_losses
+
+Figure = Literal["ratio", "bits_change", "kl", "top1", "top5"]
+"""Figures of a comparison that have an interval."""
 
 
 @dataclass(frozen=True)
@@ -140,6 +146,40 @@ class TextComparison:
 
 
 @dataclass(frozen=True, eq=False)
+class UnitSums:
+    """Sums over units, of which intervals are made: one array `[n_units]` each.
+
+    Attributes:
+        unit: what one is, `"text"` or `"block of 32 tokens"`.
+        tokens, bytes: that are scored, and that those cover.
+        nats_before, nats_after, kl: in nats.
+        top1, top5: how many tokens of the base's are kept.
+    """
+
+    unit: str
+    tokens: Array
+    bytes: Array
+    nats_before: Array
+    nats_after: Array
+    kl: Array
+    top1: Array
+    top5: Array
+
+    @property
+    def change(self) -> Array:
+        """Return the loss after less the loss before, `[n_units]`, in nats."""
+        return self.nats_after - self.nats_before
+
+
+@dataclass(frozen=True)
+class Interval:
+    """The 95 % interval of a figure; NaN where there is one unit, or no number."""
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, eq=False)
 class Comparison:
     """Texts under the base and under the model that `plan` (in notation) describes.
 
@@ -148,11 +188,13 @@ class Comparison:
         plan: in notation.
         not_finite: empty, or a sentence that says from which layer on the states of one of the two models are not
             numbers; figures of texts where that happened are NaN.
+        units: what intervals are made of.
     """
 
     rows: tuple[TextComparison, ...]
     plan: str
-    not_finite: str = ""
+    not_finite: str
+    units: UnitSums
 
     @property
     def base(self) -> ScoreTable:
@@ -188,6 +230,30 @@ class Comparison:
     def top5(self) -> float:
         """Return the share of positions where the base's prediction is in the operated model's top five, 0 to 1."""
         return self._pooled("top5")
+
+    def verdict(self, margin: float = MARGIN) -> Verdict:
+        """Return whether the loss after surgery differs, in a word and a sentence.
+
+        Args:
+            margin: share of the perplexity within which both count as the same.
+        """
+        return judge_losses(self.units.change, self.units.tokens, self.units.unit, margin)
+
+    def interval(self, figure: Figure) -> Interval:
+        """Return the 95 % interval of `ratio`, `bits_change`, `kl`, `top1` or `top5`, over units (`statistics.paired`).
+
+        A divergence is at least 0 and a share between 0 and 1, and so are their intervals.
+        """
+        units = self.units
+        if figure == "ratio":
+            found = estimates(units.change, units.tokens)
+            return Interval(_exp(float(found.low)), _exp(float(found.high)))
+        if figure == "bits_change":
+            found = estimates(units.change / math.log(2), units.bytes)
+            return Interval(float(found.low), float(found.high))
+        found = estimates(getattr(units, figure), units.tokens)
+        most = math.inf if figure == "kl" else 1.0
+        return Interval(*(float(np.clip(end, 0.0, most)) for end in (found.low, found.high)))
 
     def frame(self) -> pd.DataFrame:
         """Return one line a text: title, kind, tokens, perplexity and bits_per_byte _before and _after, ratio, ..."""

@@ -10,6 +10,7 @@ from surgery_core.measure.encoding import Encoded
 from surgery_core.measure.readout import Figures
 from surgery_core.states.finite import broken_weights, not_finite
 from surgery_core.states.windows import Batch
+from surgery_core.statistics.units import Array, Units
 
 
 class Losses:
@@ -35,28 +36,34 @@ class Losses:
 
 
 class Sums:
-    """Sums over the tokens of each text, in float64: loss in nats, KL in nats, top-1 and top-5 kept, tokens."""
+    """Sums over the tokens of each unit, in float64: loss in nats, KL in nats, top-1 and top-5 kept, tokens."""
 
     COLUMNS = ("nats", "kl", "top1", "top5", "tokens")
 
-    def __init__(self, n_texts: int) -> None:
-        self.values = torch.zeros((n_texts, len(self.COLUMNS)), dtype=torch.float64)
+    def __init__(self, units: Units) -> None:
+        self.units = units
+        self.values = torch.zeros((len(units), len(self.COLUMNS)), dtype=torch.float64)
 
     def put(self, batch: Batch, figures: Figures) -> None:
         """Add the figures of a batch's scored positions."""
         nll = figures.nll
         kl = torch.zeros_like(nll) if figures.kl is None else figures.kl
         columns = torch.stack([nll, kl, figures.kept(1), figures.kept(5), torch.ones_like(nll)], dim=-1)
+        units = torch.from_numpy(self.units.of(batch.texts.numpy(), batch.positions.numpy()))
         # float64 only once it is on the CPU: Apple's GPU has none
-        self.values.index_add_(0, batch.texts, columns.cpu().double())
+        self.values.index_add_(0, units, columns.cpu().double())
 
-    def by_text(self, column: str) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-        """Return one column's sums, a text each."""
+    def by_unit(self, column: str) -> Array:
+        """Return one column's sums `[n_units]`."""
         return self.values[:, self.COLUMNS.index(column)].numpy()
+
+    def by_text(self, column: str) -> Array:
+        """Return one column's sums `[n_texts]`."""
+        return self.units.by_text(self.by_unit(column))
 
     def mean(self, column: str) -> float:
         """Return one column's mean over all tokens."""
-        return float(self.by_text(column).sum() / self.by_text("tokens").sum())
+        return float(self.by_unit(column).sum() / self.by_unit("tokens").sum())
 
 
 def at_least_0(value: float) -> float:

@@ -42,6 +42,11 @@ class SweepRow:
         texts: mean loss in nats a token by the text's title.
         skills: accuracy by skill, 0 to 1, where asked for.
         distinct: distinct-1, -2 and -3 of the text that it writes (Li et al., arXiv 1510.03055), where asked for.
+        change_low, change_high: the 95 % interval of `loss_change`, over the same texts before and after
+            (`surgery_core.statistics`); NaN for the plan that the sweep starts from.
+        kl_low, kl_high, top1_low, top1_high, top5_low, top5_high: those of the other figures.
+        p: two-sided, of no change of the loss; the rows of a sweep are a family of such tests.
+        verdict: on the loss in one word, as of `Verdict`.
         seconds: that it took.
         refused: why it was not run, or failed while it ran; all figures are NaN then.
         not_finite: where the plan's states are not numbers, as a sentence; figures of texts where they are not are NaN.
@@ -59,6 +64,16 @@ class SweepRow:
     kl: float = NAN
     top1: float = NAN
     top5: float = NAN
+    change_low: float = NAN
+    change_high: float = NAN
+    kl_low: float = NAN
+    kl_high: float = NAN
+    top1_low: float = NAN
+    top1_high: float = NAN
+    top5_low: float = NAN
+    top5_high: float = NAN
+    p: float = NAN
+    verdict: str = ""
     texts: Mapping[str, float] = field(default_factory=dict)
     skills: Mapping[str, float] = field(default_factory=dict)
     distinct: tuple[float, ...] = ()
@@ -76,6 +91,14 @@ class SweepRow:
     def distinct_2(self) -> float:
         """Return the share of different pairs of tokens in the text that it writes, 0 to 1, or NaN."""
         return self.distinct[1] if len(self.distinct) > 1 else NAN
+
+    def interval(self, metric: str) -> tuple[float, float]:
+        """Return the 95 % interval of a figure of `METRICS`; NaN where there is none."""
+        if metric == "perplexity":
+            # what is uncertain is the change against the starting plan, whose texts are the same
+            return tuple(self.perplexity * _exp(end - self.loss_change) for end in (self.change_low, self.change_high))  # type: ignore[return-value]
+        name = "change" if metric == "loss_change" else metric
+        return getattr(self, f"{name}_low", NAN), getattr(self, f"{name}_high", NAN)
 
     def record(self) -> dict[str, Any]:
         """Return the row flat: a column a figure, `loss: TITLE` a text and `skill: NAME` a skill."""
@@ -95,10 +118,11 @@ class SweepRow:
         """
         named = {prefix: _named(record, f"{prefix}: ") for prefix in ("loss", "skill")}
         distinct = [float(record[name]) for name in _DISTINCT if record.get(name) not in (None, "")]
-        figures = {name: NAN if _empty(record[name]) else float(record[name]) for name in _FIGURES}
+        found = {name: record[name] for name in _FIGURES} | {name: record.get(name) for name in _INTERVALS}
+        figures = {name: NAN if _empty(value) else float(value) for name, value in found.items()}
         return cls(
             number=int(record["number"]), x=_axis(record["x"]), y=None if _empty(record["y"]) else _axis(record["y"]),
-            plan=_text(record["plan"]), texts=named["loss"], skills=named["skill"],
+            plan=_text(record["plan"]), verdict=_text(record.get("verdict")), texts=named["loss"], skills=named["skill"],
             distinct=tuple(distinct), refused=_text(record["refused"]), not_finite=_text(record.get("not_finite")),
             unproved=_text(record.get("unproved")), **figures,
         )  # fmt: skip
@@ -110,10 +134,17 @@ def frame(rows: Iterable[SweepRow]) -> pd.DataFrame:
 
 
 _FIGURES = ("nats", "loss_change", "perplexity", "bits_per_byte", "kl", "top1", "top5", "seconds")
-LATER = ("not_finite", "unproved")
+_INTERVALS = (
+    "change_low", "change_high", "kl_low", "kl_high", "top1_low", "top1_high", "top5_low", "top5_high", "p",
+)  # fmt: skip
+LATER = ("not_finite", "unproved", *_INTERVALS, "verdict")
 """Columns that results files of version 0.1 do not have."""
 _PLAIN = ("number", "x", "y", "plan", *_FIGURES, "refused", *LATER)
 _DISTINCT = ("distinct_1", "distinct_2", "distinct_3")
+
+
+def _exp(value: float) -> float:
+    return math.inf if value >= 700 else math.exp(value)
 
 
 def _named(record: Mapping[str, Any], prefix: str) -> dict[str, float]:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 
 from surgery_core.errors import PlanError, RefusedPlanError
@@ -22,6 +23,8 @@ from surgery_core.plans.plan import LayerPlan
 from surgery_core.states.beginnings_check import cannot_run_together, cannot_start_in_the_middle
 from surgery_core.states.finite import broken_weights, not_finite
 from surgery_core.states.shared_beginnings import SharedRuns
+from surgery_core.statistics.paired import estimates
+from surgery_core.statistics.verdict import judge_losses
 from surgery_core.surgery.view import check_operable
 from surgery_core.sweeps.kinds import SweepPoint
 from surgery_core.sweeps.proofs import SweepProof
@@ -53,19 +56,22 @@ class Run:
         self.runs: _Runs = made(setup, plans)
         self.together = 1 if self.note else _how_many_together(setup, plans)
         self._weights = broken_weights(setup.model)
+        self._first: Sums | None = None
+        self._begun = False
         self.proof = SweepProof(setup.model, setup.tokenizer, setup.ingredients)
 
-    def rows(self, points: Sequence[SweepPoint], before: float | None = None) -> list[SweepRow]:
-        """Return the rows of some points; `before` is the starting plan's loss in nats a token.
+    def rows(self, points: Sequence[SweepPoint]) -> list[SweepRow]:
+        """Return the rows of some points; the first that are asked for are what the others are compared with.
 
         A plan that is refused, or that the model's own code cannot run, gets a row that says so.
         """
         began = time.perf_counter()
         rows = {point.number: row for point in points if (row := self._refused(point)) is not None}
         running = [point for point in points if point.number not in rows]
-        rows |= self._measured(running, before)
+        rows |= self._measured(running)
         for point in points:
             self.runs.finish(point.plan)
+        self._begun = True
         seconds = (time.perf_counter() - began) / len(points)
         return [replace(rows[point.number], seconds=seconds) for point in points]
 
@@ -78,22 +84,23 @@ class Run:
             return _refused(point, error)
         return None
 
-    def _measured(self, points: Sequence[SweepPoint], before: float | None) -> dict[int, SweepRow]:
+    def _measured(self, points: Sequence[SweepPoint]) -> dict[int, SweepRow]:
         """Return rows by number. Where several plans run together and that fails, each is tried alone."""
         if not points:
             return {}
         try:
-            figures = self._figures(points)
+            sums = self._sums(points)
         except FAILURES as error:
             if len(points) == 1:
                 return {points[0].number: _refused(points[0], error)}
-            alone = [self._measured([point], before) for point in points]
+            alone = [self._measured([point]) for point in points]
             return {number: row for rows in alone for number, row in rows.items()}
-        return {
-            point.number: self._row(point, found, before) for point, found in zip(points, figures, strict=True)
-        }  # fmt: skip
+        if not self._begun:
+            self._first = sums[0]
+        return {point.number: self._row(point, found) for point, found in zip(points, sums, strict=True)}
 
-    def _row(self, point: SweepPoint, figures: dict[str, Any], before: float | None) -> SweepRow:
+    def _row(self, point: SweepPoint, sums: Sums) -> SweepRow:
+        figures = _summary(self.encoded, sums, agreement=self.setup.measures.agreement)
         try:
             extras = self._extras(point.plan)
             broken = self._broken(point.plan, figures)
@@ -101,10 +108,9 @@ class Run:
             unproved = "" if broken else self.proof.problem(point.plan)
         except FAILURES as error:
             return _refused(point, error)
-        change = 0.0 if before is None else figures["nats"] - before
         return SweepRow(
-            point.number, point.x, point.y, str(point.plan), loss_change=change, not_finite=broken, unproved=unproved,
-            **figures, **extras,
+            point.number, point.x, point.y, str(point.plan), not_finite=broken, unproved=unproved,
+            **figures, **_against(self._first, sums), **extras,
         )  # fmt: skip
 
     def _broken(self, plan: LayerPlan, figures: dict[str, Any]) -> str:
@@ -116,13 +122,13 @@ class Run:
             not_finite(view, self.encoded.batches[0]) if math.isnan(figures["nats"]) else ""
         )
 
-    def _figures(self, points: Sequence[SweepPoint]) -> list[dict[str, Any]]:
-        sums = [Sums(len(self.encoded.texts)) for _ in points]
+    def _sums(self, points: Sequence[SweepPoint]) -> list[Sums]:
+        sums = [Sums(self.encoded.units) for _ in points]
         plans = [point.plan for point in points]
         for number, batch in enumerate(self.encoded.batches):
             for own, figures in zip(sums, self.runs.figures(plans, number), strict=True):
                 own.put(batch, figures)
-        return [_summary(self.encoded, own, agreement=self.setup.measures.agreement) for own in sums]
+        return sums
 
     def _extras(self, plan: LayerPlan) -> dict[str, Any]:
         """Return what is measured on the whole operated model."""
@@ -278,5 +284,33 @@ def _summary(encoded: Encoded, sums: Sums, *, agreement: bool) -> dict[str, Any]
         "texts": dict(zip(titles, (nats / tokens).tolist(), strict=True)),
     }
     if agreement:
-        figures |= {"kl": at_least_0(sums.mean("kl")), "top1": sums.mean("top1"), "top5": sums.mean("top5")}
+        for name in ("kl", "top1", "top5"):
+            figures |= _with_interval(sums, name)
     return figures
+
+
+def _with_interval(sums: Sums, name: str) -> dict[str, float]:
+    """Return a figure that is at least 0, or a share, with its interval."""
+    found = estimates(sums.by_unit(name), sums.by_unit("tokens"))
+    most = math.inf if name == "kl" else 1.0
+    low, high = (float(np.clip(end, 0.0, most)) for end in (found.low, found.high))
+    return {name: at_least_0(float(found.value)), f"{name}_low": low, f"{name}_high": high}
+
+
+def _against(first: Sums | None, sums: Sums) -> dict[str, Any]:
+    """Return the change of the loss against the plan that the sweep starts from, and what can be said of it."""
+    if first is None:
+        return {}
+    change, tokens = sums.by_unit("nats") - first.by_unit("nats"), sums.by_unit("tokens")
+    value = float(change.sum() / tokens.sum())
+    if sums is first:
+        return {"loss_change": value}
+    found = judge_losses(change, tokens, sums.units.name)
+    ends = estimates(change, tokens)
+    return {
+        "loss_change": value,
+        "change_low": float(ends.low),
+        "change_high": float(ends.high),
+        "p": found.p,
+        "verdict": found.word,
+    }

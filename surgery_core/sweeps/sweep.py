@@ -99,7 +99,7 @@ class Sweep:
         yield first
         count = len(self.points) - len(left)
         for at in range(0, len(left), run.together):
-            for row in run.rows(left[at : at + run.together], first.nats):
+            for row in run.rows(left[at : at + run.together]):
                 count += 1
                 if on_progress is not None:
                     on_progress(count, len(self.points))

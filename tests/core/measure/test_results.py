@@ -7,10 +7,11 @@ import math
 import numpy as np
 import pytest
 
-from surgery_core.measure.results import Comparison, TextComparison, TextScore, TokenLosses
+from surgery_core.measure.results import Comparison, TextComparison, TextScore, TokenLosses, UnitSums
 
 LN2 = math.log(2)
 NONE = TokenLosses((), np.zeros(0), np.zeros(0))
+UNITS = UnitSums("text", *(np.zeros(0) for _ in range(7)))
 
 
 def compared(before: float, after: float, n_tokens: int, n_bytes: int) -> TextComparison:
@@ -21,7 +22,7 @@ def compared(before: float, after: float, n_tokens: int, n_bytes: int) -> TextCo
 
 def test_a_comparison_pools_its_texts_before_it_compares() -> None:
     """By hand: 3 tokens at 1 bit and 1 at 5 bits make 8 bits before; 3 at 2 and 1 at 6 make 12 after, over 8 bytes."""
-    found = Comparison((compared(1.0, 2.0, 3, 6), compared(5.0, 6.0, 1, 2)), "0-2")
+    found = Comparison((compared(1.0, 2.0, 3, 6), compared(5.0, 6.0, 1, 2)), "0-2", "", UNITS)
     assert found.base.perplexity == pytest.approx(4.0)
     assert found.operated.perplexity == pytest.approx(8.0)
     assert found.ratio == pytest.approx(2.0)

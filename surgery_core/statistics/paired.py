@@ -1,0 +1,96 @@
+"""Intervals and p-values of paired differences, from what units came to.
+
+A figure over all tokens is a ratio: the sum of its differences over the sum of tokens (or bytes). Its error is that of
+the differences left over once each unit has its share (the linearised ratio; Cochran, Sampling Techniques, 3rd ed.,
+1977, section 6.3), and the interval is Student's. Which of three methods keeps its coverage with 12 and with 60 texts
+was tried on real differences (`docs/statistics.md`).
+
+The p-value is that of the signs: where surgery changes nothing, each unit's difference is as likely to be minus itself
+(Fisher, The Design of Experiments, 1935, section 21). All signs are tried up to 12 units, 10,000 random ones beyond.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from surgery_core.statistics.units import Array
+
+LEVEL = 0.95
+"""Coverage of intervals."""
+LEAST_UNITS = 6
+"""Units from which on something can be said: with five, the least p-value of signs is 0.06."""
+EXACT = 12
+"""Units up to which all signs are tried."""
+FLIPS = 10_000
+"""Random signs beyond."""
+SEED = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Estimates:
+    """Figures with their 95 % intervals, each an array of the same shape; NaN where a difference is no number.
+
+    Attributes:
+        value: the figure over all tokens.
+        low, high: its interval; NaN with a single unit.
+        spread: standard deviation of the differences between units, in the unit of `value`.
+        n: units.
+    """
+
+    value: Array
+    low: Array
+    high: Array
+    spread: Array
+    n: int
+
+
+def estimates(sums: Array, sizes: Array) -> Estimates:
+    """Return the mean a token of some differences, with its interval.
+
+    Args:
+        sums: `[..., n]`, the summed difference of each unit.
+        sizes: `[n]`, how many tokens (or bytes) each has.
+    """
+    sums, sizes = np.asarray(sums, dtype=np.float64), np.asarray(sizes, dtype=np.float64)
+    n, total = len(sizes), float(sizes.sum())
+    value = sums.sum(-1) / total
+    left = sums - value[..., None] * sizes
+    if n < 2:
+        nothing = np.full_like(value, np.nan)
+        return Estimates(value, nothing, nothing, nothing, n)
+    spread = np.sqrt((left**2).sum(-1) / (n - 1)) / (total / n)
+    half = stats.t.ppf((1 + LEVEL) / 2, n - 1) * spread / np.sqrt(n)
+    return Estimates(value, value - half, value + half, spread, n)
+
+
+def sign_flip_p(sums: Array, seed: int = SEED) -> Array:
+    """Return the two-sided p-values `[...]` of differences `[..., n]` of units, by flips of their signs.
+
+    A difference that is 0 everywhere has p = 1; where one is no number, so is p.
+    """
+    sums = np.asarray(sums, dtype=np.float64)
+    n = sums.shape[-1]
+    signs = _all_signs(n) if n <= EXACT else _some_signs(n, seed)
+    seen = np.abs(sums.sum(-1))
+    # rounding must not make of the same sum a smaller one
+    as_large = np.abs(sums @ signs.T) >= (seen * (1 - 1e-9))[..., None]
+    count = as_large.sum(-1)
+    p = count / len(signs) if n <= EXACT else (1 + count) / (1 + len(signs))
+    return np.where(np.isfinite(seen), p, np.nan)
+
+
+@lru_cache(maxsize=4)
+def _all_signs(n: int) -> Array:
+    numbers = np.arange(2**n)[:, None]
+    return 1.0 - 2.0 * (numbers >> np.arange(n) & 1)
+
+
+@lru_cache(maxsize=4)
+def _some_signs(n: int, seed: int) -> Array:
+    drawn: Any = np.random.default_rng(seed).integers(0, 2, (FLIPS, n), dtype=np.int8)
+    return 1.0 - 2.0 * drawn

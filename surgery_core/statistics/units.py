@@ -1,0 +1,71 @@
+"""What counts as one where intervals are made: texts, or parts of texts where there are few."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+LEAST_TEXTS = 8
+"""Texts from which on each of them counts as one."""
+BLOCK = 32
+"""Tokens of a block, where there are fewer texts."""
+
+
+@dataclass(frozen=True, eq=False)
+class Units:
+    """How the scored tokens of some texts, one text after the other, fall into units.
+
+    Attributes:
+        kind: `"text"` or `"block"`.
+        starts: `[n]`, where each unit begins among all scored tokens.
+        sizes: `[n]`, tokens of each.
+        firsts: `[n_texts]`, the first unit of each text.
+    """
+
+    kind: str
+    starts: Array
+    sizes: Array
+    firsts: Array
+
+    def __len__(self) -> int:
+        """Return how many units there are."""
+        return len(self.starts)
+
+    @property
+    def name(self) -> str:
+        """Return what one is, for a sentence: `"text"` or `"block of 32 tokens"`."""
+        return "text" if self.kind == "text" else f"block of {BLOCK} tokens"
+
+    def sums(self, values: Array) -> Array:
+        """Return the sums `[..., n]`, in float64, of values `[..., tokens]` of all scored tokens."""
+        return np.add.reduceat(np.asarray(values, dtype=np.float64), self.starts, axis=-1)
+
+    def by_text(self, sums: Array) -> Array:
+        """Return sums of units `[..., n]` as those of whole texts `[..., n_texts]`."""
+        return np.add.reduceat(sums, self.firsts, axis=-1)
+
+    def of(self, texts: Array, positions: Array) -> Array:
+        """Return the units `[k]` of scored tokens, by their text and their position in it (the first scored is 1)."""
+        if self.kind == "text":
+            return np.asarray(texts)
+        last = np.append(self.firsts[1:], len(self)) - 1
+        return np.minimum(self.firsts[texts] + (np.asarray(positions) - 1) // BLOCK, last[texts])
+
+
+def units_of(lengths: Sequence[int]) -> Units:
+    """Return the units of texts with so many scored tokens each: whole texts, or blocks where there are fewer than 8.
+
+    Blocks are runs of 32 tokens of one text; what is left over at its end belongs to its last block.
+    """
+    whole = len(lengths) >= LEAST_TEXTS
+    counts = [1 if whole else max(1, length // BLOCK) for length in lengths]
+    firsts = np.cumsum([0, *counts[:-1]])
+    begins = np.cumsum([0, *lengths[:-1]])
+    starts = np.concatenate([begin + BLOCK * np.arange(count) for begin, count in zip(begins, counts, strict=True)])
+    sizes = np.diff(np.append(starts, sum(lengths)))
+    return Units("text" if whole else "block", starts.astype(np.int64), sizes.astype(np.int64), firsts)

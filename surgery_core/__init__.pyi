@@ -1,7 +1,22 @@
 """The public names, each with the module that it comes from: the one list, for type checkers and at run time."""
 
+from .bench.bench import (
+    BaseInterpretabilityBench as BaseInterpretabilityBench,
+)
+from .bench.bench import (
+    Bench as Bench,
+)
+from .bench.experiment import (
+    Experiment as Experiment,
+)
+from .bench.experiment import (
+    read_experiment as read_experiment,
+)
 from .errors import (
     AnatomyError as AnatomyError,
+)
+from .errors import (
+    ExperimentError as ExperimentError,
 )
 from .errors import (
     InputError as InputError,

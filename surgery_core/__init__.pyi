@@ -174,6 +174,9 @@ from .plans.presets import (
 from .plans.presets import (
     Preset as Preset,
 )
+from .plans.presets import (
+    all_presets as all_presets,
+)
 from .plans.slots import (
     MAX_SLOTS as MAX_SLOTS,
 )
@@ -254,6 +257,9 @@ from .sweeps.kinds import (
 )
 from .sweeps.kinds import (
     SweepPoint as SweepPoint,
+)
+from .sweeps.kinds import (
+    all_kinds as all_kinds,
 )
 from .sweeps.kinds import (
     sweep_kind as sweep_kind,

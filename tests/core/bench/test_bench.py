@@ -14,6 +14,7 @@ import torch
 from surgery_core import LoadedModel, ModelInfo, ModelSurgery, inspect_model, operate
 from surgery_core.bench import BaseInterpretabilityBench, Bench, log_experiment, use_tools
 from surgery_core.errors import ExperimentError, InputError, LensError, PlanError
+from tests.core.support.packages import declare
 from tests.tiny import build_model, build_tokenizer
 
 TEXT = "There was once a fox."
@@ -298,18 +299,10 @@ def test_tools_are_added_for_a_class_and_its_own(model: Any) -> None:
             Bench.add_tool(name, lambda model: None)
 
 
-def declare(folder: Path, package: str, points: str, source: str) -> None:
-    """Lay a package with entry points into a folder, as pip does."""
-    about = folder / f"{package}-1.0.dist-info"
-    about.mkdir()
-    (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n")
-    (about / "entry_points.txt").write_text(f"[model_surgery.tools]\n{points}\n")
-    (folder / f"{package}.py").write_text(source)
-
-
 def test_other_packages_add_tools(model: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = "class Probe:\n    def __init__(self, model):\n        self.model = model\n"
-    declare(tmp_path, "probing_tools", "probe = probing_tools:Probe\nbroken = probing_tools:gone", source)
+    points = "probe = probing_tools:Probe\nbroken = probing_tools:gone"
+    declare(tmp_path, "probing_tools", {"tools": points}, source)
     monkeypatch.syspath_prepend(tmp_path)
     exp = Bench(model)
     assert {"probe", "broken"} <= set(exp.tools)

@@ -20,7 +20,7 @@ from surgery_core.sweeps.kinds import KINDS
 from tests.core.support.packages import declare
 
 ROOT = Path(__file__).resolve().parents[2]
-CACHED = (all_presets, all_kinds, items._all_skills)
+CACHED = (all_presets, all_kinds, items.all_skills)
 
 
 @pytest.fixture(autouse=True)

@@ -48,11 +48,12 @@ def load_skills(folder: Path | None = None) -> tuple[Skill, ...]:
     Raises:
         InputError: a file is not a skill, or two skills have the same name.
     """
-    return _all_skills() if folder is None else _of_folder(folder)
+    return all_skills() if folder is None else _of_folder(folder)
 
 
 @cache
-def _all_skills() -> tuple[Skill, ...]:
+def all_skills() -> tuple[Skill, ...]:
+    """Return the skills that come with this package, then those of others (`model_surgery.skills`)."""
     return with_added("skills", _of_folder(FOLDER), lambda skill: skill.name, _of_package)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import socket
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -41,7 +42,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--model", metavar="NAME", help="what opens at first: a name, a folder or a hub id org/name")
     parser.add_argument("--port", type=_port, metavar="N", help="port of the server (default: 8501, or the next free)")
     parser.add_argument(
-        "--address", default="localhost", metavar="HOST", help="who may connect: localhost (default), 0.0.0.0 for all"
+        "--address",
+        type=_address,
+        default="localhost",
+        metavar="HOST",
+        help="who may connect: localhost (default), 0.0.0.0 for all",
     )
     parser.add_argument("--no-browser", action="store_true", help="only serve; open no browser")
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
@@ -60,6 +65,18 @@ def _port(text: str) -> int:
     if text.isascii() and text.isdecimal() and 1 <= int(text) <= 65_535:
         return int(text)
     raise argparse.ArgumentTypeError(f"{text!r} is no port; give a number from 1 to 65535")
+
+
+def _address(text: str) -> str:
+    try:
+        family, kind, *_, address = socket.getaddrinfo(text, 0, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind) as probe:
+            probe.bind(address)
+    except (OSError, UnicodeError):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no address of this machine; give localhost, or 0.0.0.0 for all who can reach it"
+        ) from None
+    return text
 
 
 def _open_first(arguments: argparse.Namespace) -> None:
@@ -81,7 +98,7 @@ def _serve(options: list[str], folders: list[str]) -> int:
     from streamlit.web import cli
 
     try:
-        cli.main(["run", str(APP), *options, "--", *folders], prog_name="streamlit", standalone_mode=False)
+        cli.main(["run", str(APP), *options, "--", *folders], prog_name="streamlit")
     except SystemExit as ended:
         return ended.code if isinstance(ended.code, int) else 1
     return 0

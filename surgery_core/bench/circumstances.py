@@ -14,6 +14,8 @@ from typing import Any
 from torch import nn
 
 from surgery_core import __version__
+from surgery_core.errors import AnatomyError
+from surgery_core.models.offered import digest
 from surgery_core.models.opening import ModelInfo
 from surgery_core.surgery.anatomy import plan_of
 
@@ -23,13 +25,22 @@ GIT_SECONDS = 5.0
 
 def model_facts(model: nn.Module, info: ModelInfo | None) -> dict[str, str | None]:
     """Return what a record says of a model: class, name, revision, plan; None for what is not known."""
-    config = getattr(model, "config", None)
-    return {
-        "class": type(model).__name__,
-        "name": info.name if info else str(getattr(config, "name_or_path", "") or "") or None,
-        "revision": info.revision if info else getattr(config, "_commit_hash", None),
-        "plan": str(plan_of(model)),
-    }
+    name, revision = (info.name, info.revision) if info else _named(getattr(model, "config", None))
+    return {"class": type(model).__name__, "name": name, "revision": revision, "plan": _plan(model)}
+
+
+def _named(config: Any) -> tuple[str | None, str | None]:
+    """Return where a model was opened from, and the commit on the hub or a digest of the folder's files."""
+    name = str(getattr(config, "name_or_path", "") or "") or None
+    folder = name is not None and Path(name).is_dir()
+    return name, digest(Path(str(name))) if folder else getattr(config, "_commit_hash", None)
+
+
+def _plan(model: nn.Module) -> str | None:
+    try:
+        return str(plan_of(model))
+    except AnatomyError:
+        return None
 
 
 def versions() -> dict[str, str]:
@@ -54,7 +65,8 @@ def source_of(function: Callable[..., Any]) -> tuple[str | None, str | None]:
 def commit_of(function: Callable[..., Any]) -> str | None:
     """Return the git commit of the function's file, or of the working directory, with `-dirty` behind it where files
     have changed since; None where there is no repository."""
-    file = Path(inspect.unwrap(function).__code__.co_filename)
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    file = Path(code.co_filename if code is not None else "")
     folder = file.parent if file.is_file() else Path.cwd()
     command = ["git", "-C", str(folder), "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]
     try:

@@ -207,8 +207,14 @@ def find_halves(layer: nn.Module) -> tuple[str | None, str | None]:
 
 
 def text_config(model: nn.Module) -> Any:
-    """Return the config of the language part (the model's own where it is not multimodal)."""
-    config: Any = model.config
+    """Return the config of the language part (the model's own where it is not multimodal).
+
+    Raises:
+        AnatomyError: when the model has none, as only models of transformers do.
+    """
+    config: Any = getattr(model, "config", None)
+    if not hasattr(config, "get_text_config"):
+        raise AnatomyError(f"{type(model).__name__} has no config of transformers; give a causal language model of it.")
     return config.get_text_config(decoder=True)
 
 

@@ -56,6 +56,10 @@ def test_a_model_by_name_or_by_folder(served: list[list[str]], tiny_folder: Path
         (["swep"], "there is no folder 'swep', and no such command; commands: info, run, sweep"),
         (["--port", "0"], "'0' is no port; give a number from 1 to 65535"),
         (["--port", "x"], "'x' is no port"),
+        (
+            ["--address", "nowhere.invalid"],
+            "'nowhere.invalid' is no address of this machine; give localhost, or 0.0.0.0",
+        ),
     ],
 )
 def test_what_cannot_be_is_told_before_anything_starts(

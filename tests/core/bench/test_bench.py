@@ -13,7 +13,7 @@ import torch
 
 from surgery_core import LoadedModel, ModelInfo, ModelSurgery, inspect_model, operate
 from surgery_core.bench import BaseInterpretabilityBench, Bench, log_experiment, use_tools
-from surgery_core.errors import ExperimentError, InputError, LensError, PlanError
+from surgery_core.errors import AnatomyError, ExperimentError, InputError, LensError, PlanError
 from tests.core.support.packages import declare
 from tests.tiny import build_model, build_tokenizer
 
@@ -181,6 +181,29 @@ def test_a_loaded_model_brings_its_tokenizer_lens_and_name(tmp_path: Path) -> No
     assert exp.experiment("nothing").model == {
         "class": "LlamaForCausalLM", "name": "fable", "revision": loaded.info.revision, "plan": "0-11",
     }  # fmt: skip
+
+
+def test_a_model_of_transformers_is_named_by_its_folder(tiny_folder: Path, tmp_path: Path) -> None:
+    from transformers import AutoModelForCausalLM
+
+    from surgery_core.models.offered import digest
+
+    model = AutoModelForCausalLM.from_pretrained(tiny_folder)
+    exp = Bench(operate(model, "0,2-3"), tmp_path)
+    exp.log_experiment(len)([])
+    kept = exp.experiment("len")
+    assert kept.model == {
+        "class": "LlamaForCausalLM", "name": str(tiny_folder), "revision": digest(tiny_folder), "plan": "0,2-3",
+    }  # fmt: skip
+    assert (kept.source, kept.source_sha256, kept.arguments) == (None, None, {"obj": []})
+
+
+def test_a_module_without_layers_has_a_bench_too(tmp_path: Path) -> None:
+    exp = Bench(torch.nn.Linear(2, 2), tmp_path)
+    assert exp.log_experiment(lambda: exp.model.in_features)() == 2
+    assert exp.experiment("_lambda_").model == {"class": "Linear", "name": None, "revision": None, "plan": None}
+    with pytest.raises(AnatomyError, match="Linear has no config of transformers"):
+        exp.tool("surgery")
 
 
 def test_unknown_tools_missing_arguments_and_missing_tokenizers_are_told_at_once(model: Any) -> None:

@@ -232,14 +232,18 @@ class OperatedLayers(nn.ModuleList):
 
     Args:
         layers: as they run.
-        plan: in notation.
+        plan: in notation; None for a part of them, as slices are.
     """
 
-    def __init__(self, layers: Iterable[nn.Module] = (), plan: str = "") -> None:
+    plan: str | None = None
+
+    def __init__(self, layers: Iterable[nn.Module] = (), plan: str | None = None) -> None:
         super().__init__(layers)
         self.plan = plan
 
     def __repr__(self) -> str:
+        if self.plan is None:
+            return super().__repr__()
         head, newline, rest = super().__repr__().partition("\n")
         return f"{head}  # plan {self.plan or 'without layers'}{newline}{rest}"
 

@@ -1,5 +1,7 @@
 """Model Surgery's server: `streamlit run app.py`, or `streamlit run app.py -- FOLDER` with a checkpoint of yours.
 
+The installed package has a copy of this file, which the command `model-surgery` starts.
+
 The script that runs for each session is `surgery_ui/main.py`. It lies beside no `pages` folder, because Streamlit
 would start in its older multipage mode there.
 """
@@ -25,4 +27,4 @@ async def lifespan(_: st.App) -> AsyncIterator[None]:
 
 if Path(sys.argv[0]).name == Path(__file__).name:  # another server's arguments are not ours
     startup.offer(sys.argv[1:])
-app = st.App("surgery_ui/main.py", lifespan=lifespan)
+app = st.App(Path(startup.__file__).with_name("main.py"), lifespan=lifespan)

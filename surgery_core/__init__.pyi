@@ -1,7 +1,22 @@
 """The public names, each with the module that it comes from: the one list, for type checkers and at run time."""
 
+from .bench.bench import (
+    BaseInterpretabilityBench as BaseInterpretabilityBench,
+)
+from .bench.bench import (
+    Bench as Bench,
+)
+from .bench.experiment import (
+    Experiment as Experiment,
+)
+from .bench.experiment import (
+    read_experiment as read_experiment,
+)
 from .errors import (
     AnatomyError as AnatomyError,
+)
+from .errors import (
+    ExperimentError as ExperimentError,
 )
 from .errors import (
     InputError as InputError,
@@ -159,6 +174,9 @@ from .plans.presets import (
 from .plans.presets import (
     Preset as Preset,
 )
+from .plans.presets import (
+    all_presets as all_presets,
+)
 from .plans.slots import (
     MAX_SLOTS as MAX_SLOTS,
 )
@@ -239,6 +257,9 @@ from .sweeps.kinds import (
 )
 from .sweeps.kinds import (
     SweepPoint as SweepPoint,
+)
+from .sweeps.kinds import (
+    all_kinds as all_kinds,
 )
 from .sweeps.kinds import (
     sweep_kind as sweep_kind,

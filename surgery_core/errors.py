@@ -8,7 +8,8 @@
     │   ├── SettingsError                  a generation or run setting
     │   ├── RecipeError                    a recipe file
     │   ├── LensError                      a lens file, or a lens of another model
-    │   └── SweepFileError                 a results file: broken, of another sweep, or on a full disk
+    │   ├── SweepFileError                 a results file: broken, of another sweep, or on a full disk
+    │   └── ExperimentError                a bench's tool or its record of an experiment
     ├── ModelError
     │   ├── ModelLoadError                 missing, gated, too large, broken, not causal, no network
     │   ├── AnatomyError (also ValueError) the model has no such part
@@ -85,6 +86,18 @@ class RecipeError(InputError):
 
 class SweepFileError(InputError):
     """A file of sweep results cannot be read, continued or written."""
+
+
+class ExperimentError(InputError):
+    """A bench has no such tool, or an experiment's record cannot be written or read.
+
+    Attributes:
+        result: what the experiment returned, where it ran and only its record could not be written.
+    """
+
+    def __init__(self, message: str, result: object = None) -> None:
+        self.result = result
+        super().__init__(message)
 
 
 class LensError(InputError):

@@ -9,19 +9,22 @@ from surgery_ui.sidebar import sidebar as controls
 from surgery_ui.sidebar import sweep_status
 from surgery_ui.surgery_page.writing import begin_writing
 
-ICON = Path(__file__).with_name("icon.png")
-LOGO = Path(__file__).with_name("logo.svg")
+HERE = Path(__file__).parent
+ICON = HERE / "icon.png"
+LOGO = HERE / "logo.svg"
+PAGES = "shipped/pages" if (HERE / "shipped" / "pages").is_dir() else "../pages"
+"""Where the pages lie, seen from here: in the installed package, or in the repository."""
 SIDEBAR_WIDTH = 340
 
 st.set_page_config("Model Surgery", ICON, layout="wide", initial_sidebar_state=SIDEBAR_WIDTH)
 st.logo(LOGO, size="medium", icon_image=ICON)
 page = st.navigation(
     [
-        st.Page("../pages/surgery.py", title="Surgery", icon=":material/content_cut:", default=True),
-        st.Page("../pages/lens.py", title="Lens", icon=":material/grid_on:"),
-        st.Page("../pages/sweep.py", title="Sweep", icon=":material/bar_chart:"),
-        st.Page("../pages/skills.py", title="Skills", icon=":material/school:"),
-        st.Page("../pages/models.py", title="Models", icon=":material/database:"),
+        st.Page(f"{PAGES}/surgery.py", title="Surgery", icon=":material/content_cut:", default=True),
+        st.Page(f"{PAGES}/lens.py", title="Lens", icon=":material/grid_on:"),
+        st.Page(f"{PAGES}/sweep.py", title="Sweep", icon=":material/bar_chart:"),
+        st.Page(f"{PAGES}/skills.py", title="Skills", icon=":material/school:"),
+        st.Page(f"{PAGES}/models.py", title="Models", icon=":material/database:"),
     ],
     position="top",
 )

@@ -25,10 +25,15 @@ if TYPE_CHECKING:
 Command = Callable[[argparse.Namespace], Output]
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+COMMANDS = ("info", "run", "sweep", "lens", "train-lens", "skills", "preflight", "export")
+"""Names of the commands."""
+PROGRAM = "python -m surgery_core"
+
+
+def main(argv: Sequence[str] | None = None, program: str = PROGRAM) -> int:
     """Run the command line and return the exit code: 0, 1 for a no, 2 for an error, 130 when interrupted."""
     _accept_any_character()
-    arguments = _parser().parse_args(argv)
+    arguments = _parser(program).parse_args(argv)
     command: Command = arguments.command
     try:
         output = command(arguments)
@@ -53,9 +58,9 @@ def _accept_any_character() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(program: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m surgery_core",
+        prog=program,
         description="Delete, move, repeat and replace layers of a causal language model, and see what changes.",
         epilog='A plan is written like "0-4,6,5,(7-9)x2,10.mlp"; docs/glossary.md explains the notation.',
     )

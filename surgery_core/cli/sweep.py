@@ -218,9 +218,9 @@ def _text(job: SweepJob, result: InOrder) -> str:
 
 
 def _kinds() -> Output:
-    from surgery_core.sweeps.kinds import KINDS
+    from surgery_core.sweeps.kinds import all_kinds
 
-    rows = [{"kind": kind.key, "what": kind.title, "about": kind.about} for kind in KINDS]
+    rows = [{"kind": kind.key, "what": kind.title, "about": kind.about} for kind in all_kinds()]
     rows += [
         {"kind": "importance", "what": "Importance", "about": "Block Influence and angular distance, from one run."},
         {"kind": "greedy", "what": "Greedy removal", "about": "One layer less each time, always the least harmful."},

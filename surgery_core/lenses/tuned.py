@@ -18,7 +18,7 @@ from torch import nn
 
 from surgery_core.errors import LensError
 from surgery_core.states.tail import Tail
-from surgery_core.surgery.anatomy import device_of, find_layers, root_of, width_of
+from surgery_core.surgery.anatomy import device_of, find_layers, plan_of, root_of, width_of
 from surgery_core.surgery.stream_form import stream_of
 
 
@@ -129,7 +129,7 @@ def check_fits(model: nn.Module, translators: Translators) -> None:
     """
     root = root_of(model)
     check_one_stream(model)
-    n_layers, d_model = len(find_layers(root)[1]), width_of(root)
+    n_layers, d_model = plan_of(root).n_layers, width_of(root)
     if (translators.n_layers, translators.d_model) != (n_layers, d_model):
         raise LensError(
             f"This lens is for {translators.n_layers} layers of width {translators.d_model}, "

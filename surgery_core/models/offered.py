@@ -24,7 +24,10 @@ Places = dict[str, tuple[Path, Kind]]
 
 DEFAULT_MODEL = "fable"
 FOLDERS_VARIABLE = "MODEL_SURGERY_MODELS"
-BUNDLED_FOLDER = Path(__file__).resolve().parents[2] / "models"
+_PACKAGE = Path(__file__).resolve().parents[1]
+_SHIPPED = _PACKAGE / "shipped" / "models"
+BUNDLED_FOLDER = _SHIPPED if _SHIPPED.is_dir() else _PACKAGE.parent / "models"
+"""Where the bundled models lie: in the installed package, or in the repository."""
 _WHOLE_HASH_BYTES = 100_000_000
 _OF_A_MODEL = (".json", ".safetensors", ".txt", ".model", ".md", SUFFIX)
 _LEVELS = 2
@@ -111,6 +114,11 @@ def short(path: Path) -> str:
     """Return a path as people read it: within this repository from its root."""
     root = BUNDLED_FOLDER.parent
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
+
+
+def located(source: str) -> Path:
+    """Return the path that `short` wrote, wherever the program was started."""
+    return BUNDLED_FOLDER.parent / source
 
 
 def _files(path: Path) -> list[Path]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 from surgery_core.errors import PlanError
 from surgery_core.plans.plan import LayerPlan
+from surgery_core.plugins import several, with_added
 
 
 @dataclass(frozen=True)
@@ -55,10 +57,16 @@ def preset(key: str) -> Preset:
     Raises:
         PlanError: when there is none; it names them all.
     """
-    for candidate in PRESETS:
+    for candidate in all_presets():
         if candidate.key == key:
             return candidate
-    raise PlanError(f"There is no preset {key!r}; there are: {', '.join(p.key for p in PRESETS)}.")
+    raise PlanError(f"There is no preset {key!r}; there are: {', '.join(p.key for p in all_presets())}.")
+
+
+@cache
+def all_presets() -> tuple[Preset, ...]:
+    """Return the presets that come with this package, then those of others (`model_surgery.presets`)."""
+    return with_added("presets", PRESETS, lambda preset: preset.key, several(Preset))
 
 
 def middle(n_layers: int) -> tuple[int, int]:
@@ -143,4 +151,4 @@ PRESETS: tuple[Preset, ...] = (
         _shuffle_middle,
     ),
 )
-"""All presets, in the order in which they are offered."""
+"""The presets of this package, in the order in which they are offered."""

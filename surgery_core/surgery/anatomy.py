@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from surgery_core.errors import AnatomyError
-from surgery_core.plans.plan import LayerPlan
+from surgery_core.plans.plan import LayerPlan, normalise_positions
 from surgery_core.surgery.layer_parts import halves_of
 from surgery_core.surgery.marks import mark_of
 from surgery_core.surgery.names import CONTEXT_KEYS, DEPTH_KEYS, FINAL_NORMS, NOT_FINAL, WIDTH_KEYS, names_of
@@ -94,6 +94,31 @@ class Anatomy:
     mlp_path: str | None
     context_length: int | None
     vocab_size: int
+
+    def layer(self, index: int) -> LayerParts:
+        """Return the parts of one layer as modules; a negative index counts from the end.
+
+        Raises:
+            PlanError: when there is no such layer.
+        """
+        layer = self.layers[normalise_positions(index, len(self.layers))[0]]
+        attention, mlp = (layer.get_submodule(path) if path else None for path in find_halves(layer))
+        return LayerParts(layer, attention, mlp)
+
+
+@dataclass(frozen=True, eq=False)
+class LayerParts:
+    """A layer and its two halves, each the model's own module.
+
+    Attributes:
+        layer: itself.
+        attention: its attention or other token mixer, or None where it has none.
+        mlp: the module whose output is the MLP's contribution, or None. Mostly it reads and writes the residual stream.
+    """
+
+    layer: nn.Module
+    attention: nn.Module | None
+    mlp: nn.Module | None
 
 
 def inspect_model(model: nn.Module) -> Anatomy:
@@ -182,8 +207,14 @@ def find_halves(layer: nn.Module) -> tuple[str | None, str | None]:
 
 
 def text_config(model: nn.Module) -> Any:
-    """Return the config of the language part (the model's own where it is not multimodal)."""
-    config: Any = model.config
+    """Return the config of the language part (the model's own where it is not multimodal).
+
+    Raises:
+        AnatomyError: when the model has none, as only models of transformers do.
+    """
+    config: Any = getattr(model, "config", None)
+    if not hasattr(config, "get_text_config"):
+        raise AnatomyError(f"{type(model).__name__} has no config of transformers; give a causal language model of it.")
     return config.get_text_config(decoder=True)
 
 

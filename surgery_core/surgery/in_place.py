@@ -164,7 +164,7 @@ class ModelSurgery:
         with ExitStack() as undo:
             journal = _Journal(undo)
             self._journal_marks(journal)
-            self._journal_list(journal, made.layers, new)
+            self._journal_list(journal, made.layers, OperatedLayers(new, str(plan)))
             self._journal_owner(journal, made)
             for change in made.configs:
                 journal.become(change.config, change.cls)
@@ -202,9 +202,8 @@ class ModelSurgery:
             equip(clones[at], placement)
         return clones
 
-    def _journal_list(self, journal: _Journal, layers: nn.ModuleList, new: list[nn.Module]) -> None:
+    def _journal_list(self, journal: _Journal, layers: nn.ModuleList, operated: nn.ModuleList) -> None:
         """Put a new list where the old one is registered; the old list object stays as it is."""
-        operated = nn.ModuleList(new)
         operated.training = layers.training
         for module in list(self._model.modules()):
             for name, child in list(module._modules.items()):
@@ -226,6 +225,27 @@ class ModelSurgery:
         for module in self._model.modules():
             if hasattr(module, "get_input_embeddings") and CAPTURE_MARK not in module.__dict__:
                 journal.on_exit(_uncapture, module)
+
+
+class OperatedLayers(nn.ModuleList):
+    """Layers in the order in which they run; printed with their plan, for a tree does not show which is which.
+
+    Args:
+        layers: as they run.
+        plan: in notation; None for a part of them, as slices are.
+    """
+
+    plan: str | None = None
+
+    def __init__(self, layers: Iterable[nn.Module] = (), plan: str | None = None) -> None:
+        super().__init__(layers)
+        self.plan = plan
+
+    def __repr__(self) -> str:
+        if self.plan is None:
+            return super().__repr__()
+        head, newline, rest = super().__repr__().partition("\n")
+        return f"{head}  # plan {self.plan or 'without layers'}{newline}{rest}"
 
 
 class _Journal:

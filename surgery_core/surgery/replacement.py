@@ -7,8 +7,10 @@ from typing import Any
 
 import torch
 from torch import nn
+from transformers.pytorch_utils import Conv1D
 
-from surgery_core.errors import PlanError
+from surgery_core.errors import PlanError, SurgeryError
+from surgery_core.failures import FAILURES, failure
 from surgery_core.surgery.anatomy import width_of
 from surgery_core.surgery.layer_io import hidden_input, hidden_of
 from surgery_core.surgery.names import DECLARED_WIDTHS
@@ -42,13 +44,24 @@ class Adapter(nn.Module):
         rest = {key: value for key, value in kwargs.items() if key != "hidden_states"}
         if self.accepted is not None:
             rest = {key: value for key, value in rest.items() if key in self.accepted}
-        hidden = hidden_of(self.module(entering, **rest))
+        hidden = self._answer(entering, rest)
         if hidden.shape != entering.shape:
             raise PlanError(
                 f"The replacement {type(self.module).__name__} returned the shape {list(hidden.shape)}; "
                 f"a layer of this model returns {list(entering.shape)}."
             )
         return hidden if self.extras is None else (hidden, *[None] * self.extras)
+
+    def _answer(self, entering: torch.Tensor, rest: dict[str, Any]) -> torch.Tensor:
+        try:
+            return hidden_of(self.module(entering, **rest))
+        except (SurgeryError, torch.OutOfMemoryError):
+            raise
+        except FAILURES as error:
+            raise PlanError(
+                f"The replacement {type(self.module).__name__} cannot take the residual stream {list(entering.shape)}: "
+                f"{failure(error)}"
+            ) from error
 
 
 def adapt(module: nn.Module, model: nn.Module) -> Adapter:
@@ -66,8 +79,9 @@ def check_width(module: nn.Module, model: nn.Module) -> None:
     for width, what in declared_widths(module, d_model):
         if width != d_model:
             raise PlanError(
-                f"The replacement {type(module).__name__} {what} {width} values a token, but the residual stream of "
-                f"this model is {d_model} wide; give a module that reads and writes {d_model}."
+                f"The replacement {type(module).__name__} {what} {width} values a token ([batch, seq, {width}]), but the "
+                f"residual stream of this model is {d_model} wide ([batch, seq, {d_model}]); give a module that reads and "
+                f"writes {d_model}."
             )
 
 
@@ -93,6 +107,8 @@ def _sequential_widths(module: nn.Sequential, d_model: int) -> list[tuple[int, s
 def _leaf_widths(module: nn.Module) -> tuple[int, int] | None:
     if isinstance(module, nn.Linear):
         return module.in_features, module.out_features
+    if isinstance(module, Conv1D):
+        return module.nx, module.nf
     weight = getattr(module, "weight", None)
     if "norm" in type(module).__name__.lower() and isinstance(weight, torch.Tensor):
         return weight.shape[-1], weight.shape[-1]

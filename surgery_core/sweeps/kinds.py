@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from itertools import combinations
 from typing import Literal
 
 from surgery_core.errors import SettingsError
 from surgery_core.plans.plan import LayerPlan
 from surgery_core.plans.slots import MAX_SLOTS, Part
+from surgery_core.plugins import several, with_added
 from surgery_core.sweeps.middle import LOOPS, VARIANTS, middles
 
 Axis = int | float | str
@@ -136,10 +138,16 @@ def sweep_kind(key: str) -> SweepKind:
     Raises:
         SettingsError: when there is none; it names them all.
     """
-    for kind in KINDS:
+    for kind in all_kinds():
         if kind.key == key:
             return kind
-    raise SettingsError(f"There is no sweep {key!r}; there are: {', '.join(kind.key for kind in KINDS)}.")
+    raise SettingsError(f"There is no sweep {key!r}; there are: {', '.join(kind.key for kind in all_kinds())}.")
+
+
+@cache
+def all_kinds() -> tuple[SweepKind, ...]:
+    """Return the kinds that come with this package, then those of others (`model_surgery.sweeps`)."""
+    return with_added("sweeps", KINDS, lambda kind: kind.key, several(SweepKind))
 
 
 def sweep_points(key: str, start: LayerPlan, options: SweepOptions | None = None) -> tuple[SweepPoint, ...]:

@@ -9,7 +9,7 @@ import streamlit as st
 
 from surgery_core.errors import PlanError
 from surgery_core.plans.plan import LayerPlan
-from surgery_core.plans.presets import PRESETS, Preset
+from surgery_core.plans.presets import Preset, all_presets
 from surgery_core.plans.presets import preset as find_preset
 from surgery_ui.session import session
 from surgery_ui.words import labels, present
@@ -118,7 +118,7 @@ def _replacement(plan: LayerPlan) -> LayerPlan:
 
 
 def _presets(plan: LayerPlan) -> None:
-    titles = {preset.key: preset.title for preset in PRESETS}
+    titles = {preset.key: preset.title for preset in all_presets()}
     key = st.selectbox(
         "Preset", list(titles), format_func=lambda key: titles.get(key, key), key="preset", on_change=session.touch
     )

@@ -138,7 +138,7 @@ def _check(now: session.Experiment, kind: str, tab: str) -> None:
     if tab == IMPORTANCE:
         st.session_state[_texts_key("importance")], st.session_state[_from_key("importance")] = ALL, BASE
     request = Request(kind, SweepOptions(), now.identity, bundled_texts())
-    family = next(name for name, kinds in sweep_words.FAMILIES.items() if kind in kinds)
+    family = next(name for name, kinds in sweep_words.families().items() if kind in kinds)
     st.session_state[FAMILY], st.session_state[_kind_key(family)] = family, kind
     sweep_shelf.guarded("finding", lambda: sweep_shelf.start(now, request, _costs(now, request)))
 
@@ -167,12 +167,12 @@ def _from_key(name: str) -> str:
 
 
 def _family() -> str:
-    return str(segments("What is done to the layers", list(sweep_words.FAMILIES), FAMILY))
+    return str(segments("What is done to the layers", list(sweep_words.families()), FAMILY))
 
 
 def _kind(family: str) -> str:
     key = _kind_key(family)
-    kinds = sweep_words.FAMILIES[family]
+    kinds = sweep_words.families()[family]
     st.session_state.setdefault(key, kinds[0])
     kind = st.selectbox(
         "Sweep", kinds, key=key, format_func=lambda one: sweep_kind(one).title, persist_state="session",

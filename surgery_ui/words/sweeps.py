@@ -10,6 +10,7 @@ from surgery_core.sweeps.estimate import Span
 from surgery_core.sweeps.file import SweepIdentity
 from surgery_core.sweeps.findings import kept_in_the_middle, longest_block, ordered, variants
 from surgery_core.sweeps.frames import figure
+from surgery_core.sweeps.kinds import all_kinds
 from surgery_core.sweeps.rows import SweepRow
 
 FAMILIES: dict[str, tuple[str, ...]] = {
@@ -23,6 +24,8 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     ),
 }  # fmt: skip
 """Kinds of sweeps by what they do to a layer."""
+ADDED = "From packages"
+"""Family of the kinds that other packages add."""
 
 PAPERS = {
     "delete": "ShortGPT (arXiv 2403.03853) found that in Llama-2-7B the layers that can go are deep ones: 27, 26, 25, "
@@ -47,6 +50,13 @@ IMPORTANCE = (
     "and kept most of its quality; “The Unreasonable Ineffectiveness of the Deeper Layers” (arXiv 2403.17887) "
     "removed the block with the smallest angular distance between its ends, and found it among the deeper layers."
 )
+
+
+def families() -> dict[str, tuple[str, ...]]:
+    """Return the kinds of sweeps by what they do to a layer, and those of other packages, where there are any."""
+    own = {kind for kinds in FAMILIES.values() for kind in kinds}
+    added = tuple(kind.key for kind in all_kinds() if kind.key not in own)
+    return FAMILIES | ({ADDED: added} if added else {})
 
 
 def duration(seconds: float) -> str:

@@ -10,7 +10,6 @@ import hashlib
 import uuid
 from collections.abc import Hashable
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -24,6 +23,7 @@ from surgery_core.lenses.reading import Follow, Lens, LogitLens, one_token, read
 from surgery_core.lenses.training import LensTraining, lens_quality, train_lens
 from surgery_core.lenses.trajectory import Array, Trajectory
 from surgery_core.lenses.tuned import Translators, TunedLens, check_fits
+from surgery_core.models.offered import located
 from surgery_core.models.opening import LoadedModel
 from surgery_core.plans.plan import LayerPlan
 from surgery_core.states.windows import DEFAULT_CONTEXT, window_length
@@ -174,7 +174,7 @@ def translators(loaded: LoadedModel, lens: str) -> Translators:
         LensError: when it is no longer on the server.
     """
     if lens == TUNED:
-        return _beside.get(loaded.info.key, lambda: load_lens(Path(loaded.info.source) / "lens"))
+        return _beside.get(loaded.info.key, lambda: load_lens(located(loaded.info.source) / "lens"))
     if (found := _lenses.find(lens)) is None:
         raise LensError("This lens is no longer on the server; open its file again, or train it once more.")
     return found
@@ -194,4 +194,4 @@ def keep_lens(loaded: LoadedModel, found: Translators) -> str:
 
 def has_lens(loaded: LoadedModel) -> bool:
     """Return whether the model came with a tuned lens."""
-    return lens_beside(loaded.info.source) is not None
+    return lens_beside(located(loaded.info.source)) is not None

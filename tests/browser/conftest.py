@@ -101,15 +101,28 @@ def expected(models: Path) -> Callable[[str], tuple[str, ...]]:
 
 @contextmanager
 def started(models: Path, log: Path) -> Iterator[str]:
-    """Start the app as a person does and give its address as soon as it answers; its log has no traceback then."""
+    """Start the app as a person does in the repository and give its address; its log has no traceback in the end."""
+    environment = os.environ | {"MODEL_SURGERY_MODELS": str(models)}
+    with served(_streamlit_run, log, cwd=ROOT, env=environment) as address:
+        yield address
+
+
+def _streamlit_run(port: int) -> list[str]:
+    where = [f"--server.port={port}", "--server.address=127.0.0.1"]
+    return [sys.executable, "-m", "streamlit", "run", "app.py", "--server.headless=true", *where]
+
+
+@contextmanager
+def served(command: Callable[[int], list[str]], log: Path, *, cwd: Path, env: dict[str, str]) -> Iterator[str]:
+    """Start a server by the command for a port and give its address as soon as it answers.
+
+    Its log has no traceback in the end.
+    """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.headless=true"]
-    command += [f"--server.port={port}", "--server.address=127.0.0.1"]
     with log.open("wb") as output:
-        environment = os.environ | {"MODEL_SURGERY_MODELS": str(models)}
-        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(command(port), cwd=cwd, env=env, stdout=output, stderr=subprocess.STDOUT)
     try:
         _wait_until_healthy(f"http://127.0.0.1:{port}", process, log)
         yield f"http://127.0.0.1:{port}"

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import tomllib
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from surgery_core.errors import InputError
+from surgery_core.plugins import with_added
 
 FOLDER = Path(__file__).parent
 
@@ -37,12 +39,34 @@ class Skill:
     items: tuple[SkillItem, ...]
 
 
-def load_skills(folder: Path = FOLDER) -> tuple[Skill, ...]:
-    """Load every skill file of a folder (by default the bundled ones), in the order of the file names.
+def load_skills(folder: Path | None = None) -> tuple[Skill, ...]:
+    """Load every skill file of a folder, in the order of the file names.
+
+    Args:
+        folder: of TOML files; by default the bundled ones, and those that other packages add (`model_surgery.skills`).
 
     Raises:
         InputError: a file is not a skill, or two skills have the same name.
     """
+    return all_skills() if folder is None else _of_folder(folder)
+
+
+@cache
+def all_skills() -> tuple[Skill, ...]:
+    """Return the skills that come with this package, then those of others (`model_surgery.skills`)."""
+    return with_added("skills", _of_folder(FOLDER), lambda skill: skill.name, _of_package)
+
+
+def _of_package(value: Any) -> tuple[Skill, ...]:
+    """Return the skills in the folder of a package, or in one that is named by its path."""
+    places = [value] if isinstance(value, (str, Path)) else list(getattr(value, "__path__", ()))
+    skills = tuple(skill for place in places for skill in _of_folder(Path(place)))
+    if not skills:
+        raise InputError(f"{getattr(value, '__name__', value)!s} is no folder with skill files.")
+    return skills
+
+
+def _of_folder(folder: Path) -> tuple[Skill, ...]:
     skills = tuple(read_skill(path) for path in sorted(folder.glob("*.toml")))
     names = [skill.name for skill in skills]
     for name in names:

@@ -297,6 +297,18 @@ def test_a_model_without_final_norm_or_layers_says_so() -> None:
         ModelSurgery(bare)
 
 
+def test_the_printed_tree_says_the_plan_inside_and_is_the_same_again_outside() -> None:
+    model = build("llama")
+    surgery, before = ModelSurgery(model), repr(model)
+    with surgery.permute_layers([1, 0, 2, 3]):
+        assert "(layers): OperatedLayers(  # plan 1,0,2-3\n" in repr(model)
+        assert "plan" not in repr(model.model.layers[:2])
+        assert "plan" not in repr(operate(model, "0-2"))
+        with surgery.delete_layers(range(4)):
+            assert "(layers): OperatedLayers()  # plan without layers\n" in repr(model)
+    assert repr(model) == before
+
+
 class Adding(torch.nn.Module):
     """A person's module in place of a layer: adds a constant and attends to nothing."""
 

@@ -21,7 +21,7 @@ def finished(app: AppTest) -> bool:
 
 def sweep_page(open_app: Open, kind: str = "delete", **address: str) -> AppTest:
     app = open_app("sweep", **address)
-    family = next(name for name, kinds in sweep_words.FAMILIES.items() if kind in kinds)
+    family = next(name for name, kinds in sweep_words.families().items() if kind in kinds)
     app.session_state["sweep-family"] = family
     app.session_state[f"sweep-kind-{family}"] = kind
     return app.run()

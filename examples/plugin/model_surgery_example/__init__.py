@@ -1,0 +1,1 @@
+"""A preset, a skill, a kind of sweep and a tool."""

@@ -1,0 +1,1 @@
+"""Skills: each TOML file of this folder is one."""

@@ -67,6 +67,7 @@ class Sheet:
         live: whether the chart fills while it is looked at; `first` is then in its data, not in its title.
         log: whether the axis of bars and lines is logarithmic, by default where a linear one would squeeze most figures;
             colours are so unless it is False.
+        intervals: whether figures have intervals, which tooltips tell.
     """
 
     metric: str
@@ -83,10 +84,13 @@ class Sheet:
     named: bool = True
     live: bool = False
     log: bool | None = None
+    intervals: bool = True
 
 
 LIVE_KNEE = 0.1
 """Where a live axis goes over from linear to logarithmic, in nats: it must not depend on figures."""
+ALIKE = "="
+"""What marks a plan whose loss cannot be told from the starting plan's."""
 MARKS = {"refused": "×", "broken": "NaN"}
 """What stands in place of a figure."""
 
@@ -109,7 +113,7 @@ def bars(frame: pd.DataFrame, sheet: Sheet) -> alt.LayerChart:
         frame: the output of `sweep_frame`.
         sheet: what the chart says besides.
     """
-    scale = _scale(frame, sheet)
+    scale, sheet = _scale(frame, sheet), replace(sheet, intervals="low" in frame)
     top = axis_ends(scale)[1] if len(frame) else scale.high
     shown = frame["value"].replace({math.inf: top, -math.inf: scale.low})
     data = _said(frame, sheet).assign(shown=shown, origin=scale.origin, **_ends(frame, scale, sheet))
@@ -123,7 +127,8 @@ def bars(frame: pd.DataFrame, sheet: Sheet) -> alt.LayerChart:
     endless = base.transform_filter("datum.endless").mark_text(
         text="∞", fontSize=13, fontWeight=600, baseline="top", dy=2, color=PAPER[sheet.dark]
     )
-    layers: list[Any] = [*_places(base, sheet), bar, endless.encode(y=alt.value(0))]
+    layers: list[Any] = [*_places(base, sheet), bar, _whiskers(base, sheet, y), endless.encode(y=alt.value(0))]
+    layers += [_equal(base, sheet)]
     layers += [_cross(base, sheet), *_reach(data, sheet, y), *_rule(data, sheet, y), *_targets(base, sheet)]
     return _titled(_finished(layers, sheet.height), sheet)
 
@@ -147,7 +152,8 @@ def heat(frame: pd.DataFrame, sheet: Sheet) -> alt.LayerChart:
     refused = base.transform_filter(FIGURELESS).mark_rect(color=GREY[sheet.dark], **stroke)
     cross = base.transform_filter(FIGURELESS).mark_text(fontSize=11, color=INK[sheet.dark]).encode(text="mark:N")
     target = base.mark_rect(opacity=0).encode(tooltip=_tooltip(sheet))
-    layers = [empty, done, refused, cross, *_outline(base, sheet), *_picking(target, sheet)]
+    same = base.transform_filter("datum.alike").mark_text(text=ALIKE, fontSize=11, color=INK[sheet.dark])
+    layers = [empty, done, same, refused, cross, *_outline(base, sheet), *_picking(target, sheet)]
     rows = data["y"].nunique()
     drawn = _finished(layers, height=AROUND + max(120, rows * ROW if rows <= 16 else 420))
     return drawn.properties(title=sheet.title) if sheet.title else drawn
@@ -180,13 +186,22 @@ def lines(frame: pd.DataFrame, sheet: Sheet) -> alt.LayerChart:
         there.transform_filter(_is(sheet.chosen)).mark_point(size=170, filled=False, strokeWidth=2)
         .encode(color=alt.value(INK[sheet.dark]), shape=alt.value("circle"))
     ]  # fmt: skip
-    layers = [line, points, *_reach(data, sheet, y), *_rule(data, sheet, y), *chosen, *_picking(target, sheet)]
+    layers = [
+        line,
+        _whiskers(base, sheet, y),
+        points,
+        *_reach(data, sheet, y),
+        *_rule(data, sheet, y),
+        *chosen,
+        *_picking(target, sheet),
+    ]
     return _titled(_finished(layers, sheet.height + 40), sheet)
 
 
 def _scale(frame: pd.DataFrame, sheet: Sheet) -> ValueScale:
     """Return how far figures reach. What kind of axis a live chart has must not change with its figures."""
-    found = sheet.scale or value_scale(frame["value"], sheet.metric, sheet.first, log=sheet.log)
+    ends = [frame[name] for name in ("value", "low", "high") if name in frame]
+    found = sheet.scale or value_scale(pd.concat(ends), sheet.metric, sheet.first, log=sheet.log)
     if not sheet.live or sheet.metric in SHARES:
         return found
     if sheet.log is False or (sheet.log is None and sheet.metric not in LOGARITHMIC):
@@ -205,9 +220,20 @@ def _said(frame: pd.DataFrame, sheet: Sheet) -> pd.DataFrame:
         state_words(state, value, sheet.metric) for state, value in zip(frame["state"], frame["value"], strict=True)
     ]
     finite = frame["value"].where(np.isfinite(frame["value"]))
+    if "low" not in frame:
+        frame = frame.assign(low=math.nan, high=math.nan, alike=False)
+    known = np.isfinite(frame["low"]) & np.isfinite(frame["high"])
+    ends = {name: frame[name].where(known) for name in ("low", "high")}
+    between = [_between(low, high, sheet.metric) for low, high in zip(ends["low"], ends["high"], strict=True)]
     marks = [MARKS.get(state, "") for state in frame["state"]]
     endless = np.isposinf(frame["value"].astype(float))
-    return frame.assign(value=finite, said=words, mark=marks, endless=endless, y_at=frame["y_at"].map(str))
+    own = {"whisker_low": ends["low"], "whisker_high": ends["high"], "between": between}
+    frame = frame.drop(columns=["low", "high"])
+    return frame.assign(value=finite, said=words, mark=marks, endless=endless, y_at=frame["y_at"].map(str), **own)
+
+
+def _between(low: float, high: float, metric: str) -> str:
+    return "–" if math.isnan(low) else f"{figure(low, metric)} to {figure(high, metric)}"
 
 
 def state_words(state: str, value: float, metric: str) -> str:
@@ -300,6 +326,21 @@ def _titled(chart: alt.LayerChart, sheet: Sheet) -> alt.LayerChart:
     return chart
 
 
+def _whiskers(base: alt.Chart, sheet: Sheet, y: alt.Y) -> alt.Chart:
+    """Return the 95 % intervals as thin lines."""
+    there = base.transform_filter("datum.state === 'done' && isValid(datum.whisker_low)")
+    mark: alt.Chart = there.mark_rule(strokeWidth=1.4, color=INK[sheet.dark], opacity=0.75, clip=True, aria=False)
+    return mark.encode(y=_of(y, "whisker_low"), y2="whisker_high:Q")
+
+
+def _equal(base: alt.Chart, sheet: Sheet) -> alt.Chart:
+    """Return the marks above bars whose plans cannot be told from the starting plan."""
+    mark: alt.Chart = base.transform_filter("datum.alike").mark_text(
+        text=ALIKE, fontSize=12, baseline="top", dy=2, color=QUIET[sheet.dark]
+    )
+    return mark.encode(y=alt.value(0))
+
+
 def _cross(base: alt.Chart, sheet: Sheet) -> alt.Chart:
     mark: alt.Chart = base.transform_filter(FIGURELESS).mark_text(
         fontSize=12, baseline="bottom", dy=-4, color=QUIET[sheet.dark]
@@ -372,6 +413,7 @@ def _tooltip(sheet: Sheet) -> list[alt.Tooltip]:
         alt.Tooltip("x:N", title=sheet.x_title),
         *second,
         alt.Tooltip("said:N", title=sheet.value_title),
+        *([alt.Tooltip("between:N", title="95 % interval")] if sheet.intervals else []),
         *([alt.Tooltip("plan:N", title="Plan")] if sheet.pick else []),
     ]
 

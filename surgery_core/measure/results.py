@@ -11,7 +11,7 @@ import pandas as pd
 
 from surgery_core.errors import TextError
 from surgery_core.statistics.paired import estimates
-from surgery_core.statistics.units import Array
+from surgery_core.statistics.units import Array, units_of
 from surgery_core.statistics.verdict import MARGIN, Verdict, judge_losses
 
 Figure = Literal["ratio", "bits_change", "kl", "top1", "top5"]
@@ -144,6 +144,12 @@ class TextComparison:
         """Return perplexity after over perplexity before."""
         return _exp(self.after.nats_per_token - self.before.nats_per_token)
 
+    def verdict(self, margin: float = MARGIN) -> Verdict:
+        """Return whether this text's loss differs, over runs of 32 of its tokens."""
+        change = self.tokens.after.astype(np.float64) - self.tokens.before
+        units = units_of([len(change)])
+        return judge_losses(units.sums(change), units.sizes, units.name, margin)
+
 
 @dataclass(frozen=True, eq=False)
 class UnitSums:
@@ -270,6 +276,7 @@ class Comparison:
                 "kl": row.kl,
                 "top1": row.top1,
                 "top5": row.top5,
+                "verdict": row.verdict().word,
                 "context": row.before.context,
                 "stride": row.before.stride,
             }

@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
+from surgery_core.statistics.family import discoveries
 from surgery_core.sweeps.kinds import Axis, SweepKind, SweepPoint
 from surgery_core.sweeps.rows import SweepRow
 
@@ -17,6 +18,8 @@ SHARES = ("top1", "top5", "skill_accuracy", "distinct_2")
 """Metrics from 0 to 1, the more the better."""
 FROM_ZERO = ("loss_change", "kl", "block_influence", "angular_distance", "contribution_norm")
 """Metrics whose bars begin at 0."""
+OF_LOSS = ("perplexity", "bits_per_byte", "loss_change")
+"""Metrics that say the same of a plan as its loss."""
 LOGARITHMIC = ("perplexity",)
 """Metrics whose axis is logarithmic unless a linear one is asked for: they are exponentials, and damage multiplies."""
 OUTLIER = 8.0
@@ -52,7 +55,7 @@ def sweep_frame(
     kind: SweepKind, labels: Sequence[str], planned: Sequence[SweepPoint | SweepRow], rows: Iterable[SweepRow],
     metric: str,
 ) -> pd.DataFrame:  # fmt: skip
-    """Return one line a planned point: number, x, y, x_at, y_at, plan, value, state, reason.
+    """Return one line a planned point: number, x, y, x_at, y_at, plan, value, state, reason, low, high, alike.
 
     Args:
         kind: of the sweep.
@@ -62,10 +65,12 @@ def sweep_frame(
         metric: the figure in `value`.
 
     `state` is `"done"`, `"waiting"`, `"refused"`, or `"broken"` where the figure is no number; `x` and `y` are labels,
-    `x_at` and `y_at` their order.
+    `x_at` and `y_at` their order. `low` and `high` are the figure's 95 % interval, NaN where there is none; `alike` says
+    that the plan's loss cannot be told from the starting plan's, at a false discovery rate of 5 % over these rows.
     """
     done = {row.number: row for row in rows}
     of_x, of_y = _names(kind, labels)
+    alike = _alike(done.values())
     lines = []
     for point in planned:
         if point.number < 0:
@@ -75,9 +80,19 @@ def sweep_frame(
         state = "waiting" if row is None else "refused" if row.refused else "broken" if math.isnan(value) else "done"
         y = "" if point.y is None else of_y(point.y)
         reason = "" if row is None else row.refused or str(getattr(row, "not_finite", ""))
-        lines.append((point.number, of_x(point.x), y, point.x, point.y, str(point.plan), value, state, reason))
-    columns = ["number", "x", "y", "x_at", "y_at", "plan", "value", "state", "reason"]
+        ends = row.interval(metric) if row is not None and state == "done" else (math.nan, math.nan)
+        same = state == "done" and metric in OF_LOSS and point.number in alike
+        where = (point.number, of_x(point.x), y, point.x, point.y, str(point.plan))
+        lines.append((*where, value, state, reason, *ends, same))
+    columns = ["number", "x", "y", "x_at", "y_at", "plan", "value", "state", "reason", "low", "high", "alike"]
     return pd.DataFrame(lines, columns=columns)
+
+
+def _alike(rows: Iterable[SweepRow]) -> set[int]:
+    """Return the numbers of the rows whose loss cannot be told from the starting plan's."""
+    tested = [row for row in rows if row.number >= 0 and math.isfinite(row.p)]
+    found = discoveries(np.array([row.p for row in tested]))
+    return {row.number for row, differs in zip(tested, found, strict=True) if not differs}
 
 
 def skill_map_frame(

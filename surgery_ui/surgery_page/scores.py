@@ -27,14 +27,17 @@ BUNDLED, OWN = Lane.SCORES, Lane.OWN_SCORES
 Expected = Callable[[], float | None]
 METRIC = 128
 """Height of a headline figure in pixels."""
+LINE = 24
+"""Height of the line below them."""
 
 
 @dataclass
 class Places:
-    """Where the figures stand: the headline with its cells, what went wrong by lane, the table, notes below it."""
+    """Where the figures stand: the headline with its cells and verdict, what went wrong by lane, the table, notes below."""
 
     headline: DeltaGenerator
     cells: list[Any]
+    verdict: DeltaGenerator
     trouble: dict[Lane, DeltaGenerator]
     grid: Any
     notes: DeltaGenerator
@@ -47,13 +50,14 @@ def scores_section(now: session.Experiment, headline: DeltaGenerator, table: Del
     jobs = {lane: _request(now, lane, some) for lane, some in texts.items()}
     place = headline.empty()
     cells = [] if jobs[BUNDLED].done else _metric_skeletons(place)
+    verdict = headline.empty() if now.plan.is_identity else headline.empty().skeleton(height=LINE)
     with table:
         bars = [_bar(now, lane, job, texts[lane]) for lane, job in jobs.items()]
         trouble = {lane: st.empty() for lane in jobs}
         waits = not any(job.done for job in jobs.values())
         height = waiting.table_height(sum(len(some) for some in texts.values()))
         grid = st.skeleton(height=height) if waits else st.empty()
-        places = Places(place, cells, trouble, grid, st.container())
+        places = Places(place, cells, verdict, trouble, grid, st.container())
     return Scores(now.owner, texts, jobs, bars, places)
 
 
@@ -97,6 +101,7 @@ class Scores:
             return
         if not waiting.not_finite(self._places.headline, job.result):
             _metrics(self._places.cells or _metric_cells(self._places.headline), job.result)
+            _verdict(self._places.verdict, job.result)
 
     def _show_table(self) -> None:
         done = [self.jobs_by_lane[lane] for lane in (OWN, BUNDLED) if lane in self._drawn]
@@ -159,6 +164,12 @@ def _metric_skeletons(place: DeltaGenerator) -> list[Any]:
     return [row.skeleton(height=METRIC) for _ in range(4)]
 
 
+def _verdict(place: DeltaGenerator, result: Comparison | ScoreTable) -> None:
+    """Say under the headline whether the difference is real."""
+    if isinstance(result, Comparison):
+        place.caption(present.verdict(result), help=present.INTERVAL)
+
+
 def _metrics(cells: list[Any], result: Comparison | ScoreTable) -> None:
     for cell, metric in zip(cells, present.headline(result), strict=True):
         cell.metric(
@@ -197,8 +208,14 @@ def _table(place: Any, frame: pd.DataFrame) -> Any:
             "ratio": bar("Ratio", format="×%.2f", min_value=0, max_value=max(2.0, widest), help="After over before."),
             "kl": number("KL, nats", width="small", format="%.3f", help="Mean KL(base || operated) over the tokens."),
             "top1": number("Top-1 kept", format="%.1f%%", help="How often both models think the same token likeliest."),
+            "verdict": st.column_config.TextColumn(
+                "Verdict",
+                width="small",
+                help="Over runs of 32 tokens of this text. “–” where the text is too short to say.",
+            ),
         }
-        frame = frame.assign(top1=100 * frame["top1"], ratio=ratio)
+        words = frame["verdict"].where(frame["verdict"] != "too few to say", "–")
+        frame = frame.assign(top1=100 * frame["top1"], ratio=ratio, verdict=words)
     shown = frame[list(columns)]
     return place.dataframe(
         shown,

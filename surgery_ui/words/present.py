@@ -6,13 +6,13 @@ import html
 import math
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
 
 from surgery_core.measure.generation import Generation
-from surgery_core.measure.results import Comparison, ScoreTable
+from surgery_core.measure.results import Comparison, Figure, ScoreTable
 from surgery_core.models.opening import ModelInfo
 from surgery_core.plans.plan import LayerPlan
 
@@ -100,20 +100,46 @@ def headline(result: Comparison | ScoreTable) -> tuple[Metric, ...]:
     base = result if isinstance(result, ScoreTable) else result.base
     after = result if isinstance(result, ScoreTable) else result.operated
     compared = None if isinstance(result, ScoreTable) else result
-    ratio = None if compared is None else f"{times(compared.ratio)}, from {amount(base.perplexity)}"
-    bits = (
-        None
-        if compared is None
-        else f"{decimals(compared.bits_change, signed=True)}, from {decimals(base.bits_per_byte)}"
-    )
+    ratio = bits = top1 = kl = None
+    if compared is not None:
+        ratio = f"{times(compared.ratio)}{_span(compared, 'ratio', amount)}, from {amount(base.perplexity)}"
+        bits = f"{decimals(compared.bits_change, signed=True)}{_span(compared, 'bits_change', decimals)}"
+        top1, kl = (
+            _span(compared, name, how).strip(" ()") or None for name, how in (("top1", share), ("kl", decimals))
+        )  # type: ignore[arg-type]
     return (
         Metric("Perplexity", amount(after.perplexity), ratio, PERPLEXITY, _worse(after.perplexity, base.perplexity)),
         Metric(
             "Bits per byte", decimals(after.bits_per_byte), bits, BITS, _worse(after.bits_per_byte, base.bits_per_byte)
         ),
-        Metric("Top-1 agreement", share(compared.top1 if compared else 1.0), None, TOP1),
-        Metric("Mean KL", f"{decimals(compared.kl if compared else 0.0)} nats", None, KL),
+        Metric("Top-1 agreement", share(compared.top1 if compared else 1.0), top1, TOP1),
+        Metric("Mean KL", f"{decimals(compared.kl if compared else 0.0)} nats", kl, KL),
     )
+
+
+def verdict(result: Comparison) -> str:
+    """Return in a line whether what was seen would be seen on other texts of the same kind."""
+    found = result.verdict()
+    said = found.word[0].upper() + found.word[1:]
+    sentence = found.sentence.removeprefix(f"{said}: ")
+    return (
+        f"**{said}.** {plain(sentence[0].upper() + sentence[1:])}" if not sentence.startswith(said) else plain(sentence)
+    )
+
+
+INTERVAL = (
+    "Figures in brackets, and those under Top-1 agreement and Mean KL, are 95 % intervals: where the figure would lie on "
+    "other texts of the same kind as these, for this model. They say nothing about other kinds of text. Differences are "
+    "taken on the same tokens before and after; what counts as one is a text, or a run of 32 tokens where there are fewer "
+    "than eight texts, because the tokens of one text hang together. “The same” means that the whole interval lies within "
+    "2 % of no change."
+)
+
+
+def _span(compared: Comparison, figure: Figure, how: Callable[[float], str]) -> str:
+    """Return the interval of a figure in brackets, or nothing where there is none."""
+    found = compared.interval(figure)
+    return "" if math.isnan(found.low) else f" ({how(found.low)} to {how(found.high)})"
 
 
 PERPLEXITY = "How many tokens the model is torn between on average, pooled over the bundled texts. Lower is better."

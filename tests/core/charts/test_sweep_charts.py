@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from dataclasses import replace
 from io import BytesIO
 from typing import Any
 
@@ -120,10 +121,10 @@ def test_a_live_chart_reaches_as_far_as_one_that_is_done(kind: str) -> None:
         for channel in ("y", "y2")
         if "field" in layer["encoding"].get(channel, {})
     }
-    shown = [row[field] for row in datasets(live) for field in fields]
+    shown = [row[field] for row in datasets(live) for field in fields if row[field] is not None]
     assert [min(shown), max(shown)] == pytest.approx(domain)
     assert all("domain" not in layer["encoding"].get("y", {}).get("scale", {}) for layer in live["layer"])
-    rule = next(layer for layer in live["layer"] if layer["mark"]["type"] == "rule")
+    rule = next(layer for layer in live["layer"] if "strokeDash" in layer["mark"])
     assert rule["encoding"]["y"]["field"] == "first"
     assert {row["first"] for row in datasets(live)} == {49.0}
 
@@ -223,11 +224,38 @@ def test_colours_are_even_where_a_person_wants_them_so() -> None:
 
 def test_the_starting_plans_figure_is_a_dashed_rule_that_is_explained() -> None:
     found = spec(sweep_charts.bars(framed("delete", rows_of("delete", lambda p: 90.0)), sheet(first=76.94)))
-    rules = [layer for layer in found["layer"] if layer["mark"]["type"] == "rule"]
+    rules = [layer for layer in found["layer"] if "strokeDash" in layer["mark"]]
     (rule,) = rules
     assert found["datasets"][rule["data"]["name"]] == [{"shown": 76.94}]
     assert "76.9, the plan that the sweep starts from" in found["title"]["text"]
     assert "title" not in spec(sweep_charts.bars(framed("delete", []), sheet()))
+
+
+def intervals(p: float, low: float, high: float) -> dict[str, float]:
+    return {"loss_change": 0.1, "change_low": low, "change_high": high, "p": p}
+
+
+def test_whiskers_are_intervals_and_what_cannot_be_told_apart_is_marked() -> None:
+    """Of six p-values the two small ones are discoveries (Benjamini and Hochberg); a whisker reaches as far as it says."""
+    rows = [
+        replace(row, **intervals(p, 0.1 - 0.01 * row.number, 0.2))
+        for row, p in zip(rows_of("delete", lambda p: 100.0), (0.001, 0.5, 0.002, 0.04, 0.3, 0.9), strict=True)
+    ]
+    frame = framed("delete", rows)
+    assert list(frame["alike"]) == [False, True, False, True, True, True]
+    assert frame["high"].tolist() == pytest.approx([100 * math.exp(0.1)] * 6)
+    assert frame["low"].tolist() == pytest.approx([100 * math.exp(-0.01 * at) for at in range(6)])
+    found = spec(sweep_charts.bars(frame, sheet(first=90.5)))
+    shown = datasets(found)
+    assert [row["whisker_high"] for row in shown] == pytest.approx([100 * math.exp(0.1)] * 6)
+    assert shown[0]["between"] == "100 to 111"
+    domain = next(layer["encoding"]["y"]["scale"]["domain"] for layer in found["layer"] if "y" in layer["encoding"])
+    assert domain[1] >= 100 * math.exp(0.1)
+    marks = [layer for layer in found["layer"] if layer.get("transform", [{}])[0].get("filter") == "datum.alike"]
+    assert [layer["mark"]["text"] for layer in marks] == ["="]
+    assert not framed("delete", rows, metric="top1")["alike"].any()
+    heat = spec(sweep_charts.heat(frame.assign(y="a", y_at=0), sheet()))
+    assert any(layer["mark"].get("text") == "=" for layer in heat["layer"])
 
 
 def test_a_click_names_the_point_and_the_chosen_plan_is_outlined() -> None:

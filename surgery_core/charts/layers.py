@@ -230,11 +230,12 @@ def removal_sheet(frame: pd.DataFrame, titles: Mapping[str, str], *, width: int)
     return alt.vconcat(*curves)
 
 
-def skill_bars(frame: pd.DataFrame, metric: str, title: str) -> alt.Chart:
+def skill_bars(frame: pd.DataFrame, metric: str, title: str, *, dark: bool = False) -> alt.LayerChart:
     """Draw a figure of each skill before and after surgery.
 
     Args:
-        frame: one line a skill and side: `skill`, `side` ("Before" or "After"), and the metric.
+        frame: one line a skill and side: `skill`, `side` ("Before" or "After"), and the metric; where it has columns
+            `METRIC_low` and `METRIC_high`, those are drawn as thin lines.
         metric: `"accuracy"` (0 to 1) or `"margin"` (nats).
         title: what the axis calls it.
     """
@@ -243,24 +244,32 @@ def skill_bars(frame: pd.DataFrame, metric: str, title: str) -> alt.Chart:
         "value:Q", title=title, scale=alt.Scale(domain=[0, 1]) if share else alt.Scale(zero=True),
         axis=alt.Axis(format=".0%" if share else "~g", tickCount=5, domain=False, ticks=False),
     )  # fmt: skip
-    data = frame[["skill", "side", metric]].rename(columns={metric: "value"})
+    known = f"{metric}_low" in frame
+    ends = {f"{metric}_low": "low", f"{metric}_high": "high"} if known else {}
+    data = frame[["skill", "side", metric, *ends]].rename(columns={metric: "value"} | ends)
     legend = alt.Legend(orient="top", values=["Before", "After"]) if data["side"].nunique() > 1 else None
-    chart: alt.Chart = (
-        alt.Chart(data)
-        .mark_bar(cornerRadiusEnd=2)
-        .encode(
-            x=x,
-            y=alt.Y("skill:N", title=None, sort=list(dict.fromkeys(data["skill"])), axis=_labels(labelLimit=150)),
-            yOffset=alt.YOffset("side:N", sort=["Before", "After"]),
-            color=alt.Color("side:N", title=None, scale=alt.Scale(domain=SIDES), legend=legend),
-            tooltip=[
-                alt.Tooltip("skill:N", title="Skill"),
-                alt.Tooltip("side:N", title="Side"),
-                alt.Tooltip("value:Q", title=title, format=".1%" if share else ".3f"),
-            ],
-        )
-        .properties(height=95 + data["skill"].nunique() * (30 if data["side"].nunique() > 1 else 22))
+    form = ".1%" if share else ".3f"
+    tooltip = [
+        alt.Tooltip("skill:N", title="Skill"),
+        alt.Tooltip("side:N", title="Side"),
+        alt.Tooltip("value:Q", title=title, format=form),
+    ]
+    if known:
+        tooltip += [alt.Tooltip(f"{end}:Q", title=f"95 % interval, {end}", format=form) for end in ("low", "high")]
+    base = alt.Chart(data).encode(
+        y=alt.Y("skill:N", title=None, sort=list(dict.fromkeys(data["skill"])), axis=_labels(labelLimit=150)),
+        yOffset=alt.YOffset("side:N", sort=["Before", "After"]),
+        tooltip=tooltip,
     )
+    colour = alt.Color("side:N", title=None, scale=alt.Scale(domain=SIDES), legend=legend)
+    drawn = [base.mark_bar(cornerRadiusEnd=2).encode(x=x, color=colour)]
+    if known:
+        whisker = base.mark_rule(strokeWidth=1.4, opacity=0.75, color=INK[dark], aria=False)
+        # in the middle of its bar; a line would stand at its edge
+        offset = alt.YOffset("side:N", sort=["Before", "After"], bandPosition=0.5)
+        drawn.append(whisker.encode(x=alt.X("low:Q", title=title), x2="high:Q", yOffset=offset))
+    height = 95 + data["skill"].nunique() * (30 if data["side"].nunique() > 1 else 22)
+    chart: alt.LayerChart = alt.layer(*drawn).properties(height=height)
     return chart
 
 

@@ -128,7 +128,7 @@ def bars(frame: pd.DataFrame, sheet: Sheet) -> alt.LayerChart:
         text="∞", fontSize=13, fontWeight=600, baseline="top", dy=2, color=PAPER[sheet.dark]
     )
     layers: list[Any] = [*_places(base, sheet), bar, _whiskers(base, sheet, y), endless.encode(y=alt.value(0))]
-    layers += [_equal(base, sheet)]
+    layers += [_equal(base, sheet, y)]
     layers += [_cross(base, sheet), *_reach(data, sheet, y), *_rule(data, sheet, y), *_targets(base, sheet)]
     return _titled(_finished(layers, sheet.height), sheet)
 
@@ -333,12 +333,12 @@ def _whiskers(base: alt.Chart, sheet: Sheet, y: alt.Y) -> alt.Chart:
     return mark.encode(y=_of(y, "whisker_low"), y2="whisker_high:Q")
 
 
-def _equal(base: alt.Chart, sheet: Sheet) -> alt.Chart:
+def _equal(base: alt.Chart, sheet: Sheet, y: alt.Y) -> alt.Chart:
     """Return the marks above bars whose plans cannot be told from the starting plan."""
     mark: alt.Chart = base.transform_filter("datum.alike").mark_text(
-        text=ALIKE, fontSize=12, baseline="top", dy=2, color=QUIET[sheet.dark]
+        text=ALIKE, fontSize=13, fontWeight=600, baseline="bottom", dy=-1, color=QUIET[sheet.dark]
     )
-    return mark.encode(y=alt.value(0))
+    return mark.encode(y=_of(y, "whisker_high"))
 
 
 def _cross(base: alt.Chart, sheet: Sheet) -> alt.Chart:

@@ -6,6 +6,7 @@ The library is imported where it is used, so that `--help` and a mistyped option
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
@@ -253,7 +254,7 @@ def _report_text(report: Report) -> str:
     parts += [_continuation_text(continuation) for continuation in report.continuations]
     if report.comparison:
         rows = [{name: row[name] for name in _SHOWN_SCORES} for row in _rows(report.frame())]
-        parts += [table([*rows, _totals(report.comparison)])]
+        parts += [table([*rows, _totals(report.comparison)]), _certainty(report.comparison)]
         parts += [report.comparison.not_finite] if report.comparison.not_finite else []
     return "\n\n".join(parts)
 
@@ -270,6 +271,16 @@ def _totals(comparison: Comparison) -> dict[str, object]:
     return dict(
         zip(_SHOWN_SCORES, (*values, after.perplexity / before.perplexity, comparison.kl, comparison.top1), strict=True)
     )
+
+
+def _certainty(comparison: Comparison) -> str:
+    found, ratio = comparison.verdict(), comparison.interval("ratio")
+    ends = (
+        ""
+        if math.isnan(ratio.low)
+        else f"ratio {comparison.ratio:.4g} (95 % interval {ratio.low:.4g} to {ratio.high:.4g}). "
+    )
+    return f"{ends}{found.sentence}"
 
 
 def _rows(frame: pd.DataFrame) -> list[dict[str, Any]]:

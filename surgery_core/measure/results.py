@@ -145,7 +145,7 @@ class TextComparison:
         return _exp(self.after.nats_per_token - self.before.nats_per_token)
 
     def verdict(self, margin: float = MARGIN) -> Verdict:
-        """Return whether this text's loss differs, over runs of 32 of its tokens."""
+        """Return whether this text's loss differs, over runs of 16 of its tokens."""
         change = self.tokens.after.astype(np.float64) - self.tokens.before
         units = units_of([len(change)])
         return judge_losses(units.sums(change), units.sizes, units.name, margin)
@@ -156,7 +156,7 @@ class UnitSums:
     """Sums over units, of which intervals are made: one array `[n_units]` each.
 
     Attributes:
-        unit: what one is, `"text"` or `"block of 32 tokens"`.
+        unit: what one is, `"text"` or `"block of 16 tokens"`.
         tokens, bytes: that are scored, and that those cover.
         nats_before, nats_after, kl: in nats.
         top1, top5: how many tokens of the base's are kept.

@@ -151,7 +151,7 @@ def texts_of(recipe: Recipe) -> tuple[Text, ...]:
     return (*(bundled[title] for title in titles), *recipe.own_texts)
 
 
-def _total(comparison: Comparison) -> dict[str, float]:
+def _total(comparison: Comparison) -> dict[str, Any]:
     before, after = comparison.base, comparison.operated
     return {
         "perplexity_before": before.perplexity,
@@ -161,4 +161,26 @@ def _total(comparison: Comparison) -> dict[str, float]:
         "kl": comparison.kl,
         "top1": comparison.top1,
         "top5": comparison.top5,
+        "ratio": comparison.ratio,
+        **_certainty(comparison),
+    }
+
+
+def _certainty(comparison: Comparison) -> dict[str, Any]:
+    """Return what can be said of the ratio of perplexities, and the intervals of the other figures."""
+    found, ratio = comparison.verdict(), comparison.interval("ratio")
+    others: dict[str, Any] = {}
+    for name in ("bits_change", "kl", "top1", "top5"):
+        interval = comparison.interval(name)  # type: ignore[arg-type]
+        others |= {f"{name}_low": interval.low, f"{name}_high": interval.high}
+    return {
+        "low": ratio.low,
+        "high": ratio.high,
+        "p": found.p,
+        "verdict": found.word,
+        "sentence": found.sentence,
+        "n_units": found.n_units,
+        "unit": found.unit,
+        "more_units": found.more,
+        **others,
     }

@@ -12,8 +12,8 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 LEAST_TEXTS = 8
 """Texts from which on each of them counts as one."""
-BLOCK = 32
-"""Tokens of a block, where there are fewer texts."""
+BLOCK = 16
+"""Tokens of a block, where there are fewer texts: neighbouring blocks of `fable`'s losses no longer hang together."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +38,7 @@ class Units:
 
     @property
     def name(self) -> str:
-        """Return what one is, for a sentence: `"text"` or `"block of 32 tokens"`."""
+        """Return what one is, for a sentence: `"text"` or `"block of 16 tokens"`."""
         return "text" if self.kind == "text" else f"block of {BLOCK} tokens"
 
     def sums(self, values: Array) -> Array:
@@ -60,7 +60,7 @@ class Units:
 def units_of(lengths: Sequence[int]) -> Units:
     """Return the units of texts with so many scored tokens each: whole texts, or blocks where there are fewer than 8.
 
-    Blocks are runs of 32 tokens of one text; what is left over at its end belongs to its last block.
+    Blocks are runs of 16 tokens of one text; what is left over at its end belongs to its last block.
     """
     whole = len(lengths) >= LEAST_TEXTS
     counts = [1 if whole else max(1, length // BLOCK) for length in lengths]

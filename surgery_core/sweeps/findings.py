@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from statistics import fmean
 
+import numpy as np
 import pandas as pd
 
+from surgery_core.statistics.verdict import Verdict, judge_losses
 from surgery_core.sweeps.rows import SweepRow
 
 
@@ -44,6 +47,41 @@ def kept_in_the_middle(rows: Iterable[SweepRow]) -> tuple[float, float]:
     found = sorted((row for row in rows if row.number >= 0 and not math.isnan(row.top1)), key=lambda row: row.number)
     middle = [row.top1 for row in found[1:-1]]
     return (min(middle), max(middle)) if middle else (math.nan, math.nan)
+
+
+@dataclass(frozen=True)
+class Best:
+    """The best of many plans, chosen on some texts and measured on others, which the choice has not seen.
+
+    The best of many looks better than it is on the texts that it was chosen on. Texts count alike here.
+
+    Attributes:
+        row: of the plan.
+        n_plans: of how many it is the best.
+        n_chosen: texts that it was chosen on: every second one, from the first.
+        seen: its perplexity over that of the starting plan, on those.
+        unseen: the verdict on the other texts.
+    """
+
+    row: SweepRow
+    n_plans: int
+    n_chosen: int
+    seen: float
+    unseen: Verdict
+
+
+def best_on_unseen(rows: Sequence[SweepRow]) -> Best | None:
+    """Return the best plan of a sweep by loss, or None where there is one plan, or there are fewer than two texts."""
+    start = next((row for row in rows if row.number < 0), None)
+    tried = ordered(rows)
+    if start is None or len(tried) < 2 or len(start.texts) < 2:
+        return None
+    titles = list(start.texts)
+    changes = {row.number: np.array([row.texts[title] - start.texts[title] for title in titles]) for row in tried}
+    best = min(tried, key=lambda row: float(changes[row.number][::2].mean()))
+    seen, unseen = changes[best.number][::2], changes[best.number][1::2]
+    ratio = float(np.exp(min(700.0, float(seen.mean()))))
+    return Best(best, len(tried), len(seen), ratio, judge_losses(unseen, np.ones(len(unseen))))
 
 
 def measured_damage(layers: pd.DataFrame, rows: Iterable[SweepRow]) -> pd.DataFrame:

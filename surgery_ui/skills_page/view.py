@@ -8,12 +8,14 @@ import pandas as pd
 import streamlit as st
 
 from surgery_core.charts import layers as layer_charts
-from surgery_core.measure.skills.frames import item_frame, skill_frame, skill_means
+from surgery_core.measure.skills.frames import item_frame, skill_frame, skill_means, skills_verdict
+from surgery_core.statistics import Verdict
 from surgery_ui.parts import chart_specs
 from surgery_ui.parts.awaited import Awaited
 from surgery_ui.parts.choices import segments
 from surgery_ui.parts.sections import Section
 from surgery_ui.session import session
+from surgery_ui.words import present
 from surgery_ui.work.kinds import Lane
 from surgery_ui.work.sweep_jobs import skills_job
 
@@ -40,6 +42,8 @@ def skills_section(now: session.Experiment) -> Section:
     def draw() -> None:
         results = [job.result for job in jobs]
         _overview(skill_frame(*results), len(results) > 1)
+        if len(results) > 1:
+            _verdict(skills_verdict(*results))
         _prompts(item_frame(*results), len(results) > 1)
 
     return Awaited(now.owner, jobs, "skills", draw, text="Asking the skills", height=HEIGHT)
@@ -63,12 +67,22 @@ def _overview(frame: pd.DataFrame, compared: bool) -> None:
     for metric, title in FIGURES.items():
         with charts.container():
             chart_specs.show(
-                layer_charts.skill_bars(frame, metric, title), key=f"skills-{metric}", alt=f"{title} by skill"
+                layer_charts.skill_bars(frame, metric, title, dark=chart_specs.dark()),
+                key=f"skills-{metric}",
+                alt=f"{title} by skill",
             )
     if not compared:
         st.caption(
             "Nothing is changed yet. Change the plan in the sidebar, and the answers after surgery stand beside these."
         )
+
+
+def _verdict(found: Verdict) -> None:
+    st.caption(
+        f"{present.plain(found.sentence)} Lines on bars are 95 % intervals.",
+        help="All prompts of all skills, each before and after: McNemar's exact test, and Newcombe's interval for paired "
+        "shares. Lines on bars are Wilson's intervals of each side alone; two that overlap can still differ.",
+    )
 
 
 def _prompts(frame: pd.DataFrame, compared: bool) -> None:

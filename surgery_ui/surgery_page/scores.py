@@ -211,7 +211,7 @@ def _table(place: Any, frame: pd.DataFrame) -> Any:
             "verdict": st.column_config.TextColumn(
                 "Verdict",
                 width="small",
-                help="Over runs of 32 tokens of this text. “–” where the text is too short to say.",
+                help="Over runs of 16 tokens of this text. “–” where the text is too short to say.",
             ),
         }
         words = frame["verdict"].where(frame["verdict"] != "too few to say", "–")

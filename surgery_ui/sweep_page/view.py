@@ -8,7 +8,8 @@ import pandas as pd
 import streamlit as st
 
 from surgery_core.sweeps.file import model_name
-from surgery_core.sweeps.frames import SHARES, figure, sweep_frame
+from surgery_core.sweeps.findings import best_on_unseen
+from surgery_core.sweeps.frames import OF_LOSS, SHARES, figure, sweep_frame
 from surgery_core.sweeps.rows import METRICS, SweepRow
 from surgery_core.sweeps.rows import frame as rows_frame
 from surgery_ui.parts import adoption, doubts, sweep_shelf
@@ -148,6 +149,10 @@ def _where(entry: Entry) -> str:
 def _below(entry: Entry, metric: str) -> None:
     """Show what a sweep says besides its chart."""
     doubts.show(entry.rows)
+    if entry.done and metric in OF_LOSS and entry.kind.form != "lines":
+        st.caption(sweep_words.MARKS)
+    if entry.done == len(entry.planned):
+        _best(entry)
     _finding(entry)
     refused = [row for row in entry.rows if row.refused]
     if refused:
@@ -157,6 +162,14 @@ def _below(entry: Entry, metric: str) -> None:
         with st.expander("Table", icon=":material/table_rows:"):
             _table(entry)
         sweep_save.save(entry, metric)
+
+
+def _best(entry: Entry) -> None:
+    """Show the best plan on texts that its choice has not seen."""
+    found = best_on_unseen(entry.rows)
+    if found is not None:
+        named = _names(entry)[found.row.number] if entry.kind.form == "bars" else found.row.plan
+        st.markdown(present.plain(sweep_words.best(found, named)))
 
 
 def _table(entry: Entry) -> None:
@@ -170,6 +183,7 @@ def _table(entry: Entry) -> None:
     shown["Plan"] = frame["plan"]
     number = st.column_config.NumberColumn
     columns = {METRICS[metric]: number(METRICS[metric], format="%.4g") for metric in known}
+    shown["Verdict"] = frame["verdict"]
     st.dataframe(
         shown.assign(**{METRICS[metric]: frame[metric] for metric in known}), hide_index=True, column_config=columns,
         alt="All rows of the sweep",

@@ -15,6 +15,7 @@ from surgery_core.measure.generation import Generation
 from surgery_core.measure.results import Comparison, Figure, ScoreTable
 from surgery_core.models.opening import ModelInfo
 from surgery_core.plans.plan import LayerPlan
+from surgery_core.statistics.verdict import Word
 
 _CONTROLS = {code: chr(0x2400 + code) for code in range(32) if chr(code) not in "\n\t"}
 """A picture for each control character; a model may write any of them."""
@@ -102,16 +103,18 @@ def headline(result: Comparison | ScoreTable) -> tuple[Metric, ...]:
     compared = None if isinstance(result, ScoreTable) else result
     ratio = bits = top1 = kl = None
     if compared is not None:
-        ratio = f"{times(compared.ratio)}{_span(compared, 'ratio', amount)}, from {amount(base.perplexity)}"
+        ratio = f"{times(compared.ratio)}{_span(compared, 'ratio', amount)}"
         bits = f"{decimals(compared.bits_change, signed=True)}{_span(compared, 'bits_change', decimals)}"
         top1, kl = (
             _span(compared, name, how).strip(" ()") or None for name, how in (("top1", share), ("kl", decimals))
         )  # type: ignore[arg-type]
+    was = ["", ""] if compared is None else [
+        f" Before surgery it was {said}." for said in (amount(base.perplexity), decimals(base.bits_per_byte))
+    ]  # fmt: skip
+    colour = "gray" if compared is None else _colour(compared.verdict().word)
     return (
-        Metric("Perplexity", amount(after.perplexity), ratio, PERPLEXITY, _worse(after.perplexity, base.perplexity)),
-        Metric(
-            "Bits per byte", decimals(after.bits_per_byte), bits, BITS, _worse(after.bits_per_byte, base.bits_per_byte)
-        ),
+        Metric("Perplexity", amount(after.perplexity), ratio, PERPLEXITY + was[0], colour),
+        Metric("Bits per byte", decimals(after.bits_per_byte), bits, BITS + was[1], colour),
         Metric("Top-1 agreement", share(compared.top1 if compared else 1.0), top1, TOP1),
         Metric("Mean KL", f"{decimals(compared.kl if compared else 0.0)} nats", kl, KL),
     )
@@ -130,7 +133,7 @@ def verdict(result: Comparison) -> str:
 INTERVAL = (
     "Figures in brackets, and those under Top-1 agreement and Mean KL, are 95 % intervals: where the figure would lie on "
     "other texts of the same kind as these, for this model. They say nothing about other kinds of text. Differences are "
-    "taken on the same tokens before and after; what counts as one is a text, or a run of 32 tokens where there are fewer "
+    "taken on the same tokens before and after; what counts as one is a text, or a run of 16 tokens where there are fewer "
     "than eight texts, because the tokens of one text hang together. “The same” means that the whole interval lies within "
     "2 % of no change."
 )
@@ -188,11 +191,10 @@ def continuation(prompt: str, text: str, other: str) -> str:
     return f'<div style="white-space:pre-wrap;overflow-wrap:anywhere;line-height:1.6">{body}</div>'
 
 
-def _worse(after: float, base: float) -> Literal["red", "green", "gray"]:
-    """Return the colour of the change of a figure that is better when it is lower."""
-    if math.isnan(after) or math.isnan(base) or after == base:
-        return "gray"
-    return "red" if after > base else "green"
+def _colour(word: Word) -> Literal["red", "green", "gray"]:
+    """Return the colour of a change: only one that would be seen again has one."""
+    colours: dict[str, Literal["red", "green", "gray"]] = {"worse": "red", "better": "green"}
+    return colours.get(word, "gray")
 
 
 def _common(text: str, other: str) -> int:

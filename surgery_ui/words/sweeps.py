@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from surgery_core.measure.importance import rank_correlation
 from surgery_core.sweeps.estimate import Span
 from surgery_core.sweeps.file import SweepIdentity
-from surgery_core.sweeps.findings import kept_in_the_middle, longest_block, ordered, variants
+from surgery_core.sweeps.findings import Best, kept_in_the_middle, longest_block, ordered, variants
 from surgery_core.sweeps.frames import figure
 from surgery_core.sweeps.kinds import all_kinds
 from surgery_core.sweeps.rows import SweepRow
@@ -145,3 +145,19 @@ def differences(identity: SweepIdentity, model: str, texts: str | None) -> list[
     if texts is not None and identity.texts != texts:
         found.append(f"it was measured on other texts ({identity.texts}; chosen here: {texts})")
     return found
+
+
+MARKS = (
+    "Lines on bars and points are 95 % intervals on texts like these. “=” marks plans whose loss cannot be told from the "
+    "starting plan's; the others are told apart at a false discovery rate of 5 % over all plans of the sweep."
+)
+
+
+def best(found: Best, name: str) -> str:
+    """Return what is said of the best plan of a sweep."""
+    unseen = found.unseen
+    head = f"Best of {found.n_plans}: {name}. Chosen on every second text, where its perplexity is ×{found.seen:.3g}"
+    ends = (
+        "" if math.isnan(unseen.low) else f" (between ×{1 + unseen.low:.3g} and ×{1 + unseen.high:.3g}: {unseen.word})"
+    )
+    return f"{head} that of the plan it starts from; on the {unseen.n_units} others, ×{1 + unseen.value:.3g}{ends}."

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pandas as pd
 
 from surgery_core.measure.skills.scoring import ItemResult, SkillResult
+from surgery_core.statistics.items import paired_items, wilson
+from surgery_core.statistics.verdict import Verdict, judge_items
 
 SIDES = ("Before", "After")
 
@@ -31,6 +34,8 @@ class SkillMeans:
 def skill_frame(before: Sequence[SkillResult], after: Sequence[SkillResult] | None = None) -> pd.DataFrame:
     """Return one line a skill and side: skill, side ("Before" or "After"), accuracy (0 to 1), margin (nats), items.
 
+    `accuracy_low` and `accuracy_high` are Wilson's 95 % interval, on items like these.
+
     Args:
         before: results of the base.
         after: those of the operated model, if there is one.
@@ -44,10 +49,24 @@ def skill_frame(before: Sequence[SkillResult], after: Sequence[SkillResult] | No
             "margin": result.margin,
             "items": len(result.items),
         }
+        | _interval(result)
         for side, results in sides
         if results is not None
         for result in results
     )
+
+
+def _interval(result: SkillResult) -> dict[str, float]:
+    known = not math.isnan(result.accuracy)
+    right = sum(one.correct for one in result.items)
+    low, high = wilson(right, len(result.items)) if known else (math.nan, math.nan)
+    return {"accuracy_low": low, "accuracy_high": high}
+
+
+def skills_verdict(before: Sequence[SkillResult], after: Sequence[SkillResult]) -> Verdict:
+    """Return whether the answers to all items of all skills differ, item by item (`surgery_core.statistics`)."""
+    sides = [[one.correct for result in side for one in result.items] for side in (before, after)]
+    return judge_items(paired_items(*sides))
 
 
 def skill_means(frame: pd.DataFrame) -> SkillMeans:

@@ -27,3 +27,24 @@ def test_a_comparison_pools_its_texts_before_it_compares() -> None:
     assert found.operated.perplexity == pytest.approx(8.0)
     assert found.ratio == pytest.approx(2.0)
     assert found.bits_change == pytest.approx(0.5)
+
+
+def units(change: np.ndarray, tokens: int) -> UnitSums:
+    n = len(change)
+    flat = np.full(n, float(tokens))
+    return UnitSums("text", flat, 4 * flat, flat, flat + change, 0.02 * flat, 0.8 * flat, 0.9 * flat)
+
+
+def test_intervals_of_a_comparison_are_students_over_its_texts() -> None:
+    """Texts of one size: the interval of scipy over the changes of single texts."""
+    from scipy import stats
+
+    change = np.random.default_rng(0).normal(5.0, 2.0, 12)
+    found = Comparison((compared(1.0, 2.0, 3, 6),), "0-2", "", units(change, 100))
+    expected = stats.ttest_1samp(change / 100, 0).confidence_interval(0.95)
+    ratio, bits = found.interval("ratio"), found.interval("bits_change")
+    assert (ratio.low, ratio.high) == pytest.approx((math.exp(expected.low), math.exp(expected.high)))
+    assert (bits.low, bits.high) == pytest.approx((expected.low / LN2 / 4, expected.high / LN2 / 4))
+    assert found.interval("kl") == found.interval("kl")
+    assert (found.interval("top1").low, found.interval("top1").high) == pytest.approx((0.8, 0.8))
+    assert found.verdict().word == "worse"

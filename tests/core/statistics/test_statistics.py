@@ -26,6 +26,7 @@ from surgery_core.statistics import (
     units_needed,
     units_of,
 )
+from surgery_core.statistics.units import BLOCK
 
 
 @given(st.lists(st.floats(-5, 5), min_size=1, max_size=8))
@@ -157,7 +158,7 @@ def test_units_share_out_every_token_once(lengths: list[int]) -> None:
     if len(lengths) >= 8:
         assert list(units.sizes) == lengths
     else:
-        assert all(32 <= size < 64 or (size < 32 and size in lengths) for size in units.sizes)
+        assert all(BLOCK <= size < 2 * BLOCK or (size < BLOCK and size in lengths) for size in units.sizes)
     values = np.random.default_rng(0).normal(size=sum(lengths))
     sums = np.zeros(len(units))
     at = 0
@@ -199,10 +200,10 @@ def test_verdicts_in_words() -> None:
 def test_odd_input_gets_a_verdict_and_no_warning() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        one = judge_losses(np.array([3.0]), np.array([30]), "block of 32 tokens")
+        one = judge_losses(np.array([3.0]), np.array([30]), "block of 16 tokens")
         assert (one.word, one.sentence) == (
             "too few to say",
-            "Too few to say: 1 block of 32 tokens, and 6 are the least.",
+            "Too few to say: 1 block of 16 tokens, and 6 are the least.",
         )
         assert judge_losses(np.array([1.0, 5.0]), np.array([10, 400])).word == "too few to say"
         zeros = judge_losses(np.zeros(12), np.full(12, 50))

@@ -9,6 +9,7 @@ from surgery_core.statistics.family import discoveries
 from surgery_core.statistics.items import Items, items_of, paired_items, shares, wilson
 from surgery_core.statistics.paired import Estimates, estimates, sign_flip_p
 from surgery_core.statistics.power import power_of, units_needed
+from surgery_core.statistics.ranks import rank_interval
 from surgery_core.statistics.units import Units, units_of
 from surgery_core.statistics.verdict import MARGIN, Verdict, judge_items, judge_losses
 
@@ -25,6 +26,7 @@ __all__ = [
     "judge_losses",
     "paired_items",
     "power_of",
+    "rank_interval",
     "shares",
     "sign_flip_p",
     "units_needed",

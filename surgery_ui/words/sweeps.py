@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 from surgery_core.measure.importance import rank_correlation
+from surgery_core.statistics.ranks import rank_interval
 from surgery_core.sweeps.estimate import Span
 from surgery_core.sweeps.file import SweepIdentity
 from surgery_core.sweeps.findings import Best, kept_in_the_middle, longest_block, ordered, variants
@@ -132,9 +133,12 @@ def _block(row: SweepRow | None, names: dict[int, str]) -> str:
 
 
 def agreement(estimate: Sequence[float], measured: Sequence[float]) -> str:
-    """Return how well two rankings agree: Spearman's rank correlation in words."""
+    """Return how well two rankings agree: Spearman's rank correlation with its 95 % interval."""
     rho = rank_correlation(list(estimate), list(measured))
-    return "" if math.isnan(rho) else f"ρ = {rho:.2f}"
+    n = sum(not (math.isnan(a) or math.isnan(b)) for a, b in zip(estimate, measured, strict=True))
+    low, high = rank_interval(rho, n)
+    ends = "" if math.isnan(low) else f" ({low:.2f} to {high:.2f})"
+    return "" if math.isnan(rho) else f"ρ = {rho:.2f}{ends}"
 
 
 def differences(identity: SweepIdentity, model: str, texts: str | None) -> list[str]:

@@ -21,6 +21,7 @@ from surgery_core.statistics import (
     judge_losses,
     paired_items,
     power_of,
+    rank_interval,
     shares,
     sign_flip_p,
     units_needed,
@@ -214,3 +215,13 @@ def test_odd_input_gets_a_verdict_and_no_warning() -> None:
         assert endless.word == "worse"
         assert judge_items(items_of(10_000, 5_000, 300, 200)).word == "better"
         assert judge_items(items_of(3, 1, 1, 0)).word == "too few to say"
+
+
+def test_a_rank_correlation_has_the_interval_of_bonett_and_wright() -> None:
+    """By hand for rho = 0.6 and ten pairs: atanh(0.6) is 0.6931, its error the root of 1.18 / 7, which is 0.4106."""
+    low, high = rank_interval(0.6, 10)
+    assert (low, high) == pytest.approx(
+        (math.tanh(0.6931 - 1.96 * 0.4106), math.tanh(0.6931 + 1.96 * 0.4106)), abs=1e-3
+    )
+    assert rank_interval(1.0, 10) == (1.0, 1.0)
+    assert math.isnan(rank_interval(0.5, 3)[0])

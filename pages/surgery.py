@@ -4,6 +4,7 @@ import streamlit as st
 
 from surgery_ui.parts.own_text import own_text_form
 from surgery_ui.parts.sections import Section, follow_sections
+from surgery_ui.parts.text_sets import set_choice
 from surgery_ui.parts.trust import trust_section
 from surgery_ui.session import session
 from surgery_ui.surgery_page.details import detail_sections
@@ -21,6 +22,8 @@ st.subheader("Text", anchor=False)
 writing = writing_section(now)
 
 st.subheader("Perplexity", anchor=False)
+set_choice("surgery-texts")
+st.caption(session.text_set().about)
 scores = scores_section(now, headline, st.container())
 own_text_form()
 sections: list[Section] = [writing, scores]

@@ -310,6 +310,9 @@ from .text import (
     read_text as read_text,
 )
 from .text import (
+    text_sets as text_sets,
+)
+from .text import (
     token_strings as token_strings,
 )
 from .text import (

@@ -53,6 +53,43 @@ def bundled_texts() -> tuple[Text, ...]:
     return tuple(Text(row["title"], row["text"], row["kind"]) for row in _rows("texts.toml", "text"))
 
 
+FIRST_SET = "short"
+"""Name of the set of texts that is scored unless another is chosen."""
+
+
+@dataclass(frozen=True)
+class TextSet:
+    """Texts with a name: what "texts like these" means.
+
+    Attributes:
+        name: by which links and recipes know it.
+        title: what pages call it.
+        about: what is in it, in a sentence.
+        texts: themselves.
+    """
+
+    name: str
+    title: str
+    about: str
+    texts: tuple[Text, ...]
+
+
+@cache
+def text_sets() -> dict[str, TextSet]:
+    """Return the sets of texts that come with the package, by name; the first is `bundled_texts`."""
+    stories = tuple(Text(row["title"], row["text"], row["kind"]) for row in _rows("stories.toml", "text"))
+    books = len({text.title.rsplit(",", 1)[0] for text in stories})
+    short, many = (
+        bundled_texts(),
+        f"{len(stories)} passages of {books} children's books that the bundled model has not read",
+    )
+    found = (
+        TextSet(FIRST_SET, "Short texts", f"{len(short)} short texts of many kinds, written for this app.", short),
+        TextSet("stories", "Stories", f"{many}; 150 to 250 words each.", stories),
+    )
+    return {one.name: one for one in found}
+
+
 @cache
 def bundled_prompts() -> tuple[Prompt, ...]:
     """Return the prompts that come with the package, the best one first."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import streamlit as st
@@ -11,7 +11,9 @@ from surgery_ui.session import session
 from surgery_ui.session.state import state
 
 
-def segments(label: str, options: Sequence[Any], key: str, **more: Any) -> Any:
+def segments(
+    label: str, options: Sequence[Any], key: str, *, on_change: Callable[..., None] = session.touch, **more: Any
+) -> Any:  # fmt: skip
     """Show a choice of one, which survives a page switch, and return what is chosen.
 
     A browser that draws it late sends that nothing is chosen: then what was chosen before stays. A choice that is no
@@ -22,5 +24,5 @@ def segments(label: str, options: Sequence[Any], key: str, **more: Any) -> Any:
         shown[key] = kept[key] if kept.get(key) in options else options[0]
     kept[key] = shown[key]
     return st.segmented_control(
-        label, options, key=key, required=True, persist_state="session", on_change=session.touch, wrap=True, **more
+        label, options, key=key, required=True, persist_state="session", on_change=on_change, wrap=True, **more
     )

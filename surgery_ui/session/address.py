@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from surgery_core.errors import SettingsError
 from surgery_core.plans.generation_settings import GenerationSettings
+from surgery_core.text import text_sets
 
 MAX_VALUE = 2_000
 """Longest text, in characters, that goes into the address; browsers and proxies cut long ones."""
@@ -49,6 +50,7 @@ class Address:
         settings: how text is generated.
         chat: whether prompts are put as messages; None where the model decides.
         system: what the model is told before them.
+        texts: the name of the set of texts that plans are scored on.
         problems: a sentence for each part that could not be read.
     """
 
@@ -60,6 +62,7 @@ class Address:
     settings: GenerationSettings = field(default_factory=GenerationSettings)
     chat: bool | None = None
     system: str | None = None
+    texts: str | None = None
     problems: tuple[str, ...] = ()
 
     @classmethod
@@ -71,15 +74,20 @@ class Address:
             own, problems = None, [*problems, "The address names an own text that cannot exist; it was left out."]
         model = parameters.get("model", "").strip()[:MAX_VALUE] or None
         chat, said = _switch("chat", parameters)
-        problems += said
+        named, missing = _named_set(parameters.get("texts"))
+        problems += said + missing
         texts = {name: parameters.get(name) for name in ("plan", "prompt", "lens")}
         system = parameters.get("system", "")[:MAX_VALUE] or None
-        return cls(model=model, **texts, own=own, settings=settings, chat=chat, system=system, problems=tuple(problems))
+        return cls(
+            model=model, **texts, own=own, settings=settings, chat=chat, system=system, texts=named,
+            problems=tuple(problems),
+        )  # fmt: skip
 
     def parameters(self) -> dict[str, str]:
         """Return the address's parameters; what is left at its default is left out."""
         texts = {"model": self.model, "plan": self.plan, "prompt": self.prompt, "lens": self.lens, "own": self.own}
         texts |= {"chat": None if self.chat is None else str(int(self.chat)), "system": self.system}
+        texts |= {"texts": self.texts}
         limits = {"plan": MAX_PLAN}
         found = {name: text for name, text in texts.items() if text is not None}
         found = {name: text for name, text in found.items() if len(text) <= limits.get(name, MAX_VALUE)}
@@ -96,6 +104,13 @@ def _switch(name: str, parameters: Mapping[str, str]) -> tuple[bool | None, list
     if text is None or text in ("0", "1"):
         return (None if text is None else text == "1"), []
     return None, [f"The address has {name}={text[:40]!r}; allowed is 0 or 1. It was left out."]
+
+
+def _named_set(name: str | None) -> tuple[str | None, list[str]]:
+    if name is None or name in text_sets():
+        return name, []
+    known = ", ".join(text_sets())
+    return None, [f"The address has texts={name[:40]!r}; there are {known}. It was left out."]
 
 
 def _read_settings(parameters: Mapping[str, str]) -> tuple[GenerationSettings, list[str]]:

@@ -18,7 +18,7 @@ from surgery_core.models.opening import LoadedModel
 from surgery_core.plans.generation_settings import GenerationSettings
 from surgery_core.plans.plan import LayerPlan
 from surgery_core.surgery.view import check_plan
-from surgery_core.text import Text
+from surgery_core.text import FIRST_SET, Text, TextSet, text_sets
 from surgery_ui.session import echo, plans, switching
 from surgery_ui.session.address import Address
 from surgery_ui.session.first import default_prompt, first_model
@@ -87,6 +87,7 @@ def address() -> Address:
         settings=state.settings,
         chat=state.chat,
         system=state.system or None,
+        texts=state.text_set if state.text_set != FIRST_SET else None,
     )
 
 
@@ -100,6 +101,11 @@ def own_text() -> Text | None:
         state.own = None
         state.problems["own"] = error
         return None
+
+
+def text_set() -> TextSet:
+    """Return the set of texts that plans are scored on."""
+    return text_sets()[state.text_set]
 
 
 def history() -> History:
@@ -230,6 +236,7 @@ def _adopt(found: Address, fresh: bool) -> None:
     state.own = found.own or (None if fresh else state.own)
     state.chat = found.chat if found.chat is not None or fresh else state.chat
     state.system = found.system or ("" if fresh else state.system)
+    state.text_set = found.texts or (FIRST_SET if fresh else state.text_set)
 
 
 def _take_plan() -> None:

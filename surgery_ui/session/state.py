@@ -21,6 +21,7 @@ from surgery_core.errors import SurgeryError
 from surgery_core.lenses.tuned import Translators
 from surgery_core.models.opening import LoadedModel
 from surgery_core.plans.generation_settings import GenerationSettings
+from surgery_core.text import FIRST_SET
 from surgery_ui.session.history import History, Left, Refused
 from surgery_ui.session.sweep_entry import Entry
 from surgery_ui.work.job import Job
@@ -167,6 +168,8 @@ class State:
     """Whether prompts are put as messages; None: where the model has a chat template."""
     system = Field[str]("system", str, default="")
     """What an instruct model is told before the message."""
+    text_set = Field[str]("text-set", str, default=FIRST_SET)
+    """Name of the texts that plans are scored on."""
     own = Field[str | None]("own", str | None, default=None)
     """Id of the person's own text on the server."""
     detail = Field[int]("detail", int, default=0)

@@ -11,7 +11,6 @@ from surgery_core.sweeps.file import model_name
 from surgery_core.sweeps.frames import skill_map_frame, sweep_frame
 from surgery_core.sweeps.kinds import SweepOptions
 from surgery_core.sweeps.setup import SweepMeasures
-from surgery_core.text import bundled_texts
 from surgery_ui.parts import adoption, chart_specs, doubts, sweep_chart, sweep_shelf
 from surgery_ui.parts.choices import segments
 from surgery_ui.parts.estimate import Estimate, estimate_of
@@ -36,7 +35,9 @@ def skill_by_layer(now: session.Experiment) -> Estimate:
     )
     with st.container(horizontal=True, gap="medium", vertical_alignment="bottom"):
         kind = segments("Taken out", list(KINDS), "skills-kind", format_func=KINDS.__getitem__)
-    request = Request(str(kind), SweepOptions(), now.plan, bundled_texts(), SweepMeasures(skills=load_skills()))
+    request = Request(
+        str(kind), SweepOptions(), now.plan, session.text_set().texts, SweepMeasures(skills=load_skills())
+    )
     running = sweep_shelf.sync() is not None
     place = st.empty()
     missing = _entry(now, request) is None

@@ -12,7 +12,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from surgery_core.measure.results import Comparison, ScoreTable
 from surgery_core.sweeps.estimate import reading_seconds
-from surgery_core.text import Text, bundled_texts
+from surgery_core.text import Text
 from surgery_ui.parts import waiting
 from surgery_ui.parts.waiting import Waiting
 from surgery_ui.session import session
@@ -27,6 +27,8 @@ BUNDLED, OWN = Lane.SCORES, Lane.OWN_SCORES
 Expected = Callable[[], float | None]
 METRIC = 128
 """Height of a headline figure in pixels."""
+MOST_ROWS = 16
+"""Rows of the table that are shown at once."""
 LINE = 24
 """Height of the line below them."""
 
@@ -46,7 +48,7 @@ class Places:
 def scores_section(now: session.Experiment, headline: DeltaGenerator, table: DeltaGenerator) -> Scores:
     """Have the texts scored, hold the places of their figures open, and return the section that draws them."""
     own = session.own_text()
-    texts: dict[Lane, tuple[Text, ...]] = {BUNDLED: bundled_texts()} | ({OWN: (own,)} if own else {})
+    texts: dict[Lane, tuple[Text, ...]] = {BUNDLED: session.text_set().texts} | ({OWN: (own,)} if own else {})
     jobs = {lane: _request(now, lane, some) for lane, some in texts.items()}
     place = headline.empty()
     cells = [] if jobs[BUNDLED].done else _metric_skeletons(place)
@@ -55,7 +57,7 @@ def scores_section(now: session.Experiment, headline: DeltaGenerator, table: Del
         bars = [_bar(now, lane, job, texts[lane]) for lane, job in jobs.items()]
         trouble = {lane: st.empty() for lane in jobs}
         waits = not any(job.done for job in jobs.values())
-        height = waiting.table_height(sum(len(some) for some in texts.values()))
+        height = waiting.table_height(min(MOST_ROWS, sum(len(some) for some in texts.values())))
         grid = st.skeleton(height=height) if waits else st.empty()
         places = Places(place, cells, verdict, trouble, grid, st.container())
     return Scores(now.owner, texts, jobs, bars, places)
@@ -220,7 +222,7 @@ def _table(place: Any, frame: pd.DataFrame) -> Any:
     return place.dataframe(
         shown,
         hide_index=True,
-        height="content",
+        height="content" if len(frame) <= MOST_ROWS else waiting.table_height(MOST_ROWS),
         column_config=columns,
         alt="Perplexity of every text, before and after",
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,13 +15,14 @@ from surgery_core.plans.plan import LayerPlan
 from surgery_core.sweeps.estimate import Costs
 from surgery_core.sweeps.kinds import FACTORS, SweepOptions, most_times, sweep_kind
 from surgery_core.sweeps.setup import SweepMeasures
-from surgery_core.text import Text, bundled_prompts, bundled_texts
+from surgery_core.text import Text, bundled_prompts
 from surgery_ui.parts import sweep_shelf
 from surgery_ui.parts.choices import segments
 from surgery_ui.parts.estimate import Estimate
 from surgery_ui.parts.own_text import own_text_form
 from surgery_ui.parts.problems import show_problem
 from surgery_ui.parts.sections import emphasis
+from surgery_ui.parts.text_sets import set_choice
 from surgery_ui.session import session
 from surgery_ui.words import present
 from surgery_ui.words import sweeps as sweep_words
@@ -28,7 +30,7 @@ from surgery_ui.work.sweep_jobs import Request
 from surgery_ui.work.timing import costs_job
 
 STRIP, BASE = "The plan in the strip", "The unchanged model"
-ALL, PICK, OWN = "All texts", "Pick some", "My own"
+PICK, OWN = "Pick some", "My own"
 TAB = "sweep-tab"
 """Key of the page's tabs, which are called as follows."""
 SWEEP, IMPORTANCE, REMOVAL = "Sweep", "Importance", "Removal"
@@ -106,16 +108,16 @@ def start_button(now: session.Experiment, request: Request | None, estimate: Est
 
 def text_choice(name: str) -> str:
     """Show which texts are scored and return the choice."""
-    return str(segments("Texts", (ALL, PICK, OWN), _texts_key(name)))
+    return set_choice(_texts_key(name), more=(PICK, OWN))
 
 
 def chosen_texts(name: str, which: str | None = None) -> tuple[Text, ...]:
     """Show what a choice of texts needs and return the texts; none where nothing is chosen."""
-    bundled = bundled_texts()
+    bundled = session.text_set().texts
     which = text_choice(name) if which is None else which
     if which == PICK:
         titles = [text.title for text in bundled]
-        st.session_state.setdefault(f"{name}-picked", titles[:3])
+        _keep_known(f"{name}-picked", titles)
         picked = st.multiselect(
             "Texts to score", titles, key=f"{name}-picked", persist_state="session", on_change=session.touch
         )
@@ -131,13 +133,23 @@ def chosen_texts(name: str, which: str | None = None) -> tuple[Text, ...]:
     return bundled
 
 
+def _keep_known(key: str, titles: Sequence[str]) -> None:
+    """Leave in a field of picked texts only what is offered: the first three, where others are offered than before."""
+    picked = st.session_state.get(key)
+    known = [title for title in picked or () if title in titles]
+    st.session_state[key] = list(titles[:3]) if picked is None or (picked and not known) else known
+
+
 def _check(now: session.Experiment, kind: str, tab: str) -> None:
     """Start a paper's sweep on the unchanged model over all texts, and show the tab that says what came of it."""
     session.touch()
     st.session_state[TAB] = tab
     if tab == IMPORTANCE:
-        st.session_state[_texts_key("importance")], st.session_state[_from_key("importance")] = ALL, BASE
-    request = Request(kind, SweepOptions(), now.identity, bundled_texts())
+        st.session_state[_texts_key("importance")], st.session_state[_from_key("importance")] = (
+            session.text_set().title,
+            BASE,
+        )
+    request = Request(kind, SweepOptions(), now.identity, session.text_set().texts)
     family = next(name for name, kinds in sweep_words.families().items() if kind in kinds)
     st.session_state[FAMILY], st.session_state[_kind_key(family)] = family, kind
     sweep_shelf.guarded("finding", lambda: sweep_shelf.start(now, request, _costs(now, request)))

@@ -113,10 +113,11 @@ def _comparison(now: session.Experiment, frame: pd.DataFrame, request: Request, 
     grid = st.container().grid(3, min_column_width=230)
     for column, title in ESTIMATES.items():
         with grid.container():
-            said = sweep_words.agreement(list(known[column]), list(known["damage"]))
+            said, ends = sweep_words.agreement(list(known[column]), list(known["damage"]))
             st.metric(
-                f"{title} and damage", said or "–", help="Spearman's rank correlation: 1 when both rank the "
-                "layers alike, 0 when one says nothing about the other, -1 when they are opposite.",
+                f"{title} and damage", said or "–", ends or None, delta_color="gray", delta_arrow="off",
+                help="Spearman's rank correlation: 1 when both rank the layers alike, 0 when one says nothing about the "
+                "other, -1 when they are opposite. Below it stands its 95 % interval over layers like these.",
             )  # fmt: skip
             chart = layer_charts.rank_chart(rank_frame(known, column), title, dark=dark)
             chart_specs.show(chart, key=f"rank-{column}", alt=f"Ranks by {title} and by measured damage")

@@ -132,13 +132,13 @@ def _block(row: SweepRow | None, names: dict[int, str]) -> str:
     )
 
 
-def agreement(estimate: Sequence[float], measured: Sequence[float]) -> str:
-    """Return how well two rankings agree: Spearman's rank correlation with its 95 % interval."""
+def agreement(estimate: Sequence[float], measured: Sequence[float]) -> tuple[str, str]:
+    """Return how well two rankings agree, Spearman's rank correlation, and its 95 % interval; empty where unknown."""
     rho = rank_correlation(list(estimate), list(measured))
     n = sum(not (math.isnan(a) or math.isnan(b)) for a, b in zip(estimate, measured, strict=True))
     low, high = rank_interval(rho, n)
-    ends = "" if math.isnan(low) else f" ({low:.2f} to {high:.2f})"
-    return "" if math.isnan(rho) else f"ρ = {rho:.2f}{ends}"
+    ends = "" if math.isnan(low) else f"{low:.2f} to {high:.2f}"
+    return "" if math.isnan(rho) else f"ρ = {rho:.2f}", ends
 
 
 def differences(identity: SweepIdentity, model: str, texts: str | None) -> list[str]:

@@ -237,6 +237,7 @@ def test_a_papers_finding_is_checked_with_one_click(open_app: Open, title: str) 
     if tab == "Importance":
         wait(app, lambda: len(app.metric) == 3)
         assert all(re.fullmatch(r"ρ = -?\d\.\d\d|–", metric.value) for metric in app.metric)
+        assert all(not metric.delta or re.fullmatch(r"-?\d\.\d\d to -?\d\.\d\d", metric.delta) for metric in app.metric)
         assert "costs most" in said(app)
     else:
         assert "What this model shows." in said(app) or kind == "painters"

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from surgery_core.proof.checks import Check
     from surgery_core.recipes.recipe import Recipe
     from surgery_core.recipes.run import Continuation, Report
-    from surgery_core.text import Text
+    from surgery_core.text import Text, TextSet
 
 _RECIPE_FIELDS = (
     "max_new_tokens",
@@ -226,15 +226,32 @@ def _recipe(arguments: argparse.Namespace) -> Recipe:
 
     given = {name: getattr(arguments, name) for name in _RECIPE_FIELDS if getattr(arguments, name) is not None}
     if arguments.recipe:
-        clash = [*given, *(name for name in ("prompt", "text") if getattr(arguments, name))]
+        clash = [*given, *(name for name in ("prompt", "text", "text_set") if getattr(arguments, name))]
         if clash:
             raise SettingsError(f"--recipe says everything itself; leave out --{clash[0].replace('_', '-')}.")
         return Recipe.load(arguments.recipe)
     if arguments.plan is None:
         raise SettingsError("run needs --plan, such as 0-4,7-11, or --recipe; info tells how many layers there are.")
     own = tuple(read_file(path) for path in arguments.text or ())
+    if own and arguments.text_set:
+        raise SettingsError("Give --text or --text-set, not both.")
     prompts = tuple(arguments.prompt or (_first_prompt(),))
-    return Recipe(**{"model": DEFAULT_MODEL, **given}, prompts=prompts, own_texts=own, texts=() if own else None)
+    named = tuple(text.title for text in text_set(arguments.text_set).texts) if arguments.text_set else None
+    return Recipe(**{"model": DEFAULT_MODEL, **given}, prompts=prompts, own_texts=own, texts=() if own else named)
+
+
+def text_set(name: str | None) -> TextSet:
+    """Return a set of texts by its name, by default the short ones.
+
+    Raises:
+        SettingsError: when there is none of that name.
+    """
+    from surgery_core.text import FIRST_SET, text_sets
+
+    known = text_sets()
+    if (name or FIRST_SET) not in known:
+        raise SettingsError(f"--text-set is {name!r}; there are {', '.join(known)}.")
+    return known[name or FIRST_SET]
 
 
 def _facts_text(facts: Mapping[str, object]) -> str:

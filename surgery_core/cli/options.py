@@ -128,6 +128,7 @@ def _add_run(menu: Commands) -> None:
     what.add_argument(
         "--text", action="append", metavar="FILE", help="a text to score, - for standard input (repeatable)"
     )
+    sweep_command.add_text_set(what)
     what.add_argument("--recipe", metavar="FILE", help="take model, plan, texts, prompts and settings from a recipe")
     what.add_argument("--save-recipe", metavar="FILE", help="write this experiment as a recipe before running it")
     how = parser.add_argument_group("how prompts are continued")

@@ -21,6 +21,11 @@ _OPTIONS = ("layer", "max_length", "times", "seed")
 _SHOWN = ("plan", "perplexity", "loss_change", "bits_per_byte", "kl", "top1")
 
 
+def add_text_set(group: argparse._ActionsContainer) -> None:
+    """Add the option that names a set of texts."""
+    group.add_argument("--text-set", metavar="NAME", help="which texts to score: short (the default) or stories")
+
+
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add what a sweep takes to its parser."""
     what = parser.add_argument_group("what to try")
@@ -41,6 +46,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     how.add_argument(
         "--texts", "--text", nargs="+", action="extend", metavar="FILE", help="texts (default: the bundled ones)"
     )
+    add_text_set(how)
     how.add_argument("--loss-only", action="store_true", help="leave out KL, top-1 and top-5, which is faster")
     how.add_argument("--skills", action="store_true", help="accuracy on the skills too")
     how.add_argument("--prompt", metavar="TEXT", help="continue this under each plan, for distinct-n of the text")
@@ -161,20 +167,19 @@ def _take(result: InOrder, rows: Iterator[SweepRow], about: Description, update:
 
 
 def _jobs(arguments: argparse.Namespace) -> list[SweepJob]:
-    from surgery_core.cli.commands import read_file
+    from surgery_core.cli.commands import read_file, text_set
     from surgery_core.measure.skills import load_skills
     from surgery_core.models.offered import DEFAULT_MODEL
     from surgery_core.sweeps.description import SweepJob
     from surgery_core.sweeps.kinds import SweepOptions, sweep_kind
     from surgery_core.sweeps.setup import SweepMeasures
-    from surgery_core.text import bundled_texts
 
     if arguments.kind not in _SINGLE:
         sweep_kind(arguments.kind)
     if arguments.memory < 0:
         raise SettingsError(f"--memory is {arguments.memory}; give 0 or more megabytes.")
     given = {name: value for name in (*_OPTIONS, "factors") if (value := getattr(arguments, name)) is not None}
-    texts: tuple[Text, ...] = tuple(map(read_file, arguments.texts or ())) or bundled_texts()
+    texts: tuple[Text, ...] = tuple(map(read_file, arguments.texts or ())) or text_set(arguments.text_set).texts
     measures = SweepMeasures(
         agreement=not arguments.loss_only, skills=load_skills() if arguments.skills else (), prompt=arguments.prompt
     )

@@ -19,7 +19,7 @@ from surgery_core.proof.preflight import prove
 from surgery_core.recipes.recipe import Recipe
 from surgery_core.states.means import mean_contributions
 from surgery_core.surgery.view import operate
-from surgery_core.text import Text, bundled_texts
+from surgery_core.text import Text, bundled_texts, text_sets
 
 Progress = Callable[[int, int], None]
 
@@ -141,12 +141,13 @@ def texts_of(recipe: Recipe) -> tuple[Text, ...]:
     """
     if recipe.texts == ():
         return recipe.own_texts
-    bundled = {text.title: text for text in bundled_texts()}
-    titles = tuple(bundled) if recipe.texts is None else recipe.texts
+    bundled = {text.title: text for one in text_sets().values() for text in one.texts}
+    titles = tuple(text.title for text in bundled_texts()) if recipe.texts is None else recipe.texts
     unknown = [title for title in titles if title not in bundled]
     if unknown:
         raise RecipeError(
-            f"The recipe names the text {unknown[0]!r}, which is not bundled; there are: {', '.join(bundled)}."
+            f"The recipe names the text {unknown[0]!r}, which is not bundled; there are: {', '.join(list(bundled)[:12])}, "
+            "and those of the other sets (`text_sets`)."
         )
     return (*(bundled[title] for title in titles), *recipe.own_texts)
 

@@ -292,3 +292,13 @@ def test_tables_align_numbers_right_and_text_left() -> None:
 def test_json_stays_valid_when_a_number_is_not_finite(capsys: pytest.CaptureFixture[str]) -> None:
     write_json({"a": [float("inf"), float("nan"), 1.5, True], 3: ("é",)})
     assert json.loads(capsys.readouterr().out) == {"a": [None, None, 1.5, True], "3": ["é"]}
+
+
+def test_a_set_of_texts_is_named_on_the_command_line() -> None:
+    from surgery_core.cli.commands import text_set
+    from surgery_core.errors import SettingsError
+
+    assert len(text_set("stories").texts) == 60
+    assert len(text_set(None).texts) == 12
+    with pytest.raises(SettingsError, match="--text-set is 'poems'; there are short, stories"):
+        text_set("poems")

@@ -20,8 +20,8 @@ preflight = preflight_section(now)
 st.subheader("Ready to open", anchor=False)
 choices_table(info)
 st.caption(
-    "A folder with a Hugging Face checkpoint (config, tokenizer, safetensors) that you put into the models folder "
-    "appears here; `streamlit run app.py -- FOLDER` offers one that lies elsewhere. A hub id such as `org/name` can be "
-    "typed into the model field; it is downloaded once."
+    "A folder with a Hugging Face checkpoint (config, tokenizer, safetensors), or with an adapter (PEFT) for one, that you "
+    "put into the models folder appears here; `streamlit run app.py -- FOLDER` offers one that lies elsewhere. A hub id "
+    "such as `org/name` can be typed into the model field; it is downloaded once."
 )
 follow_sections([preflight])

@@ -154,6 +154,9 @@ from .models.offered import (
     list_models as list_models,
 )
 from .models.opening import (
+    AdapterInfo as AdapterInfo,
+)
+from .models.opening import (
     LoadedModel as LoadedModel,
 )
 from .models.opening import (

@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import math
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -255,9 +255,19 @@ def text_set(name: str | None) -> TextSet:
 
 
 def _facts_text(facts: Mapping[str, object]) -> str:
-    width = max(map(len, facts))
-    lines = (f"{key.replace('_', ' '):<{width}}  {_fact(value)}" for key, value in facts.items())
-    return "\n".join(lines)
+    flat = dict(_flat(facts))
+    width = max(map(len, flat))
+    return "\n".join(f"{key:<{width}}  {_fact(value)}" for key, value in flat.items())
+
+
+def _flat(facts: Mapping[str, object], before: str = "") -> Iterator[tuple[str, object]]:
+    """Yield facts by their names in words; those of an adapter with what they are of before them."""
+    for key, value in facts.items():
+        name = before + key.replace("_", " ")
+        if isinstance(value, dict):
+            yield from _flat(value, f"{name} ")
+        else:
+            yield name, value
 
 
 def _fact(value: object) -> str:

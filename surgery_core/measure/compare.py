@@ -152,9 +152,7 @@ def compare(
     else:
         base = reference(base, tokenizer, texts, stride=stride, stop=stop)
     encoded, look = base.encoded, looking(stop)
-    # what stands behind the layers of a view is its base's
-    is_view = base_of(operated) is base.readout.model and len(plan_of(operated))
-    readout = base.readout if is_view else Readout(operated)
+    readout = base.readout.of_view(operated) if base_of(operated) is base.readout.model else Readout(operated)
     run = base.run if base.run is not None and base.run.starts(operated) else None
     losses, sums = Losses(encoded), Sums(encoded.units)
     for number, batch in _walk(encoded, look, on_progress):

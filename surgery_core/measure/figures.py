@@ -20,6 +20,7 @@ class Logits(Protocol):
 
     model: Any
     vocab: int
+    adapters: tuple[str, ...]
 
     @property
     def slices(self) -> bool:

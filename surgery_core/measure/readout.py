@@ -25,7 +25,7 @@ from surgery_core.measure.figures import BaseSide, Figures, SliceSums, ahead_of,
 from surgery_core.states.last import last_state
 from surgery_core.states.tail import Tail
 from surgery_core.states.windows import Batch
-from surgery_core.surgery.anatomy import root_of, text_config
+from surgery_core.surgery.anatomy import adapters_around, plan_of, root_of, text_config
 from surgery_core.surgery.behaviours import mix_in
 
 CHUNK_ELEMENTS = 2**24
@@ -65,6 +65,7 @@ class Readout:
         self.vocab = int(self.unembed.weight.shape[0]) if self.unembed is not None else _stated_vocab(model)
         weight = getattr(self.unembed, "weight", None)
         self.home = None if weight is None or weight.device.type == "meta" else weight.device
+        self.adapters = adapters_around(model)
         self.tail = _tail(model)
         self._norm: Tail | None = None if self.tail is None else self._split(model, self.tail)
 
@@ -77,6 +78,11 @@ class Readout:
     def whole(self) -> bool:
         """Whether the model has to run whole."""
         return self.tail is None
+
+    def of_view(self, view: nn.Module) -> Readout:
+        """Return the readout of a view of the model: this one, where the same stands behind its layers."""
+        same = len(plan_of(view)) and adapters_around(view) == self.adapters
+        return self if same else Readout(view)
 
     def read(self, batch: Batch, look: Look = _never, model: nn.Module | None = None) -> torch.Tensor:
         """Run the model on a batch and return what `figures` takes of its n scored positions, `[n, width]`.
@@ -169,6 +175,7 @@ class Readout:
     def _is_base(self, entered: torch.Tensor, targets: torch.Tensor, base: BaseSide) -> bool:
         """Whether these are the base's own states before the same head: everything is the same then, to the bit."""
         shared = root_of(self.model) is root_of(base.readout.model) and self.slices == base.readout.slices
+        shared = shared and self.adapters == base.readout.adapters
         if not shared or entered.device != base.entered.device:
             return False
         return torch.equal(entered, base.entered) and torch.equal(targets, base.targets)

@@ -77,32 +77,14 @@ def read_checkpoint(folder: Path, name: str) -> Checkpoint:
     """
     if not folder.is_dir():
         raise ModelLoadError(f"There is no folder {name!r}; check the path, or choose a model from the list.")
-    refuse_adapter(folder, name)
     config = read_config(folder / "config.json", name)
     weights = _weights(folder, name)
     require_tokenizer((path.name for path in folder.iterdir()), name)
     sizes = Counter[str]()
     for path in weights:
-        sizes.update(_header_sizes(path, name))
+        sizes.update(stored_in(path, name).sizes)
     title, licence = read_card(folder)
     return Checkpoint(folder, config, weights, sum(sizes.values()), _main_dtype(sizes), title, licence)
-
-
-def refuse_adapter(folder: Path, name: str) -> None:
-    """Refuse a folder that holds what was trained beside a model, and not the model.
-
-    Raises:
-        ModelLoadError: with the name of the model that it belongs to.
-    """
-    path = folder / "adapter_config.json"
-    if not path.is_file() or (folder / SINGLE).is_file() or (folder / INDEX).is_file():
-        return
-    base = _read_object(path, name).get("base_model_name_or_path")
-    of = f" for {base!r}" if isinstance(base, str) and base else ""
-    raise ModelLoadError(
-        f"{name!r} is an adapter (PEFT){of}, and adapters cannot be opened yet; "
-        "merge it into its base model with merge_and_unload, save that, and open it."
-    )
 
 
 def read_config(path: Path, name: str) -> Config:
@@ -115,7 +97,7 @@ def read_config(path: Path, name: str) -> Config:
         raise ModelLoadError(
             f"{name!r} has no config.json, so it is not a transformers checkpoint; save the model there first."
         )
-    return _read_object(path, name)
+    return read_object(path, name)
 
 
 def require_causal(config: Config, name: str) -> None:
@@ -183,7 +165,7 @@ def index_files(path: Path, name: str) -> tuple[str, ...]:
     Raises:
         ModelLoadError: when the index is damaged or names a file outside its folder.
     """
-    weight_map = _read_object(path, name).get("weight_map")
+    weight_map = read_object(path, name).get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
         raise _damaged(path, name, "it has no weight_map")
     files = sorted({str(file) for file in weight_map.values()})
@@ -214,7 +196,12 @@ def _weights(folder: Path, name: str) -> tuple[Path, ...]:
     return files
 
 
-def _read_object(path: Path, name: str) -> dict[str, Any]:
+def read_object(path: Path, name: str) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+        ModelLoadError: when the file holds something else, or cannot be read.
+    """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
@@ -224,22 +211,46 @@ def _read_object(path: Path, name: str) -> dict[str, Any]:
     return content
 
 
-def _header_sizes(path: Path, name: str) -> Counter[str]:
-    """Return how many numbers of each safetensors type a file holds, after checking that the file is whole."""
-    sizes = Counter[str]()
+@dataclass(frozen=True)
+class Stored:
+    """What a safetensors file says that it holds.
+
+    Attributes:
+        shapes: of its tensors, by name.
+        sizes: how many numbers of each safetensors type.
+    """
+
+    shapes: Mapping[str, tuple[int, ...]]
+    sizes: Counter[str]
+
+    @property
+    def n_numbers(self) -> int:
+        """Return how many numbers it holds."""
+        return sum(self.sizes.values())
+
+
+def stored_in(path: Path, name: str) -> Stored:
+    """Return what a safetensors file holds, after checking that the file is whole.
+
+    Raises:
+        ModelLoadError: when it is damaged.
+        OSError: when it cannot be read.
+    """
+    sizes, shapes = Counter[str](), dict[str, tuple[int, ...]]()
     with path.open("rb") as file:
         header, start = _read_header(file, path, name)
     end = 0
     try:
         for key, tensor in header.items():
             if key != "__metadata__":
+                shapes[key] = tuple(tensor["shape"])
                 sizes[tensor["dtype"]] += math.prod(tensor["shape"])
                 end = max(end, tensor["data_offsets"][1])
     except (AttributeError, KeyError, TypeError, IndexError) as error:
         raise _damaged(path, name, "its header is not readable") from error
     if path.stat().st_size != start + end:
         raise _damaged(path, name, f"it has {path.stat().st_size:,} bytes where its header promises {start + end:,}")
-    return sizes
+    return Stored(shapes, sizes)
 
 
 def _read_header(file: BinaryIO, path: Path, name: str) -> tuple[dict[str, Any], int]:

@@ -18,6 +18,9 @@ from huggingface_hub import errors as hub_errors
 from huggingface_hub.utils import validate_repo_id
 
 from surgery_core.errors import ModelLoadError
+from surgery_core.models.adapter_checkpoint import CONFIG as ADAPTER_CONFIG
+from surgery_core.models.adapter_checkpoint import WEIGHTS as ADAPTER
+from surgery_core.models.adapter_checkpoint import is_adapter, read_adapter_config, require_weights
 from surgery_core.models.checkpoint import (
     INDEX,
     SINGLE,
@@ -25,7 +28,6 @@ from surgery_core.models.checkpoint import (
     choose_weights,
     index_files,
     read_config,
-    refuse_adapter,
     require_tokenizer,
 )
 
@@ -120,14 +122,14 @@ def _not_here(name: str, problem: str) -> ModelLoadError:
     )
 
 
-def fetch(name: str, revision: str | None, check: Callable[[Config, int], None]) -> Snapshot:
+def fetch(name: str, revision: str | None, check: Callable[[Config | None, int], None]) -> Snapshot:
     """Bring a model's files into the local cache, or find them there when there is no network.
 
     Args:
         name: the hub id, `org/name`.
         revision: a branch, a tag or a commit; None for the main branch.
-        check: called with the config and the bytes of the weight files before any of those is fetched; it raises to
-            refuse the model.
+        check: called with the config (None for an adapter) and the bytes of the weight files before any of those is
+            fetched; it raises to refuse the model.
 
     Raises:
         ModelLoadError: missing, gated, without safetensors, or not reachable and not in the cache.
@@ -138,7 +140,8 @@ def fetch(name: str, revision: str | None, check: Callable[[Config, int], None])
             sizes = {file.rfilename: file.size or 0 for file in info.siblings or ()}
             commit = str(info.sha)
             weights = _wanted_weights(name, commit, sizes)
-            check(_config(name, commit), sum(sizes.get(file, 0) for file in weights))
+            config = None if weights == (ADAPTER,) else _config(name, commit)
+            check(config, sum(sizes.get(file, 0) for file in weights))
             return _download(name, revision, weights)
     except _Unreachable as problem:
         return _cached(name, revision, str(problem))
@@ -146,8 +149,8 @@ def fetch(name: str, revision: str | None, check: Callable[[Config, int], None])
 
 def _wanted_weights(name: str, commit: str, sizes: dict[str, int]) -> tuple[str, ...]:
     """Return the weight files to fetch, after refusing a repository that cannot be opened."""
-    if "adapter_config.json" in sizes and not {SINGLE, INDEX} & sizes.keys():
-        refuse_adapter(Path(hub.hf_hub_download(name, "adapter_config.json", revision=commit)).parent, name)
+    if is_adapter(sizes):
+        return _adapter_weights(name, commit, sizes)
     packed = sorted(file for file in sizes if file.lower().endswith(".gguf"))
     if packed and not {SINGLE, INDEX} & sizes.keys():
         raise ModelLoadError(f"{name!r} on the hub has only GGUF files; give one of them, such as {name}:{packed[0]}.")
@@ -166,6 +169,13 @@ def _wanted_weights(name: str, commit: str, sizes: dict[str, int]) -> tuple[str,
     return index
 
 
+def _adapter_weights(name: str, commit: str, sizes: Iterable[str]) -> tuple[str, ...]:
+    """Return the weight file of an adapter, after refusing one that cannot be opened."""
+    require_weights(sizes, name)
+    read_adapter_config(Path(hub.hf_hub_download(name, ADAPTER_CONFIG, revision=commit)).parent, name)
+    return (ADAPTER,)
+
+
 def _config(name: str, commit: str) -> Config:
     return read_config(Path(hub.hf_hub_download(name, "config.json", revision=commit)), name)
 
@@ -182,7 +192,10 @@ def _cached(name: str, revision: str | None, problem: str) -> Snapshot:
     try:
         folder = Path(
             hub.snapshot_download(
-                name, revision=revision, local_files_only=True, allow_patterns=["config.json", SINGLE, INDEX]
+                name,
+                revision=revision,
+                local_files_only=True,
+                allow_patterns=["config.json", SINGLE, INDEX, ADAPTER_CONFIG, ADAPTER],
             )
         )
     except hub_errors.LocalEntryNotFoundError:

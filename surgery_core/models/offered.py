@@ -6,6 +6,7 @@ one name the folder that is listed later keeps it, and the other is told apart b
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from collections.abc import Iterable, Iterator
@@ -16,8 +17,10 @@ from pathlib import Path
 from typing import Literal
 
 from surgery_core.errors import ModelLoadError
+from surgery_core.models.adapter_checkpoint import CONFIG, AdapterCheckpoint, is_adapter_folder, read_adapter
 from surgery_core.models.checkpoint import Checkpoint, depth, read_checkpoint
 from surgery_core.models.gguf_checkpoint import SUFFIX, only_gguf, read_gguf
+from surgery_core.models.gguf_header import is_gguf
 
 Kind = Literal["bundled", "folder", "hub"]
 Places = dict[str, tuple[Path, Kind]]
@@ -45,7 +48,9 @@ class ModelChoice:
         kind: `"bundled"` (in `models/`), `"folder"` (in a folder of `MODEL_SURGERY_MODELS`) or `"hub"` (in its cache).
         path: the checkpoint's folder, or the GGUF file.
         n_layers: depth, or None where the checkpoint cannot be read; opening it then says why.
-        n_parameters: numbers in the checkpoint, or None likewise.
+        n_parameters: numbers in the checkpoint, or None likewise. An adapter counts with its base model.
+        adapter_of: what an adapter calls its base model, empty where it says nothing; None for a whole model. Its depth
+            is None where that model does not lie ready.
     """
 
     name: str
@@ -54,6 +59,7 @@ class ModelChoice:
     path: Path
     n_layers: int | None
     n_parameters: int | None
+    adapter_of: str | None = None
 
 
 def list_models(folder: str | Path | None = None) -> tuple[ModelChoice, ...]:
@@ -63,7 +69,7 @@ def list_models(folder: str | Path | None = None) -> tuple[ModelChoice, ...]:
         folder: only look in this folder; by default wherever models are offered from.
     """
     places = offered() if folder is None else _named((path, "folder") for path in _found(Path(folder)))
-    choices = [_choice(name, path, kind) for name, (path, kind) in places.items()]
+    choices = [_choice(name, path, kind, places) for name, (path, kind) in places.items()]
     return tuple(sorted(choices, key=lambda choice: (choice.name != DEFAULT_MODEL, choice.name.lower())))
 
 
@@ -73,6 +79,42 @@ def offered() -> Places:
     own: Iterator[tuple[Path, Kind]] = ((path, "folder") for folder in reversed(listed) for path in _found(folder))
     bundled: Iterator[tuple[Path, Kind]] = ((path, "bundled") for path in _found(BUNDLED_FOLDER))
     return dict(_downloaded()) | _named(chain(own, bundled))
+
+
+def base_place(places: Places, wanted: str, *, paths: bool = True) -> tuple[Path, Kind] | None:
+    """Return where the model lies that an adapter calls its base, or None where it does not lie ready.
+
+    Args:
+        places: the models on offer by name.
+        wanted: one of these names; a path; or `org/name` or a path on the machine where the adapter was trained, of
+            which the last part is such a name.
+        paths: whether it may be a path that is not on offer.
+    """
+    last = wanted.rstrip("/").rpartition("/")[2]
+    if wanted not in places and paths and (typed := path_of(wanted)) is not None:
+        return typed, "folder"
+    found = (places[name] for name in (wanted, last) if name in places)
+    return next((place for place in found if not is_adapter_folder(place[0])), None)
+
+
+def path_of(name: str) -> Path | None:
+    """Return the checkpoint folder or GGUF file that a typed path leads to, or None where it leads to nothing."""
+    try:
+        path = Path(name).expanduser()
+        if name and path.is_dir():
+            return path
+        return path if name and path.is_file() and (path.suffix.lower() == SUFFIX or is_gguf(path)) else None
+    except (ValueError, RuntimeError):  # a NUL byte, an unknown ~person
+        return None
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            return None
+        raise
+
+
+def adapter_title(adapter: str, base: str) -> str:
+    """Return what a model is called that is an adapter on its base model."""
+    return f"{adapter} (adapter on {base})"
 
 
 def stamp(path: Path) -> str:
@@ -86,8 +128,13 @@ def stamp(path: Path) -> str:
 
 def stamp_of(name: str) -> str:
     """Return the stamp of a model that is offered by this name, or an empty one."""
-    found = offered().get(name)
-    return stamp(found[0]) if found is not None else ""
+    places = offered()
+    found = places.get(name)
+    if found is None:
+        return ""
+    own, adapter = stamp(found[0]), _adapter(found[0], stamp(found[0]))
+    base = None if adapter is None else base_place(places, adapter.base, paths=found[1] != "hub")
+    return own if base is None else f"{own}+{stamp(base[0])}"
 
 
 def read_place(path: Path, name: str) -> Checkpoint:
@@ -152,7 +199,9 @@ def _found(path: Path, levels: int = _LEVELS) -> Iterator[Path]:
     """
     path = Path(os.path.abspath(path))  # noqa: PTH100 - `resolve` would follow links
     try:
-        if (path / "config.json").is_file() or (path.suffix.lower() == SUFFIX and path.is_file()):
+        if any((path / file).is_file() for file in ("config.json", CONFIG)) or (
+            path.suffix.lower() == SUFFIX and path.is_file()
+        ):
             yield path
         elif levels and path.is_dir():
             for inside in sorted(path.iterdir()):
@@ -168,9 +217,16 @@ def _downloaded() -> Iterator[tuple[str, tuple[Path, Kind]]]:
     for branch in sorted(Path(constants.HF_HUB_CACHE).glob("models--*--*/refs/main")):
         repository = branch.parents[1]
         folder = repository / "snapshots" / branch.read_text(encoding="ascii").strip()
-        found = _described(folder, stamp(folder)) if (folder / "config.json").is_file() else None
-        if found is not None and str(found.config.get("architectures")).endswith(_CAUSAL):
+        if _is_whole(folder):
             yield repository.name.removeprefix("models--").replace("--", "/", 1), (folder, "hub")
+
+
+def _is_whole(folder: Path) -> bool:
+    """Whether a snapshot of the cache holds all that a causal language model, or an adapter, needs."""
+    if _adapter(folder, stamp(folder)) is not None:
+        return True
+    found = _described(folder, stamp(folder)) if (folder / "config.json").is_file() else None
+    return found is not None and str(found.config.get("architectures")).endswith(_CAUSAL)
 
 
 @lru_cache(maxsize=256)
@@ -182,9 +238,31 @@ def _described(path: Path, stamp: str) -> Checkpoint | None:
         return None
 
 
-def _choice(name: str, path: Path, kind: Kind) -> ModelChoice:
+@lru_cache(maxsize=256)
+def _adapter(path: Path, stamp: str) -> AdapterCheckpoint | None:
+    """Return the adapter that is in a folder as of this stamp, or None for a whole model or a damaged one."""
+    try:
+        return read_adapter(path, path.name) if is_adapter_folder(path) else None
+    except (ModelLoadError, OSError):
+        return None
+
+
+def _choice(name: str, path: Path, kind: Kind, places: Places) -> ModelChoice:
+    if (adapter := _adapter(path, stamp(path))) is not None:
+        return _adapter_choice(name, path, kind, adapter, places)
     found = _described(path, stamp(path))
     if found is None:
         return ModelChoice(name, name, kind, path, None, None)
     title = name if kind == "hub" else found.title
     return ModelChoice(name, title, kind, path, depth(found.config), found.n_parameters)
+
+
+def _adapter_choice(name: str, path: Path, kind: Kind, adapter: AdapterCheckpoint, places: Places) -> ModelChoice:
+    base = base_place(places, adapter.base, paths=kind != "hub")
+    found = None if base is None else _described(base[0], stamp(base[0]))
+    title = name if kind == "hub" else adapter.title
+    if base is None or found is None:
+        return ModelChoice(name, adapter_title(title, adapter.base or "?"), kind, path, None, None, adapter.base)
+    total = found.n_parameters + adapter.n_parameters
+    of = adapter.base if base[1] == "hub" else found.title
+    return ModelChoice(name, adapter_title(title, of), kind, path, depth(found.config), total, adapter.base)

@@ -6,20 +6,29 @@ A name is looked up in this order: a model that is offered (`models.offered`), a
 
 from __future__ import annotations
 
-import errno
 import threading
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from surgery_core.errors import ModelLoadError
+from surgery_core.errors import ModelLoadError, SettingsError
+from surgery_core.models.adapter_checkpoint import AdapterCheckpoint, is_adapter_folder, read_adapter
 from surgery_core.models.checkpoint import ITEM_BYTES, Checkpoint, Config, require_causal
 from surgery_core.models.devices import SPREAD, choose_device, choose_dtype, require_memory, stated_format
 from surgery_core.models.gguf_checkpoint import SUFFIX
-from surgery_core.models.gguf_header import is_gguf
-from surgery_core.models.offered import DEFAULT_MODEL, Kind, digest, offered, read_place, short
+from surgery_core.models.offered import (
+    DEFAULT_MODEL,
+    Kind,
+    adapter_title,
+    base_place,
+    digest,
+    offered,
+    path_of,
+    read_place,
+    short,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -27,6 +36,35 @@ if TYPE_CHECKING:
 
 _LOADING = threading.Lock()
 _Check = Callable[[Config | None, int], None]
+
+
+@dataclass(frozen=True)
+class AdapterInfo:
+    """The facts of an adapter that a model was opened with.
+
+    Attributes:
+        name: its title: the first heading of its card, or the name of its folder.
+        kind: `"LoRA"` or `"DoRA"`.
+        base: what it calls the model that it was trained on.
+        source: the path or hub id from which that was opened.
+        revision: the commit of that on the hub, or a digest of its files.
+        ranks: of its pairs of matrices, each once, in order.
+        modules: names of the modules inside layers that it was put around.
+        layers: the layers in which it has some.
+        around: paths of the modules outside of the layers that it was put around.
+        n_parameters: numbers in it.
+    """
+
+    name: str
+    kind: str
+    base: str
+    source: str
+    revision: str
+    ranks: tuple[int, ...]
+    modules: tuple[str, ...]
+    layers: tuple[int, ...]
+    around: tuple[str, ...]
+    n_parameters: int
 
 
 @dataclass(frozen=True)
@@ -51,6 +89,7 @@ class ModelInfo:
         licence: the licence that its card names, or None.
         notes: sentences about the checkpoint that its user should know.
         stored_as: number format of most parameters in its files, or an empty text where that is not known.
+        adapter: of the adapter that was opened with its base model, or None.
     """
 
     name: str
@@ -70,6 +109,7 @@ class ModelInfo:
     licence: str | None
     notes: tuple[str, ...] = ()
     stored_as: str = ""
+    adapter: AdapterInfo | None = None
 
     @property
     def key(self) -> tuple[str, str, str, str]:
@@ -96,6 +136,14 @@ class _Place:
     revision: str
 
 
+@dataclass(frozen=True)
+class _Adapted:
+    """An adapter, and where its base model is."""
+
+    checkpoint: AdapterCheckpoint
+    base: _Place
+
+
 def load_model(
     name: str = DEFAULT_MODEL,
     *,
@@ -109,7 +157,8 @@ def load_model(
 
     Args:
         name: a model of `list_models`, the path of a folder or of a GGUF file, a hub id `org/name`, or a GGUF file on
-            the hub, `org/name:file.gguf`.
+            the hub, `org/name:file.gguf`. An adapter (PEFT) is opened with its base model: the one that it names, among
+            those that lie ready, at a path, or on the hub.
         device: `"auto"` (CUDA, then MPS, then CPU), `"cpu"`, `"cuda"`, `"cuda:1"`, `"mps"`; or `"spread"` for a model
             larger than one device: over all GPUs, main memory and disk, with accelerate.
         dtype: `"auto"` (the checkpoint's on a GPU, float32 on a CPU), `"float32"`, `"bfloat16"`, `"float16"`.
@@ -127,15 +176,52 @@ def load_model(
     check = partial(_check_remote, name, target, dtype, check_memory)
     try:
         place = _locate(name.strip(), revision, allow_paths, check)
-        checkpoint = read_place(place.path, name)
+        adapted = _adapted(place, name, allow_paths, check)
+        checkpoint = read_place(place.path if adapted is None else adapted.base.path, name)
     except OSError as error:
         reason = error.strerror or error
         raise ModelLoadError(f"{name!r} cannot be read ({reason}); check its files and who may read them.") from error
     _require_runs(checkpoint, name)
     number_format = choose_dtype(dtype, target, checkpoint.dtype)
+    if adapted is not None and spread:
+        raise SettingsError(f"{name!r} is an adapter, which cannot be spread over devices; choose one device.")
     if check_memory:
-        require_memory(name, checkpoint.n_parameters, number_format, target)
-    return _open(name, place, checkpoint, None if spread else target, number_format)
+        beside = 0 if adapted is None else adapted.checkpoint.n_parameters
+        require_memory(name, checkpoint.n_parameters + beside, number_format, target)
+    return _open(name, place, checkpoint, adapted, None if spread else target, number_format)
+
+
+def _adapted(place: _Place, name: str, allow_paths: bool, check: _Check) -> _Adapted | None:
+    """Return the adapter that lies at a place, and where its base model is; None for a whole model."""
+    if not is_adapter_folder(place.path):
+        return None
+    adapter = read_adapter(place.path, name)
+    if not adapter.base:
+        raise ModelLoadError(
+            f"{name!r} is an adapter that does not name its base model; write that model's name or path as "
+            "base_model_name_or_path into its adapter_config.json."
+        )
+    try:
+        # what lies on this machine may lead to other places on it, what a visitor names on the hub may not
+        base = _base_place(adapter, allow_paths or place.kind != "hub", check)
+    except ModelLoadError as error:
+        said = str(error)
+        raise ModelLoadError(
+            f"{name!r} is an adapter for {adapter.base!r}, which cannot be opened: {said[0].lower()}{said[1:]}"
+        ) from error
+    if is_adapter_folder(base.path):
+        raise ModelLoadError(
+            f"{name!r} is an adapter for {adapter.base!r}, which is an adapter itself; merge that first."
+        )
+    return _Adapted(adapter, base)
+
+
+def _base_place(adapter: AdapterCheckpoint, allow_paths: bool, check: _Check) -> _Place:
+    found = base_place(offered(), adapter.base, paths=allow_paths)
+    if found is None or found[1] == "hub":
+        return _locate(adapter.base, adapter.base_revision, allow_paths, check)
+    path, kind = found
+    return _Place(kind, path, short(path), digest(path))
 
 
 def _require_runs(checkpoint: Checkpoint, name: str) -> None:
@@ -146,16 +232,59 @@ def _require_runs(checkpoint: Checkpoint, name: str) -> None:
     require_gguf_support(checkpoint.gguf, name)
 
 
-def _open(name: str, place: _Place, checkpoint: Checkpoint, device: torch.device | None, dtype: str) -> LoadedModel:
-    """Open a checkpoint on one device, or spread over all of them when `device` is None."""
+def _open(
+    name: str,
+    place: _Place,
+    checkpoint: Checkpoint,
+    adapted: _Adapted | None,
+    device: torch.device | None,
+    dtype: str,
+) -> LoadedModel:
+    """Open a checkpoint on one device, or spread over all of them when `device` is None; with its adapter, if any."""
     from surgery_core.models.weights import load_tokenizer, load_weights
 
     with _LOADING:
-        tokenizer = load_tokenizer(checkpoint, name)
+        own = adapted is not None and adapted.checkpoint.has_tokenizer
+        tokenizer = load_tokenizer(checkpoint, name, place.path if own else None)
         model, notes = load_weights(checkpoint, name, tokenizer, dtype, spread=device is None)
+        adapter = None if adapted is None else _put_on(model, adapted, name)
     if device is not None:
         model.to(device)  # type: ignore[arg-type]
-    return LoadedModel(model, tokenizer, _info(name, place, checkpoint, model, notes))
+    info = _info(name, place, checkpoint, model, notes)
+    return LoadedModel(model, tokenizer, info if adapted is None else _with_adapter(info, adapted, adapter))
+
+
+def _put_on(model: PreTrainedModel, adapted: _Adapted, name: str) -> AdapterInfo:
+    from surgery_core.models.adapter_weights import put_on
+
+    checkpoint = adapted.checkpoint
+    places = put_on(model, checkpoint, name)
+    return AdapterInfo(
+        name=checkpoint.title,
+        kind="DoRA" if checkpoint.config.get("use_dora") else "LoRA",
+        base=checkpoint.base,
+        source=adapted.base.source,
+        revision=adapted.base.revision,
+        ranks=checkpoint.ranks,
+        modules=places.modules,
+        layers=places.layers,
+        around=places.around,
+        n_parameters=checkpoint.n_parameters,
+    )
+
+
+def _with_adapter(info: ModelInfo, adapted: _Adapted, adapter: AdapterInfo | None) -> ModelInfo:
+    """Return what is known of a base model that was opened for its adapter, as the facts of the two together."""
+    own = adapted.checkpoint
+    title = own.title if info.kind != "hub" else info.name
+    base = info.title if info.kind != "hub" else own.base
+    return replace(
+        info,
+        title=adapter_title(title, base),
+        revision=f"{info.revision}+{adapted.base.revision}",
+        licence=own.licence or info.licence,
+        adapter=adapter,
+    )
 
 
 def _info(
@@ -193,7 +322,7 @@ def _locate(name: str, revision: str | None, allow_paths: bool, check: _Check) -
     path, kind = ready.get(name) or ready.get(name.removesuffix(SUFFIX)) or (None, "hub")
     if path is not None and kind != "hub":
         return _Place(kind, path, short(path), digest(path))
-    if allow_paths and (typed := _path(name)) is not None:
+    if allow_paths and (typed := path_of(name)) is not None:
         return _Place("folder", typed, str(typed), digest(typed))
     if (place := hub_file(name)) is not None:
         file = fetch_gguf(name, place, revision, partial(check, None))
@@ -202,21 +331,6 @@ def _locate(name: str, revision: str | None, allow_paths: bool, check: _Check) -
         snapshot = fetch(name, revision, check)
         return _Place("hub", snapshot.path, name, snapshot.revision)
     raise _unknown(name, allow_paths, ready)
-
-
-def _path(name: str) -> Path | None:
-    """Return the checkpoint folder or GGUF file that a typed path leads to, or None where it leads to nothing."""
-    try:
-        path = Path(name).expanduser()
-        if name and path.is_dir():
-            return path
-        return path if name and path.is_file() and (path.suffix.lower() == SUFFIX or is_gguf(path)) else None
-    except (ValueError, RuntimeError):  # a NUL byte, an unknown ~person
-        return None
-    except OSError as error:
-        if error.errno == errno.ENAMETOOLONG:
-            return None
-        raise
 
 
 def _unknown(name: str, allow_paths: bool, ready: Iterable[str]) -> ModelLoadError:

@@ -32,6 +32,7 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from surgery_core.errors import ModelLoadError
+from surgery_core.models.adapter_checkpoint import CONFIG as ADAPTER_CONFIG
 from surgery_core.models.checkpoint import Checkpoint
 from surgery_core.models.gguf_weights import (
     gguf_notes,
@@ -40,7 +41,7 @@ from surgery_core.models.gguf_weights import (
 )
 from surgery_core.text import ROWS
 
-_FAILURES = (
+LOAD_FAILURES = (
     OSError,
     ValueError,
     LookupError,
@@ -65,18 +66,18 @@ _FORMAT_KEYS = ("dtype", "torch_dtype")
 _IN_A_LAYER = re.compile(r"(?:^|\.)(?:h|layers?|blocks?)\.\d+\.")
 
 
-def load_tokenizer(checkpoint: Checkpoint, name: str) -> PreTrainedTokenizerBase:
-    """Open the tokenizer of a checkpoint.
+def load_tokenizer(checkpoint: Checkpoint, name: str, beside: Path | None = None) -> PreTrainedTokenizerBase:
+    """Open the tokenizer of a checkpoint, or the one that lies in the folder `beside` for the same model.
 
     Raises:
         ModelLoadError: when its files are damaged or need code from the repository.
     """
     try:
         with quiet():
-            tokenizer = _read_tokenizer(checkpoint, name)
+            tokenizer = _read_tokenizer(checkpoint, name, beside)
             ids = tokenizer("Once upon a time").input_ids
-    except _FAILURES as error:
-        raise _needs_package(checkpoint.folder, name) or _unreadable(name, error) from error
+    except LOAD_FAILURES as error:
+        raise _needs_package(beside or checkpoint.folder, name) or _unreadable(name, error) from error
     if not tokenizer.is_fast:
         raise ModelLoadError(
             f"The tokenizer of {name!r} is of the slow kind, which cannot say where a token lies in a text; "
@@ -90,12 +91,14 @@ def load_tokenizer(checkpoint: Checkpoint, name: str) -> PreTrainedTokenizerBase
     return tokenizer
 
 
-def _read_tokenizer(checkpoint: Checkpoint, name: str) -> PreTrainedTokenizerBase:
-    if checkpoint.gguf is not None:
+def _read_tokenizer(checkpoint: Checkpoint, name: str, beside: Path | None) -> PreTrainedTokenizerBase:
+    if checkpoint.gguf is not None and beside is None:
         return read_gguf_tokenizer(checkpoint.weights[0])
-    _require_readable(checkpoint.folder / "tokenizer.json", name)
-    given = {"config": _read_config(checkpoint)} if _has_odd_format(checkpoint.config) else {}
-    return AutoTokenizer.from_pretrained(checkpoint.folder, local_files_only=True, trust_remote_code=False, **given)
+    folder, is_packed = beside or checkpoint.folder, checkpoint.gguf is not None
+    _require_readable(folder / "tokenizer.json", name)
+    needed = (beside is not None and not is_packed) or _has_odd_format(checkpoint.config)
+    given = {"config": _read_config(checkpoint)} if needed else {}
+    return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False, **given)
 
 
 def _require_readable(path: Path, name: str) -> None:
@@ -131,7 +134,7 @@ def _installed(module: str) -> bool:
 
 def _unreadable(name: str, error: BaseException) -> ModelLoadError:
     return ModelLoadError(
-        f"The tokenizer of {name!r} cannot be opened ({_first_line(error)}); "
+        f"The tokenizer of {name!r} cannot be opened ({first_line(error)}); "
         "put a tokenizer.json that fits the model in its folder."
     )
 
@@ -157,12 +160,12 @@ def load_weights(
     try:
         with quiet():
             model, report = _from_pretrained(checkpoint, name, getattr(torch, dtype), spread)
-    except _FAILURES as error:
+    except LOAD_FAILURES as error:
         raise ModelLoadError(
-            f"{name!r} cannot be opened ({_first_line(error)}); copy or download the model again, or choose another."
+            f"{name!r} cannot be opened ({first_line(error)}); copy or download the model again, or choose another."
         ) from error
     _require_whole(report, name)
-    notes = _fit_vocabulary(model, tokenizer, name) + _notes(report)
+    notes = _fit_vocabulary(model, tokenizer, name) + _notes(report) + _unused_adapter(checkpoint)
     model.eval().requires_grad_(False)
     return model, notes + (gguf_notes(checkpoint.gguf, model) if checkpoint.gguf is not None else ())
 
@@ -181,6 +184,8 @@ def _from_pretrained(
         local_files_only=True,
         trust_remote_code=False,
         output_loading_info=True,
+        # an adapter that lies beside a whole model would be put on it; looked for elsewhere, there is none
+        adapter_kwargs={"subfolder": "nowhere"},
         **placement,
     )
     model, report = loaded
@@ -240,6 +245,11 @@ def _notes(report: Mapping[str, Collection[Any]]) -> tuple[str, ...]:
     return (f"{len(unused)} weights of the checkpoint are not used, such as {unused[0]}.",) if unused else ()
 
 
+def _unused_adapter(checkpoint: Checkpoint) -> tuple[str, ...]:
+    beside = checkpoint.gguf is None and (checkpoint.folder / ADAPTER_CONFIG).is_file()
+    return ("The adapter that lies beside its weights is not used.",) if beside else ()
+
+
 def _fit_vocabulary(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str) -> tuple[str, ...]:
     """Refuse a tokenizer of another model; tokens that were only added to it are refused in texts, and are noted.
 
@@ -281,7 +291,8 @@ def quiet() -> Iterator[None]:
             transformers_logging.enable_progress_bar()
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """Return the first line of what an error says, at most 120 characters; its class where it says nothing."""
     text = str(error).strip()
     line = text.splitlines()[0] if text else ""
     return (line[:117] + "...") if len(line) > 120 else line or type(error).__name__

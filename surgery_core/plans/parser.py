@@ -2,7 +2,7 @@
 
     plan     := [ item ("," item)* ]
     item     := atom modifier*
-    modifier := ".attn" | ".mlp" | "*" number | "x" count
+    modifier := ".attn" | ".mlp" | ".bare" | "*" number | "x" count
     atom     := span | "mean(" span ")" | "(" plan ")" | "(" member ("|" member)+ ")"
     span     := [donor ":"] layer [ "-" layer ]
     donor    := letter (letter | digit | "_" | "." | "/" | "-")* | '"' character+ '"'
@@ -21,7 +21,7 @@ from dataclasses import replace
 from typing import NoReturn
 
 from surgery_core.errors import NotationError, PlanError
-from surgery_core.plans.slots import BARE_DONOR, MAX_DONOR, MAX_SLOTS, Layer, Part, Slot, check_layer
+from surgery_core.plans.slots import BARE, BARE_DONOR, MAX_DONOR, MAX_SLOTS, Layer, Part, Slot, check_layer
 
 _NUMBER = re.compile(r"[-+]?(\d+(\.\d+)?|\.\d+)([eE][-+]?\d+)?")
 _INTEGER = re.compile(r"\d+")
@@ -96,6 +96,8 @@ class _Parser:
 
     def _layer_modifier(self) -> Callable[[Layer], Layer]:
         start = self._skip()
+        if self._accept(BARE):
+            return lambda layer: replace(layer, adapter=False)
         if self._accept("."):
             return self._part(start)
         self._accept("*")
@@ -112,7 +114,7 @@ class _Parser:
     def _part(self, start: int) -> Callable[[Layer], Layer]:
         part: Part | None = "attn" if self._accept("attn") else "mlp" if self._accept("mlp") else None
         if part is None:
-            self._fail("write .attn or .mlp to keep only that half of a layer.")
+            self._fail("write .attn or .mlp to keep only that half of a layer, or .bare to leave out its adapter.")
 
         def kept(layer: Layer) -> Layer:
             if layer.part not in ("both", part):

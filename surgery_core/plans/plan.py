@@ -169,6 +169,14 @@ class LayerPlan:
         """Return the plan with only `part` of the layer at `position` left (`"both"` restores it whole)."""
         return self._change(position, lambda layer: replace(layer, part=part))
 
+    def switch_adapter(self, positions: Iterable[int] | int, *, on: bool) -> LayerPlan:
+        """Return the plan with the adapter of the layers at these positions switched on or off."""
+        where = set(self._positions(positions))
+        return self._with(
+            slot.map(lambda layer: replace(layer, adapter=on)) if position in where else slot
+            for position, slot in enumerate(self.slots)
+        )
+
     def _with(self, slots: Iterable[Slot]) -> LayerPlan:
         return LayerPlan(tuple(slots), self.n_layers)
 

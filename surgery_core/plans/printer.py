@@ -8,16 +8,19 @@ same procedure, memoised.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import pairwise
 
-from surgery_core.plans.slots import BARE_DONOR, Layer, Slot, donor_text
+from surgery_core.plans.slots import BARE, BARE_DONOR, Layer, Slot, donor_text
 
 _BARE_RANGE = re.compile(rf'(?:(?:{BARE_DONOR.pattern}|"(?:[^"\\]|\\.)*"):)?\d+-\d+', re.DOTALL)
 
 Item = tuple[int, str]
 """Where an item starts, and its text."""
+
+Common = Callable[[Layer], tuple[str, Layer]]
+"""Takes off a layer what several may have in common: its text, and the layer without it."""
 
 
 def format_slots(slots: tuple[Slot, ...]) -> str:
@@ -62,8 +65,9 @@ class _Printer:
             ends[stop].append((start, text))
         for start, period, times in _repeats(block):
             ends[start + period * times].append((start, f"{self._atom(block[start : start + period])}x{times}"))
-        for start, stop in _modified_runs(slots):
-            ends[stop].append((start, self._factored(slots[start:stop])))
+        for common in (_modifiers, _bareness):
+            for start, stop in _runs_with(common, slots):
+                ends[stop].append((start, self._factored(slots[start:stop], common)))
         return ends
 
     def _atom(self, block: tuple[int, ...]) -> str:
@@ -71,10 +75,10 @@ class _Printer:
         text, items = self._best(block)
         return text if items == 1 and not _BARE_RANGE.fullmatch(text) else f"({text})"
 
-    def _factored(self, slots: list[Slot]) -> str:
-        modifiers = slots[0].layers[0].modifiers
-        bare = (slot.map(lambda layer: replace(layer, part="both", scale=1.0)) for slot in slots)
-        return self._atom(tuple(self._intern(slot) for slot in bare)) + modifiers
+    def _factored(self, slots: list[Slot], common: Common) -> str:
+        """Return the text of slots with what all their layers have in common behind it, once."""
+        rest = (slot.map(lambda layer: common(layer)[1]) for slot in slots)
+        return self._atom(tuple(self._intern(slot) for slot in rest)) + common(slots[0].layers[0])[0]
 
 
 def _shortest(length: int, items: list[list[Item]]) -> tuple[str, int]:
@@ -115,7 +119,7 @@ def _step(first: Slot, second: Slot) -> int:
         return 0
     a, b = first.layers[0], second.layers[0]
     step = b.index - a.index
-    if abs(step) != 1 or a.part != "both" or a.scale != 1:
+    if abs(step) != 1 or a.modifiers:
         return 0
     return step if b == Layer(b.index, mean=a.mean, donor=a.donor) else 0
 
@@ -147,9 +151,19 @@ def _borders(block: tuple[int, ...]) -> list[int]:
     return borders
 
 
-def _modified_runs(slots: list[Slot]) -> list[tuple[int, int]]:
-    """Return the maximal runs, and the single parallel slots, whose layers all share one part and scale."""
-    marks = [_shared_modifiers(slot) for slot in slots]
+def _modifiers(layer: Layer) -> tuple[str, Layer]:
+    """Return all modifiers of a layer, and the layer without them."""
+    return layer.modifiers, replace(layer, part="both", scale=1.0, adapter=True)
+
+
+def _bareness(layer: Layer) -> tuple[str, Layer]:
+    """Return what says that a layer runs without its adapter, and the layer with it."""
+    return "" if layer.adapter else BARE, replace(layer, adapter=True)
+
+
+def _runs_with(common: Common, slots: list[Slot]) -> list[tuple[int, int]]:
+    """Return the maximal runs, and the single parallel slots, whose layers all have the same in common."""
+    marks = [_shared(common, slot) for slot in slots]
     cuts = [0, *(i + 1 for i, (a, b) in enumerate(pairwise(marks)) if a != b), len(slots)]
     runs = [(start, stop) for start, stop in pairwise(cuts) if start < stop and marks[start]]
     parallel = [(i, i + 1) for i, slot in enumerate(slots) if marks[i] and len(slot.layers) > 1]
@@ -157,6 +171,6 @@ def _modified_runs(slots: list[Slot]) -> list[tuple[int, int]]:
     return list(dict.fromkeys([*plain, *parallel]))
 
 
-def _shared_modifiers(slot: Slot) -> str:
-    modifiers = {layer.modifiers for layer in slot.layers}
-    return modifiers.pop() if len(modifiers) == 1 else ""
+def _shared(common: Common, slot: Slot) -> str:
+    marks = {common(layer)[0] for layer in slot.layers}
+    return marks.pop() if len(marks) == 1 else ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from surgery_core.errors import PlanError
@@ -14,6 +14,10 @@ Part = Literal["both", "attn", "mlp"]
 
 
 PARTS: tuple[Part, ...] = ("both", "attn", "mlp")
+
+
+BARE = ".bare"
+"""What the notation has behind a layer that runs without its adapter."""
 
 
 BARE_DONOR = re.compile(r"[A-Za-z][A-Za-z0-9_./-]*")
@@ -38,6 +42,7 @@ class Layer:
         scale: factor on the layer's contribution to the residual stream; any finite number.
         mean: whether the layer is replaced by its mean contribution over a calibration text.
         donor: name of the other loaded model that the layer is taken from, or None for the base.
+        adapter: whether the adapter that the layer has runs; one that has none runs the same either way.
     """
 
     index: int
@@ -45,6 +50,7 @@ class Layer:
     scale: float = 1.0
     mean: bool = False
     donor: str | None = None
+    adapter: bool = True
 
     def __post_init__(self) -> None:
         if self.part not in PARTS:
@@ -63,8 +69,8 @@ class Layer:
 
     @property
     def modifiers(self) -> str:
-        """Return the notation's suffix for part and scale: `""`, `".attn"`, `"*0.5"`, `".mlp*2"`."""
-        part = "" if self.part == "both" else f".{self.part}"
+        """Return the notation's suffix for adapter, part and scale: `""`, `".attn"`, `"*0.5"`, `".bare.mlp*2"`."""
+        part = ("" if self.adapter else BARE) + ("" if self.part == "both" else f".{self.part}")
         return part + ("" if self.scale == 1 else f"*{format_number(self.scale)}")
 
     def __str__(self) -> str:
@@ -91,6 +97,11 @@ class Slot:
     def is_plain(self) -> bool:
         """Whether the slot is one unmodified layer of the base."""
         return len(self.layers) == 1 and self.layers[0].is_plain
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the slot is one whole layer of the base, with or without its adapter: what a checkpoint can hold."""
+        return len(self.layers) == 1 and replace(self.layers[0], adapter=True).is_plain
 
     @property
     def label(self) -> str:

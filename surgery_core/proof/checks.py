@@ -17,7 +17,9 @@ from surgery_core.plans.plan import LayerPlan
 from surgery_core.proof.layer_by_layer import ByHand
 from surgery_core.states.finite import broken_weights, not_finite
 from surgery_core.states.windows import Batch
+from surgery_core.surgery.adapters import adapter_paths, switched_off
 from surgery_core.surgery.anatomy import device_of, find_layers, is_quantised
+from surgery_core.surgery.building import private_copy
 from surgery_core.surgery.closeness import relative_difference
 from surgery_core.surgery.ingredients import Ingredients
 from surgery_core.surgery.recording import Call, watched
@@ -31,6 +33,11 @@ NEW_TOKENS = 3
 
 LARGEST_COPY = 2 * 2**30
 """Most bytes of weights that are written to a temporary folder to see whether a saved copy is the same model."""
+
+
+def tolerance(model: Any) -> float:
+    """Return how far two ways to the logits of a model may lie apart in its format, as a share of their spread."""
+    return 1e-3 if model.dtype == torch.float32 else 0.1
 
 
 @dataclass(frozen=True)
@@ -59,7 +66,7 @@ class Trial:
         self.model: Any = model
         self.ingredients = ingredients or Ingredients()
         self.device = device_of(model)
-        self.tolerance = 1e-3 if self.model.dtype == torch.float32 else 0.1
+        self.tolerance = tolerance(model)
         self.batch = self._padded(tokenizer)
         self.single = {name: tensor[1:2] for name, tensor in self.batch.items()}
         self._hands: dict[str, ByHand] = {}
@@ -127,6 +134,19 @@ class Trial:
 
         return attempt("lens", "The logit lens reads the model's own output off its last layer", run)
 
+    def without_adapter(self, identity: LayerPlan) -> Check:
+        """Compare the view whose layers all run without their adapters with the model when peft switches them off."""
+        plan = identity.switch_adapter(range(len(identity)), on=False)
+
+        def run() -> tuple[bool, str]:
+            copy = private_copy(self.model)
+            switched_off(copy, adapter_paths(copy))
+            with torch.inference_mode():
+                left, right = (m(**self.single, use_cache=False).logits for m in (self._view(plan), copy))
+            return torch.equal(left, right), self._close(left, right)[1]
+
+        return attempt("adapter", "Without its adapter in every layer, the model is its base to the bit", run)
+
     def reload(self, plan: LayerPlan) -> Check:
         """Save the view of a plan to a temporary folder, open it with plain transformers, and compare the logits."""
         key, title = "reload", "An exported copy opens as the same model"
@@ -142,6 +162,8 @@ class Trial:
         from surgery_core.surgery.saving import cannot_be_saved, reopened, save_view
 
         view = self._view(plan)
+        with torch.inference_mode():
+            expected = view(**self.single, use_cache=False).logits
         with tempfile.TemporaryDirectory() as folder, quiet():
             save_view(view, folder)
             try:
@@ -149,14 +171,14 @@ class Trial:
             except FAILURES:
                 return False, f"transformers does not open what a {type(view).__name__} with these layers is saved as."
         with torch.inference_mode():
-            left, right = (m(**self.single, use_cache=False).logits for m in (saved, view))
-        same, detail = self._close(left, right)
+            logits = saved(**self.single, use_cache=False).logits
+        same, detail = self._close(logits, expected)
         return same, detail if same else cannot_be_saved(view, saved) or detail
 
     def _not_to_save(self, plan: LayerPlan) -> str | None:
         tensors = [*self.model.parameters(), *self.model.buffers()]
         size = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
-        if not len(plan) or any(not slot.is_plain for slot in plan):
+        if not len(plan) or any(not slot.is_whole for slot in plan):
             return "Not tried: a checkpoint holds whole layers only."
         if any(tensor.device.type == "meta" for tensor in tensors):
             return "Not tried: parts of the model are not in memory."

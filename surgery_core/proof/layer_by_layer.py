@@ -5,7 +5,8 @@ recorded. Then its own layers are called one after the other in the plan's order
 and what comes out goes through the base's own tail. What layers hand each other besides the residual stream (router
 states, a second stream) is recognised in the recorded run and handed on in the plan's order. No config is changed, no
 layer gets a new index, and no list is rearranged: what a view could get wrong is not used. Shared with views are the
-copy of the unchanged model on which calls are recorded, and where the halves of a layer are.
+copy of the unchanged model on which calls are recorded, and where the halves of a layer and its adapters are; those
+are left out by peft's own switch.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from torch import nn
 from surgery_core.errors import RefusedPlanError
 from surgery_core.plans.plan import LayerPlan
 from surgery_core.plans.slots import Layer
-from surgery_core.surgery.anatomy import find_layers
+from surgery_core.surgery.adapters import adapter_paths, switched_off
+from surgery_core.surgery.anatomy import adapters_around, adapters_left_out, find_layers
 from surgery_core.surgery.behaviours import Silenced
 from surgery_core.surgery.building import private_copy
 from surgery_core.surgery.ingredients import Ingredients
@@ -39,14 +41,23 @@ class ByHand:
         inputs: `input_ids` and `attention_mask`, both `[batch, seq]`.
         ingredients: donors and means that the plan names. A donor's layers are called with the arguments of the
             donor's own run on the same inputs.
+        bare: whether the adapters outside of the layers are left out.
     """
 
     def __init__(
-        self, model: nn.Module, inputs: dict[str, torch.Tensor], ingredients: Ingredients | None = None
+        self,
+        model: nn.Module,
+        inputs: dict[str, torch.Tensor],
+        ingredients: Ingredients | None = None,
+        *,
+        bare: bool = False,
     ) -> None:
         self.ingredients = ingredients or Ingredients()
         self.donors: dict[str, ByHand] = {}
         self.model = private_copy(model)
+        self._bare = self if bare else None
+        if bare:
+            switched_off(self.model, adapters_around(self.model))
         self.layers: Any = find_layers(self.model)[1]
         self.inputs = inputs
         with torch.inference_mode(), recorded(self.layers) as seen:
@@ -61,6 +72,8 @@ class ByHand:
             RefusedPlanError: for a parallel or mean slot of a model whose layers hand each other more than the
                 residual stream, where there is no one right answer.
         """
+        if self._bare is not self and adapters_left_out(self.model, plan):
+            return self._without_adapter().logits(plan)
         first = next(iter(self.calls.values()))
         hidden, extras = hidden_input(*first), {key: _argument(first, key) for key in self.handed_on}
         if self.handed_on:
@@ -102,6 +115,12 @@ class ByHand:
             )
         changed = (before != after).movedim(stream.seq_axis, 0).flatten(1).any(1)
         return torch.equal(changed, first)
+
+    def _without_adapter(self) -> ByHand:
+        """Return the run of the model without what its adapter has outside of the layers."""
+        if self._bare is None:
+            self._bare = ByHand(self.model, self.inputs, self.ingredients, bare=True)
+        return self._bare
 
     def _donor(self, name: str) -> ByHand:
         if name not in self.donors:
@@ -199,13 +218,19 @@ def _check_followed(plan: LayerPlan) -> None:
 
 @contextmanager
 def _without(layer: nn.Module, spec: Layer) -> Iterator[None]:
-    """Take one half's contribution away with a hook, for as long as the block runs."""
-    if spec.part == "both":
-        yield
-        return
+    """Take one half's contribution away with a hook, and adapters with peft's switch, for as long as the block runs."""
     halves = halves_of(layer)
-    with _silenced(layer, *(halves.mlp if spec.part == "attn" else halves.attention)):
+    taken = {"both": (), "attn": halves.mlp, "mlp": halves.attention}[spec.part]
+    with ExitStack() as stack:
+        if not spec.adapter:
+            stack.callback(_switch_back, layer, switched_off(layer, adapter_paths(layer)))
+        stack.enter_context(_silenced(layer, *taken))
         yield
+
+
+def _switch_back(layer: nn.Module, before: dict[str, bool]) -> None:
+    for path, off in before.items():
+        switched_off(layer, [path], off=off)
 
 
 @contextmanager

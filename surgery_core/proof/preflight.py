@@ -20,6 +20,7 @@ from surgery_core.errors import RefusedPlanError
 from surgery_core.plans.plan import LayerPlan
 from surgery_core.proof.checks import Check, Trial
 from surgery_core.states.finite import broken_weights
+from surgery_core.surgery.adapters import has_adapter
 from surgery_core.surgery.anatomy import find_layers
 from surgery_core.surgery.ingredients import Ingredients, Means
 from surgery_core.surgery.view import checked_plan
@@ -79,6 +80,8 @@ def preflight(model: nn.Module, tokenizer: Any = None, plan: LayerPlan | str | N
         *trial.plan_checks(chosen),
     ]
     checks += [trial.lens(), trial.reload(identity if plan is None else chosen)]
+    if has_adapter(model):
+        checks.append(trial.without_adapter(identity))
     same = fingerprint(model) == before
     checks.append(
         Check("untouched", "The base model is left as it was", same, "Its weights have the same fingerprint.")

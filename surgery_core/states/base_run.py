@@ -22,7 +22,7 @@ from surgery_core.states.beginnings_tree import size_of
 from surgery_core.states.last import last_state
 from surgery_core.states.layer_calls import Rest, call_layer, record_calls
 from surgery_core.states.windows import Batch
-from surgery_core.surgery.anatomy import base_of, find_layers, plan_of
+from surgery_core.surgery.anatomy import adapters_around, base_of, find_layers, plan_of
 from surgery_core.surgery.building import private_copy
 from surgery_core.surgery.change_kinds import change_kind, layer_kinds
 from surgery_core.surgery.closeness import relative_difference
@@ -83,6 +83,8 @@ class BaseRun:
     def starts(self, view: nn.Module) -> bool:
         """Whether a view can start where its plan parts from the base: it is one of the base, and its kind was tried."""
         if base_of(view) is not self.model or any(len(calls) != len(self.kinds) for calls in self._calls.values()):
+            return False
+        if adapters_around(view) != adapters_around(self.model):
             return False
         plan = plan_of(view)
         if not len(plan) or any(layer.donor is not None or layer.mean for slot in plan for layer in slot.layers):

@@ -14,6 +14,7 @@ from torch import nn
 
 from surgery_core.errors import AnatomyError
 from surgery_core.plans.plan import LayerPlan, normalise_positions
+from surgery_core.surgery.adapters import adapter_paths
 from surgery_core.surgery.layer_parts import halves_of
 from surgery_core.surgery.marks import mark_of
 from surgery_core.surgery.names import CONTEXT_KEYS, DEPTH_KEYS, FINAL_NORMS, NOT_FINAL, WIDTH_KEYS, names_of
@@ -58,6 +59,25 @@ def plan_of(model: nn.Module) -> LayerPlan:
     """Return the plan that a view was made with; the identity for a model that is no view."""
     known = mark_of(model, Operated)
     return known.plan if known is not None else LayerPlan.identity(len(find_layers(model)[1]))
+
+
+def adapters_around(model: nn.Module) -> tuple[str, ...]:
+    """Return the paths of the adapters outside of a model's layers: on its embeddings, final norm or head.
+
+    A view may run without those that its base has.
+    """
+    paths = adapter_paths(model)
+    layers = f"{find_layers(model)[0]}." if paths else ""
+    return tuple(path for path in paths if not path.startswith(layers))
+
+
+def adapters_left_out(model: nn.Module, plan: LayerPlan) -> tuple[str, ...]:
+    """Return which of those a plan leaves out: all of them where every layer of the model that runs is bare.
+
+    So a plan whose layers all run without their adapters is the model without its adapter, wherever it has some.
+    """
+    own = [layer for slot in plan for layer in slot.layers if layer.donor is None]
+    return () if not own or any(layer.adapter for layer in own) else adapters_around(model)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,8 @@ from torch import nn
 
 from surgery_core.errors import RefusedPlanError
 from surgery_core.plans.plan import LayerPlan
-from surgery_core.surgery.anatomy import find_layers, text_config
+from surgery_core.surgery.adapters import has_adapter
+from surgery_core.surgery.anatomy import adapters_left_out, find_layers, text_config
 from surgery_core.surgery.cache import cache_positions, cache_stride, has_own_cache, own_indices
 from surgery_core.surgery.config import (
     Order,
@@ -62,6 +63,7 @@ class Assembly:
         configs: what becomes of the configs that describe the layers.
         owner: attributes of the module that holds the layers, with their new values.
         inputs: which of the inputs that the owner computes for each layer go to what runs; None where it has none.
+        left_out: paths of the adapters outside of the layers that do not run.
     """
 
     model: nn.Module
@@ -74,6 +76,7 @@ class Assembly:
     configs: tuple[ConfigChange, ...]
     owner: Mapping[str, Any]
     inputs: tuple[int, ...] | None
+    left_out: tuple[str, ...] = ()
 
     @property
     def owner_path(self) -> str:
@@ -127,6 +130,7 @@ def assemble(
         configs=tuple(_config_change(model, config, order, kinds) for config in layer_configs(model, path)),
         owner=owner_changes(owner, order, len(layers)),
         inputs=tuple(p.layer.index for p in placements) if has_per_layer_inputs(owner) else None,
+        left_out=() if alone else adapters_left_out(model, plan),
     )
 
 
@@ -141,6 +145,7 @@ def _check(
 ) -> None:
     """Refuse what cannot be trusted on this structure, before anything is built or run."""
     ingredients.check(plan, model)
+    _check_adapter(model, placements)
     own = [at for at, placement in enumerate(placements) if placement.layer.donor is None]
     check_groups(layers, [placements[at].layer.index for at in own])
     check_single_list(model, path, len(layers))
@@ -148,6 +153,15 @@ def _check(
     check_attention(model, [p.layer.index for p, attends in zip(placements, attending, strict=True) if attends])
     running = [at for at in own if at not in replaced and not placements[at].layer.mean]
     check_sharing(layers, [placements[at].layer.index for at in running])
+
+
+def _check_adapter(model: nn.Module, placements: tuple[Placement, ...]) -> None:
+    without = [p.layer for p in placements if not p.layer.adapter and p.layer.donor is None]
+    if without and not has_adapter(model):
+        raise RefusedPlanError(
+            f"{without[0]} asks for a layer without its adapter, and this model has none; leave .bare out, or open an "
+            "adapter."
+        )
 
 
 def _check_part(placement: Placement, ingredients: Ingredients, layers: nn.ModuleList) -> None:

@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from surgery_core.plans.slots import Layer
+from surgery_core.surgery.adapters import take_off
 from surgery_core.surgery.layer_io import contributed, hidden_input, hidden_of, with_hidden
 from surgery_core.surgery.layer_parts import halves_of
 from surgery_core.surgery.marks import mark, mark_of, needed_mark
@@ -138,6 +139,8 @@ class Grouped:
 def equip(layer: Any, placement: Placement) -> None:
     """Give a cloned layer the behaviour that its placement asks for."""
     spec = placement.layer
+    if not spec.adapter:
+        take_off(layer)
     if spec.part != "both":
         _silence(layer, spec)
     if spec.scale != 1:

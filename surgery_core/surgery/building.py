@@ -9,6 +9,7 @@ from torch import nn
 
 from surgery_core.plans.plan import LayerPlan
 from surgery_core.plans.slots import Slot
+from surgery_core.surgery.adapters import take_off
 from surgery_core.surgery.anatomy import Held, Operated, find_layers
 from surgery_core.surgery.assembly import Assembly, assemble
 from surgery_core.surgery.behaviours import Averaged, Donated, MeanOf, OwnRotary, equip, mix_in
@@ -71,6 +72,7 @@ class _View:
         operated = _empty_list(self.layers)
         self.cloner.adopt(self.layers, operated)
         view = self.cloner.module(self.model)
+        take_off(view, made.left_out)
         for at, (placement, position) in enumerate(zip(made.placements, made.positions, strict=True)):
             operated._modules[str(at)] = self._layer(placement, position, made.stride)
         self._configure(view)

@@ -12,20 +12,28 @@ from collections.abc import Hashable
 from torch import nn
 
 from surgery_core.plans.plan import LayerPlan
+from surgery_core.surgery.adapters import adapter_paths, bare
 from surgery_core.surgery.anatomy import find_layers, text_config
 
 
 def layer_kinds(model: nn.Module) -> tuple[Hashable, ...]:
-    """Return, for each layer, what tells it from others: its modules' classes, what it shares, and its stated type."""
+    """Return, for each layer, what tells it from others: its modules' classes, what it shares, and its stated type.
+
+    An adapter counts as the module that it was put around.
+    """
     layers = find_layers(model)[1]
     types = getattr(text_config(model), "layer_types", None) or [""] * len(layers)
     return tuple((_structure(layer), kind) for layer, kind in zip(layers, types, strict=False))
 
 
 def _structure(layer: nn.Module) -> Hashable:
+    adapters = {path: bare(layer.get_submodule(path)) for path in adapter_paths(layer)}
+    inside = tuple(f"{path}." for path in adapters)
+    modules = [(name, adapters.get(name, module)) for name, module in layer.named_modules()]
     return tuple(
         (name, type(module).__name__, *(repr(module.__dict__.get(flag)) for flag in _FLAGS))
-        for name, module in layer.named_modules()
+        for name, module in modules
+        if not inside or not name.startswith(inside)
     )
 
 
@@ -42,7 +50,7 @@ def change_kind(plan: LayerPlan, kinds: tuple[Hashable, ...]) -> Hashable:
     """
     layers = [layer for slot in plan for layer in slot.layers]
     own = [layer.index for layer in layers if layer.donor is None]
-    changed = frozenset((layer.part, layer.scale != 1, layer.mean, layer.donor) for layer in layers)
+    changed = frozenset((layer.part, layer.scale != 1, layer.mean, layer.donor, layer.adapter) for layer in layers)
     ends = (0 in own[:1], plan.n_layers - 1 in own[-1:])
     shape = (own != sorted(own), len(set(own)) < len(own), max((len(slot.layers) for slot in plan), default=0) > 1)
     # where layers differ, which of them stand where is the kind of change

@@ -17,6 +17,7 @@ from torch import nn
 from surgery_core.errors import AnatomyError, PlanError, RefusedPlanError
 from surgery_core.plans.plan import LayerPlan, normalise_positions
 from surgery_core.plans.slots import Slot
+from surgery_core.surgery.adapters import taken_off
 from surgery_core.surgery.anatomy import Operated, find_final_norm, find_layers
 from surgery_core.surgery.assembly import Assembly, assemble
 from surgery_core.surgery.behaviours import equip
@@ -166,6 +167,7 @@ class ModelSurgery:
             self._journal_marks(journal)
             self._journal_list(journal, made.layers, OperatedLayers(new, str(plan)))
             self._journal_owner(journal, made)
+            self._journal_adapters(journal, made)
             for change in made.configs:
                 journal.become(change.config, change.cls)
                 for key, value in change.values.items():
@@ -219,6 +221,14 @@ class ModelSurgery:
             journal.mark(owner, kept)
         for key, value in made.owner.items():
             journal.set(owner.__dict__, key, value)
+
+    def _journal_adapters(self, journal: _Journal, made: Assembly) -> None:
+        """Leave out the adapters outside of the layers that do not run."""
+        for path in made.left_out:
+            outer, _, name = path.rpartition(".")
+            parent = self._model.get_submodule(outer)
+            copy = Cloner(keep_hooks=True).module(parent.get_submodule(name))
+            journal.set(parent._modules, name, taken_off(copy))
 
     def _journal_marks(self, journal: _Journal) -> None:
         """On exit, take off output-capturing hooks that transformers puts on the operated model in between."""

@@ -13,6 +13,7 @@ from torch import nn
 from surgery_core.errors import PlanError, RefusedPlanError
 from surgery_core.plans.plan import LayerPlan
 from surgery_core.plans.slots import Layer
+from surgery_core.surgery.adapters import has_adapter
 from surgery_core.surgery.anatomy import find_layers, text_config, width_of
 
 
@@ -82,7 +83,7 @@ class Ingredients:
             self._check_donor(spec, spec.donor, base)
 
     def _check_mean(self, spec: Layer) -> None:
-        if spec.donor is not None or spec.part != "both":
+        if spec.donor is not None or spec.part != "both" or not spec.adapter:
             raise RefusedPlanError(f"{spec} is not supported: a mean is that of a whole layer of this model.")
         if self.means is None:
             raise PlanError(f"{spec} needs the layers' mean contributions; compute them with mean_contributions first.")
@@ -99,6 +100,10 @@ class Ingredients:
             raise PlanError(
                 f"{name} is {width_of(donor)} wide and this model {width_of(base)}; "
                 "layers can only come from a model of the same width."
+            )
+        if not spec.adapter and not has_adapter(donor):
+            raise RefusedPlanError(
+                f"{spec} asks for a layer without its adapter, and {name} has none; leave .bare out."
             )
         _check_called_alike(spec, layers[spec.index], find_layers(base)[1])
 

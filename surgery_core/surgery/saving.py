@@ -20,6 +20,7 @@ from transformers import AutoModelForCausalLM
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
+from surgery_core.surgery.adapters import merge, unwrapped
 from surgery_core.surgery.anatomy import find_layers, root_of, text_config
 from surgery_core.surgery.config import is_attention
 from surgery_core.surgery.layer_inputs import PerLayerInputs, Picked
@@ -33,6 +34,8 @@ State = Mapping[str, torch.Tensor]
 def save_view(view: Any, folder: str | Path, dtype: torch.dtype | None = None, *, exact: bool = False) -> State:
     """Save a view to a folder as an ordinary checkpoint; the view gets tensors and settings of its own.
 
+    Adapters in it become part of its weights.
+
     Args:
         view: the operated model.
         folder: where it goes.
@@ -45,9 +48,11 @@ def save_view(view: Any, folder: str | Path, dtype: torch.dtype | None = None, *
     Raises:
         OSError: when the folder cannot be written.
     """
+    merge(view)
     unshare_layers(view)
     _cut_per_layer_inputs(view)
     _settle(view, text_config(view))
+    view = unwrapped(view)
     state = _stored(view.state_dict(), view.dtype if dtype is None else dtype, exact)
     # it takes out of the dictionary what it has written
     view.save_pretrained(folder, state_dict=dict(state) if dtype not in (None, view.dtype) else None)

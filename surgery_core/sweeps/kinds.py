@@ -119,6 +119,7 @@ class SweepKind:
         needs: options that it reads, names of `SweepOptions`.
         least: fewest slots that it makes sense for.
         make: the plans, with their coordinates.
+        adapter: whether it is about the adapter that a model was opened with.
     """
 
     key: str
@@ -130,6 +131,7 @@ class SweepKind:
     needs: tuple[str, ...]
     least: int
     make: Callable[[LayerPlan, SweepOptions], Tried]
+    adapter: bool = False
 
 
 def sweep_kind(key: str) -> SweepKind:
@@ -185,6 +187,17 @@ def _keep(part: Part) -> Callable[[LayerPlan, SweepOptions], Tried]:
             yield position, None, start.keep(position, part)
 
     return make
+
+
+def _adapter_off(start: LayerPlan, options: SweepOptions) -> Tried:
+    for position in range(len(start)):
+        yield position, None, start.switch_adapter(position, on=False)
+
+
+def _adapter_only(start: LayerPlan, options: SweepOptions) -> Tried:
+    none = start.switch_adapter(range(len(start)), on=False)
+    for position in range(len(start)):
+        yield position, None, none.switch_adapter(position, on=True)
 
 
 def _blocks(start: LayerPlan, options: SweepOptions) -> Iterator[tuple[int, int]]:
@@ -259,6 +272,13 @@ KINDS: tuple[SweepKind, ...] = (
               "bars", "Layer without attention", "", (), 1, _keep("mlp")),
     SweepKind("delete-mlp", "Delete each layer's MLP", "Each layer keeps only its attention, once.",
               "bars", "Layer without MLP", "", (), 1, _keep("attn")),
+    SweepKind("adapter-off", "Switch each layer's adapter off",
+              "Where the adapter lives: each layer runs once without its part of it.",
+              "bars", "Layer without adapter", "", (), 1, _adapter_off, adapter=True),
+    SweepKind("adapter-only", "Keep one layer's adapter",
+              "Where the adapter lives: every layer but one runs without its part of it. From a plan with all of them off, "
+              "bars begin at the model without its adapter.",
+              "bars", "Only layer with adapter", "", (), 1, _adapter_only, adapter=True),
     SweepKind("skip-block", "Skip every block", "Every run of neighbouring layers is left out: first layer by length.",
               "heat", "First layer of the block", "Layers skipped", ("max_length",), 2, _skip_block),
     SweepKind("swap-neighbours", "Swap neighbours", "Every layer changes places with the next one.",

@@ -25,6 +25,7 @@ from surgery_core.states.finite import broken_weights, not_finite
 from surgery_core.states.shared_beginnings import SharedRuns
 from surgery_core.statistics.paired import estimates
 from surgery_core.statistics.verdict import judge_losses
+from surgery_core.surgery.anatomy import adapters_left_out
 from surgery_core.surgery.view import check_operable
 from surgery_core.sweeps.kinds import SweepPoint
 from surgery_core.sweeps.proofs import SweepProof
@@ -161,22 +162,16 @@ class _Runs:
         """Refuse a plan that this model cannot run."""
         raise NotImplementedError
 
-    def entered(self, plans: Sequence[LayerPlan], number: int) -> Iterator[torch.Tensor]:
-        """Yield what the readout takes of a batch's scored positions, under each plan."""
+    def figures(self, plans: Sequence[LayerPlan], number: int) -> Iterator[Figures]:
+        """Yield the figures of a batch's scored positions under each plan."""
         raise NotImplementedError
 
     def base_entered(self, number: int) -> torch.Tensor:
-        """Return the same of the base."""
+        """Return what the readout takes of a batch's scored positions, of the base."""
         raise NotImplementedError
 
     def finish(self, plan: LayerPlan) -> None:
         """Let go of what only this plan needed."""
-
-    def figures(self, plans: Sequence[LayerPlan], number: int) -> Iterator[Figures]:
-        """Yield the figures of a batch's scored positions under each plan."""
-        side, targets = self._side(number), self.batches[number].targets
-        for entered in self.entered(plans, number):
-            yield self.readout.figures(entered, targets, side, self.setup.look)
 
     def _side(self, number: int) -> BaseSide | None:
         """Return the base's side of a batch, where agreement with it is asked for."""
@@ -206,23 +201,27 @@ class _SharedPrefix(_Runs):
         """Refuse a plan that this model cannot run."""
         self.shared.prepare(plan)
 
-    def entered(self, plans: Sequence[LayerPlan], number: int) -> Iterator[torch.Tensor]:
-        """Yield what the readout takes of a batch's scored positions, under each plan."""
-        if self.setup.measures.agreement and [plan.is_identity for plan in plans] == [True]:
-            side = self._side(number)
-            if side is not None:
-                yield side.entered
-                return
-        for hidden in self.shared.hidden(plans, number):
-            yield self.readout.scored(self.batches[number], hidden)
+    def figures(self, plans: Sequence[LayerPlan], number: int) -> Iterator[Figures]:
+        """Yield the figures of a batch's scored positions under each plan."""
+        side, targets = self._side(number), self.batches[number].targets
+        for entered in self._entered(plans, number, side):
+            yield self.readout.figures(entered, targets, side, self.setup.look)
 
     def base_entered(self, number: int) -> torch.Tensor:
-        """Return the same of the base."""
+        """Return what the readout takes of a batch's scored positions, of the base."""
         return self.readout.scored(self.batches[number], self.shared.base_hidden(number))
 
     def finish(self, plan: LayerPlan) -> None:
         """Let go of what only this plan needed."""
         self.shared.finish(plan)
+
+    def _entered(self, plans: Sequence[LayerPlan], number: int, side: BaseSide | None) -> Iterator[torch.Tensor]:
+        """Yield what the readout takes of a batch's scored positions, under each plan."""
+        if side is not None and [plan.is_identity for plan in plans] == [True]:
+            yield side.entered
+            return
+        for hidden in self.shared.hidden(plans, number):
+            yield self.readout.scored(self.batches[number], hidden)
 
 
 class _WholeRuns(_Runs):
@@ -235,13 +234,15 @@ class _WholeRuns(_Runs):
         """Refuse a plan that this model cannot run."""
         self.setup.operate(plan)
 
-    def entered(self, plans: Sequence[LayerPlan], number: int) -> Iterator[torch.Tensor]:
-        """Yield what the readout takes of a batch's scored positions, under each plan."""
-        for plan in plans:
-            yield self.readout.read(self.batches[number], self.setup.look, self.setup.operate(plan))
+    def figures(self, plans: Sequence[LayerPlan], number: int) -> Iterator[Figures]:
+        """Yield the figures of a batch's scored positions under each plan."""
+        side, batch, look = self._side(number), self.batches[number], self.setup.look
+        for view in map(self.setup.operate, plans):
+            readout = self.readout.of_view(view)
+            yield readout.figures(readout.read(batch, look, view), batch.targets, side, look)
 
     def base_entered(self, number: int) -> torch.Tensor:
-        """Return the same of the base."""
+        """Return what the readout takes of a batch's scored positions, of the base."""
         return self.readout.read(self.batches[number], self.setup.look)
 
 
@@ -264,6 +265,8 @@ def _how_many_together(setup: SweepSetup, plans: Sequence[LayerPlan]) -> int:
 def _why_whole(setup: SweepSetup, plans: Sequence[LayerPlan]) -> str:
     if any(layer.donor for plan in plans for slot in plan for layer in slot.layers):
         return "Plans with layers of other models are run whole."
+    if any(adapters_left_out(setup.model, plan) for plan in plans):
+        return "Plans without the adapter's part outside of the layers are run whole."
     return cannot_start_in_the_middle(setup.model, setup.encoded.batches[0], plans, setup.ingredients)
 
 

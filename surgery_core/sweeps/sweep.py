@@ -22,6 +22,7 @@ from surgery_core.plans.plan import LayerPlan
 from surgery_core.states.beginnings_tree import layer_runs
 from surgery_core.states.shared_beginnings import DEFAULT_MEMORY
 from surgery_core.stopping import Progress
+from surgery_core.surgery.adapters import has_adapter
 from surgery_core.surgery.anatomy import find_layers
 from surgery_core.surgery.ingredients import Ingredients, Means
 from surgery_core.surgery.view import checked_plan
@@ -49,7 +50,7 @@ class Sweep:
 
     Raises:
         TextError: when there is no text, or one of fewer than two tokens.
-        SettingsError: when there is no plan.
+        SettingsError: when there is no plan, or one that switches an adapter on a model without one.
     """
 
     def __init__(
@@ -72,6 +73,10 @@ class Sweep:
         self.start = LayerPlan.identity(n_layers) if start is None else checked_plan(start, n_layers)
         if not self.points:
             raise SettingsError("There is no plan to try; choose a sweep that fits the model.")
+        if not all(_has_adapter(point.plan) for point in self.points) and not has_adapter(model):
+            raise SettingsError(
+                "This model was opened without an adapter, so there is none to switch; choose another sweep."
+            )
         encoded = texts if isinstance(texts, Encoded) else encode_texts(model, tokenizer, texts, stride)
         ingredients = Ingredients(donors or {}, means)
         self.setup = SweepSetup(model, tokenizer, encoded, measures or SweepMeasures(), ingredients, memory, stop)
@@ -104,6 +109,11 @@ class Sweep:
                 if on_progress is not None:
                     on_progress(count, len(self.points))
                 yield row
+
+
+def _has_adapter(plan: LayerPlan) -> bool:
+    """Whether every layer of the base runs with its adapter."""
+    return all(layer.adapter or layer.donor is not None for slot in plan for layer in slot.layers)
 
 
 def sweep(

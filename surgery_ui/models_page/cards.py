@@ -28,7 +28,8 @@ def choices_table(info: ModelInfo) -> None:
     named = labels.unique(titles, {name: name for name in titles})
     for choice in choices:
         note = ", in memory" if choice.name in in_memory else ""
-        name, usable = choice.name, choice.n_layers is not None
+        # an adapter's base model may have to be fetched
+        name, usable = choice.name, choice.n_layers is not None or bool(choice.adapter_of)
         _card(name, named[name], _line(choice) + note, name == info.name, usable)
     for name, one in others.items():
         _card(name, named[name], f"{present.facts(one)}, in memory", name == info.name, True)
@@ -54,6 +55,9 @@ def _line(choice: ModelChoice) -> str:
         choice.kind
     ]
     where = where.capitalize() if choice.name == choice.title else f"{present.plain(choice.name)}, {where}"
+    if choice.n_layers is None and choice.adapter_of is not None:
+        wanted = present.plain(choice.adapter_of) or "not named"
+        return f"{where}; its base model is {wanted}, which does not lie ready"
     if choice.n_layers is None or choice.n_parameters is None:
         return f"{where}; its config or weights cannot be read"
     return f"{where}, {choice.n_layers} layers, {present.count(choice.n_parameters)} parameters"

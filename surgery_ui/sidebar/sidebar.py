@@ -65,7 +65,8 @@ def _model_picker() -> None:
         format_func=lambda name: choices.get(name, name),
         accept_new_options=True,
         placeholder="Choose, or type a hub id",
-        help="Models in the models folder are listed. You can also type a Hugging Face id such as org/name, or org/name:file.gguf.",
+        help="Models in the models folder are listed. You can also type a Hugging Face id such as org/name, or org/name:file.gguf. "
+        "An adapter opens with its base model.",
         on_change=_take_model,
     )
     echo.drawn(State.picker.key)
@@ -116,7 +117,8 @@ def _refused() -> None:
 
 
 def _strip(now: session.Experiment) -> None:
-    layer_strip(now.plan, state.strip_edit, _take_edit)
+    adapter = now.loaded.info.adapter
+    layer_strip(now.plan, state.strip_edit, _take_edit, () if adapter is None else adapter.layers)
     show_problem("strip")
 
 
@@ -191,6 +193,7 @@ The layers in the order in which they run. A layer that is not named is deleted.
 | `7-3` | layers 7 to 3, backwards |
 | `5x3`, `(4-6)x2` | repeated |
 | `7.attn`, `7.mlp` | only one half of layer 7 |
+| `7.bare` | without its adapter, where the model has one |
 | `7*0.5` | its contribution scaled |
 | `(4\\|5)` | both read the same input |
 | `mean(7)` | replaced by its mean contribution |

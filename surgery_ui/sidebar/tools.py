@@ -1,9 +1,10 @@
-"""Delete, permute, replace and presets: small forms over the plan."""
+"""Delete, permute, replace, presets and the adapter's switch: small forms over the plan."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import partial
 
 import streamlit as st
 
@@ -14,21 +15,24 @@ from surgery_core.plans.presets import preset as find_preset
 from surgery_ui.session import session
 from surgery_ui.words import labels, present
 
-DELETED, ORDER, REPLACED, BY, LAYER, SEED = (
-    "delete-which", "permute-order", "replace-which", "replace-by", "preset-layer", "preset-seed",
+DELETED, ORDER, REPLACED, BY, SWITCHED, LAYER, SEED = (
+    "delete-which", "permute-order", "replace-which", "replace-by", "adapter-which", "preset-layer", "preset-seed",
 )  # fmt: skip
 """Keys of the fields."""
 
 
 def tools(now: session.Experiment) -> None:
-    """Show the tools and the presets as four buttons that open."""
-    row = st.container(horizontal=True, gap="xsmall")
-    for place, label, body in (
+    """Show the tools and the presets as buttons that open; one more where the model has an adapter."""
+    row, below = (st.container(horizontal=True, gap="xsmall") for _ in range(2))
+    shown = [
         (row, "Delete", _delete),
         (row, "Permute", _permute),
         (row, "Replace", _replace),
-        (st, "Presets", _presets),
-    ):
+        (below, "Presets", _presets),
+    ]
+    if now.loaded.info.adapter is not None:
+        shown.append((below, "Adapter", _adapter))
+    for place, label, body in shown:
         with place.popover(label, key=_key(label), on_change=session.touch, width="stretch"):
             body(now.plan)
             # Here and not below the buttons, where the open tool would lie over it.
@@ -117,6 +121,22 @@ def _replacement(plan: LayerPlan) -> LayerPlan:
     return plan.replace(st.session_state[REPLACED], st.session_state[BY])
 
 
+def _adapter(plan: LayerPlan) -> None:
+    named = _labels(plan)
+    with st.form("adapter", border=False):
+        st.multiselect(
+            "Layers", range(len(plan)), format_func=named.__getitem__, key=SWITCHED, placeholder="All of them"
+        )
+        with st.container(horizontal=True, gap="xsmall"):
+            for label, on in (("Switch off", False), ("Switch on", True)):
+                st.form_submit_button(label, on_click=_apply, args=("Adapter", partial(_switched, on=on)))
+        st.caption("A layer whose adapter is off runs as in the model that the adapter was trained on.")
+
+
+def _switched(plan: LayerPlan, *, on: bool) -> LayerPlan:
+    return plan.switch_adapter(st.session_state[SWITCHED] or range(len(plan)), on=on)
+
+
 def _presets(plan: LayerPlan) -> None:
     titles = {preset.key: preset.title for preset in all_presets()}
     key = st.selectbox(
@@ -142,7 +162,8 @@ def _apply(tool: str, edit: Callable[[LayerPlan], LayerPlan]) -> None:
     """Make the tool's edit; a tool that worked closes, one that did not says why."""
     if session.change(_key(tool), edit):
         st.session_state[_key(tool)] = False
-        st.session_state.pop(DELETED, None)
+        for chosen in (DELETED, SWITCHED):
+            st.session_state.pop(chosen, None)
 
 
 def _labels(plan: LayerPlan) -> list[str]:

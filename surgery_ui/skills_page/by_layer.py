@@ -9,7 +9,7 @@ from surgery_core.charts import layers as layer_charts
 from surgery_core.measure.skills import load_skills
 from surgery_core.sweeps.file import model_name
 from surgery_core.sweeps.frames import skill_map_frame, sweep_frame
-from surgery_core.sweeps.kinds import SweepOptions
+from surgery_core.sweeps.kinds import SweepOptions, sweep_kind
 from surgery_core.sweeps.setup import SweepMeasures
 from surgery_ui.parts import adoption, chart_specs, doubts, sweep_chart, sweep_shelf
 from surgery_ui.parts.choices import segments
@@ -22,7 +22,7 @@ from surgery_ui.words import present
 from surgery_ui.words import sweeps as sweep_words
 from surgery_ui.work.sweep_jobs import Request
 
-KINDS = {"delete": "Whole layer", "delete-attention": "Attention", "delete-mlp": "MLP"}
+KINDS = {"delete": "Whole layer", "delete-attention": "Attention", "delete-mlp": "MLP", "adapter-off": "Adapter"}
 """Sweeps that ask the skills, by what they take out of a layer."""
 
 
@@ -30,11 +30,13 @@ def skill_by_layer(now: session.Experiment) -> Estimate:
     """Show the map, or the button that starts the sweep behind it; return the estimate of its time, to be drawn."""
     st.subheader("Skill by layer", anchor=False)
     st.caption(
-        "Accuracy on each skill when one more layer, or a half of it, is taken out of the plan in the strip. Click a cell "
+        "Accuracy on each skill when one more layer, or a part of it, is taken out of the plan in the strip. Click a cell "
         "to take its plan over."
     )
     with st.container(horizontal=True, gap="medium", vertical_alignment="bottom"):
-        kind = segments("Taken out", list(KINDS), "skills-kind", format_func=KINDS.__getitem__)
+        adapter = now.loaded.info.adapter is not None
+        offered = [key for key in KINDS if adapter or not sweep_kind(key).adapter]
+        kind = segments("Taken out", offered, "skills-kind", format_func=KINDS.__getitem__)
     request = Request(
         str(kind), SweepOptions(), now.plan, session.text_set().texts, SweepMeasures(skills=load_skills())
     )

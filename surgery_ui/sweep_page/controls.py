@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -57,7 +57,7 @@ def presets(now: session.Experiment) -> None:
 
 def request_form(now: session.Experiment) -> Request | None:
     """Show the controls and return what they ask for, or None where something is wrong or missing."""
-    family = _family()
+    family = _family(sweep_words.families(adapter=now.loaded.info.adapter is not None))
     with st.container(horizontal=True, gap="medium", vertical_alignment="top"):
         kind = _kind(family)
         start = start_choice(now, "sweep")
@@ -178,8 +178,8 @@ def _from_key(name: str) -> str:
     return f"{name}-from"
 
 
-def _family() -> str:
-    return str(segments("What is done to the layers", list(sweep_words.families()), FAMILY))
+def _family(families: Collection[str]) -> str:
+    return str(segments("What is done to the layers", list(families), FAMILY))
 
 
 def _kind(family: str) -> str:

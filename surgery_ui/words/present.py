@@ -13,7 +13,7 @@ from typing import Literal
 
 from surgery_core.measure.generation import Generation
 from surgery_core.measure.results import Comparison, Figure, ScoreTable
-from surgery_core.models.opening import ModelInfo
+from surgery_core.models.opening import AdapterInfo, ModelInfo
 from surgery_core.plans.plan import LayerPlan
 from surgery_core.statistics.verdict import Word
 
@@ -163,7 +163,7 @@ def describe(plan: LayerPlan) -> str:
         return f"All {plan.n_layers} layers run in order."
     if not plan.slots:
         return "No layer runs: embeddings go straight to the head."
-    parts = [_deleted(plan), _repeated(plan), _moved(plan), _changed(plan)]
+    parts = [_deleted(plan), _repeated(plan), _moved(plan), _bare(plan), _changed(plan)]
     return f"{_runs(plan)} {' '.join(part for part in parts if part)}".strip()
 
 
@@ -239,15 +239,44 @@ def _moved(plan: LayerPlan) -> str:
     return f"Out of order: {names(where, 3)}."
 
 
+def _bare(plan: LayerPlan) -> str:
+    """Return which whole layers run without their adapters; others say so by their names."""
+    bare = [slot.layers[0].index for slot in plan if slot.is_whole and not slot.is_plain]
+    if len(bare) == len(plan) > 1:
+        return "The adapter is off in every layer."
+    return f"The adapter is off in {which(list(dict.fromkeys(bare)))}." if bare else ""
+
+
 def _changed(plan: LayerPlan) -> str:
-    changed = [slot.label for slot in plan if not slot.is_plain]
+    changed = [slot.label for slot in plan if not slot.is_whole]
     return f"Changed: {names(changed, 4)}." if changed else ""
+
+
+def _adapter_rows(adapter: AdapterInfo | None) -> dict[str, str]:
+    if adapter is None:
+        return {}
+    ranks = adapter.ranks
+    rank = "none" if not ranks else f"{ranks[0]}" if len(ranks) == 1 else f"{ranks[0]} to {ranks[-1]}"
+    around = (path.rpartition(".")[2] for path in adapter.around)
+    return {
+        "Adapter": f"{adapter.name}, {adapter.kind} of rank {rank}, {count(adapter.n_parameters)} parameters",
+        "Adapter is on": f"{', '.join(adapter.modules) or 'no module'} in {which(adapter.layers)}"
+        + "".join(f", {name}" for name in around),
+        "Base model": adapter.base + ("" if adapter.source == adapter.base else f", from {adapter.source}"),
+    }
+
+
+def which(layers: Sequence[int]) -> str:
+    """Return layers in words, a run of them by its ends: `L0 to L11`, `L1, L3 and L5`."""
+    if len(layers) > 2 and list(layers) == list(range(layers[0], layers[-1] + 1)):
+        return f"L{layers[0]} to L{layers[-1]}"
+    return names(layers) if layers else "no layer"
 
 
 def fact_rows(info: ModelInfo) -> dict[str, str]:
     """Return every fact of a model by its name."""
     context = f"{info.context_length:,} tokens" if info.context_length else "no stated limit"
-    return {
+    return _adapter_rows(info.adapter) | {
         "Architecture": info.architecture,
         "Layers": str(info.n_layers),
         "Width of the residual stream": f"{info.d_model:,}",

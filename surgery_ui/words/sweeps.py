@@ -19,6 +19,7 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     "Reorder": ("swap-neighbours", "swap-pairs", "move"),
     "Repeat": ("repeat", "repeat-block"),
     "Scale and replace": ("scale", "replace"),
+    "Adapter": ("adapter-off", "adapter-only"),
     "Growing middle": (
         "painters", "skip-middle", "reverse-middle", "shuffle-middle", "parallel-middle", "looped-parallel-middle",
         "repeat-middle",
@@ -27,6 +28,7 @@ FAMILIES: dict[str, tuple[str, ...]] = {
 """Kinds of sweeps by what they do to a layer."""
 ADDED = "From packages"
 """Family of the kinds that other packages add."""
+
 
 PAPERS = {
     "delete": "ShortGPT (arXiv 2403.03853) found that in Llama-2-7B the layers that can go are deep ones: 27, 26, 25, "
@@ -44,6 +46,11 @@ PAPERS = {
     "average; repeating a single layer nearly always hurt, and small models did not gain.",
     "scale": "A factor of 0 deletes the layer, 1 leaves it as it is.",
 }  # fmt: skip
+PAPERS["adapter-off"] = (
+    "LoRA (arXiv 2106.09685, section 7.2) found that a rank as low as one can be enough, and AdaLoRA (arXiv 2303.10512, "
+    "section 1) that trained parameters do more in upper layers and MLPs: an adapter need not live everywhere alike."
+)
+PAPERS["adapter-only"] = PAPERS["adapter-off"]
 PAPERS["repeat"] = PAPERS["repeat-block"]
 SMALL = "A small model need not show the same."
 IMPORTANCE = (
@@ -53,11 +60,17 @@ IMPORTANCE = (
 )
 
 
-def families() -> dict[str, tuple[str, ...]]:
-    """Return the kinds of sweeps by what they do to a layer, and those of other packages, where there are any."""
-    own = {kind for kinds in FAMILIES.values() for kind in kinds}
-    added = tuple(kind.key for kind in all_kinds() if kind.key not in own)
-    return FAMILIES | ({ADDED: added} if added else {})
+def families(*, adapter: bool = True) -> dict[str, tuple[str, ...]]:
+    """Return the kinds of sweeps by what they do to a layer, and those of other packages, where there are any.
+
+    Args:
+        adapter: whether those about an adapter are among them.
+    """
+    own = {key for keys in FAMILIES.values() for key in keys}
+    kinds = {kind.key: kind for kind in all_kinds() if adapter or not kind.adapter}
+    found = FAMILIES | {ADDED: tuple(key for key in kinds if key not in own)}
+    kept = {name: tuple(key for key in keys if key in kinds) for name, keys in found.items()}
+    return {name: keys for name, keys in kept.items() if keys}
 
 
 def duration(seconds: float) -> str:
@@ -111,6 +124,12 @@ def here(kind: str, rows: Sequence[SweepRow], names: dict[int, str]) -> str:
         return f"Here, by mean change of loss: {', '.join(names_by_harm)}." if names_by_harm else ""
     if kind == "skip-block":
         return _block(longest_block(rows), names)
+    if kind in _ADAPTER:
+        highest, lowest = (
+            f"{words.format(names[row.number])} ({figure(row.perplexity)})"
+            for words, row in zip(_ADAPTER[kind], (found[-1], found[0]), strict=True)
+        )
+        return f"Here perplexity is highest {highest} and lowest {lowest}."
     if kind in ("delete", "swap-neighbours"):
         least, most = kept_in_the_middle(rows)
         between = (
@@ -121,6 +140,12 @@ def here(kind: str, rows: Sequence[SweepRow], names: dict[int, str]) -> str:
             f"{names[found[0].number]} the least ({figure(found[0].perplexity)}).{between}"
         )
     return ""
+
+
+_ADAPTER = {
+    "adapter-off": ("without the adapter of {}", "without that of {}"),
+    "adapter-only": ("with the adapter of {} alone", "with that of {} alone"),
+}
 
 
 def _block(row: SweepRow | None, names: dict[int, str]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +26,16 @@ _mount = st.components.v2.component(
 )
 
 
-def layer_strip(plan: LayerPlan, edit: int, on_edit: Callable[[], None]) -> None:
-    """Show the plan as chips. `edit` is the number of the newest edit from the browser that was handled."""
-    data = {"slots": [str(slot) for slot in plan], "depth": plan.n_layers, "edit": edit}
+def layer_strip(plan: LayerPlan, edit: int, on_edit: Callable[[], None], adapted: Sequence[int] = ()) -> None:
+    """Show the plan as chips.
+
+    Args:
+        plan: what is shown.
+        edit: number of the newest edit from the browser that was handled.
+        on_edit: called when there is a newer one.
+        adapted: layers of the model that have an adapter to be switched.
+    """
+    data = {"slots": [str(slot) for slot in plan], "depth": plan.n_layers, "edit": edit, "adapted": list(adapted)}
     _mount(key=KEY, data=data, on_edit_change=on_edit)
 
 

@@ -1,4 +1,5 @@
 // The menu of the chosen chip.
+const ADAPTER = [["", "On"], [".bare", "Off"]];
 const PARTS = [["", "Whole"], [".attn", "Attention"], [".mlp", "MLP"]];
 
 Object.assign(Strip.prototype, {
@@ -60,7 +61,23 @@ Object.assign(Strip.prototype, {
 
   layerRows(slot) {
     const rows = [this.scaleRow(slot), this.replaceRow(slot)];
-    return slot.mean ? rows : [this.partRow(slot), ...rows]; // a mean is that of a whole layer
+    const adapter = this.hasAdapter(slot) ? [this.adapterRow(slot)] : [];
+    return slot.mean ? rows : [this.partRow(slot), ...adapter, ...rows]; // a mean is that of a whole layer
+  },
+
+  // Another model's layer may have one too, which is only known where it is switched off already.
+  hasAdapter(slot) {
+    return slot.bare !== "" || (slot.layer !== null && this.adapted.has(slot.layer));
+  },
+
+  adapterRow(slot) {
+    const row = element("div", { class: "row named", role: "group", "aria-label": "Its adapter" });
+    row.append(element("span", {}, "Adapter"));
+    for (const [bare, label] of ADAPTER) {
+      const act = () => this.rewrite(slot.id, write(slot, { bare }), `${slot.spoken}: adapter ${label.toLowerCase()}.`);
+      row.append(this.action(label, "adapter" + bare, act, { "aria-pressed": String(slot.bare === bare) }));
+    }
+    return row;
   },
 
   partRow(slot) {

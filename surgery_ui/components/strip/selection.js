@@ -67,6 +67,16 @@ Object.assign(Strip.prototype, {
     this.commit(slots, `${counted(this.selected.size)} scaled by ${factor}.`);
   },
 
+  switchSelected(bare, label) {
+    const switched = (slot) => ({ id: slot.id, ...read(write(slot, { bare })) });
+    const slots = this.slots.map((slot) => (this.switchable(slot) ? switched(slot) : slot));
+    this.commit(slots, `${counted(this.selected.size)}: adapter ${label.toLowerCase()}.`);
+  },
+
+  switchable(slot) {
+    return this.selected.has(slot.id) && !slot.mean && this.hasAdapter(slot);
+  },
+
   renderSelection() {
     const chosen = this.chosen();
     this.selected = new Set(chosen.map((slot) => slot.id));
@@ -83,7 +93,19 @@ Object.assign(Strip.prototype, {
     row.append(this.action("Delete", "delete", () => this.removeSelected(), { class: "delete" }));
     const title = element("h3", {}, `${counted(chosen.length)} selected`);
     title.append(this.action("Clear", "clear", () => this.clearSelection(), { class: "quiet" }));
-    this.fill(this.tools, [title, row, this.scaleAllRow(chosen)]);
+    const adapter = chosen.some((slot) => this.switchable(slot)) ? [this.adaptersRow(chosen)] : [];
+    this.fill(this.tools, [title, row, ...adapter, this.scaleAllRow(chosen)]);
+  },
+
+  adaptersRow(chosen) {
+    const row = element("div", { class: "row named", role: "group", "aria-label": "Their adapters" });
+    row.append(element("span", {}, "Adapters"));
+    const states = new Set(chosen.filter((slot) => this.switchable(slot)).map((slot) => slot.bare));
+    for (const [bare, label] of ADAPTER) {
+      const pressed = { "aria-pressed": String(states.size === 1 && states.has(bare)) };
+      row.append(this.action(label, "adapter" + bare, () => this.switchSelected(bare, label), pressed));
+    }
+    return row;
   },
 
   scaleAllRow(chosen) {

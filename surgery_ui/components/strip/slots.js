@@ -1,7 +1,8 @@
 // Slots as texts of the plan's notation.
 const NAME = String.raw`"(?:[^"\\]|\\.)*"|[A-Za-z][A-Za-z0-9_./-]*`;
-// mean( donor : layer ) part * factor, all but the layer optional
-const LAYER = new RegExp(String.raw`^(mean\()?(?:(${NAME})\s*:)?(\d+)\)?(\.attn|\.mlp)?(?:\*(-?[\d.e+-]+))?$`, "su");
+// mean( donor : layer ) without adapter, part * factor, all but the layer optional
+const CHANGES = String.raw`(\.bare)?(\.attn|\.mlp)?(?:\*(-?[\d.e+-]+))?`;
+const LAYER = new RegExp(String.raw`^(mean\()?(?:(${NAME})\s*:)?(\d+)\)?${CHANGES}$`, "su");
 const WIDTHS = [{ name: 4, note: 6 }, { name: 9, note: 14 }, { name: 15, note: 22 }];
 // Characters of a chip's two lines that fit into one, two and three columns; longer ones are cut and stand in its title.
 
@@ -13,13 +14,19 @@ const WIDTHS = [{ name: 4, note: 6 }, { name: 9, note: 14 }, { name: 15, note: 2
 function read(text) {
   const match = LAYER.exec(text);
   if (!match) return readParallel(text);
-  const [, mean, from, number, part = "", scale = ""] = match;
-  const slot = { text, mean: Boolean(mean), from: from ?? "", index: Number(number), part, scale, name: "L" + number };
+  const [, mean, from, number, bare = "", part = "", scale = ""] = match;
+  const slot = { text, mean: Boolean(mean), from: from ?? "", index: Number(number), bare, part, scale };
+  slot.name = "L" + number;
   const donor = donorName(slot.from);
-  const note = [donor, mean && "mean", part.slice(1), scale && "×" + scale].filter(Boolean).join(" ");
+  const note = [donor, mean && "mean", changesOf(slot)].filter(Boolean).join(" ");
   const spoken = (mean ? "mean of " : "") + slot.name + (donor ? " of " + donor : "");
   const own = donor === "" ? [slot.index] : [];
   return { ...slot, note, spoken, layers: own, layer: donor === "" && !mean ? slot.index : null };
+}
+
+// What was done to a layer, for its chip.
+function changesOf(slot) {
+  return [slot.bare.slice(1), slot.part.slice(1), slot.scale && "×" + slot.scale].filter(Boolean).join(" ");
 }
 
 function readParallel(text) {
@@ -28,8 +35,8 @@ function readParallel(text) {
   const layers = matches.filter((match) => !match[2]).map((match) => Number(match[3]));
   const names = members.map((member) => member.replace(/^(\d)/, "L$1"));
   const spoken = `${names.join("|")} side by side`;
-  const slot = { text, layer: null, index: null, layers, mean: false, from: "", part: "", scale: "", note: "" };
-  return { ...slot, name: shortened(members), spoken };
+  const slot = { text, layer: null, index: null, layers, mean: false, from: "", bare: "", part: "", scale: "" };
+  return { ...slot, note: "", name: shortened(members), spoken };
 }
 
 function shortened(members) {
@@ -43,9 +50,9 @@ function donorName(from) {
 }
 
 function write(slot, changes) {
-  const { from, index, mean, part, scale } = { ...slot, ...changes };
+  const { from, index, mean, bare, part, scale } = { ...slot, ...changes };
   const name = from ? `${from}:${index}` : String(index);
-  return (mean ? `mean(${name})` : name) + part + (scale && Number(scale) !== 1 ? "*" + scale : "");
+  return (mean ? `mean(${name})` : name) + bare + part + (scale && Number(scale) !== 1 ? "*" + scale : "");
 }
 
 // How many columns a chip takes.

@@ -44,6 +44,7 @@ class Strip {
     this.list.setAttribute("aria-description", KEYS);
     this.slots = [];
     this.depth = 0;
+    this.adapted = new Set(); // layers with an adapter
     this.edit = 0;
     this.nextId = 0;
     this.focusId = null; // the chip that Tab reaches
@@ -82,6 +83,7 @@ class Strip {
     if (!data || data.edit < this.edit || this.drag?.on) return;
     this.edit = data.edit;
     this.depth = data.depth;
+    this.adapted = new Set(data.adapted);
     this.busy = false;
     this.slots = this.identify(data.slots);
     this.lifted = null;
@@ -200,8 +202,7 @@ class Strip {
   chip(slot, position, moved, copy) {
     const item = element("li", { class: `wide-${columns(slot)}` });
     const chosen = this.selected.has(slot.id);
-    const changes = [slot.part.slice(1), slot.scale && "×" + slot.scale].filter(Boolean).join(" ");
-    const marks = [moved && "moved", copy && "repeated", changes, chosen && "selected"].filter(Boolean);
+    const marks = [moved && "moved", copy && "repeated", changesOf(slot), chosen && "selected"].filter(Boolean);
     const chip = element("button", {
       type: "button",
       class: "chip",

@@ -143,15 +143,6 @@ def test_pickles_only(hub: FakeHub, repository: Path) -> None:
     assert not hub.fetched()
 
 
-def test_an_adapter_names_its_base_model(hub: FakeHub, tmp_path: Path) -> None:
-    (tmp_path / "adapter").mkdir()
-    (tmp_path / "adapter" / "adapter_config.json").write_text('{"base_model_name_or_path": "org/base"}')
-    (tmp_path / "adapter" / "adapter_model.safetensors").write_bytes(b"never fetch this")
-    hub.repositories["someone/adapter"] = tmp_path / "adapter"
-    assert "adapter (PEFT) for 'org/base'" in refused("someone/adapter")
-    assert hub.fetched() == {"adapter_config.json"}
-
-
 def test_what_was_downloaded_whole_is_offered_by_its_id_without_a_network(
     hub: FakeHub, repository: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

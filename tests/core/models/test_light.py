@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
-HEAVY = ("torchao", "bitsandbytes", "accelerate", "gguf")
+HEAVY = ("torchao", "bitsandbytes", "accelerate", "gguf", "peft")
 ABSENT = """
 from transformers.utils import import_utils
 import transformers.utils as utils
@@ -44,5 +44,5 @@ def test_nothing_loads_what_only_other_models_need(code: str) -> None:
     assert not loaded_by(code)
 
 
-def test_a_plain_model_loads_neither_bitsandbytes_nor_gguf() -> None:
-    assert not loaded_by("import surgery_core as sc; sc.load_model('fable')") & {"bitsandbytes", "gguf"}
+def test_a_plain_model_loads_neither_bitsandbytes_nor_gguf_nor_peft() -> None:
+    assert not loaded_by("import surgery_core as sc; sc.load_model('fable')") & {"bitsandbytes", "gguf", "peft"}

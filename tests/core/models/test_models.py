@@ -85,7 +85,7 @@ def huge_tokenizer(folder: Path) -> None:
 def adapter(folder: Path) -> None:
     for file in folder.iterdir():
         file.unlink()
-    (folder / "adapter_config.json").write_text('{"peft_type": "LORA", "base_model_name_or_path": "org/base"}')
+    (folder / "adapter_config.json").write_text('{"peft_type": "LORA", "r": 4, "base_model_name_or_path": "org/base"}')
     (folder / "adapter_model.safetensors").write_bytes(HEADER_ONLY)
 
 
@@ -113,8 +113,8 @@ BROKEN: dict[str, tuple[Edit, str]] = {
     "two-way attention": (edit_json("config.json", model_type="xlnet", architectures=["XLNetLMHeadModel"]), "XLNet"),
     "pickles only": (rename("model.safetensors", "pytorch_model.bin"), "pickled"),
     "no weights": (remove("model.safetensors"), "save_pretrained"),
-    "an adapter": (adapter, r"adapter .PEFT. for 'org/base', and adapters cannot be opened yet"),
-    "a damaged adapter": (rename("model.safetensors", "adapter_config.json"), "adapter_config.json of .* is damaged"),
+    "an adapter": (adapter, "an adapter for 'org/base', which cannot be opened: the hub is switched off"),
+    "a damaged adapter": (rename("model.safetensors", "adapter_config.json"), "no adapter_model.safetensors|damaged"),
     "truncated": (truncate, "bytes where its header promises"),
     "empty weights": (write("model.safetensors", b""), "not a safetensors file"),
     "weights are text": (write("model.safetensors", b"version https://git-lfs.github.com/spec/v1\n"), "not a safe"),

@@ -26,6 +26,7 @@ layers = st.builds(
     donor=st.sampled_from(
         [None, None, None, "other", "org/some-model.v2", "my model+x, 7", '9"\\', "mean(", "größe 🙂"]
     ),
+    adapter=st.sampled_from([True, True, True, False]),
 )
 slots = st.lists(layers, min_size=1, max_size=3).map(lambda found: Slot(tuple(found)))
 plain = st.integers(0, N - 1).map(Slot.of)
@@ -135,6 +136,10 @@ def test_order_of_layers(text: str, expected: list[int]) -> None:
         ("other:7", Layer(7, donor="other")),
         ("org/some-model.v2:700", Layer(700, donor="org/some-model.v2")),
         ("mean(7)*0.5", Layer(7, scale=0.5, mean=True)),
+        ("7.bare", Layer(7, adapter=False)),
+        ("7.bare.bare", Layer(7, adapter=False)),
+        ("7*2.mlp.bare", Layer(7, "mlp", 2.0, adapter=False)),
+        ("other:7.bare", Layer(7, donor="other", adapter=False)),
     ],
 )
 def test_one_modified_layer(text: str, layer: Layer) -> None:
@@ -160,6 +165,11 @@ def test_modifiers_apply_to_every_layer_of_a_group() -> None:
         (LayerPlan.identity(12).repeat(5, 6, 3), "0-5,5,5-11"),
         (LayerPlan.identity(12).parallel(4, 7), "0-3,(4|5|6),7-11"),
         (LayerPlan.identity(3).scale(1, 0.5).keep(2, "mlp"), "0,1*0.5,2.mlp"),
+        (LayerPlan.identity(12).switch_adapter(5, on=False), "0-4,5.bare,6-11"),
+        (LayerPlan.identity(12).switch_adapter(range(12), on=False), "(0-11).bare"),
+        (LayerPlan.identity(12).switch_adapter(range(12), on=False).scale(5, 0.5), "(0-4,5*0.5,6-11).bare"),
+        (LayerPlan.identity(4).keep(1, "attn").switch_adapter([1, 2], on=False), "0,(1.attn,2).bare,3"),
+        (LayerPlan.identity(3).keep(0, "mlp").switch_adapter(0, on=False), "0.bare.mlp,1-2"),
         (LayerPlan.identity(4).scale(0, 0.5).scale(1, 0.5).scale(2, 0.5).scale(3, 0.5), "(0-3)*0.5"),
     ],
 )
@@ -184,6 +194,8 @@ def test_canonical_text(plan: LayerPlan, text: str) -> None:
         ("5x1000000", 2, "1,000,000 slots; at most 1,024"),
         ("((0-11)x80)x80", 12, "at most 1,024"),
         ("7.foo", 2, ".attn or .mlp"),
+        ("7.bar", 2, "or .bare to leave out its adapter"),
+        ("3-7.bare", 3, r"\(3-7\)\."),
         ("7.attn.mlp", 6, "either .attn or .mlp"),
         ("7*", 2, "factor"),
         ("7*1e999", 1, "finite"),
@@ -210,7 +222,7 @@ def test_errors_point_at_the_character_and_say_what_is_allowed(text: str, positi
     assert caught.value.pointer().splitlines()[-1] == " " * position + "^"
 
 
-@given(st.text(alphabet='0123456789-,x()|.*:attnmlpe \x00🙂"\\', max_size=30))
+@given(st.text(alphabet='0123456789-,x()|.*:attnmlpebr \x00🙂"\\', max_size=30))
 def test_any_text_parses_or_points(text: str) -> None:
     try:
         plan = LayerPlan.parse(text, N)
@@ -260,6 +272,8 @@ def test_laws(start: list[int]) -> None:
     assert plan.permute(range(len(plan))) == plan
     assert plan.scale(0, 1.0) == plan
     assert plan.keep(0, "attn").keep(0, "both") == plan
+    assert plan.switch_adapter([0], on=False).switch_adapter(0, on=True) == plan
+    assert plan.switch_adapter([], on=False) == plan.switch_adapter(range(len(plan)), on=True) == plan
     assert set(plan.deleted) == set(range(N)) - set(start)
     assert plan.is_identity == (start == list(range(N)))
 
@@ -280,6 +294,7 @@ def test_laws(start: list[int]) -> None:
         (lambda p: p.reverse(5, 3), "ends before it starts"),
         (lambda p: p.parallel(3, 3), "is empty"),
         (lambda p: p.scale(0, float("nan")), "nan"),
+        (lambda p: p.switch_adapter(12, on=False), "12 is not a position"),
         (lambda p: p.scale(0, "2"), "not a number"),
         (lambda p: p.keep(0, "norm"), "'norm' is not a part"),
         (lambda p: p.delete(range(12)).delete([0]), "no layers left"),

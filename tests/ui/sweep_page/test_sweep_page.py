@@ -22,7 +22,7 @@ from tests.ui.support.sweeping import click, entries, finished, run_sweep, sweep
 ByHand = Callable[[list[int]], Any]
 
 
-@pytest.mark.parametrize("kind", [kind for kinds in sweep_words.FAMILIES.values() for kind in kinds])
+@pytest.mark.parametrize("kind", [kind for kinds in sweep_words.families(adapter=False).values() for kind in kinds])
 def test_every_kind_runs_to_its_end(open_app: Open, kind: str) -> None:
     app = run_sweep(open_app, kind)
     (entry,) = entries(app)

@@ -262,15 +262,15 @@ def skill_bars(frame: pd.DataFrame, metric: str, title: str, *, dark: bool = Fal
         tooltip=tooltip,
     )
     colour = alt.Color("side:N", title=None, scale=alt.Scale(domain=SIDES), legend=legend)
-    drawn = [base.mark_bar(cornerRadiusEnd=2).encode(x=x, color=colour)]
+    drawn: list[Any] = [base.mark_bar(cornerRadiusEnd=2).encode(x=x, color=colour)]
     if known:
         whisker = base.mark_rule(strokeWidth=1.4, opacity=0.75, color=INK[dark], aria=False)
         # in the middle of its bar; a line would stand at its edge
         offset = alt.YOffset("side:N", sort=["Before", "After"], bandPosition=0.5)
         drawn.append(whisker.encode(x=alt.X("low:Q", title=title), x2="high:Q", yOffset=offset))
     height = 95 + data["skill"].nunique() * (30 if data["side"].nunique() > 1 else 22)
-    chart: alt.LayerChart = alt.layer(*drawn).properties(height=height)
-    return chart
+    chart: Any = alt.layer(*drawn)
+    return chart.properties(height=height)  # type: ignore[no-any-return]
 
 
 def skill_map(

@@ -227,9 +227,9 @@ def _said(frame: pd.DataFrame, sheet: Sheet) -> pd.DataFrame:
     between = [_between(low, high, sheet.metric) for low, high in zip(ends["low"], ends["high"], strict=True)]
     marks = [MARKS.get(state, "") for state in frame["state"]]
     endless = np.isposinf(frame["value"].astype(float))
-    own = {"whisker_low": ends["low"], "whisker_high": ends["high"], "between": between}
     frame = frame.drop(columns=["low", "high"])
-    return frame.assign(value=finite, said=words, mark=marks, endless=endless, y_at=frame["y_at"].map(str), **own)
+    frame = frame.assign(whisker_low=ends["low"], whisker_high=ends["high"], between=between)
+    return frame.assign(value=finite, said=words, mark=marks, endless=endless, y_at=frame["y_at"].map(str))
 
 
 def _between(low: float, high: float, metric: str) -> str:

@@ -172,7 +172,7 @@ def _certainty(comparison: Comparison) -> dict[str, Any]:
     found, ratio = comparison.verdict(), comparison.interval("ratio")
     others: dict[str, Any] = {}
     for name in ("bits_change", "kl", "top1", "top5"):
-        interval = comparison.interval(name)  # type: ignore[arg-type]
+        interval = comparison.interval(name)
         others |= {f"{name}_low": interval.low, f"{name}_high": interval.high}
     return {
         "low": ratio.low,

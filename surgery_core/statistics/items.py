@@ -97,7 +97,7 @@ def _phi(n: int, before: int, after: int, both: int) -> float:
     margins = before * after * (n - before) * (n - after)
     if not margins:
         return 0.0
-    cross = both * neither - lost * gained
+    cross = float(both * neither - lost * gained)
     if cross > 0:
         cross = max(cross - n / 2, 0)
     return cross / math.sqrt(margins)

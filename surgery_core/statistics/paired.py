@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 from scipy import stats
@@ -87,10 +86,11 @@ def sign_flip_p(sums: Array, seed: int = SEED) -> Array:
 @lru_cache(maxsize=4)
 def _all_signs(n: int) -> Array:
     numbers = np.arange(2**n)[:, None]
-    return 1.0 - 2.0 * (numbers >> np.arange(n) & 1)
+    signs: Array = 1.0 - 2.0 * (numbers >> np.arange(n) & 1)
+    return signs
 
 
 @lru_cache(maxsize=4)
 def _some_signs(n: int, seed: int) -> Array:
-    drawn: Any = np.random.default_rng(seed).integers(0, 2, (FLIPS, n), dtype=np.int8)
-    return 1.0 - 2.0 * drawn
+    signs: Array = 1.0 - 2.0 * np.random.default_rng(seed).integers(0, 2, (FLIPS, n), dtype=np.int8)
+    return signs

@@ -43,18 +43,21 @@ class Units:
 
     def sums(self, values: Array) -> Array:
         """Return the sums `[..., n]`, in float64, of values `[..., tokens]` of all scored tokens."""
-        return np.add.reduceat(np.asarray(values, dtype=np.float64), self.starts, axis=-1)
+        found: Array = np.add.reduceat(np.asarray(values, dtype=np.float64), self.starts, axis=-1)
+        return found
 
     def by_text(self, sums: Array) -> Array:
         """Return sums of units `[..., n]` as those of whole texts `[..., n_texts]`."""
-        return np.add.reduceat(sums, self.firsts, axis=-1)
+        found: Array = np.add.reduceat(sums, self.firsts, axis=-1)
+        return found
 
     def of(self, texts: Array, positions: Array) -> Array:
         """Return the units `[k]` of scored tokens, by their text and their position in it (the first scored is 1)."""
         if self.kind == "text":
             return np.asarray(texts)
         last = np.append(self.firsts[1:], len(self)) - 1
-        return np.minimum(self.firsts[texts] + (np.asarray(positions) - 1) // BLOCK, last[texts])
+        found: Array = np.minimum(self.firsts[texts] + (np.asarray(positions) - 1) // BLOCK, last[texts])
+        return found
 
 
 def units_of(lengths: Sequence[int]) -> Units:

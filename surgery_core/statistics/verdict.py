@@ -69,9 +69,9 @@ def judge_losses(change: Array, tokens: Array, unit: str = "text", margin: float
     value, low, high, spread = (float(part) for part in (found.value, found.low, found.high, found.spread))
     word = _word(value, low, high, p, n, (math.log1p(-margin), math.log1p(margin)))
     more = _more(value, spread, n, math.log1p(margin)) if word in ("no difference seen", "too few to say") else None
-    ratios = [_less_1(part) for part in (value, low, high)]
-    sentence = _losses(word, *ratios, n, unit, margin) + _and_more(more, unit, word)
-    return Verdict(word, sentence, *ratios, p, n, unit, margin, more)
+    value, low, high = (_less_1(part) for part in (value, low, high))
+    sentence = _losses(word, value, low, high, n, unit, margin) + _and_more(more, unit, word)
+    return Verdict(word, sentence, value, low, high, p, n, unit, margin, more)
 
 
 def judge_items(items: Items) -> Verdict:
@@ -179,8 +179,8 @@ def _counted(n: int, what: str) -> str:
 
 def _rounded(n: int) -> int:
     """Return a count with two significant digits: it is an estimate."""
-    scale = 10 ** max(0, len(str(n)) - 2)
-    return math.ceil(n / scale) * scale
+    scale = int(10 ** max(0, len(str(n)) - 2))
+    return -(-n // scale) * scale
 
 
 def _less_1(log_ratio: float) -> float:

@@ -105,9 +105,8 @@ def headline(result: Comparison | ScoreTable) -> tuple[Metric, ...]:
     if compared is not None:
         ratio = f"{times(compared.ratio)}{_span(compared, 'ratio', amount)}"
         bits = f"{decimals(compared.bits_change, signed=True)}{_span(compared, 'bits_change', decimals)}"
-        top1, kl = (
-            _span(compared, name, how).strip(" ()") or None for name, how in (("top1", share), ("kl", decimals))
-        )  # type: ignore[arg-type]
+        top1 = _span(compared, "top1", share).strip(" ()") or None
+        kl = _span(compared, "kl", decimals).strip(" ()") or None
     was = ["", ""] if compared is None else [
         f" Before surgery it was {said}." for said in (amount(base.perplexity), decimals(base.bits_per_byte))
     ]  # fmt: skip

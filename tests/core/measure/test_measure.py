@@ -239,6 +239,14 @@ def test_a_list_of_plain_strings_is_scored() -> None:
     assert compare(model, operate(model, "0-2"), tokenizer, [SHORT]).rows[0].before.title == "Text 1"
 
 
+def test_a_view_of_another_model_is_read_by_its_own_head() -> None:
+    """The expected value is that of the view alone."""
+    base, other, tokenizer = build("llama"), build("gpt2"), byte_tokenizer()
+    view = operate(other, "0-1,3")
+    found = compare(reference(base, tokenizer, TEXTS), view, tokenizer, TEXTS)
+    assert found.operated.perplexity == pytest.approx(score(view, tokenizer, TEXTS).perplexity, rel=1e-6)
+
+
 def test_a_reference_does_not_answer_for_other_texts() -> None:
     model, tokenizer = model_of("llama"), byte_tokenizer()
     base_side, operated = reference(model, tokenizer, TEXTS[:1]), operate(model, "0-2")

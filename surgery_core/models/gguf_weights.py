@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import cache, partial
@@ -140,17 +141,20 @@ def _alone(path: Path) -> Iterator[dict[str, Any]]:
         }
 
 
+_ONE_AT_A_TIME = threading.RLock()
+
+
 @contextmanager
 def _thrifty() -> Iterator[None]:
     """Have transformers do once, while one file is opened, what it does again and again, and draw no bar.
 
     It parses the file for the config and for the weights, and makes the same table of names for every module: more than
-    half of the time that SmolLM2 takes.
+    half of the time that SmolLM2 takes. One file at a time: two that are opened side by side would put back each other's.
     """
     import gguf
     from transformers import modeling_gguf_pytorch_utils as reading
 
-    with ExitStack() as undo:
+    with _ONE_AT_A_TIME, ExitStack() as undo:
         for owner, name, instead in (
             (gguf, "GGUFReader", cache(gguf.GGUFReader)),
             (gguf, "get_tensor_name_map", cache(gguf.get_tensor_name_map)),

@@ -7,6 +7,7 @@ import resource
 import shutil
 import struct
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,19 @@ def test_the_model_is_the_one_that_was_written(file: Path) -> None:
     loaded = load_model(str(file))
     ids = torch.tensor([loaded.tokenizer(PROMPT).input_ids])
     torch.testing.assert_close(loaded.model(ids).logits, tiny_llama()(ids).logits)
+
+
+def test_two_files_opened_side_by_side_leave_the_libraries_as_they_were(tmp_path: Path) -> None:
+    """What is quickened while a file is read is put back, in whatever order two readings begin and end."""
+    import gguf
+    from transformers import modeling_gguf_pytorch_utils as reading
+
+    before = gguf.GGUFReader, gguf.get_tensor_name_map, reading.tqdm
+    paths = [write_llama(tmp_path / f"tiny-{number}.gguf") for number in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        opened = list(pool.map(lambda path: load_model(str(path)), paths))
+    assert len({id(one.model) for one in opened}) == 4
+    assert (gguf.GGUFReader, gguf.get_tensor_name_map, reading.tqdm) == before
 
 
 def test_the_tokenizer_and_its_chat_template_are_those_that_transformers_makes(file: Path) -> None:

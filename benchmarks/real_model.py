@@ -1,6 +1,6 @@
 """SmolLM2-135M-Instruct beside plain transformers: opening, an edit's figures, text, a sweep, the lens.
 
-    python -m benchmarks.real_model [part ...]     parts: open, edit, deletions, text, sweep, lens, proof; by default all
+    python -m benchmarks.real_model [part ...]     parts: open, gguf, decoding, edit, deletions, text, sweep, lens, proof; by default all
 
 Each pair is timed in turn in this process and run, so that a machine whose speed drifts slows both.
 """
@@ -19,7 +19,7 @@ import torch
 import surgery_core as sc
 from benchmarks.record import Result, keep
 from surgery_core.lenses.reading import LogitLens
-from tests.real_model import real_folder
+from tests.real_model import real_folder, real_gguf
 
 PLAN = "0-14,16-29"
 PROMPT = "The king had three sons, and the youngest was called"
@@ -86,6 +86,43 @@ def opening() -> None:
         return AutoModelForCausalLM.from_pretrained(real_folder(), dtype=torch.float32).eval()
 
     pair("open the checkpoint", lambda: sc.load_model(str(real_folder())), script)
+
+
+def gguf() -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+
+    path = real_gguf()
+
+    def script() -> object:
+        AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
+        return AutoModelForCausalLM.from_pretrained(
+            path.parent,
+            gguf_file=path.name,
+            dtype=torch.float32,
+            quantization_config=GgufConfig(dequantize=True),
+        ).eval()
+
+    pair("open the GGUF file", lambda: sc.load_model(str(path)), script, runs=2)
+
+
+def decoding() -> None:
+    """Time what a token costs at least: every weight multiplied once, and read once, on two threads."""
+    model, n = plain()[0], 64
+    weights = [weight for name, weight in model.named_parameters() if weight.dim() == 2 and "embed" not in name]
+    weights.append(model.lm_head.weight)
+    rows = {weight.shape[1]: torch.randn(1, weight.shape[1]) for weight in weights}
+    size = sum(weight.numel() * 4 for weight in weights) / 1e9
+
+    def multiplied() -> None:
+        with torch.inference_mode():
+            for _ in range(n):
+                for weight in weights:
+                    torch.nn.functional.linear(rows[weight.shape[1]], weight)
+
+    multiplied()
+    times = tuple(seconds_of(multiplied) for _ in range(5))
+    what = f"SmolLM2-135M, float32: {n} tokens, every weight multiplied once ({size:.2f} GB a token)"
+    keep(Result(what, "the least that a token can cost", times, 0))
 
 
 def edit() -> None:
@@ -186,6 +223,8 @@ def proof() -> None:
 
 PARTS = {
     "open": opening,
+    "gguf": gguf,
+    "decoding": decoding,
     "edit": edit,
     "deletions": deletions,
     "text": text,

@@ -56,6 +56,7 @@ def _run() -> None:
 def warm() -> None:
     """Do the work of `prewarm` and wait for it."""
     from surgery_core.models.devices import use_threads
+    from surgery_core.statistics import get_ready
     from surgery_ui.work import plan_jobs as cached
 
     use_threads(1)
@@ -66,6 +67,7 @@ def warm() -> None:
     for job in (*_first_page(opening.result), cached.preflight_job("prewarm", opening.result)):
         while not job.wait(1.0):
             job.look()
+    get_ready()
 
 
 def _first_page(loaded: LoadedModel) -> list[Job[Any]]:

@@ -5,7 +5,7 @@ together, so what an interval counts as one is a text (`Units`); items of a skil
 An interval is about texts like these and about this model, not about language as such.
 """
 
-from surgery_core.statistics.family import discoveries
+from surgery_core.statistics.family import discoveries, get_ready
 from surgery_core.statistics.items import Items, items_of, paired_items, shares, wilson
 from surgery_core.statistics.paired import Estimates, estimates, sign_flip_p
 from surgery_core.statistics.power import power_of, units_needed
@@ -21,6 +21,7 @@ __all__ = [
     "Verdict",
     "discoveries",
     "estimates",
+    "get_ready",
     "items_of",
     "judge_items",
     "judge_losses",

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy import stats
 
 from surgery_core.statistics.units import Array
 
 RATE = 0.05
 """Share of false discoveries among those reported, on average, at most."""
+
+
+def get_ready() -> None:
+    """Load what tests load at first use, so that the first of them does not take a second."""
+    from scipy import stats
+
+    _ = stats
 
 
 def discoveries(p: Array, rate: float = RATE) -> Array:
@@ -17,6 +23,8 @@ def discoveries(p: Array, rate: float = RATE) -> Array:
     Benjamini and Hochberg (Journal of the Royal Statistical Society B 57, 1995, 289-300). Rows whose p is NaN, those
     that were refused or compute no numbers, do not belong to the family.
     """
+    from scipy import stats
+
     p = np.asarray(p, dtype=np.float64)
     known = np.isfinite(p)
     found = np.zeros(p.shape, dtype=bool)

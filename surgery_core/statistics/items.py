@@ -1,12 +1,13 @@
-"""Right and wrong answers before and after: the difference of two shares, paired where the items are the same."""
+"""Right and wrong answers before and after: the difference of two shares, paired where the items are the same.
+
+What needs `scipy.stats` loads it at first use: that takes half a second, which most work does without.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-
-from scipy import stats
 
 from surgery_core.errors import InputError
 from surgery_core.statistics.paired import LEVEL
@@ -55,6 +56,8 @@ def paired_items(before: Sequence[bool], after: Sequence[bool]) -> Items:
 def items_of(n: int, before: int, gained: int, lost: int) -> Items:
     """Return the same from counts: items, those right before, those that became right, and wrong."""
     after = before + gained - lost
+    from scipy import stats
+
     p = float(stats.binomtest(gained, gained + lost).pvalue) if gained + lost else 1.0
     low, high = _newcombe(n, before, after, both=before - lost)
     return Items(n, before, after, gained, lost, (after - before) / n, low, high, p)
@@ -66,6 +69,8 @@ def shares(before: int, n_before: int, after: int, n_after: int) -> Items:
     Which answers changed is not known then, so the two counts are taken as independent: Fisher's exact test, and
     Newcombe's hybrid score interval (Statistics in Medicine 17, 1998, 873-890, method 10). `gained` and `lost` are -1.
     """
+    from scipy import stats
+
     p1, p2 = after / n_after, before / n_before
     (low_1, high_1), (low_2, high_2) = wilson(after, n_after), wilson(before, n_before)
     low = p1 - p2 - math.hypot(p1 - low_1, high_2 - p2)
@@ -77,6 +82,8 @@ def shares(before: int, n_before: int, after: int, n_after: int) -> Items:
 
 def wilson(right: int, n: int) -> tuple[float, float]:
     """Return the 95 % interval of a share (Wilson, Journal of the American Statistical Association 22, 1927)."""
+    from scipy import stats
+
     interval = stats.binomtest(right, n).proportion_ci(LEVEL, method="wilson")
     return float(interval.low), float(interval.high)
 

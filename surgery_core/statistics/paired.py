@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from surgery_core.statistics.units import Array
 
@@ -63,7 +63,7 @@ def estimates(sums: Array, sizes: Array) -> Estimates:
         nothing = np.full_like(value, np.nan)
         return Estimates(value, nothing, nothing, nothing, n)
     spread = np.sqrt((left**2).sum(-1) / (n - 1)) / (total / n)
-    half = stats.t.ppf((1 + LEVEL) / 2, n - 1) * spread / np.sqrt(n)
+    half = special.stdtrit(n - 1, (1 + LEVEL) / 2) * spread / np.sqrt(n)
     return Estimates(value, value - half, value + half, spread, n)
 
 

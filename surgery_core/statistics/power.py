@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
-from scipy import stats
+from scipy import special
 
 from surgery_core.statistics.paired import LEVEL
 
@@ -27,10 +26,10 @@ def power_of(effect: float, spread: float, n: int) -> float:
     if spread <= 0:
         return 1.0 if effect else 1 - LEVEL
     shift = abs(effect) / spread * math.sqrt(n)
-    edge = float(stats.t.ppf((1 + LEVEL) / 2, n - 1))
-    tails: Any = stats.nct.sf(edge, n - 1, shift) + stats.nct.cdf(-edge, n - 1, shift)
+    edge = float(special.stdtrit(n - 1, (1 + LEVEL) / 2))
+    tails = 1.0 - float(special.nctdtr(n - 1, shift, edge)) + float(special.nctdtr(n - 1, shift, -edge))
     # far in its tail scipy's distribution is no number, where the power is 1
-    return 1.0 if math.isnan(tails) else float(tails)
+    return 1.0 if math.isnan(tails) else tails
 
 
 def units_needed(effect: float, spread: float, power: float = POWER) -> int | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from scipy import stats
+from scipy import special
 
 from surgery_core.statistics.paired import LEVEL
 
@@ -18,6 +18,6 @@ def rank_interval(rho: float, n: int) -> tuple[float, float]:
         return math.nan, math.nan
     if abs(rho) >= 1:
         return rho, rho
-    half = float(stats.norm.ppf((1 + LEVEL) / 2)) * math.sqrt((1 + rho**2 / 2) / (n - 3))
+    half = float(special.ndtri((1 + LEVEL) / 2)) * math.sqrt((1 + rho**2 / 2) / (n - 3))
     middle = math.atanh(rho)
     return math.tanh(middle - half), math.tanh(middle + half)

@@ -225,3 +225,16 @@ def test_a_rank_correlation_has_the_interval_of_bonett_and_wright() -> None:
     )
     assert rank_interval(1.0, 10) == (1.0, 1.0)
     assert math.isnan(rank_interval(0.5, 3)[0])
+
+
+def test_measuring_and_judging_losses_loads_no_heavy_part_of_scipy() -> None:
+    """`scipy.stats` takes half a second or more; only tests of items and of families need it."""
+    import subprocess
+    import sys
+
+    code = (
+        "import sys, numpy as np, surgery_core.measure.compare, surgery_core.sweeps.running;"
+        "from surgery_core.statistics import judge_losses; judge_losses(np.arange(12.0), np.full(12, 9));"
+        "sys.exit('scipy.stats' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -2,6 +2,7 @@
 
 import streamlit as st
 
+from surgery_core.plans.words import describe
 from surgery_ui.lens_page.controls import lens_controls
 from surgery_ui.lens_page.maps import maps_section
 from surgery_ui.lens_page.texts import averages_section
@@ -14,7 +15,7 @@ from surgery_ui.words import present
 now = session.require()
 trust = trust_section(now)
 st.header("What each layer would say next", anchor=False)
-st.caption(present.plain(present.describe(now.plan)))
+st.caption(present.plain(describe(now.plan)))
 choice = lens_controls(now)
 maps = maps_section(now, choice)
 texts = averages_section(now, choice)

@@ -2,6 +2,7 @@
 
 import streamlit as st
 
+from surgery_core.plans.words import describe
 from surgery_ui.parts import adoption
 from surgery_ui.parts.sections import follow_sections
 from surgery_ui.parts.trust import trust_section
@@ -14,7 +15,7 @@ now = session.require()
 trust = trust_section(now)
 adoption.say()
 st.header("Which skills survive", anchor=False)
-st.caption(present.plain(present.describe(now.plan)))
+st.caption(present.plain(describe(now.plan)))
 view = skills_section(now)
 estimate = skill_by_layer(now)
 follow_sections([view, estimate, trust])

@@ -2,6 +2,9 @@
 
 import streamlit as st
 
+from surgery_core.plans.words import describe
+from surgery_ui.components.picture import show_plan
+from surgery_ui.parts.chart_specs import dark
 from surgery_ui.parts.own_text import own_text_form
 from surgery_ui.parts.sections import Section, follow_sections
 from surgery_ui.parts.text_sets import set_choice
@@ -15,7 +18,9 @@ from surgery_ui.words import present
 now = session.require()
 trust = trust_section(now)
 st.header(present.title(now.loaded.info, now.plan), anchor=False)
-st.caption(present.plain(present.describe(now.plan)))
+st.caption(present.plain(describe(now.plan)))
+if not now.plan.is_identity:
+    show_plan(now.plan, dark=dark())
 headline = st.container()
 
 st.subheader("Text", anchor=False)

@@ -5,16 +5,15 @@ from __future__ import annotations
 import html
 import math
 import re
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Literal
 
 from surgery_core.measure.generation import Generation
 from surgery_core.measure.results import Comparison, Figure, ScoreTable
 from surgery_core.models.opening import AdapterInfo, ModelInfo
 from surgery_core.plans.plan import LayerPlan
+from surgery_core.plans.words import which
 from surgery_core.statistics.verdict import Word
 
 _CONTROLS = {code: chr(0x2400 + code) for code in range(32) if chr(code) not in "\n\t"}
@@ -156,24 +155,6 @@ def written(generation: Generation) -> str:
     return f"{generation.n_tokens} tokens{ended}"
 
 
-def describe(plan: LayerPlan) -> str:
-    """Return what a plan does to the model, in words."""
-    if plan.is_identity:
-        return f"All {plan.n_layers} layers run in order."
-    if not plan.slots:
-        return "No layer runs: embeddings go straight to the head."
-    parts = [_deleted(plan), _repeated(plan), _moved(plan), _bare(plan), _changed(plan)]
-    return f"{_runs(plan)} {' '.join(part for part in parts if part)}".strip()
-
-
-def names(layers: Sequence[int | str], most: int = 6) -> str:
-    """Return layers as a list in words: `L4`, `L4 and L5`, `L1, L2, L3 and 9 more`."""
-    shown = [layer if isinstance(layer, str) else f"L{layer}" for layer in layers]
-    if len(shown) > most:
-        shown = [*shown[: most - 1], f"{len(shown) - most + 1} more"]
-    return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}"
-
-
 def continuation(prompt: str, text: str, other: str) -> str:
     """Return a prompt and its continuation as HTML: the prompt quiet, what differs from `other` underlined.
 
@@ -205,52 +186,6 @@ def _device(device: str) -> str:
     return {"cpu": "CPU", "mps": "Apple GPU"}.get(device, device.upper())
 
 
-def _layers(plan: LayerPlan) -> list[int]:
-    """Return the model's own layers in the order in which they run; a donor's are others, whatever their number."""
-    return [slot.layers[0].index for slot in plan if len(slot.layers) == 1 and slot.layers[0].donor is None]
-
-
-def _runs(plan: LayerPlan) -> str:
-    kept = plan.n_layers - len(plan.deleted)
-    if len(plan) == kept == plan.n_layers:
-        return ""
-    if len(plan) == kept:
-        return f"{kept} of {plan.n_layers} layers run."
-    return f"{len(plan)} layers run, from {kept} of {plan.n_layers}."
-
-
-def _deleted(plan: LayerPlan) -> str:
-    return f"{names(plan.deleted)} deleted." if plan.deleted else ""
-
-
-def _repeated(plan: LayerPlan) -> str:
-    uses = Counter(_layers(plan))
-    repeated = [f"L{layer} {n} times" for layer, n in sorted(uses.items()) if n > 1]
-    return f"{names(repeated, 4)} in all." if repeated else ""
-
-
-def _moved(plan: LayerPlan) -> str:
-    order = list(dict.fromkeys(_layers(plan)))
-    steps = [(a, b) for a, b in pairwise(order) if b < a]
-    if not steps:
-        return ""
-    where = [f"L{a} before L{b}" for a, b in steps]
-    return f"Out of order: {names(where, 3)}."
-
-
-def _bare(plan: LayerPlan) -> str:
-    """Return which whole layers run without their adapters; others say so by their names."""
-    bare = [slot.layers[0].index for slot in plan if slot.is_whole and not slot.is_plain]
-    if len(bare) == len(plan) > 1:
-        return "The adapter is off in every layer."
-    return f"The adapter is off in {which(list(dict.fromkeys(bare)))}." if bare else ""
-
-
-def _changed(plan: LayerPlan) -> str:
-    changed = [slot.label for slot in plan if not slot.is_whole]
-    return f"Changed: {names(changed, 4)}." if changed else ""
-
-
 def _adapter_rows(adapter: AdapterInfo | None) -> dict[str, str]:
     if adapter is None:
         return {}
@@ -263,13 +198,6 @@ def _adapter_rows(adapter: AdapterInfo | None) -> dict[str, str]:
         + "".join(f", {name}" for name in around),
         "Base model": adapter.base + ("" if adapter.source == adapter.base else f", from {adapter.source}"),
     }
-
-
-def which(layers: Sequence[int]) -> str:
-    """Return layers in words, a run of them by its ends: `L0 to L11`, `L1, L3 and L5`."""
-    if len(layers) > 2 and list(layers) == list(range(layers[0], layers[-1] + 1)):
-        return f"L{layers[0]} to L{layers[-1]}"
-    return names(layers) if layers else "no layer"
 
 
 def fact_rows(info: ModelInfo) -> dict[str, str]:

@@ -92,19 +92,6 @@ def test_a_model_without_an_adapter_says_that_it_has_none(open_app: Open) -> Non
     assert "this model has none" in errors(app)
 
 
-def test_plans_without_adapters_in_words() -> None:
-    from surgery_core.plans.plan import LayerPlan
-
-    def words(notation: str) -> str:
-        return present.describe(LayerPlan.parse(notation, 6))
-
-    assert words("(0-5).bare") == "The adapter is off in every layer."
-    assert words("0,1.bare,2-5") == "The adapter is off in L1."
-    assert words("0,(1-4).bare,5") == "The adapter is off in L1 to L4."
-    assert words("(0,2,4).bare,5") == "4 of 6 layers run. L1 and L3 deleted. The adapter is off in L0, L2 and L4."
-    assert words("0,1.bare*0.5,2-5") == "Changed: L1.bare×0.5."
-
-
 def test_the_tool_switches_some_layers_or_all(open_app: Open) -> None:
     app = open_app("models", model="tuned")
     app.multiselect(key="adapter-which").set_value([1, 3])

@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from surgery_core.plans.plan import LayerPlan
 from surgery_ui.words import present
 
 
@@ -37,41 +36,9 @@ def test_sizes(value: int, text: str) -> None:
     assert present.size(value) == text
 
 
-@pytest.mark.parametrize(
-    ("notation", "words"),
-    [
-        ("0-11", "All 12 layers run in order."),
-        ("", "No layer runs: embeddings go straight to the head."),
-        ("0-4,6-11", "11 of 12 layers run. L5 deleted."),
-        ("0-4,6,5,7-11", "Out of order: L6 before L5."),
-        ("0-3,8-11", "8 of 12 layers run. L4, L5, L6 and L7 deleted."),
-        ("0-4,5x3,6-11", "14 layers run, from 12 of 12. L5 3 times in all."),
-        ("0-4,5.attn,6*0.5,7-11", "Changed: L5.attn and L6×0.5."),
-        ("0", "1 of 12 layers run. L1, L2, L3, L4, L5 and 6 more deleted."),
-        ("0-4,(5|6),7-11", "Changed: L5|L6."),
-        ("0-4,other:4,6-11", "12 layers run, from 11 of 12. L5 deleted. Changed: other:L4."),
-        ("0-4,other:0,5-11", "13 layers run, from 12 of 12. Changed: other:L0."),
-        ("0,other:1,other:1,1-11", "14 layers run, from 12 of 12. Changed: other:L1 and other:L1."),
-    ],
-)
-def test_plans_in_words(notation: str, words: str) -> None:
-    assert words in present.describe(LayerPlan.parse(notation, 12))
-
-
-def test_a_donors_layer_is_no_layer_of_this_model() -> None:
-    said = present.describe(LayerPlan.parse("0-2,other:2,3,other:0", 4))
-    assert "times" not in said
-    assert "order" not in said
-
-
 def test_figures_that_are_no_numbers_have_no_digits() -> None:
     assert [present.decimals(value) for value in (1.9034, math.nan, math.inf)] == ["1.903", "–", "∞"]
     assert present.decimals(0.0481, signed=True) == "+0.048"
-
-
-@given(st.lists(st.integers(0, 7), max_size=10))
-def test_every_plan_has_words(order: list[int]) -> None:
-    assert present.describe(LayerPlan.identity(8).permute(order)).endswith(".")
 
 
 @given(st.text())

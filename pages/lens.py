@@ -3,8 +3,8 @@
 import streamlit as st
 
 from surgery_core.plans.words import describe
-from surgery_ui.lens_page.controls import lens_controls
-from surgery_ui.lens_page.maps import maps_section
+from surgery_ui.lens_page.controls import lens_controls, offer_lens
+from surgery_ui.lens_page.maps import maps_section, offer_maps
 from surgery_ui.lens_page.texts import averages_section
 from surgery_ui.lens_page.training import lens_panel
 from surgery_ui.parts.sections import follow_sections
@@ -17,7 +17,9 @@ trust = trust_section(now)
 st.header("What each layer would say next", anchor=False)
 st.caption(present.plain(describe(now.plan)))
 choice = lens_controls(now)
+offer_lens(now, choice)
 maps = maps_section(now, choice)
 texts = averages_section(now, choice)
 panel = lens_panel(now)
 follow_sections([maps, texts, panel, trust])
+offer_maps(maps, choice)

@@ -2,13 +2,15 @@
 
 import streamlit as st
 
-from surgery_ui.models_page.cards import choices_table, facts_table
+from surgery_ui.models_page.cards import choices_table, facts_table, offer_facts
+from surgery_ui.parts import keeping
 from surgery_ui.parts.sections import follow_sections
 from surgery_ui.parts.trust import preflight_section
 from surgery_ui.session import session
 from surgery_ui.words import present
 
 now = session.require()
+keeping.offer_script(now, "models")
 info = now.loaded.info
 st.header(present.plain(info.title), anchor=False)
 st.caption("The open model. Every session of this server shares it, and surgery never changes it.")
@@ -25,3 +27,4 @@ st.caption(
     "such as `org/name` can be typed into the model field; it is downloaded once."
 )
 follow_sections([preflight])
+offer_facts(info, preflight)

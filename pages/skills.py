@@ -3,15 +3,16 @@
 import streamlit as st
 
 from surgery_core.plans.words import describe
-from surgery_ui.parts import adoption
+from surgery_ui.parts import adoption, keeping
 from surgery_ui.parts.sections import follow_sections
 from surgery_ui.parts.trust import trust_section
 from surgery_ui.session import session
 from surgery_ui.skills_page.by_layer import skill_by_layer
-from surgery_ui.skills_page.view import skills_section
+from surgery_ui.skills_page.view import offer_skills, skills_section
 from surgery_ui.words import present
 
 now = session.require()
+keeping.offer_script(now, "skills")
 trust = trust_section(now)
 adoption.say()
 st.header("Which skills survive", anchor=False)
@@ -19,3 +20,4 @@ st.caption(present.plain(describe(now.plan)))
 view = skills_section(now)
 estimate = skill_by_layer(now)
 follow_sections([view, estimate, trust])
+offer_skills(view)

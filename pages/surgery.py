@@ -4,6 +4,7 @@ import streamlit as st
 
 from surgery_core.plans.words import describe
 from surgery_ui.components.picture import show_plan
+from surgery_ui.parts import keeping
 from surgery_ui.parts.chart_specs import dark
 from surgery_ui.parts.own_text import own_text_form
 from surgery_ui.parts.sections import Section, follow_sections
@@ -11,11 +12,13 @@ from surgery_ui.parts.text_sets import set_choice
 from surgery_ui.parts.trust import trust_section
 from surgery_ui.session import session
 from surgery_ui.surgery_page.details import detail_sections
+from surgery_ui.surgery_page.results import offer_results
 from surgery_ui.surgery_page.scores import scores_section
 from surgery_ui.surgery_page.writing import writing_section
 from surgery_ui.words import present
 
 now = session.require()
+keeping.offer_script(now, "surgery")
 trust = trust_section(now)
 st.header(present.title(now.loaded.info, now.plan), anchor=False)
 st.caption(present.plain(describe(now.plan)))
@@ -36,3 +39,4 @@ if not now.plan.is_identity:
     sections += detail_sections(now, scores)
 
 follow_sections([*sections, trust])
+offer_results(now, scores, sections)

@@ -9,11 +9,13 @@ from surgery_ui.parts.trust import warn
 from surgery_ui.session import session
 from surgery_ui.sweep_page import comparing as sweep_compare
 from surgery_ui.sweep_page import controls as sweep_controls
+from surgery_ui.sweep_page import offer as sweep_offer
 from surgery_ui.sweep_page import view as sweep_view
 from surgery_ui.sweep_page.importance import importance_section
 from surgery_ui.sweep_page.removal import search_tab
 
 now = session.require()
+sweep_offer.offer(now)
 warn(now)
 adoption.say()
 st.header("Every layer tried", anchor=False)

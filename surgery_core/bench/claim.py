@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import re
 from itertools import count
 from pathlib import Path
 
 from surgery_core.errors import ExperimentError
+from surgery_core.whole_files import PART, finish
 
 ENDING = ".json"
-_PART = ".part"
 _NUMBERED = re.compile(r"(?P<name>.+)\.v(?P<number>[1-9]\d*)\.json")
 
 
@@ -54,15 +53,9 @@ class Claim:
             ExperimentError: when it cannot be written, for example on a full disk.
         """
         try:
-            with self._part(self.number).open("wb") as stream:
-                stream.write(content)
-                stream.flush()
-                os.fsync(stream.fileno())
-            self._part(self.number).rename(self.path)
+            return finish(self._part(self.number), self.path, content)
         except OSError as error:
-            self.drop()
             raise ExperimentError(f"{str(self.path)!r} could not be written ({error.strerror or error}).") from error
-        return self.path
 
     def drop(self) -> None:
         """Give the number back."""
@@ -86,7 +79,7 @@ class Claim:
         return self.folder / f"{self.name}.v{number}{ENDING}"
 
     def _part(self, number: int) -> Path:
-        return self.folder / f".{self._path(number).name}{_PART}"
+        return self.folder / f".{self._path(number).name}{PART}"
 
 
 def numbered(folder: Path) -> list[tuple[str, int, Path]]:

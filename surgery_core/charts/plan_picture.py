@@ -41,7 +41,9 @@ _SAMPLES = {
 """What the legend shows of each way that is no colour."""
 
 
-def plan_picture(plan: LayerPlan, *, dark: bool = False, orient: Orient = "columns", width: int | None = None) -> str:
+def plan_picture(
+    plan: LayerPlan, *, dark: bool = False, orient: Orient = "columns", width: int | None = None, background: bool = False
+) -> str:  # fmt: skip
     """Return a plan as SVG: the base model's layers on one side, those that run on the other, bands between them.
 
     Args:
@@ -50,12 +52,13 @@ def plan_picture(plan: LayerPlan, *, dark: bool = False, orient: Orient = "colum
         orient: `"columns"` has the layers one below the other, before on the left; `"rows"` beside each other, before
             at the top.
         width: in pixels, at least 240.
+        background: whether the page's colour lies behind it, as for a file that is opened anywhere.
 
     Returns:
         An `<svg>` with a `<title>` and a `<desc>` that say in words what it shows. Nothing is loaded from elsewhere.
     """
     sheet = _Sheet(plan, PALETTES[dark], orient, max(240, WIDTH[orient] if width is None else width))
-    return sheet.svg()
+    return sheet.svg(background)
 
 
 @dataclass(frozen=True)
@@ -89,7 +92,8 @@ class _Sheet:
         right = min(self.width * 0.4, max(60.0, named * _LETTER + 14))
         return float(_GUTTER), self.width - right - _THICK
 
-    def svg(self) -> str:
+    def svg(self, background: bool) -> str:
+        """Return the whole picture."""
         bottom = self.after + _THICK + _LINE + _MARGIN if self.orient == "rows" else self.end + _MARGIN
         legend, height = self._legend(bottom)
         parts = [*self._bands(), *self._cells(), *self._names(), *legend]
@@ -102,7 +106,8 @@ class _Sheet:
         )
         title = f'<title id="{name}-title">The plan {escaped(str(self.plan) or "without layers")}</title>'
         words = f'<desc id="{name}-words">{escaped(describe(self.plan))}</desc>'
-        return "\n".join([head, title, words, *parts, "</svg>"])
+        behind = [f'<rect width="100%" height="100%" fill="{self.palette["paper"]}"/>'] if background else []
+        return "\n".join([head, title, words, *behind, *parts, "</svg>"])
 
     def _place(self, position: int, side: float) -> Box:
         gap = min(3.0, self.pitch * 0.18)

@@ -151,6 +151,19 @@ def preflight(arguments: argparse.Namespace) -> Output:
     return Output(table(rows), _rows(report.frame()), content, code=0 if report.passed else 1)
 
 
+def keep(arguments: argparse.Namespace) -> Output:
+    """Write what a page would show as a file of the kind that its name ends in, and return where it lies."""
+    from surgery_core.keeping.kept import keep as write_kept
+
+    recipe = _recipe(arguments)
+    path = write_kept(
+        recipe, arguments.to, page=arguments.page, device=arguments.device, dtype=arguments.dtype,
+        unproved=arguments.unproved, force=arguments.force,
+    )  # fmt: skip
+    facts = {"file": str(path), "plan": recipe.plan}
+    return Output(f"Saved {path}", [facts], facts)
+
+
 def export(arguments: argparse.Namespace) -> Output:
     """Save the operated model as a checkpoint and return where it lies."""
     from surgery_core.proof.export import export_model
@@ -231,7 +244,7 @@ def _recipe(arguments: argparse.Namespace) -> Recipe:
             raise SettingsError(f"--recipe says everything itself; leave out --{clash[0].replace('_', '-')}.")
         return Recipe.load(arguments.recipe)
     if arguments.plan is None:
-        raise SettingsError("run needs --plan, such as 0-4,7-11, or --recipe; info tells how many layers there are.")
+        raise SettingsError("This needs --plan, such as 0-4,7-11, or --recipe; info tells how many layers there are.")
     own = tuple(read_file(path) for path in arguments.text or ())
     if own and arguments.text_set:
         raise SettingsError("Give --text or --text-set, not both.")

@@ -1,4 +1,4 @@
-"""The command line: `python -m surgery_core {info,run,sweep,lens,train-lens,skills,preflight,export}`.
+"""The command line: `python -m surgery_core {info,run,sweep,lens,train-lens,skills,preflight,export,keep}`.
 
 A command reads its arguments, makes one call into the library and returns what to write; `main` writes it as text,
 JSON or CSV. An error is one sentence on standard error, and the exit code is 2; a preflight that fails has code 1.
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 Command = Callable[[argparse.Namespace], Output]
 
 
-COMMANDS = ("info", "run", "sweep", "lens", "train-lens", "skills", "preflight", "export")
+COMMANDS = ("info", "run", "sweep", "lens", "train-lens", "skills", "preflight", "export", "keep")
 """Names of the commands."""
 PROGRAM = "python -m surgery_core"
 
@@ -74,6 +74,7 @@ def _parser(program: str) -> argparse.ArgumentParser:
     _add_skills(menu)
     _add_preflight(menu)
     _add_export(menu)
+    _add_keep(menu)
     return parser
 
 
@@ -122,6 +123,13 @@ def _add_info(menu: Commands) -> None:
 
 def _add_run(menu: Commands) -> None:
     parser = _add(menu, "run", commands.run, "Operate a model; show its text and its scores before and after.")
+    _add_experiment(parser).add_argument(
+        "--save-recipe", metavar="FILE", help="write this experiment as a recipe before running it"
+    )
+
+
+def _add_experiment(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
+    """Add the options that say what to measure, and return their group."""
     _add_plan(parser)
     what = parser.add_argument_group("what to measure")
     what.add_argument("--prompt", action="append", metavar="TEXT", help="a beginning to continue (repeatable)")
@@ -130,7 +138,6 @@ def _add_run(menu: Commands) -> None:
     )
     sweep_command.add_text_set(what)
     what.add_argument("--recipe", metavar="FILE", help="take model, plan, texts, prompts and settings from a recipe")
-    what.add_argument("--save-recipe", metavar="FILE", help="write this experiment as a recipe before running it")
     how = parser.add_argument_group("how prompts are continued")
     how.add_argument("--max-new-tokens", type=int, metavar="N", help="length in tokens (default: 64)")
     how.add_argument("--temperature", type=float, metavar="T", help="0 is greedy (default: 0)")
@@ -138,6 +145,7 @@ def _add_run(menu: Commands) -> None:
     how.add_argument("--top-p", type=float, metavar="P", help="choose among the likeliest that sum to P (default: 1)")
     how.add_argument("--seed", type=int, metavar="N", help="of the choice (default: 0)")
     _add_chat(how)
+    return what
 
 
 def _add_sweep(menu: Commands) -> None:
@@ -185,3 +193,18 @@ def _add_export(menu: Commands) -> None:
     )
     _add_plan(parser)
     parser.add_argument("--to", required=True, metavar="FOLDER", help="a new or empty folder")
+
+
+def _add_keep(menu: Commands) -> None:
+    text = (
+        "Write an experiment as a file: recipe (.toml), script (.py), notebook (.ipynb), the plan's picture (.svg, .png, "
+        ".html) or the table of scores (.csv, .json, .parquet, .md)."
+    )
+    parser = _add(menu, "keep", commands.keep, text)
+    _add_experiment(parser)
+    parser.add_argument("--to", required=True, metavar="FILE", help="its ending says what is written")
+    parser.add_argument(
+        "--page", default="surgery", choices=("surgery", "lens", "sweep", "skills", "models"),
+        help="which page a script or notebook reproduces (default: surgery)",
+    )  # fmt: skip
+    parser.add_argument("--force", action="store_true", help="write over a file that is there")

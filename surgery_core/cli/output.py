@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import sys
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,6 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from tqdm import tqdm
+
+from surgery_core.keeping.tables import cell_text, finite
 
 WIDTH = 100
 
@@ -50,7 +51,7 @@ def write(text: str = "") -> None:
 
 def write_json(content: object) -> None:
     """Write indented JSON; a number that JSON cannot hold (infinite, not a number) becomes null."""
-    write(json.dumps(_finite(content), indent=2, ensure_ascii=False, allow_nan=False))
+    write(json.dumps(finite(content), indent=2, ensure_ascii=False, allow_nan=False))
 
 
 def write_csv(rows: Sequence[Mapping[str, object]]) -> None:
@@ -66,7 +67,7 @@ def table(rows: Sequence[Mapping[str, object]]) -> str:
     """Return rows as aligned columns: numbers to the right with four significant digits, text to the left."""
     if not rows:
         return "(nothing)"
-    columns = {name: [_cell(row[name]) for row in rows] for name in rows[0]}
+    columns = {name: [cell_text(row[name]) for row in rows] for name in rows[0]}
     right = {name: all(isinstance(row[name], (int, float)) for row in rows) for name in rows[0]}
     width = {name: max(len(name), *map(len, cells)) for name, cells in columns.items()}
 
@@ -95,22 +96,3 @@ def progress(label: str) -> Iterator[Callable[[int, int], None]]:
             bar.update(done - bar.n)
 
         yield update
-
-
-def _cell(value: object) -> str:
-    if isinstance(value, bool) or not isinstance(value, float):
-        return "" if value is None else str(value)
-    if math.isnan(value):
-        return "-"
-    size = abs(value)
-    return f"{value:,.0f}" if 1e3 <= size < 1e7 else f"{value:.4g}"
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {str(key): _finite(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
-    return value

@@ -33,6 +33,7 @@ import tomli_w
 from surgery_core.errors import InputError, NotationError, RecipeError
 from surgery_core.plans.parser import parse_slots
 from surgery_core.text import Text, read_text
+from surgery_core.whole_files import write_whole
 
 if TYPE_CHECKING:
     from surgery_core.plans.generation_settings import GenerationSettings
@@ -172,13 +173,13 @@ class Recipe:
         return tomli_w.dumps(_table(self))
 
     def dump(self, path: str | Path) -> None:
-        """Write the recipe to a file.
+        """Write the recipe to a file, whole or not at all.
 
         Raises:
             RecipeError: when the file cannot be written.
         """
         try:
-            Path(path).write_text(self.dumps(), encoding="utf-8", newline="\n")
+            write_whole(path, self.dumps().encode("utf-8"))
         except (OSError, UnicodeEncodeError) as error:
             raise RecipeError(f"The recipe cannot be written to {str(path)!r}: {error}.") from error
 

@@ -6,9 +6,10 @@ from dataclasses import dataclass, replace
 
 import streamlit as st
 
+from surgery_core.keeping.script import LensView
 from surgery_core.lenses.metrics import METRICS, Metric
 from surgery_core.lenses.reading import Follow
-from surgery_ui.parts import chat, examples
+from surgery_ui.parts import chat, examples, keeping
 from surgery_ui.parts.choices import segments
 from surgery_ui.session import session
 from surgery_ui.session.state import State, state
@@ -61,6 +62,14 @@ def lens_controls(now: session.Experiment) -> Choice:
     system = state.system if chat.applies(now) else None
     reading = replace(reading, picked=picked, start=start, system=system)
     return Choice(text, reading, metric, view, said, n_tokens)
+
+
+def offer_lens(now: session.Experiment, choice: Choice) -> None:
+    """Offer what the page reads as a script; a lens of one's own is the folder that was saved from the page."""
+    reading = choice.reading
+    lens = reading.lens if reading.lens in NAMES else f"{now.loaded.info.name.replace('/', '-')}-lens"
+    view = LensView(choice.text, lens, reading.follow, reading.sublayers, reading.start)
+    keeping.offer_script(now, "lens", lens=view)
 
 
 def own_lenses(now: session.Experiment) -> dict[str, str]:

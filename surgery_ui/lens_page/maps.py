@@ -18,7 +18,7 @@ from surgery_core.sweeps.estimate import lens_seconds
 from surgery_ui.components.room import page_width
 from surgery_ui.lens_page.cell import choose_cell, show_cell
 from surgery_ui.lens_page.controls import DIFFERENCE, SIDE_BY_SIDE, STACKED, Choice
-from surgery_ui.parts import chart_specs
+from surgery_ui.parts import chart_specs, keeping
 from surgery_ui.parts.awaited import Awaited
 from surgery_ui.parts.sections import Section
 from surgery_ui.session import session
@@ -86,6 +86,17 @@ def _expected(
         return None if speeds is None else len(jobs) * lens_seconds(speeds, tokens, window, rows)
 
     return seconds
+
+
+def offer_maps(section: Section, choice: Choice) -> None:
+    """Offer what was read as tables and as maps of all its tokens, to be kept."""
+    read = [job.result for job in section.jobs if job.done and job.error is None]
+    sides = dict(zip(TITLES, (one for one in read if isinstance(one, Trajectory)), strict=False))
+    if not sides or choice.metric.between:
+        return
+    frame = pd.concat([one.frame().assign(side=TITLES[side]) for side, one in sides.items()], ignore_index=True)
+    chart = _chart(sides, choice, 0, len(sides["before"].tokens) - 1, CELL, stacked=True)
+    keeping.offer_results({"Every layer and token": frame}, {choice.metric.title: keeping.chart_file(chart)})
 
 
 def _draw(sides: dict[str, Trajectory], choice: Choice, room: int) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import pandas as pd
 import streamlit as st
 
 from surgery_core.models.offered import ModelChoice, list_models
 from surgery_core.models.opening import ModelInfo
+from surgery_ui.parts import keeping
+from surgery_ui.parts.sections import Section
 from surgery_ui.session import switching
 from surgery_ui.words import labels, present
 from surgery_ui.work import plan_jobs as cached
@@ -17,6 +20,13 @@ def facts_table(info: ModelInfo) -> None:
     half = (len(rows) + 1) // 2
     for column, part in zip(st.columns(2, gap="medium"), (rows[:half], rows[half:]), strict=True):
         column.table(dict(part), border="horizontal", hide_header=True)
+
+
+def offer_facts(info: ModelInfo, checks: Section) -> None:
+    """Offer the model's facts and its checks as tables to be kept."""
+    facts = pd.DataFrame(present.fact_rows(info).items(), columns=["fact", "value"])
+    done = [job.result.frame() for job in checks.jobs if job.done and job.error is None]
+    keeping.offer_results({"Facts": facts} | ({"Checks": done[0]} if done else {}))
 
 
 def choices_table(info: ModelInfo) -> None:

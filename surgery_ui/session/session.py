@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import streamlit as st
 
@@ -17,6 +17,7 @@ from surgery_core.errors import SurgeryError, TextError
 from surgery_core.models.opening import LoadedModel
 from surgery_core.plans.generation_settings import GenerationSettings
 from surgery_core.plans.plan import LayerPlan
+from surgery_core.recipes.recipe import Recipe
 from surgery_core.surgery.view import check_plan
 from surgery_core.text import FIRST_SET, Text, TextSet, text_sets
 from surgery_ui.session import echo, plans, switching
@@ -168,6 +169,20 @@ def dismiss_refused() -> None:
     touch()
     state.refused = None
     state.problems.pop("refused", None)
+
+
+def open_recipe(recipe: Recipe) -> None:
+    """Take over a recipe's model, plan, text, prompt and settings, as if a link named them."""
+    touch()
+    own = cached.keep_own_text(recipe.own_texts[0]) if recipe.own_texts else None
+    settings = replace(recipe.settings, chat=False, system="")
+    _adopt(
+        Address(
+            recipe.model, recipe.plan, prompt=recipe.prompts[0] if recipe.prompts else None,
+            lens=state.lens, own=own, settings=settings, chat=recipe.chat, system=recipe.system or None,
+        ),
+        fresh=True,
+    )  # fmt: skip
 
 
 def recall(token: object) -> None:

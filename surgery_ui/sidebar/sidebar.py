@@ -13,6 +13,7 @@ from surgery_ui.components.tab import browser_tab, new_steps, sent
 from surgery_ui.parts.problems import show_problem
 from surgery_ui.session import echo, session, switching
 from surgery_ui.session.state import State, state
+from surgery_ui.sidebar.keep import keep
 from surgery_ui.sidebar.tools import tools
 from surgery_ui.words import labels, present
 
@@ -30,7 +31,7 @@ def sidebar() -> None:
     if now is None:
         return
     _strip(now)
-    _steps()
+    _steps(now)
     tools(now)
     _notation()
 
@@ -131,7 +132,7 @@ def _take_edit() -> None:
     session.change("strip", lambda _: plan)
 
 
-def _steps() -> None:
+def _steps(now: session.Experiment) -> None:
     history = session.history()
     with st.container(horizontal=True, gap="xsmall", vertical_alignment="center"):
         st.button("", icon=":material/undo:", help="Undo", key="undo", on_click=session.undo, disabled=not history.past)
@@ -139,7 +140,11 @@ def _steps() -> None:
             "", icon=":material/redo:", help="Redo", key="redo", on_click=session.redo, disabled=not history.undone
         )
         st.button("Reset", key="reset", on_click=session.reset, disabled=history.plan.is_identity)
-        copy_link(session.address().parameters())
+    with st.container(horizontal=True, gap="xsmall"):
+        with st.container():
+            copy_link(session.address().parameters())
+        with st.container():
+            keep(now)
 
 
 def _notation() -> None:

@@ -10,7 +10,7 @@ import streamlit as st
 from surgery_core.charts import layers as layer_charts
 from surgery_core.measure.skills.frames import item_frame, skill_frame, skill_means, skills_verdict
 from surgery_core.statistics import Verdict
-from surgery_ui.parts import chart_specs
+from surgery_ui.parts import chart_specs, keeping
 from surgery_ui.parts.awaited import Awaited
 from surgery_ui.parts.choices import segments
 from surgery_ui.parts.sections import Section
@@ -47,6 +47,19 @@ def skills_section(now: session.Experiment) -> Section:
         _prompts(item_frame(*results), len(results) > 1)
 
     return Awaited(now.owner, jobs, "skills", draw, text="Asking the skills", height=HEIGHT)
+
+
+def offer_skills(section: Section) -> None:
+    """Offer the tables and charts of the skills to be kept."""
+    if any(job.error is not None or not job.done for job in section.jobs):
+        return
+    results = [job.result for job in section.jobs]
+    frame = skill_frame(*results)
+    charts = {
+        f"{title} by skill": keeping.chart_file(layer_charts.skill_bars(frame, metric, title))
+        for metric, title in FIGURES.items()
+    }
+    keeping.offer_results({"Skills": frame, "Every prompt": item_frame(*results)}, charts)
 
 
 def _overview(frame: pd.DataFrame, compared: bool) -> None:

@@ -17,12 +17,12 @@ from surgery_core.sweeps.removal import Removal, removal_frame
 from surgery_core.sweeps.rows import METRICS
 from surgery_core.sweeps.setup import SweepMeasures
 from surgery_ui.parts import adoption, chart_specs, doubts, sweep_chart, waiting
+from surgery_ui.parts import files as saved
 from surgery_ui.parts.estimate import Estimate, estimate_of, seconds
 from surgery_ui.parts.problems import show_problem
 from surgery_ui.parts.sections import emphasis
 from surgery_ui.session import session
 from surgery_ui.session.state import state
-from surgery_ui.sweep_page import saving as sweep_save
 from surgery_ui.sweep_page.controls import chosen_texts, start_choice
 from surgery_ui.words import present
 from surgery_ui.words import sweeps as sweep_words
@@ -174,16 +174,16 @@ def _draw(now: session.Experiment, steps: list[Removal], running: bool) -> None:
     doubts.show([step.row for step in steps])
     with st.expander("Table", icon=":material/table_rows:"):
         st.dataframe(_titled(frame), hide_index=True, alt="All steps of the search")
-    theme = sweep_save.palette()
-    drawn = {kind: partial(curve_file, frame, metrics, kind, theme) for kind in sweep_save.CHARTS}
+    theme = saved.palette()
+    drawn = {kind: partial(curve_file, frame, metrics, kind, theme) for kind in saved.CHARTS}
     files = {"csv": frame.to_csv(index=False), "json": frame.to_json(orient="records", indent=2), **drawn}
-    sweep_save.buttons("removal", files, "save-removal")
+    saved.buttons("removal", files, "save-removal")
 
 
 def curve_file(frame: pd.DataFrame, metrics: Sequence[str], kind: str, theme: dict[str, Any]) -> bytes:
     """Return the removal curves as SVG, PNG or HTML with everything inside; light, as for a paper."""
-    sheet = layer_charts.removal_sheet(frame, {name: METRICS[name] for name in metrics}, width=sweep_save.WIDTH)
-    return sweep_save.rendered(sheet, kind, theme)
+    sheet = layer_charts.removal_sheet(frame, {name: METRICS[name] for name in metrics}, width=saved.WIDTH)
+    return saved.rendered(sheet, kind, theme)
 
 
 def _titled(frame: pd.DataFrame) -> pd.DataFrame:

@@ -2,29 +2,16 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
 from functools import partial
-from io import BytesIO, StringIO
 from typing import TYPE_CHECKING, Any
 
-import streamlit as st
-
-from surgery_core.charts.style import INK, QUIET
 from surgery_core.charts.sweeps import Sheet, sweep_chart
 from surgery_core.sweeps.frames import sweep_frame
 from surgery_core.sweeps.rows import METRICS
-from surgery_ui.parts.chart_specs import altair_lock
+from surgery_ui.parts.files import CHARTS, WIDTH, buttons, palette, rendered, stem
 
 if TYPE_CHECKING:
     from surgery_ui.session.sweep_entry import Entry
-
-WIDTH = 760
-"""Of a saved chart, in pixels."""
-PNG_SCALE = 2.0
-CHARTS = ("svg", "png", "html")
-"""Kinds of files of a chart."""
-MIMES = {"csv": "text/csv", "json": "application/json", "svg": "image/svg+xml", "png": "image/png", "html": "text/html"}
 
 
 def save(entry: Entry, metric: str) -> None:
@@ -34,23 +21,7 @@ def save(entry: Entry, metric: str) -> None:
         return
     theme = palette()
     drawn = {kind: partial(chart_file, entry, metric, kind, theme) for kind in CHARTS}
-    buttons(_stem(entry.name), {"csv": result.to_csv(), "json": result.to_json(), **drawn}, "save")
-
-
-def buttons(stem: str, files: Mapping[str, Any], key: str) -> None:
-    """Show a button for each file.
-
-    Args:
-        stem: of the files' names.
-        files: by kind: what is in it, or what makes it when it is asked for.
-        key: what the buttons' keys begin with.
-    """
-    with st.container(horizontal=True, gap="small", vertical_alignment="center"):
-        st.caption("Save:", width="content")
-        for kind, data in files.items():
-            st.download_button(
-                kind.upper(), data, f"{stem}.{kind}", MIMES[kind], key=f"{key}-{kind}", on_click="ignore"
-            )
+    buttons(stem(entry.name), {"csv": result.to_csv(), "json": result.to_json(), **drawn}, "save")
 
 
 def chart_file(entry: Entry, metric: str, kind: str, theme: dict[str, Any]) -> bytes:
@@ -60,42 +31,3 @@ def chart_file(entry: Entry, metric: str, kind: str, theme: dict[str, Any]) -> b
     value = float(getattr(first, metric)) if first is not None else None
     sheet = Sheet(metric, METRICS[metric], entry.kind.x_title, entry.kind.y_title, value, pick=None, title=entry.name)
     return rendered(sweep_chart(entry.kind.form, frame, sheet).properties(width=WIDTH), kind, theme)
-
-
-def rendered(chart: Any, kind: str, theme: dict[str, Any]) -> bytes:
-    """Return a chart as a file, in the app's light colours."""
-    chart = chart.properties(background="#ffffff").configure(**theme)
-    chart = chart.configure_view(strokeWidth=0)
-    if kind == "png":
-        binary = BytesIO()
-        with altair_lock:
-            chart.save(binary, format="png", scale_factor=PNG_SCALE)
-        return binary.getvalue()
-    text = StringIO()
-    with altair_lock:
-        chart.save(text, format=kind, **({"inline": True} if kind == "html" else {}))
-    return text.getvalue().encode("utf-8")
-
-
-def palette() -> dict[str, Any]:
-    """Return the app's light colours and type as Vega-Lite's configuration."""
-    colours = {
-        name: list(st.get_option(f"theme.light.chart{name}Colors") or [])
-        for name in ("Categorical", "Sequential", "Diverging")
-    }
-    ramp = colours["Sequential"]
-    ranges = {"category": colours["Categorical"], "heatmap": ramp, "ramp": ramp, "diverging": colours["Diverging"]}
-    text = {"labelColor": QUIET[False], "titleColor": INK[False], "titleFontWeight": 500}
-    first = (colours["Categorical"] or ["#1f6f8b"])[0]
-    return {
-        "font": "sans-serif",
-        "range": {name: colour for name, colour in ranges.items() if colour},
-        "mark": {"color": first},
-        "axis": text | {"gridColor": "#dbe2e5"},
-        "legend": text,
-        "title": {"anchor": "start", "color": INK[False], "fontWeight": 600},
-    }
-
-
-def _stem(name: str) -> str:
-    return re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-").lower() or "sweep"

@@ -1,4 +1,4 @@
-"""The button that copies a link to the present plan on the present model."""
+"""Buttons that copy: a link to the present plan on the present model, or a text."""
 
 from __future__ import annotations
 
@@ -18,5 +18,10 @@ _mount = st.components.v2.component(
 
 
 def copy_link(parameters: Mapping[str, str]) -> None:
-    """Show the button. The browser puts its own address in front of the parameters."""
-    _mount(key="link", data={"query": urlencode(parameters)})
+    """Show the button that copies a link. The browser puts its own address in front of the parameters."""
+    _mount(key="link", data={"label": "Copy link", "done": "Link copied", "query": urlencode(parameters)})
+
+
+def copy_text(label: str, text: str, *, key: str) -> None:
+    """Show a button that copies a text."""
+    _mount(key=key, data={"label": label, "done": "Copied", "text": text})

@@ -1,23 +1,26 @@
-// Copies the page's own address with the given query. Where the browser keeps the clipboard to itself
-// (a page that is not served over https), the link is shown to be copied by hand.
+// Copies a text, or the page's own address with the given query. Where the browser keeps the clipboard to itself
+// (a page that is not served over https), it is shown to be copied by hand.
 export default function ({ parentElement, data }) {
   const button = parentElement.querySelector("button");
   const label = parentElement.querySelector("span");
   const field = parentElement.querySelector("input");
   const live = parentElement.querySelector(".live");
   const link = () => window.location.origin + window.location.pathname + (data.query ? "?" + data.query : "");
+  const wanted = () => data.text ?? link();
   field.hidden = true;
+  label.textContent = data.label;
+  parentElement.querySelector("svg").style.display = data.text === undefined ? "" : "none";
 
   button.onclick = async () => {
-    const said = (await copied(link())) ? "Link copied" : "Copy it from here";
-    if (said !== "Link copied") {
-      field.value = link();
+    const said = (await copied(wanted())) ? data.done : "Copy it from here";
+    if (said !== data.done) {
+      field.value = wanted();
       field.hidden = false;
       field.select();
     }
     label.textContent = said;
     live.textContent = said;
-    setTimeout(() => (label.textContent = "Copy link"), 2000);
+    setTimeout(() => (label.textContent = data.label), 2000);
   };
 }
 

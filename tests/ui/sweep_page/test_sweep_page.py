@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from surgery_core.sweeps.removal import removal_frame
+from surgery_ui.parts import files as saved
 from surgery_ui.sweep_page import removal as search_view
-from surgery_ui.sweep_page import saving as sweep_save
 from surgery_ui.sweep_page.controls import FINDINGS, OWN, PICK, read_factors
 from surgery_ui.words import sweeps as sweep_words
 from tests.ui.conftest import Open
@@ -280,7 +280,7 @@ def test_removal_is_started_drawn_and_adopted(open_app: Open) -> None:
     losses = table["Perplexity"]
     frame = removal_frame(job.pieces)
     for kind, begins in (("svg", b"<svg"), ("png", b"\x89PNG"), ("html", b"<!DOCTYPE html>")):
-        data = search_view.curve_file(frame, ["perplexity"], kind, sweep_save.palette())
+        data = search_view.curve_file(frame, ["perplexity"], kind, saved.palette())
         assert data.startswith(begins)
         assert kind == "png" or b"Layers left" in data
     candidates = run_sweep(open_app).session_state["sweeps"][0].rows

@@ -1,0 +1,1 @@
+"""What a person keeps: tables, scripts and notebooks, checkpoints with their cards, mergekit's files."""

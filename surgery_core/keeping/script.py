@@ -1,0 +1,268 @@
+"""What a page shows, as a Python script or a notebook that needs nothing but this package."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, fields
+from typing import Any, Literal
+
+from surgery_core import __version__
+from surgery_core.measure.skills import load_skills
+from surgery_core.plans.generation_settings import GenerationSettings
+from surgery_core.plans.plan import LayerPlan
+from surgery_core.plans.words import describe
+from surgery_core.recipes.recipe import Recipe
+from surgery_core.recipes.run import texts_of
+from surgery_core.sweeps.kinds import SweepOptions
+from surgery_core.sweeps.setup import SweepMeasures
+from surgery_core.text import Text, bundled_texts
+
+Page = Literal["surgery", "lens", "sweep", "skills", "models"]
+
+
+@dataclass(frozen=True)
+class LensView:
+    """How the Lens page reads a text.
+
+    Attributes:
+        text: what is read.
+        lens: `"logit"`, `"tuned"` for the one that came with the model, or a file or folder of a lens.
+        follow: whether translators follow their `"layer"` or their `"position"`.
+        sublayers: whether layers are read after their attention too.
+        start: first token that is read.
+    """
+
+    text: str
+    lens: str = "logit"
+    follow: str = "layer"
+    sublayers: bool = False
+    start: int = 0
+
+
+@dataclass(frozen=True)
+class SweepView:
+    """The sweep that is shown: everything that its rows depend on, besides the model."""
+
+    kind: str
+    options: SweepOptions
+    start: LayerPlan
+    texts: tuple[Text, ...]
+    measures: SweepMeasures
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What a page shows.
+
+    Attributes:
+        page: which.
+        recipe: model, plan, texts, prompt and settings.
+        n_layers: depth of the model.
+        device, dtype: what it runs on, as for `load_model`.
+        unproved: whether numbers of a plan are shown that did not pass its checks.
+        lens: what the Lens page reads.
+        sweep: what the Sweep page shows.
+    """
+
+    page: Page
+    recipe: Recipe
+    n_layers: int
+    device: str = "auto"
+    dtype: str = "auto"
+    unproved: bool = False
+    lens: LensView | None = None
+    sweep: SweepView | None = None
+
+    @property
+    def plan(self) -> LayerPlan:
+        """Return the plan."""
+        return LayerPlan.parse(self.recipe.plan, self.n_layers)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A step of a script: a line of words, and code."""
+
+    words: str
+    code: str
+
+
+def script(shown: Shown) -> str:
+    """Return what a page shows as a Python script; run in any folder, it prints the page's figures."""
+    title = json.dumps(f"{shown.recipe.model}: {describe(shown.plan)}", ensure_ascii=False)[1:-1]
+    head = f'"""{title}\n\nMade with Model Surgery {__version__}.\n"""\n'
+    steps = (f"# {cell.words}\n{cell.code}" for cell in cells(shown))
+    return "\n\n".join([head.rstrip("\n"), *steps]) + "\n"
+
+
+def notebook(shown: Shown) -> str:
+    """Return the same as a Jupyter notebook, as JSON of its format 4.5."""
+    title = f"# {shown.recipe.model}\n\n{describe(shown.plan)}\n\nMade with Model Surgery {__version__}."
+    parts: list[dict[str, Any]] = [_words(0, title)]
+    for number, cell in enumerate(cells(shown), 1):
+        parts += [_words(2 * number - 1, cell.words), _code(2 * number, cell.code)]
+    kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    content = {"cells": parts, "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5}
+    return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+
+
+def cells(shown: Shown) -> list[Cell]:
+    """Return the steps of a page's script."""
+    make = {"surgery": _surgery, "lens": _lens, "sweep": _sweep, "skills": _skills, "models": _models}
+    return [_open(shown), *make[shown.page](shown)]
+
+
+def _open(shown: Shown) -> Cell:
+    recipe, more = shown.recipe, ", unproved=True" if shown.unproved else ""
+    where = f"device={shown.device!r}, dtype={shown.dtype!r}"
+    where += f", revision={recipe.revision!r}" if recipe.revision else ""
+    code = f"import surgery_core as sc\n\nloaded = sc.load_model({recipe.model!r}, {where})"
+    if shown.page not in ("sweep", "models"):
+        code += (
+            f"\nplan = sc.LayerPlan.parse({recipe.plan!r}, loaded.info.n_layers)"
+            f"\noperated = sc.operated_model(loaded, plan{more})"
+        )
+    return Cell("The model, and a view of it that runs the plan.", code)
+
+
+def _surgery(shown: Shown) -> list[Cell]:
+    recipe = shown.recipe
+    sides = '{"unchanged": loaded.model}' if shown.plan.is_identity else '{"before": loaded.model, "after": operated}'
+    write = (
+        f"prompt = {(recipe.prompts or ('',))[0]!r}\nsettings = {_settings(recipe.settings)}\n"
+        f"for side, model in {sides}.items():\n"
+        "    written = sc.complete(model, loaded.tokenizer, prompt, settings)\n"
+        '    print(f"{side}: {written.text}\\n")'
+    )
+    score = f"texts = {_texts(texts_of(recipe))}\n" + (_SCORE if shown.plan.is_identity else _COMPARE)
+    return [Cell("What it writes.", write), Cell("How well it predicts texts.", score)]
+
+
+_COMPARE = """\
+compared = sc.compare(loaded.model, operated, loaded.tokenizer, texts)
+for row in compared.frame().itertuples():
+    print(
+        f"{row.title}: perplexity {row.perplexity_before:.2f} -> {row.perplexity_after:.2f}, ×{row.ratio:.2f}, "
+        f"KL {row.kl:.3f} nats, top-1 kept {row.top1:.1%}"
+    )
+before, after = compared.base, compared.operated
+print(f"all: perplexity {before.perplexity:.2f} -> {after.perplexity:.2f}, bits a byte {after.bits_per_byte:.3f}")
+print(f"all: KL {compared.kl:.3f} nats, top-1 kept {compared.top1:.1%}")
+print(compared.verdict().sentence)"""
+_SCORE = """\
+scores = sc.score(loaded.model, loaded.tokenizer, texts)
+for row in scores.rows:
+    print(f"{row.title}: perplexity {row.perplexity:.2f}, bits a byte {row.bits_per_byte:.3f}")
+print(f"all: perplexity {scores.perplexity:.2f}, bits a byte {scores.bits_per_byte:.3f}")"""
+
+
+def _lens(shown: Shown) -> list[Cell]:
+    view = shown.lens or LensView((shown.recipe.prompts or ("",))[0])
+    text = repr(view.text)
+    if shown.recipe.chat:
+        text = f"chat_text(loaded.tokenizer, {view.text!r}, {shown.recipe.system!r})"
+    lenses = {
+        "logit": "sc.LogitLens(model)",
+        "tuned": 'sc.TunedLens(model, sc.load_lens(located(loaded.info.source) / "lens"))',
+    }
+    lens = lenses.get(view.lens, f"sc.TunedLens(model, sc.load_lens({view.lens!r}))")
+    imports = {"chat_text": "surgery_core.text", "located": "surgery_core.models.offered"}
+    lines = [f"from {room} import {name}" for name, room in imports.items() if f"{name}(" in text + lens]
+    sides = "(loaded.model,)" if shown.plan.is_identity else "(loaded.model, operated)"
+    options = f"follow={view.follow!r}, sublayers={view.sublayers}, start={view.start}"
+    code = (
+        f"text = {text}\nfor model in {sides}:\n    lens = {lens}\n"
+        f"    read = sc.read_lens(lens, model, loaded.tokenizer, text, {options})\n"
+        "    frame = read.frame()\n"
+        '    print(frame.pivot(index="row", columns="position", values="top").to_string())\n'
+        '    print(frame.pivot(index="row", columns="position", values="probability").round(4).to_string())'
+    )
+    return [Cell("What each layer would say next, and how surely.", "\n".join([*lines, code]))]
+
+
+def _skills(shown: Shown) -> list[Cell]:
+    sides = "(loaded.model,)" if shown.plan.is_identity else "(loaded.model, operated)"
+    code = (
+        "from surgery_core.measure.skills.frames import skill_frame, skill_means\n\n"
+        f"results = [sc.score_skills(model, loaded.tokenizer) for model in {sides}]\n"
+        "frame = skill_frame(*results)\nmeans = skill_means(frame)\n"
+        'print(frame.round({"accuracy": 3, "margin": 2}).to_string(index=False))\n'
+        'print(f"mean accuracy {means.accuracy:.1%}, mean margin {means.margin:.2f} nats")'
+    )
+    return [Cell("Which skills survive.", code)]
+
+
+def _sweep(shown: Shown) -> list[Cell]:
+    view = shown.sweep
+    if view is None:
+        return [
+            Cell("A sweep: every layer deleted.", _SWEEP.format(texts="sc.bundled_texts()", kind="'delete'", more=""))
+        ]
+    more = f",\n    options={_made('sc.SweepOptions', view.options)}"
+    more += "" if view.start.is_identity else f", start={str(view.start)!r}"
+    more += f",\n    measures={_measures(view.measures)}"
+    code = _SWEEP.format(texts=_texts(view.texts), kind=repr(view.kind), more=more)
+    return [Cell("One kind of edit, tried everywhere.", code)]
+
+
+_SWEEP = """\
+texts = {texts}
+rows = sc.sweep(
+    loaded.model, loaded.tokenizer, texts, {kind}{more}
+)
+for row in rows:
+    print(f"{{row.plan or '(no layers)'}}: perplexity {{row.perplexity:.4g}}, KL {{row.kl:.3f}} nats, top-1 {{row.top1:.1%}}")"""
+
+
+def _models(shown: Shown) -> list[Cell]:
+    code = "print(loaded.info)\nprint(sc.preflight(loaded.model, loaded.tokenizer).frame().to_string(index=False))"
+    return [Cell("Whether surgery on it can be trusted.", code)]
+
+
+def _settings(settings: GenerationSettings) -> str:
+    return _made("sc.GenerationSettings", settings)
+
+
+def _measures(measures: SweepMeasures) -> str:
+    given = [f"agreement={measures.agreement}"] if not measures.agreement else []
+    if measures.skills:
+        names = {skill.name for skill in measures.skills}
+        every = names == {skill.name for skill in load_skills()}
+        given.append(
+            "skills=sc.load_skills()" if every
+            else f"skills=tuple(s for s in sc.load_skills() if s.name in {sorted(names)!r})"
+        )  # fmt: skip
+    if measures.prompt is not None:
+        given += [f"prompt={measures.prompt!r}", f"new_tokens={measures.new_tokens}"]
+    return f"sc.SweepMeasures({', '.join(given)})"
+
+
+def _made(name: str, record: Any) -> str:
+    """Return the call that makes a frozen record again, without what is left at its default."""
+    usual = type(record)()
+    given = {field.name: getattr(record, field.name) for field in fields(record)}
+    changed = (f"{key}={value!r}" for key, value in given.items() if value != getattr(usual, key))
+    return f"{name}({', '.join(changed)})"
+
+
+def _texts(texts: tuple[Text, ...]) -> str:
+    """Return code for texts: the bundled ones by their titles, others as they are."""
+    bundled = bundled_texts()
+    if texts == bundled:
+        return "sc.bundled_texts()"
+    own = [text for text in texts if text not in bundled]
+    written = ", ".join(f"sc.Text({text.title!r}, {text.text!r})" for text in own)
+    if texts[: len(bundled)] == bundled and texts[len(bundled) :] == tuple(own):
+        return f"(*sc.bundled_texts(), {written})"
+    parts = [f"sc.Text({text.title!r}, {text.text!r})" if text in own else f"known[{text.title!r}]" for text in texts]
+    known = "{text.title: text for text in sc.bundled_texts()}"
+    return f"(lambda known: ({', '.join(parts)},))({known})"
+
+
+def _words(number: int, text: str) -> dict[str, Any]:
+    return {"id": f"step-{number}", "cell_type": "markdown", "metadata": {}, "source": text}
+
+
+def _code(number: int, text: str) -> dict[str, Any]:
+    head = {"id": f"step-{number}", "cell_type": "code", "metadata": dict[str, Any](), "execution_count": None}
+    return head | {"outputs": [], "source": text}

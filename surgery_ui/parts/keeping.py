@@ -1,0 +1,123 @@
+"""What a person can keep of a page: its experiment as a recipe, script and notebook; its tables; its charts.
+
+The popover "Keep" stands in the sidebar, which is drawn before the page. So a page says here what it shows, as soon as
+it knows, and what is said is drawn in the popover's place. While the popover is closed, nothing is made.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
+
+from surgery_core.keeping.script import LensView, Page, Shown, SweepView, notebook, script
+from surgery_core.keeping.tables import markdown, table_file
+from surgery_core.recipes.recipe import Recipe
+from surgery_ui.components.link import copy_text
+from surgery_ui.parts import chat
+from surgery_ui.parts.files import CHARTS, MIMES, palette, rendered, stem
+from surgery_ui.session import session
+from surgery_ui.session.state import state
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+TABLES = ("csv", "json", "parquet")
+_run = threading.local()
+"""Where the popover of the script that runs in this thread has its parts; Streamlit runs a script in one thread."""
+
+
+def begin(scripts: DeltaGenerator | None, results: DeltaGenerator | None) -> None:
+    """Say where a run's offers are drawn; None while the popover is closed."""
+    _run.scripts, _run.results = scripts, results
+
+
+def offer_script(
+    now: session.Experiment, page: Page, *, lens: LensView | None = None, sweep: SweepView | None = None
+) -> None:
+    """Offer what a page shows as a script and as a notebook."""
+    place: DeltaGenerator | None = getattr(_run, "scripts", None)
+    if place is None:
+        return
+    info = now.loaded.info
+    shown = Shown(page, recipe_of(now), info.n_layers, info.device, info.dtype, _insists(now), lens, sweep)
+    files = {"py": ("Script", script(shown)), "ipynb": ("Notebook", notebook(shown))}
+    for kind, (label, data) in files.items():
+        place.download_button(
+            label, data, f"{stem(info.name)}-{page}.{kind}", MIMES[kind], key=f"keep-{kind}", on_click="ignore",
+            width="stretch",
+        )  # fmt: skip
+
+
+def offer_results(
+    tables: Mapping[str, pd.DataFrame], charts: Mapping[str, Callable[[str], bytes]] | None = None
+) -> None:
+    """Offer the tables and charts of a page, once they are there.
+
+    Args:
+        tables: by title.
+        charts: by title: makes the file of a kind of `CHARTS`.
+    """
+    place: DeltaGenerator | None = getattr(_run, "results", None)
+    if place is None:
+        return
+    with place.container():
+        if tables:
+            _tables(tables)
+        if charts:
+            _charts(charts)
+
+
+def chart_file(chart: Any) -> Callable[[str], bytes]:
+    """Return what makes the files of an Altair chart."""
+    theme = palette()
+    return lambda kind: rendered(chart, kind, theme)
+
+
+def recipe_of(now: session.Experiment) -> Recipe:
+    """Return what the session works on as a recipe: model, plan, texts, prompt and settings."""
+    info, own, how = now.loaded.info, session.own_text(), chat.settings(now)
+    recipe = Recipe(
+        info.name, str(now.plan), title=f"{info.title}, {now.plan or 'no layers'}", prompts=(state.prompt,),
+        max_new_tokens=how.max_new_tokens, temperature=how.temperature, top_k=how.top_k, top_p=how.top_p,
+        seed=how.seed, chat=how.chat, system=how.system,
+    )  # fmt: skip
+    return replace(recipe, own_texts=() if own is None else (own,))
+
+
+def _insists(now: session.Experiment) -> bool:
+    return (now.loaded.info.key, str(now.plan)) in state.unproved
+
+
+def _tables(tables: Mapping[str, pd.DataFrame]) -> None:
+    title = _choice("Table", list(tables))
+    frame = tables[title]
+    with st.container(horizontal=True, gap="xsmall"):
+        for kind in TABLES:
+            _button(title, kind, partial(table_file, frame, kind))
+        copy_text("Copy as Markdown", markdown(frame), key="keep-markdown")
+
+
+def _charts(charts: Mapping[str, Callable[[str], bytes]]) -> None:
+    title = _choice("Chart", list(charts))
+    with st.container(horizontal=True, gap="xsmall"):
+        for kind in CHARTS:
+            _button(title, kind, partial(charts[title], kind))
+
+
+def _choice(label: str, titles: list[str]) -> str:
+    key = f"keep-{label.lower()}"
+    if st.session_state.get(key) not in titles:
+        st.session_state.pop(key, None)
+    return str(st.selectbox(label, titles, key=key, on_change=session.touch))
+
+
+def _button(title: str, kind: str, make: Callable[[], bytes]) -> None:
+    st.download_button(
+        kind.upper(), make, f"{stem(title)}.{kind}", MIMES[kind], key=f"keep-{stem(title)}-{kind}", on_click="ignore"
+    )

@@ -1,0 +1,62 @@
+"""The popover "Keep": everything that a person can take along, and a recipe brought back."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from surgery_core.errors import RecipeError
+from surgery_core.recipes.recipe import MAX_RECIPE_BYTES, Recipe
+from surgery_ui.parts import keeping
+from surgery_ui.parts.files import MIMES, stem
+from surgery_ui.parts.problems import show_problem
+from surgery_ui.session import session
+
+KEY, FILE = "keep", "keep-file"
+
+
+def keep(now: session.Experiment) -> None:
+    """Show the popover, and say where the page may draw its part of it."""
+    keeping.begin(None, None)
+    popover = st.popover("Keep", icon=":material/download:", key=KEY, on_change="rerun", width="stretch")
+    if not popover.open:
+        return
+    with popover:
+        st.markdown("**This experiment**")
+        scripts = st.container(horizontal=True, gap="xsmall")
+        _recipe(now, scripts)
+        st.markdown("**What this page shows**")
+        results = st.empty()
+        results.caption("Tables and charts are here as soon as the page has them.")
+        st.markdown("**Open a recipe**")
+        st.file_uploader(
+            "A recipe file", ["toml"], key=FILE, max_upload_size=MAX_RECIPE_BYTES // 1_000_000, on_change=_take,
+            label_visibility="collapsed",
+        )  # fmt: skip
+        show_problem("recipe")
+    keeping.begin(scripts, results)
+
+
+def _recipe(now: session.Experiment, place: st.delta_generator.DeltaGenerator) -> None:
+    recipe = keeping.recipe_of(now)
+    place.download_button(
+        "Recipe", recipe.dumps(), f"{stem(recipe.title)}.toml", MIMES["toml"], key="keep-recipe", on_click="ignore",
+        width="stretch", help="Model, plan, texts, prompt and settings as a small file; it opens here and with `run`.",
+    )  # fmt: skip
+
+
+def _take() -> None:
+    file = st.session_state[FILE]
+    if file is None:
+        return
+    session.set_problem("recipe", None)
+    try:
+        session.open_recipe(Recipe.loads(_decoded(file.getvalue())))
+    except RecipeError as error:
+        session.set_problem("recipe", error)
+
+
+def _decoded(data: bytes) -> str:
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        raise RecipeError("The recipe is not UTF-8 text; save it as UTF-8.") from None

@@ -1,0 +1,39 @@
+"""What can be kept of the Surgery page: its tables, and its charts with the plan's picture."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import pandas as pd
+
+from surgery_core.charts import lens_lines as lens_line_charts
+from surgery_core.charts.style import layer_losses
+from surgery_core.keeping.pictures import picture_file
+from surgery_core.lenses.trajectory import Trajectory
+from surgery_core.measure.results import Comparison
+from surgery_ui.parts import keeping
+from surgery_ui.parts.sections import Section
+from surgery_ui.session import session
+from surgery_ui.surgery_page.scores import Scores
+
+
+def offer_results(now: session.Experiment, scores: Scores, sections: Sequence[Section]) -> None:
+    """Offer the tables and charts that the page has."""
+    done = [job.result for job in scores.jobs if job.done and job.error is None]
+    tables = {"Perplexity": pd.concat([one.frame() for one in done], ignore_index=True)} if done else {}
+    compared = [one for one in done if isinstance(one, Comparison)]
+    if compared:
+        tables["Every token"] = pd.concat([_tokens(one) for one in compared], ignore_index=True)
+    charts: dict[str, Callable[[str], bytes]] = {"The plan": partial(picture_file, now.plan)}
+    read = [job.result for section in sections for job in section.jobs if job.done and job.error is None]
+    sides = [one.frame() for one in read if isinstance(one, Trajectory)]
+    if sides:
+        losses = layer_losses(*sides)
+        tables["Loss after each layer"] = losses
+        charts["Loss after each layer"] = keeping.chart_file(lens_line_charts.layer_loss(losses))
+    keeping.offer_results(tables, charts)
+
+
+def _tokens(compared: Comparison) -> pd.DataFrame:
+    return pd.concat([row.tokens.frame().assign(text=row.before.title) for row in compared.rows], ignore_index=True)

@@ -1,0 +1,131 @@
+"""What "Keep" hands out on each page, and what it takes back."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import streamlit as st
+from streamlit.testing.v1 import AppTest
+
+from surgery_core.recipes.recipe import Recipe
+from surgery_ui.sidebar import keep as keep_popover
+
+ROOT = Path(__file__).resolve().parents[2]
+Open = Callable[..., AppTest]
+
+
+@pytest.fixture
+def kept(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Open the popover on every page, and return the files that it offers by their names."""
+    files: dict[str, Any] = {}
+    real = st.delta_generator.DeltaGenerator.download_button
+
+    def offer(self: Any, label: str, data: Any, file_name: str, *rest: Any, **more: Any) -> Any:
+        files[file_name] = data
+        return real(self, label, data, file_name, *rest, **more)
+
+    class Opened:
+        def __init__(self, place: Any) -> None:
+            self.place, self.open = place, True
+
+        def __enter__(self) -> Any:
+            return self.place.__enter__()
+
+        def __exit__(self, *error: Any) -> Any:
+            return self.place.__exit__(*error)
+
+    popover = st.popover
+    monkeypatch.setattr(st.delta_generator.DeltaGenerator, "download_button", offer)
+    monkeypatch.setattr(st, "download_button", lambda *args, **more: offer(st._main, *args, **more))
+    monkeypatch.setattr(
+        keep_popover.st, "popover", lambda label, **more: Opened(popover(label, **more)) if label == "Keep" else popover(label, **more)
+    )  # fmt: skip
+    return files
+
+
+def run(folder: Path, source: str, models: Path) -> str:
+    (folder / "kept.py").write_text(source, encoding="utf-8")
+    env = os.environ | {"PYTHONPATH": str(ROOT), "MODEL_SURGERY_MODELS": str(models), "PYTHONIOENCODING": "utf-8"}
+    done = subprocess.run([sys.executable, "kept.py"], cwd=folder, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_script_of_the_surgery_page_prints_what_the_page_shows(
+    open_app: Open, kept: dict[str, Any], models_folder: Path, tmp_path: Path
+) -> None:
+    app = open_app(plan="0,2", seed="3", length="6")
+    assert not app.exception
+    printed = run(tmp_path, kept["fable-surgery.py"], models_folder)
+    values = {one.label: one.value for one in app.metric}
+    for figure in (values["Bits per byte"], values["Top-1 agreement"], values["Mean KL"]):
+        assert figure in printed
+    table = app.dataframe[0].value
+    for row in table.itertuples():
+        line = f"{row.title}: perplexity {row.perplexity_before:.2f} -> {row.perplexity_after:.2f}, ×{row.ratio:.2f}"
+        assert line in printed
+
+
+@pytest.mark.parametrize("page", ["surgery", "lens", "sweep", "skills", "models"])
+def test_every_page_offers_its_script_and_recipe(open_app: Open, kept: dict[str, Any], page: str) -> None:
+    app = open_app(None if page == "surgery" else page, plan="0,2")
+    assert not app.exception
+    assert {f"fable-{page}.py", f"fable-{page}.ipynb"} <= set(kept)
+    recipes = [Recipe.loads(text) for name, text in kept.items() if name.endswith(".toml")]
+    assert {recipe.plan for recipe in recipes} >= {"0,2"}
+
+
+@pytest.mark.parametrize(
+    ("page", "names"),
+    [
+        ("surgery", {"perplexity.csv", "perplexity.parquet", "the-plan.svg", "the-plan.png", "the-plan.html"}),
+        ("lens", {"every-layer-and-token.json", "probability.svg"}),
+        ("skills", {"skills.csv", "accuracy-by-skill.png"}),
+        ("models", {"facts.csv"}),
+    ],
+)
+def test_tables_and_charts_are_made_when_asked_for(
+    open_app: Open, kept: dict[str, Any], page: str, names: set[str]
+) -> None:
+    app = open_app(None if page == "surgery" else page, plan="0,2")
+    assert not app.exception
+    assert names <= set(kept)
+    for name in names:
+        data = kept[name]()
+        assert data.startswith({"png": b"\x89PNG", "svg": b"<svg"}.get(name.rpartition(".")[2], data[:1]))
+
+
+def test_a_recipe_comes_back_as_it_went(open_app: Open, kept: dict[str, Any]) -> None:
+    first = open_app(plan="2,0*0.5", prompt="Deep in the wood", seed="7", temperature="0.5", length="4")
+    (text,) = [text for name, text in kept.items() if name.endswith(".toml")]
+    kept.clear()
+    second = open_app()
+    kept.clear()
+    recipe = Recipe.loads(text)
+    assert (recipe.plan, recipe.prompts, recipe.seed, recipe.temperature) == ("2,0*0.5", ("Deep in the wood",), 7, 0.5)
+    assert not first.exception
+    upload = next(one for one in second.sidebar.get("file_uploader"))
+    upload.set_value([("kept.toml", text.encode(), "application/toml")]).run()
+    assert not second.exception
+    (again,) = [text for name, text in kept.items() if name.endswith(".toml")]
+    assert Recipe.loads(again) == recipe
+
+
+def test_a_file_that_is_no_recipe_is_said_beside_it(open_app: Open, kept: dict[str, Any]) -> None:
+    app = open_app()
+    upload = next(one for one in app.sidebar.get("file_uploader"))
+    upload.set_value([("kept.toml", b"version = 1\nmodel = 'fable'\nplan = '0'\nlayers = 3", "application/toml")]).run()
+    assert any("unknown field" in one.value for one in app.error)
+
+
+def test_nothing_is_made_while_it_is_closed(open_app: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    from surgery_ui.parts import keeping
+
+    monkeypatch.setattr(keeping, "script", lambda shown: pytest.fail("made"))
+    assert not open_app(plan="0,2").exception

@@ -16,23 +16,18 @@ from surgery_core.models.devices import DTYPES
 from surgery_core.models.opening import LoadedModel, ModelInfo
 from surgery_core.models.weights import quiet
 from surgery_core.plans.plan import LayerPlan
-from surgery_core.proof.checks import tolerance
+from surgery_core.proof.folding import can_fold, folded, probe
 from surgery_core.proof.preflight import prove
-from surgery_core.surgery.adapters import has_adapter, merge
 from surgery_core.surgery.anatomy import is_quantised
-from surgery_core.surgery.closeness import relative_difference
 from surgery_core.surgery.saving import (
     cannot_be_saved,
     reopened,
     save_view,
     unshare_layers,
 )
-from surgery_core.surgery.view import checked_plan, operate
+from surgery_core.surgery.view import checked_plan
 
 __all__ = ["export_model", "reopened", "save_view", "unshare_layers"]
-
-
-_PROBE_TOKENS = 16
 
 
 def export_model(
@@ -48,8 +43,9 @@ def export_model(
 
     Args:
         loaded: the base model.
-        plan: whole layers in any order; a checkpoint cannot hold scaled, partial, parallel or mean layers. An adapter
-            becomes part of the weights of the layers that run with it.
+        plan: layers in any order, whole, in half or scaled: factors become part of the weights (`proof.folding`). A
+            checkpoint cannot hold parallel, mean or donated layers. An adapter becomes part of the
+            weights of the layers that run with it.
         folder: a new or empty folder.
         unproved: whether to go on where the plan does not pass its checks on this model.
         dtype: number format of the stored weights: `"float32"`, `"bfloat16"`, `"float16"`, or `"auto"`: the
@@ -77,8 +73,7 @@ def export_model(
         )
     if not unproved:
         prove(loaded.model, loaded.tokenizer, plan, suggest=True)
-    view = operate(loaded.model, plan)
-    _merge(view)
+    view = folded(loaded.model, plan)
     try:
         target.mkdir(parents=True, exist_ok=True)
         _save(view, loaded, plan, target, stored, exact=dtype == "auto")
@@ -110,39 +105,18 @@ def _save(view: Any, loaded: LoadedModel, plan: LayerPlan, target: Path, stored:
 def _refuse_unsaveable(plan: LayerPlan) -> None:
     if not len(plan):
         raise RefusedPlanError("A checkpoint needs at least one layer; put one into the plan.")
-    special = [str(slot) for slot in plan if not slot.is_whole]
+    special = [str(slot) for slot in plan if not can_fold(slot)]
     if special:
         raise RefusedPlanError(
-            f"A checkpoint cannot hold {special[0]}; it holds whole layers, in any order and as often as you like."
+            f"A checkpoint cannot hold {special[0]}; it holds layers of this model, whole, in half or scaled, in any order "
+            "and as often as you like."
         )
-
-
-def _merge(view: Any) -> None:
-    """Make adapters in a view part of its weights, and refuse where that changes what it computes."""
-    if not has_adapter(view):
-        return
-    ids = _probe(view)
-    with torch.inference_mode():
-        before = view(ids).logits
-        merge(view)
-        worst = relative_difference(view(ids).logits, before)
-    if worst > tolerance(view):
-        raise RefusedPlanError(
-            f"The adapter cannot be merged in {view.dtype}: that would change logits by {worst:.1e} of their spread; "
-            "open the model with dtype float32."
-        )
-
-
-def _probe(view: Any) -> torch.Tensor:
-    """Return 16 tokens `[1, seq]` on which a view and what was saved of it are compared."""
-    vocab = int(view.get_input_embeddings().weight.shape[0])
-    return torch.arange(_PROBE_TOKENS, device=view.device)[None] % vocab
 
 
 def _require_same(view: Any, state: Mapping[str, torch.Tensor], folder: Path) -> None:
     """Refuse a saved model whose logits are not those of the view with the weights as they were stored."""
     saved = reopened(view, folder)
-    ids = _probe(view)
+    ids = probe(view)
     with torch.inference_mode():
         expected = functional_call(view, _widened(state, view.state_dict()), (ids,), tie_weights=False).logits
         same = torch.allclose(expected, saved(ids).logits, rtol=1e-3, atol=1e-4)

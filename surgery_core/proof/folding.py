@@ -1,0 +1,258 @@
+"""Factors and halves of layers as weights, so that an ordinary checkpoint can hold them.
+
+What a half of a layer adds is made by its last projection, or by the norm behind that where a family has one: with the
+factor in those weights and biases (0 for a half that does not run) the half adds that much. Which weights these are is
+found by trying, each layer by itself, on the states that enter it.
+
+A factor on a whole layer is one on each half only where both read the same input (GPT-NeoX, GPT-J, Phi, Falcon). In
+other layers the MLP reads what the attention has added, and in x + f·(a + m(x + a)) it has to read all of it, while the
+stream gets f·a: no weights do both. That is refused; the plan `7.attn*0.5,7.mlp*0.5`, whose MLP reads x + f·a, can be
+saved.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from itertools import product
+from typing import Any
+
+import torch
+from torch import nn
+
+from surgery_core.errors import RefusedPlanError
+from surgery_core.plans.plan import LayerPlan
+from surgery_core.plans.slots import Layer, Slot, format_number
+from surgery_core.proof.checks import tolerance
+from surgery_core.surgery.adapters import has_adapter, merge
+from surgery_core.surgery.anatomy import device_of, find_layers
+from surgery_core.surgery.closeness import relative_difference
+from surgery_core.surgery.layer_io import contributed, hidden_input, hidden_of
+from surgery_core.surgery.layer_parts import halves_of
+from surgery_core.surgery.recording import Call, recorded
+from surgery_core.surgery.view import operate
+
+LAST = ("down_proj", "w2", "output_linear", "output.dense", "wo")
+"""Parts of names of the last projections of experts, which are no modules of their own."""
+_ROUNDING = 1e-5
+"""Of sums in float32, as a share of their spread."""
+_MOST = 81
+"""Most ways in which one layer is tried."""
+
+
+@dataclass(frozen=True)
+class Spot:
+    """Where a half's factor goes: parameters of the layer by name, and what is added to each before it counts.
+
+    Norms of Gemma multiply by one more than their weight.
+    """
+
+    parameters: tuple[tuple[str, float], ...]
+
+
+def folded(model: Any, plan: LayerPlan) -> Any:
+    """Return a view of whole layers that computes what the plan's scaled and half layers do, adapters merged.
+
+    Args:
+        model: the base; it is not changed.
+        plan: slots of one layer each, whole, half or scaled.
+
+    Returns:
+        The view; changed layers have weights of their own.
+
+    Raises:
+        RefusedPlanError: when the weights of a layer cannot express its factor or half.
+    """
+    whole = LayerPlan(tuple(slot.map(_whole) for slot in plan), plan.n_layers)
+    view = operate(model, whole)
+    _merge(view)
+    if whole == plan:
+        return view
+    asked = operate(model, plan)
+    layers, wanted = find_layers(view)[1], find_layers(asked)[1]
+    # calls hold what later layers read too, so each is tried on what enters it in the model that was asked for
+    with torch.no_grad(), recorded(wanted) as seen:
+        asked(input_ids=probe(asked), use_cache=False)
+    for number, slot in enumerate(plan):
+        if slot.layers[0] != _whole(slot.layers[0]):
+            _fold(layers[number], wanted[number], seen.calls.get(number), slot.layers[0], tolerance(asked))
+    _require_equal(view, asked, plan)
+    return view
+
+
+def _merge(view: Any) -> None:
+    """Make adapters in a view part of its weights, and refuse where that changes what it computes."""
+    if not has_adapter(view):
+        return
+    ids = probe(view)
+    with torch.inference_mode():
+        before = view(ids).logits
+        merge(view)
+        worst = relative_difference(view(ids).logits, before)
+    if worst > tolerance(view):
+        raise RefusedPlanError(
+            f"The adapter cannot be merged in {view.dtype}: that would change logits by {worst:.1e} of their spread; "
+            "open the model with dtype float32."
+        )
+
+
+def can_fold(slot: Slot) -> bool:
+    """Return whether a slot is one layer of the base that differs from it by its part and scale at most."""
+    return len(slot.layers) == 1 and not slot.layers[0].mean and slot.layers[0].donor is None
+
+
+def probe(model: Any) -> torch.Tensor:
+    """Return 16 tokens `[1, seq]` on which models are compared."""
+    vocabulary = int(model.get_input_embeddings().weight.shape[0])
+    return torch.arange(16, device=device_of(model))[None] % vocabulary
+
+
+def _whole(layer: Layer) -> Layer:
+    return replace(layer, part="both", scale=1.0)
+
+
+def _fold(layer: Any, wanted: Any, call: Call | None, spec: Layer, most: float) -> None:
+    """Put a factor or half into the weights of a layer."""
+    halves = halves_of(layer)
+    paths = [(path, "attn") for path in halves.attention] + [(path, "mlp") for path in halves.mlp]
+    if call is None or not paths:
+        raise RefusedPlanError(f"A checkpoint cannot hold {spec}: a {type(layer).__name__} has no parts to put it into.")
+    factors = [spec.scale if spec.part in ("both", kind) else 0.0 for _, kind in paths]
+    with torch.no_grad():
+        expected, untouched = _added(wanted, call), _added(layer, call)
+        # in half precision a small factor is within the tolerance by itself, so a way has to come much closer than none
+        most = min(most, 0.1 * relative_difference(untouched, expected)) + _ROUNDING
+        spots = _spots(layer, [path for path, _ in paths], call)
+        for choice in _first(product(*spots), _MOST):
+            undo = [_put(layer, spot, factor) for spot, factor in zip(choice, factors, strict=True) if factor != 1]
+            if _same(_added(layer, call), expected, most):
+                return
+            for one in reversed(undo):
+                one()
+    raise RefusedPlanError(_why(layer, spec, both=halves.both))
+
+
+def _first(ways: Iterator[tuple[Spot, ...]], most: int) -> Iterator[tuple[Spot, ...]]:
+    yield from (way for _, way in zip(range(most), ways, strict=False))
+
+
+def _why(layer: nn.Module, spec: Layer, *, both: bool) -> str:
+    name = type(layer).__name__
+    if spec.part == "both" and both:
+        halves = ",".join(str(replace(spec, part=part)) for part in ("attn", "mlp"))
+        return (
+            f"A checkpoint cannot hold {spec}: the MLP of a {name} reads what its attention has added, so a factor on what "
+            f"both add is no factor in their weights. The plan {halves} scales each half by {format_number(spec.scale)} and "
+            "can be saved."
+        )
+    return f"A checkpoint cannot hold {spec}: no weights of a {name} are known into which it could go."
+
+
+def _added(layer: Any, call: Call) -> torch.Tensor:
+    args, kwargs = call
+    entering = hidden_input(args, kwargs).clone()
+    return contributed(entering, layer(*args, **kwargs))[1]
+
+
+def _same(found: torch.Tensor, expected: torch.Tensor, most: float) -> bool:
+    if not bool(expected.any()):
+        return not bool(found.any())
+    return relative_difference(found, expected) <= most
+
+
+def _spots(layer: Any, paths: Sequence[str], call: Call) -> list[list[Spot]]:
+    """Return, for each half, the places where its factor may go, the likeliest first."""
+    with _watching(layer) as seen:
+        layer(*call[0], **call[1])
+    found = []
+    for path in paths:
+        half = layer.get_submodule(path)
+        inside = {f"{path}.{name}" if name else path for name, _ in half.named_modules()}
+        behind = [Spot(((f"{name}.weight", shift),)) for name in _norms_behind(seen, path) for shift in (0.0, 1.0)]
+        behind = [_with_bias(layer, spot) for spot in behind]
+        last = [name for name, _, _ in seen if name in inside and _is_projection(layer.get_submodule(name))][-1:]
+        experts = [name for name, _ in half.named_parameters() if any(part in name for part in LAST)]
+        spots = [_with_bias(layer, Spot(((f"{name}.weight", 0.0),))) for name in last]
+        spots += [Spot(tuple((f"{path}.{name}", 0.0) for name in experts))] if experts else []
+        found.append([*behind, *spots])
+    return found
+
+
+def _is_projection(module: nn.Module) -> bool:
+    weight = module._parameters.get("weight")
+    return weight is not None and weight.dim() >= 2 and not list(module.children())
+
+
+def _with_bias(layer: nn.Module, spot: Spot) -> Spot:
+    name = spot.parameters[0][0].removesuffix(".weight")
+    bias = layer.get_submodule(name)._parameters.get("bias")
+    return spot if bias is None else Spot((*spot.parameters, (f"{name}.bias", 0.0)))
+
+
+Seen = list[tuple[str, torch.Tensor | None, torch.Tensor | None]]
+"""Modules of a layer in the order in which they returned: name, first argument, output."""
+
+
+@contextmanager
+def _watching(layer: nn.Module) -> Iterator[Seen]:
+    seen: Seen = []
+    hooks = [
+        module.register_forward_hook(lambda _, args, output, name=name: seen.append((name, *_tensors(args, output))))
+        for name, module in layer.named_modules()
+    ]
+    try:
+        yield seen
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _tensors(args: tuple[Any, ...], output: Any) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+    entered = args[0] if args and isinstance(args[0], torch.Tensor) else None
+    left = hidden_of(output) if isinstance(output, (torch.Tensor, tuple)) and len(output) else None
+    return entered, left if isinstance(left, torch.Tensor) else None
+
+
+def _norms_behind(seen: Seen, path: str) -> list[str]:
+    """Return the norms that read just what a half has returned."""
+    outputs = [left for name, _, left in seen if name == path and left is not None]
+    if not outputs:
+        return []
+    return [
+        name
+        for name, entered, _ in seen
+        if "norm" in name.lower() and not name.startswith(f"{path}.") and entered is not None
+        and entered.shape == outputs[-1].shape and torch.equal(entered, outputs[-1])
+    ]  # fmt: skip
+
+
+def _put(layer: nn.Module, spot: Spot, factor: float) -> Callable[[], None]:
+    """Multiply parameters by a factor, as new ones; return what takes that back."""
+    before = []
+    for path, shift in spot.parameters:
+        where, _, name = path.rpartition(".")
+        owner = layer.get_submodule(where)
+        old = owner._parameters.get(name)
+        if old is None:
+            continue
+        before.append((owner, name, old))
+        owner._parameters[name] = nn.Parameter((old + shift) * factor - shift, requires_grad=False)
+
+    def undo() -> None:
+        for owner, name, old in before:
+            owner._parameters[name] = old
+
+    return undo
+
+
+def _require_equal(view: Any, asked: Any, plan: LayerPlan) -> None:
+    """Refuse weights with which the model as a whole does not compute what the plan does."""
+    ids = probe(view)
+    with torch.inference_mode():
+        worst = relative_difference(view(input_ids=ids).logits, asked(input_ids=ids).logits)
+    if worst > tolerance(asked):
+        raise RefusedPlanError(
+            f"A checkpoint cannot hold {plan} of a {type(view).__name__}: with factors in the weights its logits would "
+            f"differ by {worst:.1e} of their spread. Open the model with dtype float32, or export whole layers."
+        )

@@ -165,14 +165,24 @@ def keep(arguments: argparse.Namespace) -> Output:
 
 
 def export(arguments: argparse.Namespace) -> Output:
-    """Save the operated model as a checkpoint and return where it lies."""
-    from surgery_core.proof.export import export_model
+    """Save the operated model as a checkpoint, and return where it lies; push it to the hub where that is asked for."""
+    from surgery_core.keeping.checkpoint import check_repo, export_checkpoint, push
 
+    if arguments.push is not None:
+        check_repo(arguments.push)
     loaded = _load(arguments)
     plan = _plan(loaded, arguments)
-    folder = export_model(loaded, plan, arguments.to, unproved=arguments.unproved, dtype=arguments.dtype)
-    facts = {"folder": str(folder), "plan": str(plan), "layers": len(plan)}
-    return Output(f"Saved {facts['layers']} layers in {facts['folder']}", [facts], facts)
+    with progress("Scoring texts") as update:
+        folder = export_checkpoint(
+            loaded, plan, arguments.to, unproved=arguments.unproved, dtype=arguments.dtype,
+            figures=not arguments.no_figures, on_progress=update,
+        )  # fmt: skip
+    facts: dict[str, object] = {"folder": str(folder), "plan": str(plan), "layers": len(plan)}
+    text = f"Saved {facts['layers']} layers in {facts['folder']}"
+    if arguments.push is not None:
+        facts["pushed"] = push(folder, arguments.push, private=not arguments.public)
+        text += f"; pushed to {facts['pushed']}"
+    return Output(text, [facts], facts)
 
 
 def _lens(model: Any, folder: str | None) -> Lens:

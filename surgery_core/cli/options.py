@@ -193,6 +193,11 @@ def _add_export(menu: Commands) -> None:
     )
     _add_plan(parser)
     parser.add_argument("--to", required=True, metavar="FOLDER", help="a new or empty folder")
+    parser.add_argument("--no-figures", action="store_true", help="leave the scores out of the model card; faster")
+    parser.add_argument(
+        "--push", metavar="REPO", help="push it to the hub as org/name, which you are logged in to write"
+    )
+    parser.add_argument("--public", action="store_true", help="with --push: a repository that everyone sees")
 
 
 def _add_keep(menu: Commands) -> None:

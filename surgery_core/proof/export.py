@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -26,13 +26,15 @@ from surgery_core.surgery.saving import (
     unshare_layers,
 )
 from surgery_core.surgery.view import checked_plan
+from surgery_core.whole_files import PART
 
 __all__ = ["export_model", "reopened", "save_view", "unshare_layers"]
 
 
 def export_model(
-    loaded: LoadedModel, plan: LayerPlan | str, folder: str | Path, *, unproved: bool = False, dtype: str = "auto"
-) -> Path:
+    loaded: LoadedModel, plan: LayerPlan | str, folder: str | Path, *, unproved: bool = False, dtype: str = "auto",
+    complete: Callable[[Path], None] | None = None,
+) -> Path:  # fmt: skip
     """Save the model that `plan` describes, with its tokenizer and a card, and check that it opens as the same model.
 
     A repeated layer is stored once for each time that it runs; tied embeddings stay tied.
@@ -51,6 +53,7 @@ def export_model(
         dtype: number format of the stored weights: `"float32"`, `"bfloat16"`, `"float16"`, or `"auto"`: the
             checkpoint's where the model was widened to float32 from it (nothing is rounded: a tensor that it cannot hold
             stays as it is), else the one that the model runs in.
+        complete: called with the finished folder before it gets its name; adds files to it, or changes the card.
 
     Returns:
         The folder.
@@ -76,7 +79,7 @@ def export_model(
     view = folded(loaded.model, plan)
     try:
         target.mkdir(parents=True, exist_ok=True)
-        _save(view, loaded, plan, target, stored, exact=dtype == "auto")
+        _save(view, loaded, plan, target, stored, dtype == "auto", complete or (lambda _: None))
     except OSError as error:
         raise InputError(f"{str(folder)!r} cannot be written: {error.strerror or error}.") from error
     return target
@@ -90,15 +93,24 @@ def _format(info: ModelInfo, dtype: str) -> str:
     return info.stored_as if info.dtype == "float32" and info.stored_as in DTYPES else info.dtype
 
 
-def _save(view: Any, loaded: LoadedModel, plan: LayerPlan, target: Path, stored: str, *, exact: bool) -> None:
-    """Fill an empty folder, or leave none."""
+def _save(
+    view: Any, loaded: LoadedModel, plan: LayerPlan, target: Path, stored: str, exact: bool,
+    complete: Callable[[Path], None],
+) -> None:  # fmt: skip
+    """Fill a folder beside the empty one and put it in its place, or leave none."""
+    part = target.with_name(f".{target.name}{PART}")
     with ExitStack() as undo:
         undo.callback(shutil.rmtree, target, ignore_errors=True)
+        undo.callback(shutil.rmtree, part, ignore_errors=True)
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir()
         with quiet():
-            state = save_view(view, target, getattr(torch, stored), exact=exact)
-            loaded.tokenizer.save_pretrained(target)
-            (target / "README.md").write_text(_card(loaded, plan, stored), encoding="utf-8")
-            _require_same(view, state, target)
+            state = save_view(view, part, getattr(torch, stored), exact=exact)
+            loaded.tokenizer.save_pretrained(part)
+            (part / "README.md").write_text(_card(loaded, plan, stored), encoding="utf-8")
+            _require_same(view, state, part)
+        complete(part)
+        part.replace(target)
         undo.pop_all()
 
 

@@ -117,7 +117,9 @@ def _fold(layer: Any, wanted: Any, call: Call | None, spec: Layer, most: float) 
     halves = halves_of(layer)
     paths = [(path, "attn") for path in halves.attention] + [(path, "mlp") for path in halves.mlp]
     if call is None or not paths:
-        raise RefusedPlanError(f"A checkpoint cannot hold {spec}: a {type(layer).__name__} has no parts to put it into.")
+        raise RefusedPlanError(
+            f"A checkpoint cannot hold {spec}: a {type(layer).__name__} has no parts to put it into."
+        )
     factors = [spec.scale if spec.part in ("both", kind) else 0.0 for _, kind in paths]
     with torch.no_grad():
         expected, untouched = _added(wanted, call), _added(layer, call)

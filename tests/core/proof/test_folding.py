@@ -15,10 +15,9 @@ from surgery_core.plans.plan import LayerPlan
 from surgery_core.proof.export import export_model
 from surgery_core.proof.folding import folded
 from surgery_core.surgery.view import operate
-from tests.core.support.columns import difference, inputs, scaled
-from tests.core.support.halves_by_hand import written_down
-from tests.core.support.columns import Hooked
 from tests.core.support import zoo
+from tests.core.support.columns import Hooked, difference, inputs, scaled
+from tests.core.support.halves_by_hand import written_down
 from tests.tiny import build_model, build_tokenizer
 
 SIDE_BY_SIDE = ("gpt_neox", "phi", "falcon")
@@ -66,7 +65,9 @@ def check_saved(model: Any, plan: str, hooked: Hooked, folder: Path) -> None:
 
 @pytest.mark.parametrize("model_type", IN_TURN)
 def test_a_whole_layer_with_a_factor_is_refused_where_the_mlp_reads_what_attention_adds(model_type: str) -> None:
-    with pytest.raises(RefusedPlanError, match=r"cannot hold 1\*0\.5: the MLP of a .* The plan 1\.attn\*0\.5,1\.mlp\*0\.5"):
+    with pytest.raises(
+        RefusedPlanError, match=r"cannot hold 1\*0\.5: the MLP of a .* The plan 1\.attn\*0\.5,1\.mlp\*0\.5"
+    ):
         folded(zoo.build(model_type), LayerPlan.parse("0,1*0.5,2,3", 4))
 
 

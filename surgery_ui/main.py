@@ -4,6 +4,7 @@ from pathlib import Path
 
 import streamlit as st
 
+from surgery_ui.parts import keeping
 from surgery_ui.session import session
 from surgery_ui.sidebar import sidebar as controls
 from surgery_ui.sidebar import sweep_status
@@ -36,3 +37,4 @@ with st.sidebar:
     if page.url_path not in ("sweep", "skills"):
         sweep_status.status()
 page.run()
+keeping.finish()

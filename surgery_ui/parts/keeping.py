@@ -20,9 +20,13 @@ from surgery_core.keeping.tables import markdown, table_file
 from surgery_core.recipes.recipe import Recipe
 from surgery_ui.components.link import copy_text
 from surgery_ui.parts import chat
+from surgery_ui.parts.awaited import Awaited
 from surgery_ui.parts.files import CHARTS, MIMES, palette, rendered, stem
+from surgery_ui.parts.sections import follow_sections
 from surgery_ui.session import session
-from surgery_ui.session.state import state
+from surgery_ui.session.state import ModelKey, state
+from surgery_ui.words import present
+from surgery_ui.work import plan_jobs as cached
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,7 +38,45 @@ _run = threading.local()
 
 def begin(scripts: DeltaGenerator | None, results: DeltaGenerator | None) -> None:
     """Say where a run's offers are drawn; None while the popover is closed."""
-    _run.scripts, _run.results = scripts, results
+    _run.scripts, _run.results, _run.checkpoint = scripts, results, None
+
+
+def offer_checkpoint(now: session.Experiment) -> None:
+    """Offer the plan's model as a checkpoint, which is made when it is asked for; `finish` follows that."""
+    if now.plan.is_identity or not cached.download_bytes():
+        return
+    st.markdown("**The operated model**")
+    wanted = (now.loaded.info.key, str(now.plan))
+    if state.checkpoint != wanted:
+        st.button(
+            "Prepare a checkpoint", key="keep-prepare", icon=":material/archive:", width="stretch",
+            on_click=_prepare, args=(wanted,),
+            help="A zip for plain transformers: weights, tokenizer, and a card with the plan, figures and proof. It is opened "
+            "again and compared before you get it.",
+        )  # fmt: skip
+        return
+    job = cached.checkpoint_job(now.owner, now.loaded, now.plan, _insists(now))
+    name = f"{stem(now.loaded.info.name)}-operated.zip"
+
+    def draw() -> None:
+        st.download_button(
+            f"Checkpoint, {present.size(len(job.result))}", job.result, name, MIMES["zip"], key="keep-zip",
+            on_click="ignore", width="stretch", icon=":material/archive:",
+        )  # fmt: skip
+
+    _run.checkpoint = Awaited(now.owner, [job], "checkpoint", draw, text="Saving, scoring, checking")
+
+
+def finish() -> None:
+    """Follow what is being made, once the page itself is done."""
+    section: Awaited | None = getattr(_run, "checkpoint", None)
+    if section is not None:
+        follow_sections([section])
+
+
+def _prepare(wanted: tuple[ModelKey, str]) -> None:
+    session.touch()
+    state.checkpoint = wanted
 
 
 def offer_script(

@@ -159,6 +159,9 @@ class State:
     chosen = Field[dict[str, Any]]("chosen", dict, make=dict)
     """What was chosen last in every choice of one, by its key."""
 
+    checkpoint = Field[tuple[ModelKey, str] | None]("checkpoint", tuple | None, default=None)
+    """Model and plan of which a checkpoint was asked for."""
+
     # texts
     prompt = Field[str]("prompt", str)
     """The text that is continued."""

@@ -27,6 +27,7 @@ def keep(now: session.Experiment) -> None:
         st.markdown("**What this page shows**")
         results = st.empty()
         results.caption("Tables and charts are here as soon as the page has them.")
+        checkpoint = st.container()
         st.markdown("**Open a recipe**")
         st.file_uploader(
             "A recipe file", ["toml"], key=FILE, max_upload_size=MAX_RECIPE_BYTES // 1_000_000, on_change=_take,
@@ -34,6 +35,8 @@ def keep(now: session.Experiment) -> None:
         )  # fmt: skip
         show_problem("recipe")
     keeping.begin(scripts, results)
+    with checkpoint:
+        keeping.offer_checkpoint(now)
 
 
 def _recipe(now: session.Experiment, place: st.delta_generator.DeltaGenerator) -> None:

@@ -45,6 +45,7 @@ class Lane(StrEnum):
     LENS_QUALITY = "lens-quality"
     PREFLIGHT = "preflight"
     PROOF = "proof"
+    CHECKPOINT = "checkpoint"
     SPEEDS = "speeds"
     COSTS = "costs"
     COSTS_OWN = "costs-own"
@@ -140,6 +141,11 @@ TABLE = (
     ),
     Kind("proof", Workers.WORK, 128, "Whether the numbers of a plan are right.", dropped=(Lane.PROOF,)),
     Kind("nearest", Workers.WORK, 32, "The nearest plan that is allowed to one that is not.", dropped=(Lane.PROOF,)),
+    Kind(
+        "checkpoint", Workers.WORK, 2,
+        "A plan's model as a zip to download, which may be large.",
+        dropped=(Lane.CHECKPOINT,),
+    ),
     Kind(
         "speeds", Workers.WORK, 8,
         "A model, timed once for everybody and for every plan.",

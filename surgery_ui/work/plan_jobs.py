@@ -14,6 +14,7 @@ from typing import Any
 import streamlit as st
 
 from surgery_core.errors import RefusedPlanError, TextError
+from surgery_core.keeping.checkpoint import zipped
 from surgery_core.measure.compare import Reference, compare, reference
 from surgery_core.measure.generation import Generation, complete
 from surgery_core.measure.results import Comparison, ScoreTable
@@ -35,6 +36,10 @@ from surgery_ui.work.pool import Pool
 MODELS = Pool(1, kinds_of(Workers.MODELS), Workers.MODELS)
 WORK = Pool(max(1, os.cpu_count() or 1), kinds_of(Workers.WORK), Workers.WORK)
 MAX_OWN_TEXTS = 64
+DOWNLOAD_VARIABLE = "MODEL_SURGERY_DOWNLOAD_MB"
+"""Environment variable with the size in MB up to which a page hands out checkpoints; 0 for none."""
+DOWNLOAD_MB = 200
+"""The size where it does not say."""
 
 
 _means: Kept[Means] = Kept(4)
@@ -91,6 +96,22 @@ def text_job(
         return complete(model, loaded.tokenizer, prompt, settings, on_text=job.write, stop=job.stop)
 
     return WORK.request(owner, lane, ("text", loaded.info.key, plan_key(plan), prompt, settings), work)
+
+
+def checkpoint_job(owner: str, loaded: LoadedModel, plan: LayerPlan, unproved: bool) -> Job[bytes]:
+    """Save a plan's model as a zip to download."""
+
+    def work(job: Job[bytes]) -> bytes:
+        return zipped(loaded, plan, download_bytes(), unproved=unproved, stop=job.stop, on_progress=job.report)
+
+    key = ("checkpoint", loaded.info.key, plan_key(plan), unproved)
+    return WORK.request(owner, Lane.CHECKPOINT, key, work)
+
+
+def download_bytes() -> int:
+    """Return how large a checkpoint may be that is downloaded from a page, in bytes."""
+    given = os.environ.get(DOWNLOAD_VARIABLE, "")
+    return (int(given) if given.isdecimal() else DOWNLOAD_MB) * 1_000_000
 
 
 def table_job(owner: str, lane: Lane, loaded: LoadedModel, texts: tuple[Text, ...]) -> Job[ScoreTable]:

@@ -129,3 +129,35 @@ def test_nothing_is_made_while_it_is_closed(open_app: Open, monkeypatch: pytest.
 
     monkeypatch.setattr(keeping, "script", lambda shown: pytest.fail("made"))
     assert not open_app(plan="0,2").exception
+
+
+def test_a_checkpoint_is_made_when_it_is_asked_for(open_app: Open, kept: dict[str, Any], tmp_path: Path) -> None:
+    import io
+    import zipfile
+
+    from transformers import AutoModelForCausalLM
+
+    app = open_app(plan="0,2.mlp")
+    assert not any(name.endswith(".zip") for name in kept)
+    app.button(key="keep-prepare").click().run()
+    assert not app.exception
+    with zipfile.ZipFile(io.BytesIO(kept["fable-operated.zip"])) as archive:
+        archive.extractall(tmp_path)
+    assert AutoModelForCausalLM.from_pretrained(tmp_path / "fable-operated").config.num_hidden_layers == 2
+
+
+def test_what_a_checkpoint_cannot_hold_is_a_sentence(open_app: Open, kept: dict[str, Any]) -> None:
+    app = open_app(plan="0,(1|2)")
+    app.button(key="keep-prepare").click().run()
+    assert any("cannot hold" in one.value.replace("\\", "") for one in app.error)
+
+
+def test_a_size_limit_and_none_at_all(open_app: Open, kept: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MODEL_SURGERY_DOWNLOAD_MB", "0")
+    app = open_app(plan="0,3")
+    assert not [one for one in app.button if one.key == "keep-prepare"]
+
+
+def test_the_unchanged_model_has_no_checkpoint_to_make(open_app: Open, kept: dict[str, Any]) -> None:
+    app = open_app()
+    assert not [one for one in app.button if one.key == "keep-prepare"]

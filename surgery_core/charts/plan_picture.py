@@ -99,14 +99,20 @@ class _Sheet:
         parts = [*self._bands(), *self._cells(), *self._names(), *legend]
         # several pictures may stand on one page, and ids are the page's
         name = f"plan-{crc32(''.join(parts).encode()):x}"
+        edge = 12 if background else 0
+        wide, high = self.width + 2 * edge, height + 2 * edge
         head = (
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {self.width} {height:g}" width="{self.width}" '
-            f'height="{height:g}" role="img" aria-labelledby="{name}-title {name}-words" '
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{-edge} {-edge} {wide} {high:g}" width="{wide}" '
+            f'height="{high:g}" role="img" aria-labelledby="{name}-title {name}-words" '
             'font-family="system-ui, -apple-system, Segoe UI, Roboto, sans-serif" font-size="11">'
         )
         title = f'<title id="{name}-title">The plan {escaped(str(self.plan) or "without layers")}</title>'
         words = f'<desc id="{name}-words">{escaped(describe(self.plan))}</desc>'
-        behind = [f'<rect width="100%" height="100%" fill="{self.palette["paper"]}"/>'] if background else []
+        behind = (
+            [f'<rect x="{-edge}" y="{-edge}" width="{wide}" height="{high:g}" fill="{self.palette["paper"]}"/>']
+            if background
+            else []
+        )
         return "\n".join([head, title, words, *behind, *parts, "</svg>"])
 
     def _place(self, position: int, side: float) -> Box:

@@ -64,21 +64,47 @@ def folded(model: Any, plan: LayerPlan) -> Any:
     Raises:
         RefusedPlanError: when the weights of a layer cannot express its factor or half.
     """
+    view, found = _folded(model, plan)
+    if any(found):
+        _require_equal(view, operate(model, plan), plan)
+    return view
+
+
+def factors(model: Any, plan: LayerPlan) -> list[dict[str, float]]:
+    """Return, for each slot, the factors on parameters of its layer, by their names in it, that do what the plan says.
+
+    Raises:
+        RefusedPlanError: as `folded`, and where a parameter does not count by itself (norms of Gemma).
+    """
+    named = []
+    for slot, found in zip(plan, _folded(model, plan)[1], strict=True):
+        if shifted := [name for spot, _ in found for name, shift in spot.parameters if shift]:
+            raise RefusedPlanError(f"{slot} is no factor on a weight: {shifted[0]} counts from one in this model.")
+        named.append({name: factor for spot, factor in found for name, _ in spot.parameters})
+    return named
+
+
+Found = list[tuple[Spot, float]]
+"""Where the factors of a layer went."""
+
+
+def _folded(model: Any, plan: LayerPlan) -> tuple[Any, list[Found]]:
     whole = LayerPlan(tuple(slot.map(_whole) for slot in plan), plan.n_layers)
     view = operate(model, whole)
     _merge(view)
     if whole == plan:
-        return view
+        return view, [[] for _ in plan]
     asked = operate(model, plan)
     layers, wanted = find_layers(view)[1], find_layers(asked)[1]
-    # calls hold what later layers read too, so each is tried on what enters it in the model that was asked for
+    # each layer is tried on what enters it in the model that was asked for
     with torch.no_grad(), recorded(wanted) as seen:
         asked(input_ids=probe(asked), use_cache=False)
+    found: list[Found] = []
     for number, slot in enumerate(plan):
-        if slot.layers[0] != _whole(slot.layers[0]):
-            _fold(layers[number], wanted[number], seen.calls.get(number), slot.layers[0], tolerance(asked))
-    _require_equal(view, asked, plan)
-    return view
+        plain = slot.layers[0] == _whole(slot.layers[0])
+        call, most = seen.calls.get(number), tolerance(asked)
+        found.append([] if plain else _fold(layers[number], wanted[number], call, slot.layers[0], most))
+    return view, found
 
 
 def _merge(view: Any) -> None:
@@ -112,24 +138,24 @@ def _whole(layer: Layer) -> Layer:
     return replace(layer, part="both", scale=1.0)
 
 
-def _fold(layer: Any, wanted: Any, call: Call | None, spec: Layer, most: float) -> None:
-    """Put a factor or half into the weights of a layer."""
+def _fold(layer: Any, wanted: Any, call: Call | None, spec: Layer, most: float) -> Found:
+    """Put a factor or half into the weights of a layer, and return where they went."""
     halves = halves_of(layer)
     paths = [(path, "attn") for path in halves.attention] + [(path, "mlp") for path in halves.mlp]
     if call is None or not paths:
         raise RefusedPlanError(
             f"A checkpoint cannot hold {spec}: a {type(layer).__name__} has no parts to put it into."
         )
-    factors = [spec.scale if spec.part in ("both", kind) else 0.0 for _, kind in paths]
+    amounts = [spec.scale if spec.part in ("both", kind) else 0.0 for _, kind in paths]
     with torch.no_grad():
         expected, untouched = _added(wanted, call), _added(layer, call)
         # in half precision a small factor is within the tolerance by itself, so a way has to come much closer than none
         most = min(most, 0.1 * relative_difference(untouched, expected)) + _ROUNDING
         spots = _spots(layer, [path for path, _ in paths], call)
         for choice in _first(product(*spots), _MOST):
-            undo = [_put(layer, spot, factor) for spot, factor in zip(choice, factors, strict=True) if factor != 1]
+            undo = [_put(layer, spot, factor) for spot, factor in zip(choice, amounts, strict=True) if factor != 1]
             if _same(_added(layer, call), expected, most):
-                return
+                return [(spot, factor) for spot, factor in zip(choice, amounts, strict=True) if factor != 1]
             for one in reversed(undo):
                 one()
     raise RefusedPlanError(_why(layer, spec, both=halves.both))

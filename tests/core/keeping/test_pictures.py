@@ -17,14 +17,15 @@ PLAN = LayerPlan.parse('0-2,"</script>":1,4', 5)
 
 def test_a_file_has_a_ground_of_its_own() -> None:
     picture = ElementTree.fromstring(picture_file(PLAN, "svg"))
-    (ground,) = [one for one in picture if one.attrib.get("width") == "100%"]
+    ground = picture[2]
+    assert [ground.attrib[key] for key in ("x", "y", "width", "height")] == picture.attrib["viewBox"].split()
     assert ground.attrib["fill"] == "#ffffff"
 
 
 def test_png_is_twice_as_wide() -> None:
     data = picture_file(PLAN, "png")
     assert data.startswith(b"\x89PNG")
-    assert int.from_bytes(data[16:20], "big") == 2 * 960
+    assert int.from_bytes(data[16:20], "big") == 2 * (960 + 24)
 
 
 def test_a_page_has_the_plan_as_data() -> None:

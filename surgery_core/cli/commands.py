@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from surgery_core.cli.output import Output, paragraph, progress, table
-from surgery_core.errors import SettingsError, TextError
+from surgery_core.errors import PlanError, SettingsError, TextError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -229,7 +229,29 @@ def _plan(loaded: LoadedModel, arguments: argparse.Namespace) -> LayerPlan:
     from surgery_core.plans.plan import LayerPlan
 
     n_layers = loaded.info.n_layers
-    return LayerPlan.identity(n_layers) if arguments.plan is None else LayerPlan.parse(arguments.plan, n_layers)
+    if arguments.plan is None:
+        return LayerPlan.identity(n_layers)
+    if _is_merge(arguments.plan):
+        return _merge(loaded, arguments.plan)
+    return LayerPlan.parse(arguments.plan, n_layers)
+
+
+def _is_merge(plan: str) -> bool:
+    """Whether a plan is given as a file of mergekit."""
+    return plan.endswith((".yaml", ".yml"))
+
+
+def _merge(loaded: LoadedModel, path: str) -> LayerPlan:
+    from surgery_core.keeping.mergekit import MOST_BYTES, from_mergekit
+
+    try:
+        with Path(path).open("rb") as file:
+            text = file.read(MOST_BYTES + 1).decode("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise PlanError(
+            f"The merge {path!r} cannot be read: {getattr(error, 'strerror', None) or 'it is not UTF-8'}."
+        ) from error
+    return from_mergekit(text, loaded)
 
 
 def _held(check: Check) -> str:
@@ -255,6 +277,8 @@ def _recipe(arguments: argparse.Namespace) -> Recipe:
         return Recipe.load(arguments.recipe)
     if arguments.plan is None:
         raise SettingsError("This needs --plan, such as 0-4,7-11, or --recipe; info tells how many layers there are.")
+    if _is_merge(arguments.plan):
+        given["plan"] = str(_merge(_load(arguments), arguments.plan))
     own = tuple(read_file(path) for path in arguments.text or ())
     if own and arguments.text_set:
         raise SettingsError("Give --text or --text-set, not both.")

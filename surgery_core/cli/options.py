@@ -102,7 +102,11 @@ def _add(menu: Commands, name: str, command: Command, text: str, *, several: boo
 
 
 def _add_plan(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--plan", metavar="PLAN", help='the operated model, such as "0-4,7-11" (default: unchanged)')
+    parser.add_argument(
+        "--plan",
+        metavar="PLAN",
+        help='the operated model, such as "0-4,7-11", or a .yaml of mergekit (default: unchanged)',
+    )
     parser.add_argument("--unproved", action="store_true", help="go on with a plan that does not pass its checks")
 
 
@@ -203,7 +207,7 @@ def _add_export(menu: Commands) -> None:
 def _add_keep(menu: Commands) -> None:
     text = (
         "Write an experiment as a file: recipe (.toml), script (.py), notebook (.ipynb), the plan's picture (.svg, .png, "
-        ".html) or the table of scores (.csv, .json, .parquet, .md)."
+        ".html), the table of scores (.csv, .json, .parquet, .md) or a passthrough merge (.yaml)."
     )
     parser = _add(menu, "keep", commands.keep, text)
     _add_experiment(parser)

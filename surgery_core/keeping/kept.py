@@ -7,6 +7,7 @@ from pathlib import Path
 
 from surgery_core.errors import InputError
 from surgery_core.keeping import pictures, tables
+from surgery_core.keeping.mergekit import to_mergekit
 from surgery_core.keeping.script import Page, Shown, notebook, script
 from surgery_core.models.opening import load_model
 from surgery_core.plans.plan import LayerPlan
@@ -14,7 +15,7 @@ from surgery_core.recipes.recipe import Recipe
 from surgery_core.recipes.run import run_recipe
 from surgery_core.whole_files import write_whole
 
-KINDS = ("toml", "py", "ipynb", *pictures.KINDS, *tables.KINDS)
+KINDS = ("toml", "py", "ipynb", "yaml", *pictures.KINDS, *tables.KINDS)
 """Endings of files that an experiment can be kept as."""
 
 
@@ -27,7 +28,8 @@ def keep(
     Args:
         recipe: the experiment.
         to: the file; `.toml` is the recipe itself, `.py` and `.ipynb` print what a page shows, `.svg`, `.png` and
-            `.html` are the plan's picture, `.csv`, `.json`, `.parquet` and `.md` the table of scores, which is computed.
+            `.html` are the plan's picture, `.yaml` a passthrough merge, `.csv`, `.json`, `.parquet` and `.md` the table of
+            scores, which is computed.
         page: whose script or notebook.
         device, dtype: as for `load_model`.
         unproved: whether to go on where the plan does not pass its checks.
@@ -55,6 +57,8 @@ def _content(recipe: Recipe, kind: str, shown: Shown) -> bytes:
         return recipe.dumps().encode("utf-8")
     loaded = load_model(recipe.model, device=shown.device, dtype=shown.dtype, revision=recipe.revision)
     plan = LayerPlan.parse(recipe.plan, loaded.info.n_layers)
+    if kind == "yaml":
+        return to_mergekit(loaded, plan).encode("utf-8")
     if kind in tables.KINDS:
         return tables.table_file(run_recipe(recipe, loaded=loaded, unproved=shown.unproved).frame(), kind)
     if kind in pictures.KINDS:

@@ -16,7 +16,7 @@ import yaml
 from surgery_core.errors import AnatomyError, PlanError, RefusedPlanError
 from surgery_core.models.opening import LoadedModel
 from surgery_core.plans.plan import LayerPlan
-from surgery_core.plans.slots import MAX_SLOTS, Layer, Slot, format_number
+from surgery_core.plans.slots import Layer, Slot, format_number
 from surgery_core.proof.folding import factors
 from surgery_core.states.mid_layer import check_halfway
 
@@ -45,7 +45,8 @@ def to_mergekit(loaded: LoadedModel, plan: LayerPlan) -> str:
             )
     slices = [_slice(loaded, run) for run in _runs(_factors(loaded, plan))]
     content = {"merge_method": "passthrough", "dtype": loaded.info.stored_as or loaded.info.dtype, "slices": slices}
-    return yaml.safe_dump(content, sort_keys=False, default_flow_style=None, allow_unicode=True)
+    text: str = yaml.safe_dump(content, sort_keys=False, default_flow_style=None, allow_unicode=True)
+    return text
 
 
 def from_mergekit(text: str, loaded: LoadedModel, others: Sequence[LoadedModel] = ()) -> LayerPlan:
@@ -150,24 +151,22 @@ def _sources(content: Mapping[str, Any], depths: Mapping[str, int]) -> Iterator[
             raise PlanError(
                 f"Slice {number} has no single source; a passthrough merge takes each slice from one model."
             )
-        model = sources[0].get("model")
+        model = str(sources[0].get("model"))
         if model not in depths:
             raise PlanError(f"Slice {number} is of {model!r}, which is not open; open are: {', '.join(depths)}.")
         yield {"layer_range": [0, depths[model]]} | sources[0] if key == "models" else sources[0]
 
 
 def _layers(source: Mapping[str, Any], loaded: LoadedModel, depths: Mapping[str, int]) -> Iterator[Layer]:
-    model, span = source["model"], source.get("layer_range")
-    whole = isinstance(span, list) and len(span) == 2 and all(type(end) is int for end in span)
-    if not whole or not 0 <= span[0] < span[1] <= depths[model]:
+    model, span = str(source["model"]), source.get("layer_range")
+    ends = span if isinstance(span, list) and len(span) == 2 and all(type(end) is int for end in span) else [0, 0]
+    if not 0 <= ends[0] < ends[1] <= depths[model]:
         raise PlanError(f"The layer_range of {model!r} is {span!r}; write [first, end) within 0 and {depths[model]}.")
     if unknown := [key for key in source if key not in ("model", "layer_range", "parameters")]:
         raise PlanError(f"A slice of {model!r} has {unknown[0]!r}, which a plan cannot say.")
-    if span[1] - span[0] > MAX_SLOTS:
-        raise PlanError(f"A slice has {span[1] - span[0]:,} layers; a plan has at most {MAX_SLOTS:,}.")
     attention, mlp = _scales(source.get("parameters"))
-    donor = None if model == loaded.info.name else str(model)
-    for index in range(*span):
+    donor = None if model == loaded.info.name else model
+    for index in range(*ends):
         yield from _scaled(Layer(index, donor=donor), attention, mlp, loaded)
 
 

@@ -38,14 +38,29 @@ _run = threading.local()
 
 def begin(scripts: DeltaGenerator | None, results: DeltaGenerator | None) -> None:
     """Say where a run's offers are drawn; None while the popover is closed."""
-    _run.scripts, _run.results, _run.checkpoint = scripts, results, None
+    _run.scripts, _run.results, _run.later = scripts, results, []
 
 
 def offer_checkpoint(now: session.Experiment) -> None:
-    """Offer the plan's model as a checkpoint, which is made when it is asked for; `finish` follows that."""
-    if now.plan.is_identity or not cached.download_bytes():
+    """Offer the plan's model as a checkpoint, made when it is asked for, and as a mergekit file; `finish` follows that."""
+    if now.plan.is_identity:
         return
     st.markdown("**The operated model**")
+    if cached.download_bytes():
+        _checkpoint(now)
+    job = cached.mergekit_job(now.owner, now.loaded, now.plan)
+
+    def draw() -> None:
+        st.download_button(
+            "mergekit file", job.result, f"{stem(now.loaded.info.name)}-mergekit.yaml", MIMES["yaml"],
+            key="keep-mergekit", on_click="ignore", width="stretch",
+            help="The plan as a passthrough merge; `mergekit-yaml` makes the checkpoint of it.",
+        )  # fmt: skip
+
+    _run.later.append(Awaited(now.owner, [job], "mergekit", draw))
+
+
+def _checkpoint(now: session.Experiment) -> None:
     wanted = (now.loaded.info.key, str(now.plan))
     if state.checkpoint != wanted:
         st.button(
@@ -64,14 +79,12 @@ def offer_checkpoint(now: session.Experiment) -> None:
             on_click="ignore", width="stretch", icon=":material/archive:",
         )  # fmt: skip
 
-    _run.checkpoint = Awaited(now.owner, [job], "checkpoint", draw, text="Saving, scoring, checking")
+    _run.later.append(Awaited(now.owner, [job], "checkpoint", draw, text="Saving, scoring, checking"))
 
 
 def finish() -> None:
     """Follow what is being made, once the page itself is done."""
-    section: Awaited | None = getattr(_run, "checkpoint", None)
-    if section is not None:
-        follow_sections([section])
+    follow_sections(getattr(_run, "later", []))
 
 
 def _prepare(wanted: tuple[ModelKey, str]) -> None:

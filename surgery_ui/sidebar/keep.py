@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import streamlit as st
 
-from surgery_core.errors import RecipeError
+from surgery_core.errors import InputError, RecipeError
 from surgery_core.recipes.recipe import MAX_RECIPE_BYTES, Recipe
 from surgery_ui.parts import keeping
 from surgery_ui.parts.files import MIMES, stem
 from surgery_ui.parts.problems import show_problem
 from surgery_ui.session import session
+from surgery_ui.work import plan_jobs as cached
 
-KEY, FILE = "keep", "keep-file"
+KEY, FILE, PASTED = "keep", "keep-file", "keep-pasted"
 
 
 def keep(now: session.Experiment) -> None:
@@ -28,10 +31,14 @@ def keep(now: session.Experiment) -> None:
         results = st.empty()
         results.caption("Tables and charts are here as soon as the page has them.")
         checkpoint = st.container()
-        st.markdown("**Open a recipe**")
+        st.markdown("**Open a recipe or a mergekit file**")
         st.file_uploader(
-            "A recipe file", ["toml"], key=FILE, max_upload_size=MAX_RECIPE_BYTES // 1_000_000, on_change=_take,
-            label_visibility="collapsed",
+            "A file", ["toml", "yaml", "yml"], key=FILE, max_upload_size=MAX_RECIPE_BYTES // 1_000_000,
+            on_change=_take_file, label_visibility="collapsed",
+        )  # fmt: skip
+        st.text_area(
+            "Its text", key=PASTED, height=68, on_change=_take_pasted, label_visibility="collapsed",
+            placeholder="or paste its text",
         )  # fmt: skip
         show_problem("recipe")
     keeping.begin(scripts, results)
@@ -47,14 +54,33 @@ def _recipe(now: session.Experiment, place: st.delta_generator.DeltaGenerator) -
     )  # fmt: skip
 
 
-def _take() -> None:
+def _take_file() -> None:
     file = st.session_state[FILE]
-    if file is None:
-        return
+    if file is not None:
+        _guarded(lambda: _open(_decoded(file.getvalue()), merge=not file.name.lower().endswith(".toml")))
+
+
+def _take_pasted() -> None:
+    text = st.session_state[PASTED]
+    if text.strip():
+        _guarded(lambda: _open(text, merge="merge_method" in text))
+
+
+def _open(text: str, *, merge: bool) -> None:
+    """Take over a recipe, or the plan of a merge."""
+    now = session.experiment()
+    if not merge:
+        session.open_recipe(Recipe.loads(text))
+    elif now is not None:
+        plan = cached.read_mergekit(now.loaded, text)
+        session.change("recipe", lambda _: plan)
+
+
+def _guarded(action: Callable[[], None]) -> None:
     session.set_problem("recipe", None)
     try:
-        session.open_recipe(Recipe.loads(_decoded(file.getvalue())))
-    except RecipeError as error:
+        action()
+    except InputError as error:
         session.set_problem("recipe", error)
 
 
@@ -62,4 +88,4 @@ def _decoded(data: bytes) -> str:
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError:
-        raise RecipeError("The recipe is not UTF-8 text; save it as UTF-8.") from None
+        raise RecipeError("The file is not UTF-8 text; save it as UTF-8.") from None

@@ -46,6 +46,7 @@ class Lane(StrEnum):
     PREFLIGHT = "preflight"
     PROOF = "proof"
     CHECKPOINT = "checkpoint"
+    MERGEKIT = "mergekit"
     SPEEDS = "speeds"
     COSTS = "costs"
     COSTS_OWN = "costs-own"
@@ -146,6 +147,7 @@ TABLE = (
         "A plan's model as a zip to download, which may be large.",
         dropped=(Lane.CHECKPOINT,),
     ),
+    Kind("mergekit", Workers.WORK, 32, "A plan as a file of mergekit.", dropped=(Lane.MERGEKIT,)),
     Kind(
         "speeds", Workers.WORK, 8,
         "A model, timed once for everybody and for every plan.",

@@ -15,6 +15,7 @@ import streamlit as st
 
 from surgery_core.errors import RefusedPlanError, TextError
 from surgery_core.keeping.checkpoint import zipped
+from surgery_core.keeping.mergekit import from_mergekit, to_mergekit
 from surgery_core.measure.compare import Reference, compare, reference
 from surgery_core.measure.generation import Generation, complete
 from surgery_core.measure.results import Comparison, ScoreTable
@@ -106,6 +107,17 @@ def checkpoint_job(owner: str, loaded: LoadedModel, plan: LayerPlan, unproved: b
 
     key = ("checkpoint", loaded.info.key, plan_key(plan), unproved)
     return WORK.request(owner, Lane.CHECKPOINT, key, work)
+
+
+def mergekit_job(owner: str, loaded: LoadedModel, plan: LayerPlan) -> Job[str]:
+    """Write a plan as a file of mergekit."""
+    key = ("mergekit", loaded.info.key, plan_key(plan))
+    return WORK.request(owner, Lane.MERGEKIT, key, lambda job: to_mergekit(loaded, plan))
+
+
+def read_mergekit(loaded: LoadedModel, text: str) -> LayerPlan:
+    """Return the plan that a file of mergekit says. Errors as `from_mergekit`."""
+    return from_mergekit(text, loaded, [one for one in open_models() if one.info.key != loaded.info.key])
 
 
 def download_bytes() -> int:

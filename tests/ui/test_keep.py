@@ -161,3 +161,21 @@ def test_a_size_limit_and_none_at_all(open_app: Open, kept: dict[str, Any], monk
 def test_the_unchanged_model_has_no_checkpoint_to_make(open_app: Open, kept: dict[str, Any]) -> None:
     app = open_app()
     assert not [one for one in app.button if one.key == "keep-prepare"]
+
+
+def test_a_merge_goes_out_and_comes_in(open_app: Open, kept: dict[str, Any]) -> None:
+    first = open_app(plan="0,2-3,1.attn")
+    assert not first.exception
+    text = kept["fable-mergekit.yaml"]
+    second = open_app()
+    (pasted,) = [one for one in second.text_area if one.key == "keep-pasted"]
+    pasted.set_value(text).run()
+    assert not second.exception
+    assert second.query_params["plan"] == ["0,2-3,1.attn"] or second.query_params["plan"] == "0,2-3,1.attn"
+
+
+def test_another_merge_is_refused_by_name(open_app: Open, kept: dict[str, Any]) -> None:
+    app = open_app()
+    (pasted,) = [one for one in app.text_area if one.key == "keep-pasted"]
+    pasted.set_value("merge_method: slerp").run()
+    assert any("slerp" in one.value for one in app.error)

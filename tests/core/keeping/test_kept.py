@@ -28,6 +28,17 @@ def here(tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 ASKED = ["--model", "tiny", "--plan", "0,2-3", "--prompt", "Once", "--max-new-tokens", "3"]
 
 
+def test_a_merge_goes_out_and_comes_in_as_a_plan(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["keep", "--model", "tiny", "--plan", "0,2-3,3.attn", "--to", "a.yaml"]) == 0
+    assert main(["keep", "--model", "tiny", "--plan", "a.yaml", "--to", "b.toml"]) == 0
+    assert Recipe.load("b.toml").plan == "0,2-3,3.attn"
+    (here / "bad.yaml").write_text("merge_method: ties", encoding="utf-8")
+    assert main(["export", "--model", "tiny", "--plan", "bad.yaml", "--to", "new"]) == 2
+    assert "The merge is by 'ties'" in capsys.readouterr().err
+    assert main(["export", "--model", "tiny", "--plan", "none.yaml", "--to", "new"]) == 2
+    assert "'none.yaml' cannot be read: No such file or directory." in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("name", "begins"),
     [

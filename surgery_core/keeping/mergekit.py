@@ -19,6 +19,7 @@ from surgery_core.plans.plan import LayerPlan
 from surgery_core.plans.slots import Layer, Slot, format_number
 from surgery_core.proof.folding import factors
 from surgery_core.states.mid_layer import check_halfway
+from surgery_core.surgery.anatomy import text_config
 
 MOST_BYTES = 100_000
 """Largest file that is read."""
@@ -43,6 +44,7 @@ def to_mergekit(loaded: LoadedModel, plan: LayerPlan) -> str:
             raise RefusedPlanError(
                 f"mergekit cannot say {slot}: a passthrough merge runs whole layers of models in turn."
             )
+    _require_same_lists(loaded, plan)
     slices = [_slice(loaded, run) for run in _runs(_factors(loaded, plan))]
     content = {"merge_method": "passthrough", "dtype": loaded.info.stored_as or loaded.info.dtype, "slices": slices}
     text: str = yaml.safe_dump(content, sort_keys=False, default_flow_style=None, allow_unicode=True)
@@ -71,6 +73,18 @@ def from_mergekit(text: str, loaded: LoadedModel, others: Sequence[LoadedModel] 
     sources = list(_sources(content, depths))
     layers = chain.from_iterable(_layers(source, loaded, depths) for source in sources)
     return LayerPlan(tuple(Slot((layer,)) for layer in layers), loaded.info.n_layers)
+
+
+def _require_same_lists(loaded: LoadedModel, plan: LayerPlan) -> None:
+    """Refuse a plan with which lists of the config change that have an entry for each layer: mergekit copies them."""
+    order = [slot.layers[0].index for slot in plan]
+    for key, value in text_config(loaded.model).to_dict().items():
+        listed = isinstance(value, list) and len(value) == plan.n_layers > 1
+        if listed and [value[at] for at in order if at < len(value)] != value:
+            raise RefusedPlanError(
+                f"mergekit cannot say {plan}: it copies the config, whose {key} has an entry for each layer and would not fit. "
+                "Export a checkpoint instead."
+            )
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -190,4 +192,34 @@ def test_what_mergekit_cannot_say_is_refused(llama: LoadedModel, plan: str, said
 
 def test_a_norm_that_counts_from_one_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RefusedPlanError, match="counts from one"):
-        to_mergekit(opened("gemma2", tmp_path), LayerPlan.parse("0,1.attn", 4))
+        to_mergekit(opened("gemma2", tmp_path), LayerPlan.parse("0,1.attn,2-3", 4))
+
+
+def test_a_config_that_lists_its_layers_is_refused_where_the_list_would_change(tmp_path: Path) -> None:
+    qwen = opened("qwen3", tmp_path)
+    assert "[0, 4]" in to_mergekit(qwen, LayerPlan.parse("0-3", 4))
+    with pytest.raises(RefusedPlanError, match="whose layer_types has an entry for each layer"):
+        to_mergekit(qwen, LayerPlan.parse("0,2-3", 4))
+
+
+REAL = os.environ.get("MODEL_SURGERY_MERGEKIT", "")
+"""A Python that has mergekit installed, in an environment of its own."""
+
+
+@pytest.mark.skipif(not REAL, reason="MODEL_SURGERY_MERGEKIT names no Python that has mergekit")
+@pytest.mark.parametrize(("family", "plan"), [
+    ("llama", "0,2-3,1x2"), ("llama", "0,1.attn,2.mlp*0.5,3"), ("llama", "0,2*0,1.attn*0.5,1.mlp*0.25"),
+    ("qwen3", "0,1.attn,2.mlp*0.5,3"),
+])  # fmt: skip
+def test_the_real_mergekit_makes_the_same_model(family: str, plan: str, tmp_path: Path) -> None:
+    base = opened(family, tmp_path / "base")
+    (tmp_path / "merge.yaml").write_text(to_mergekit(base, LayerPlan.parse(plan, 4)), encoding="utf-8")
+    call = [REAL, "-c", "from mergekit.scripts.run_yaml import main; main()", "merge.yaml", "merged"]
+    subprocess.run(call, cwd=tmp_path, check=True, capture_output=True)
+    merged_model, ids = (
+        AutoModelForCausalLM.from_pretrained(tmp_path / "merged", dtype=torch.float32),
+        torch.arange(12)[None],
+    )
+    with torch.inference_mode():
+        found, expected = merged_model.eval()(ids).logits, operate(base.model, plan)(ids).logits
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)

@@ -12,6 +12,9 @@ from .bench.experiment import (
 from .bench.experiment import (
     read_experiment as read_experiment,
 )
+from .charts.plan_picture import (
+    plan_picture as plan_picture,
+)
 from .errors import (
     AnatomyError as AnatomyError,
 )
@@ -56,6 +59,18 @@ from .errors import (
 )
 from .errors import (
     TextError as TextError,
+)
+from .keeping.checkpoint import (
+    export_checkpoint as export_checkpoint,
+)
+from .keeping.kept import (
+    keep as keep,
+)
+from .keeping.mergekit import (
+    from_mergekit as from_mergekit,
+)
+from .keeping.mergekit import (
+    to_mergekit as to_mergekit,
 )
 from .lenses.averages import (
     lens_averages as lens_averages,

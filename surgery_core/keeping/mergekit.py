@@ -19,6 +19,7 @@ from surgery_core.plans.plan import LayerPlan
 from surgery_core.plans.slots import Layer, Slot, format_number
 from surgery_core.proof.folding import factors
 from surgery_core.states.mid_layer import check_halfway
+from surgery_core.surgery.adapters import has_adapter
 from surgery_core.surgery.anatomy import text_config
 
 MOST_BYTES = 100_000
@@ -44,6 +45,10 @@ def to_mergekit(loaded: LoadedModel, plan: LayerPlan) -> str:
             raise RefusedPlanError(
                 f"mergekit cannot say {slot}: a passthrough merge runs whole layers of models in turn."
             )
+    if has_adapter(loaded.model):
+        raise RefusedPlanError(
+            f"mergekit cannot say an adapter, and {loaded.info.name} has one; export a checkpoint instead."
+        )
     _require_same_lists(loaded, plan)
     slices = [_slice(loaded, run) for run in _runs(_factors(loaded, plan))]
     content = {"merge_method": "passthrough", "dtype": loaded.info.stored_as or loaded.info.dtype, "slices": slices}

@@ -15,7 +15,7 @@ from surgery_core.recipes.recipe import Recipe
 from surgery_core.recipes.run import texts_of
 from surgery_core.sweeps.kinds import SweepOptions
 from surgery_core.sweeps.setup import SweepMeasures
-from surgery_core.text import Text, bundled_texts
+from surgery_core.text import Text, bundled_texts, text_sets
 
 Page = Literal["surgery", "lens", "sweep", "skills", "models"]
 
@@ -246,17 +246,20 @@ def _made(name: str, record: Any) -> str:
 
 
 def _texts(texts: tuple[Text, ...]) -> str:
-    """Return code for texts: the bundled ones by their titles, others as they are."""
-    bundled = bundled_texts()
-    if texts == bundled:
-        return "sc.bundled_texts()"
-    own = [text for text in texts if text not in bundled]
-    written = ", ".join(f"sc.Text({text.title!r}, {text.text!r})" for text in own)
-    if texts[: len(bundled)] == bundled and texts[len(bundled) :] == tuple(own):
-        return f"(*sc.bundled_texts(), {written})"
-    parts = [f"sc.Text({text.title!r}, {text.text!r})" if text in own else f"known[{text.title!r}]" for text in texts]
-    known = "{text.title: text for text in sc.bundled_texts()}"
-    return f"(lambda known: ({', '.join(parts)},))({known})"
+    """Return code for texts: sets that come with the package by their names, others as they are."""
+    for name, known in text_sets().items():
+        rest = texts[len(known.texts) :]
+        if texts[: len(known.texts)] == known.texts:
+            whole = "sc.bundled_texts()" if known.texts == bundled_texts() else f"sc.text_sets()[{name!r}].texts"
+            return f"(*{whole}, {', '.join(map(_text, rest))})" if rest else whole
+    known_texts = {text for one in text_sets().values() for text in one.texts}
+    parts = [f"known[{text.title!r}]" if text in known_texts else _text(text) for text in texts]
+    known_code = "{text.title: text for one in sc.text_sets().values() for text in one.texts}"
+    return f"(lambda known: ({', '.join(parts)},))({known_code})"
+
+
+def _text(text: Text) -> str:
+    return f"sc.Text({text.title!r}, {text.text!r})"
 
 
 def _words(number: int, text: str) -> dict[str, Any]:

@@ -7,6 +7,7 @@
     seed = 0
     texts = ["A walk in the wood"]       # titles of bundled texts; leave out for all of them
     prompts = ["Once upon a time"]
+    lens = "Once upon a time"            # what the app's Lens page reads
 
     [generation]
     max_new_tokens = 64
@@ -59,6 +60,7 @@ _TOP: dict[str, type] = {
     "seed": int,
     "texts": list,
     "prompts": list,
+    "lens": str,
     "generation": dict,
     "own_texts": list,
 }
@@ -85,6 +87,7 @@ class Recipe:
         texts: titles of bundled texts to score, or None for all of them.
         own_texts: texts of one's own to score.
         prompts: beginnings that the model continues before and after.
+        lens: a text that the app's Lens page reads; `run_recipe` leaves it alone.
         max_new_tokens: length of each continuation, in tokens.
         temperature: 0 for the likeliest token each time; above, the spread of the choice.
         top_k: choose among this many tokens; 0 for no limit.
@@ -109,6 +112,7 @@ class Recipe:
     seed: int = 0
     chat: bool = False
     system: str = ""
+    lens: str = ""
 
     def __post_init__(self) -> None:
         if not self.model.strip():

@@ -18,12 +18,14 @@ from streamlit.delta_generator import DeltaGenerator
 from surgery_core.keeping.script import LensView, Page, Shown, SweepView, notebook, script
 from surgery_core.keeping.tables import markdown, table_file
 from surgery_core.recipes.recipe import Recipe
+from surgery_core.text import FIRST_SET
 from surgery_ui.components.link import copy_text
 from surgery_ui.parts import chat
 from surgery_ui.parts.awaited import Awaited
 from surgery_ui.parts.files import CHARTS, MIMES, palette, rendered, stem
 from surgery_ui.parts.sections import follow_sections
 from surgery_ui.session import session
+from surgery_ui.session.first import default_prompt
 from surgery_ui.session.state import ModelKey, state
 from surgery_ui.words import present
 from surgery_ui.work import plan_jobs as cached
@@ -138,11 +140,18 @@ def recipe_of(now: session.Experiment) -> Recipe:
     """Return what the session works on as a recipe: model, plan, texts, prompt and settings."""
     info, own, how = now.loaded.info, session.own_text(), chat.settings(now)
     recipe = Recipe(
-        info.name, str(now.plan), title=f"{info.title}, {now.plan or 'no layers'}", prompts=(state.prompt,),
+        info.name, str(now.plan), title=f"{info.title}, {now.plan or 'no layers'}", note=state.comment,
+        revision=info.revision if info.kind == "hub" else None, prompts=(state.prompt,), lens=_lens_text(),
         max_new_tokens=how.max_new_tokens, temperature=how.temperature, top_k=how.top_k, top_p=how.top_p,
         seed=how.seed, chat=how.chat, system=how.system,
     )  # fmt: skip
-    return replace(recipe, own_texts=() if own is None else (own,))
+    titles = tuple(text.title for text in session.text_set().texts)
+    texts = None if state.text_set == FIRST_SET else titles
+    return replace(recipe, texts=texts, own_texts=() if own is None else (own,))
+
+
+def _lens_text() -> str:
+    return state.lens if state.lens != default_prompt() else ""
 
 
 def _insists(now: session.Experiment) -> bool:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from surgery_core.errors import SettingsError
-from surgery_core.plans.generation_settings import GenerationSettings
-from surgery_core.text import text_sets
+from surgery_core.errors import SettingsError, TextError
+from surgery_core.plans.generation_settings import MAX_SYSTEM, GenerationSettings
+from surgery_core.text import Text, read_text, text_sets
+from surgery_ui.session.packing import packed, unpacked
 
 MAX_VALUE = 2_000
-"""Longest text, in characters, that goes into the address; browsers and proxies cut long ones."""
+"""Longest name, in characters, that is read."""
+MAX_PLAIN = 300
+"""Longest text, in characters, that stands in the address as it is; longer ones are compressed."""
+MAX_COMMENT = 300
+"""Longest comment, in characters."""
 MAX_PLAN = 8_000
 """Longest plan that goes into the address: one with the most slots that are allowed fits."""
 
@@ -34,6 +39,19 @@ SETTINGS = {
     "seed": Setting("seed", int, 0, 2**31 - 1),
 }
 """By name in the address. The ranges keep one person's text from holding a server for minutes."""
+PACKED = "_z"
+"""What is behind the name of a parameter with a compressed text."""
+LOOKS = {
+    "reading": ("lens-kind", "logit"),
+    "follow": ("lens-follow", "Their layer"),
+    "inside": ("lens-sublayers", "False"),
+    "statistic": ("lens-metric", "probability"),
+    "view": ("lens-view", "Side by side"),
+}
+"""How the Lens page reads, by name in the address: the session's key, and the value that is left out."""
+SHARED_LENSES = ("logit", "tuned")
+"""Lenses that everybody has; one of a person's own means nothing to others."""
+MAX_LOOK = 40
 _TEXT_ID = re.compile(r"[0-9a-f]{32}")
 
 
@@ -51,6 +69,10 @@ class Address:
         chat: whether prompts are put as messages; None where the model decides.
         system: what the model is told before them.
         texts: the name of the set of texts that plans are scored on.
+        look: how the Lens page reads, as pairs of a name in `LOOKS` and its value.
+        comment: a sentence for whoever opens the link.
+        text: the person's own text itself; only in a link that was copied.
+        revision: the beginning of the model's revision; only there too.
         problems: a sentence for each part that could not be read.
     """
 
@@ -63,6 +85,10 @@ class Address:
     chat: bool | None = None
     system: str | None = None
     texts: str | None = None
+    look: tuple[tuple[str, str], ...] = ()
+    comment: str | None = None
+    text: Text | None = None
+    revision: str | None = None
     problems: tuple[str, ...] = ()
 
     @classmethod
@@ -75,28 +101,80 @@ class Address:
         model = parameters.get("model", "").strip()[:MAX_VALUE] or None
         chat, said = _switch("chat", parameters)
         named, missing = _named_set(parameters.get("texts"))
-        problems += said + missing
-        texts = {name: parameters.get(name) for name in ("plan", "prompt", "lens")}
-        system = parameters.get("system", "")[:MAX_VALUE] or None
+        texts, more = _texts(parameters, ("plan", "prompt", "lens", "system"))
+        own_text, also = _own_text(parameters)
+        texts["system"] = (texts["system"] or "")[:MAX_SYSTEM] or None
         return cls(
-            model=model, **texts, own=own, settings=settings, chat=chat, system=system, texts=named,
-            problems=tuple(problems),
+            model=model, **texts, own=own, settings=settings, chat=chat, texts=named, text=own_text,
+            look=tuple((name, parameters[name]) for name in LOOKS if _means_something(name, parameters.get(name))),
+            comment=" ".join(parameters.get("comment", "").split())[:MAX_COMMENT] or None,
+            revision=parameters.get("revision", "")[:40] or None, problems=(*problems, *said, *missing, *more, *also),
         )  # fmt: skip
 
     def parameters(self) -> dict[str, str]:
-        """Return the address's parameters; what is left at its default is left out."""
-        texts = {"model": self.model, "plan": self.plan, "prompt": self.prompt, "lens": self.lens, "own": self.own}
-        texts |= {"chat": None if self.chat is None else str(int(self.chat)), "system": self.system}
-        texts |= {"texts": self.texts}
-        limits = {"plan": MAX_PLAN}
-        found = {name: text for name, text in texts.items() if text is not None}
-        found = {name: text for name, text in found.items() if len(text) <= limits.get(name, MAX_VALUE)}
+        """Return the address's parameters; what is left at its default is left out, and so are texts that are too long."""
+        names = {"model": self.model, "own": self.own, "texts": self.texts, "comment": self.comment}
+        names |= {"revision": self.revision}
+        found = {name: text for name, text in names.items() if text is not None}
+        found |= {} if self.chat is None else {"chat": str(int(self.chat))}
+        found |= {} if self.plan is None or len(self.plan) > MAX_PLAN else {"plan": self.plan}
+        for name, text in self._texts().items():
+            found |= _written(name, text)
+        found |= {name: value for name, value in self.look if value != LOOKS[name][1]}
         usual = GenerationSettings()
         for name, setting in SETTINGS.items():
             value = getattr(self.settings, setting.attribute)
             if value != getattr(usual, setting.attribute):
                 found[name] = f"{value:g}" if isinstance(value, float) else str(value)
         return found
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """Return the names of the texts that are too long for an address."""
+        return tuple(name for name, text in self._texts().items() if not _written(name, text))
+
+    def _texts(self) -> dict[str, str]:
+        own = None if self.text is None else f"{' '.join(self.text.title.split())}\n{self.text.text}"
+        texts = {"prompt": self.prompt, "lens": self.lens, "system": self.system, "text": own}
+        return {name: text for name, text in texts.items() if text is not None}
+
+
+def _means_something(name: str, value: str | None) -> bool:
+    """Whether a link says how the Lens page reads; what the page does not offer, it leaves out itself."""
+    return value is not None and len(value) <= MAX_LOOK and (name != "reading" or value in SHARED_LENSES)
+
+
+def _written(name: str, text: str) -> dict[str, str]:
+    """Return the parameter that holds a text; none where it is too long."""
+    if len(text) <= MAX_PLAIN:
+        return {name: text}
+    found = packed(text)
+    return {} if found is None else {name + PACKED: found}
+
+
+def _texts(parameters: Mapping[str, str], names: Iterable[str]) -> tuple[dict[str, str | None], list[str]]:
+    """Return texts by name, and a sentence for each that cannot be read."""
+    found: dict[str, str | None] = {}
+    problems = []
+    for name in names:
+        found[name] = parameters.get(name)
+        if name + PACKED in parameters:
+            try:
+                found[name] = unpacked(parameters[name + PACKED])
+            except TextError as error:
+                problems.append(str(error))
+    return found, problems
+
+
+def _own_text(parameters: Mapping[str, str]) -> tuple[Text | None, list[str]]:
+    found, problems = _texts(parameters, ["text"])
+    if not found["text"]:
+        return None, problems
+    title, _, text = found["text"].partition("\n")
+    try:
+        return read_text(text, title=title[:MAX_VALUE]), problems
+    except TextError as error:
+        return None, [*problems, str(error)]
 
 
 def _switch(name: str, parameters: Mapping[str, str]) -> tuple[bool | None, list[str]]:

@@ -21,7 +21,7 @@ from surgery_core.recipes.recipe import Recipe
 from surgery_core.surgery.view import check_plan
 from surgery_core.text import FIRST_SET, Text, TextSet, text_sets
 from surgery_ui.session import echo, plans, switching
-from surgery_ui.session.address import Address
+from surgery_ui.session.address import LOOKS, MAX_COMMENT, SHARED_LENSES, Address
 from surgery_ui.session.first import default_prompt, first_model
 from surgery_ui.session.history import History
 from surgery_ui.session.memory import TABS, is_token
@@ -55,6 +55,7 @@ def begin() -> None:
     if state.address is None or _is_news(parameters):
         _adopt(Address.read(parameters), fresh=state.address is None)
     switching.open_model()
+    _compare_revision()
     _take_plan()
     _write_address()
     if state.tab_token is not None:
@@ -89,7 +90,15 @@ def address() -> Address:
         chat=state.chat,
         system=state.system or None,
         texts=state.text_set if state.text_set != FIRST_SET else None,
+        look=_look(),
+        comment=state.comment or None,
     )
+
+
+def link() -> Address:
+    """Return the address for somebody else: with the person's own text, and the revision that figures are of."""
+    now = experiment()
+    return replace(address(), text=own_text(), revision=now.loaded.info.revision[:12] if now else None)
 
 
 def own_text() -> Text | None:
@@ -176,13 +185,23 @@ def open_recipe(recipe: Recipe) -> None:
     touch()
     own = cached.keep_own_text(recipe.own_texts[0]) if recipe.own_texts else None
     settings = replace(recipe.settings, chat=False, system="")
+    named = set_of(recipe)
     _adopt(
         Address(
             recipe.model, recipe.plan, prompt=recipe.prompts[0] if recipe.prompts else None,
-            lens=state.lens, own=own, settings=settings, chat=recipe.chat, system=recipe.system or None,
+            lens=recipe.lens or state.lens, own=own, settings=settings, chat=recipe.chat,
+            system=recipe.system or None, comment=recipe.note[:MAX_COMMENT] or None, revision=recipe.revision,
+            texts=None if named is None else named.name,
         ),
         fresh=True,
     )  # fmt: skip
+
+
+def set_of(recipe: Recipe) -> TextSet | None:
+    """Return the set of texts that a recipe scores; None where it names others."""
+    if recipe.texts is None:
+        return text_sets()[FIRST_SET]
+    return next((one for one in text_sets().values() if tuple(t.title for t in one.texts) == recipe.texts), None)
 
 
 def recall(token: object) -> None:
@@ -248,10 +267,34 @@ def _adopt(found: Address, fresh: bool) -> None:
     state.settings = found.settings if fresh or found.settings != GenerationSettings() else state.settings
     for field, said in ((State.prompt, found.prompt), (State.lens, found.lens)):
         echo.put(field.key, said if said is not None else default_prompt() if fresh else field.read())
-    state.own = found.own or (None if fresh else state.own)
+    own = found.own if found.text is None else cached.keep_own_text(found.text)
+    state.own = own or (None if fresh else state.own)
+    for name, value in found.look:
+        st.session_state[LOOKS[name][0]] = value == "True" if name == "inside" else value
+    state.comment = found.comment or ("" if fresh else state.comment)
+    state.wanted_revision = found.revision
     state.chat = found.chat if found.chat is not None or fresh else state.chat
     state.system = found.system or ("" if fresh else state.system)
     state.text_set = found.texts or (FIRST_SET if fresh else state.text_set)
+
+
+def _look() -> tuple[tuple[str, str], ...]:
+    """Return how the Lens page reads, as far as it means something to others: a lens of one's own does not."""
+    shown = st.session_state
+    found = {name: str(shown[key]) for name, (key, _) in LOOKS.items() if shown.get(key) is not None}
+    return tuple((name, value) for name, value in found.items() if name != "reading" or value in SHARED_LENSES)
+
+
+def _compare_revision() -> None:
+    """Say where a link was made with another revision of its model."""
+    wanted = State.wanted_revision.take()
+    if wanted is None or state.loaded is None or state.loaded_name != state.model:
+        return
+    info = state.loaded.info
+    if not info.revision.startswith(wanted):
+        state.problems["address"] = SurgeryError(
+            f"This was made with revision {wanted[:12]} of {info.title}; this is {info.revision[:12]}, so figures may differ."
+        )
 
 
 def _take_plan() -> None:

@@ -122,6 +122,10 @@ class State:
     """Whether this run was asked for by a control, and not by an address."""
     wanted_plan = Field[str | None]("wanted_plan", str | None, default=None)
     """The notation that an address asked for, until its model is open."""
+    comment = Field[str]("comment", str, default="")
+    """A sentence for whoever opens the link."""
+    wanted_revision = Field[str | None]("wanted_revision", str | None, default=None)
+    """Beginning of the revision that an address was made with, until its model is open."""
     plan_said = Field[bool]("plan-said", bool, default=False)
     """Whether the newest address named a plan."""
 

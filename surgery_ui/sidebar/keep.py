@@ -12,9 +12,11 @@ from surgery_ui.parts import keeping
 from surgery_ui.parts.files import MIMES, stem
 from surgery_ui.parts.problems import show_problem
 from surgery_ui.session import session
+from surgery_ui.session.address import MAX_COMMENT
+from surgery_ui.session.state import state
 from surgery_ui.work import plan_jobs as cached
 
-KEY, FILE, PASTED = "keep", "keep-file", "keep-pasted"
+KEY, FILE, PASTED, COMMENT = "keep", "keep-file", "keep-pasted", "keep-comment"
 
 
 def keep(now: session.Experiment) -> None:
@@ -27,6 +29,10 @@ def keep(now: session.Experiment) -> None:
         st.markdown("**This experiment**")
         scripts = st.container(horizontal=True, gap="xsmall")
         _recipe(now, scripts)
+        st.text_input(
+            "Comment", state.comment, key=COMMENT, max_chars=MAX_COMMENT, on_change=_take_comment,
+            placeholder="A sentence that the link and the recipe show",
+        )  # fmt: skip
         st.markdown("**What this page shows**")
         results = st.empty()
         results.caption("Tables and charts are here as soon as the page has them.")
@@ -54,6 +60,11 @@ def _recipe(now: session.Experiment, place: st.delta_generator.DeltaGenerator) -
     )  # fmt: skip
 
 
+def _take_comment() -> None:
+    session.touch()
+    state.comment = " ".join(str(st.session_state[COMMENT]).split())
+
+
 def _take_file() -> None:
     file = st.session_state[FILE]
     if file is not None:
@@ -70,10 +81,27 @@ def _open(text: str, *, merge: bool) -> None:
     """Take over a recipe, or the plan of a merge."""
     now = session.experiment()
     if not merge:
-        session.open_recipe(Recipe.loads(text))
+        recipe = Recipe.loads(text)
+        session.open_recipe(recipe)
+        _say_what_is_left_out(recipe)
     elif now is not None:
         plan = cached.read_mergekit(now.loaded, text)
         session.change("recipe", lambda _: plan)
+
+
+def _say_what_is_left_out(recipe: Recipe) -> None:
+    """Say which parts of a recipe a page has no place for."""
+    left = [f"{len(recipe.prompts)} prompts"] if len(recipe.prompts) > 1 else []
+    left += [f"{len(recipe.own_texts)} texts of its own"] if len(recipe.own_texts) > 1 else []
+    left += ["a choice of bundled texts"] if session.set_of(recipe) is None else []
+    if left:
+        session.set_problem(
+            "recipe",
+            InputError(
+                f"Opened. The recipe has {' and '.join(left)}; pages show the first prompt, the first text and all bundled "
+                "ones. `model-surgery run --recipe FILE` runs all of it."
+            ),
+        )
 
 
 def _guarded(action: Callable[[], None]) -> None:

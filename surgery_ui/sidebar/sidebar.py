@@ -26,6 +26,8 @@ def sidebar() -> None:
             _model_picker()
     _left()
     _refused()
+    if state.comment:
+        st.info(present.plain(state.comment), icon=":material/chat_bubble:")
     show_problem("address")
     now = session.experiment()
     if now is None:
@@ -142,9 +144,14 @@ def _steps(now: session.Experiment) -> None:
         st.button("Reset", key="reset", on_click=session.reset, disabled=history.plan.is_identity)
     with st.container(horizontal=True, gap="xsmall"):
         with st.container():
-            copy_link(session.address().parameters())
+            link = session.link()
+            copy_link(link.parameters())
         with st.container():
             keep(now)
+    if link.left_out:
+        st.caption(
+            f"Too long for a link: {' and '.join(LONG[name] for name in link.left_out)}. A recipe, under Keep, has it."
+        )
 
 
 def _notation() -> None:
@@ -187,6 +194,8 @@ def _take_notation() -> None:
 
 
 MAX_NOTATION = 20_000
+LONG = {"prompt": "the prompt", "lens": "the Lens page's text", "system": "the system prompt", "text": "your own text"}
+"""What texts are called that a link may be too short for."""
 
 
 NOTATION_HELP = """

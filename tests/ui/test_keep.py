@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs
 
 import pytest
 import streamlit as st
@@ -179,3 +181,63 @@ def test_another_merge_is_refused_by_name(open_app: Open, kept: dict[str, Any]) 
     (pasted,) = [one for one in app.text_area if one.key == "keep-pasted"]
     pasted.set_value("merge_method: slerp").run()
     assert any("slerp" in one.value for one in app.error)
+
+
+def links(app: AppTest) -> list[str]:
+    """Return what "Copy link" would copy, of all such buttons on the page."""
+    return [
+        found
+        for one in app.get("bidi_component")
+        for found in re.findall(r'"query": ?"([^"]*)', str(one.proto).replace("\\", ""))
+    ]
+
+
+def test_a_link_holds_the_text_the_comment_and_how_the_lens_reads(open_app: Open, kept: dict[str, Any]) -> None:
+    app = open_app("lens", plan="0,2", comment="Look at the end", statistic="entropy", inside="True")
+    assert not app.exception
+    assert any("Look at the end" in one.value for one in app.info)
+    assert app.session_state["lens-metric"] == "entropy"
+    assert app.session_state["lens-sublayers"] is True
+    (query,) = links(app)
+    sent = {name: values[0] for name, values in parse_qs(query).items()}
+    assert (sent["comment"], sent["statistic"], sent["inside"]) == ("Look at the end", "entropy", "True")
+    assert len(sent["revision"]) == 12
+
+
+def test_a_text_of_ones_own_goes_along_in_a_link(open_app: Open) -> None:
+    app = open_app(plan="0,2", text="Mine\nThere was a fox. It ran.")
+    assert not app.exception
+    assert any("Mine" in list(one.value["title"]) for one in app.dataframe)
+    (query,) = links(app)
+    assert parse_qs(query)["text"] == ["Mine\nThere was a fox. It ran."]
+
+
+def test_a_text_too_long_for_a_link_is_said(open_app: Open) -> None:
+    import random
+
+    letters = "".join(random.Random(1).choices("abcdefghijklmnopqrstuvwxyz ", k=4_000))
+    app = open_app(plan="0,2")
+    app.text_area(key="prompt").set_value(letters).run()
+    assert any("Too long for a link: the prompt." in one.value for one in app.caption)
+
+
+def test_a_link_of_another_revision_says_so(open_app: Open) -> None:
+    app = open_app(plan="0,2", revision="feedface0000")
+    assert any("made with revision feedface0000" in one.value for one in app.error)
+    assert not any("revision" in one.value for one in open_app(plan="0,2").error)
+
+
+def test_a_comment_is_typed_once_and_kept_in_the_recipe(open_app: Open, kept: dict[str, Any]) -> None:
+    app = open_app(plan="0,2")
+    kept.clear()
+    app.text_input(key="keep-comment").set_value("Layer 1 hardly matters.").run()
+    (text,) = [text for name, text in kept.items() if name.endswith(".toml")]
+    assert Recipe.loads(text).note == "Layer 1 hardly matters."
+    assert parse_qs(links(app)[0])["comment"] == ["Layer 1 hardly matters."]
+
+
+def test_what_a_page_has_no_place_for_is_said(open_app: Open, kept: dict[str, Any]) -> None:
+    app = open_app()
+    (pasted,) = [one for one in app.text_area if one.key == "keep-pasted"]
+    pasted.set_value('version = 1\nmodel = "fable"\nplan = "0"\nprompts = ["a", "b"]\ntexts = []').run()
+    assert any("2 prompts and a choice of bundled texts" in one.value for one in app.error)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +11,17 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from surgery_core.errors import RefusedPlanError
+from surgery_core.errors import ModelError, RefusedPlanError
 from surgery_core.models.opening import load_model
+from surgery_core.models.weights import quiet
 from surgery_core.plans.plan import LayerPlan
 from surgery_core.proof.export import export_model
 from surgery_core.proof.folding import folded
+from surgery_core.surgery.anatomy import find_layers
+from surgery_core.surgery.saving import save_view
 from surgery_core.surgery.view import operate
 from tests.core.support import zoo
-from tests.core.support.columns import Hooked, difference, inputs, scaled
+from tests.core.support.columns import FAILURES, Hooked, difference, halved, inputs, scaled
 from tests.core.support.halves_by_hand import written_down
 from tests.tiny import build_model, build_tokenizer
 
@@ -51,8 +56,6 @@ def test_whole_layers_with_factors_are_weights_where_both_halves_read_the_same(m
 
 def check_saved(model: Any, plan: str, hooked: Hooked, folder: Path) -> None:
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    from surgery_core.surgery.saving import save_view
-
     save_view(folded(model, LayerPlan.parse(plan, 4)), folder)
     saved = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
     assert saved.config.to_dict().keys() == model.config.to_dict().keys()
@@ -116,3 +119,68 @@ def test_an_export_of_halves_opens_as_what_the_plan_does(tmp_path: Path) -> None
     with torch.inference_mode():
         expected, found = operate(base.model, "0,1.attn,2.mlp*0.3,3")(ids).logits, saved(ids).logits
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.matrix
+def test_every_class_holds_halves_and_factors_or_says_why(tmp_path: Path) -> None:
+    """Where weights are found, hooks of plain transformers agree with them, and most of these open again as the same."""
+    right: dict[str, int] = {"halves": 0, "factors": 0, "saved": 0}
+    wrong = []
+    for model_type in zoo.model_types():
+        model = zoo.try_build(model_type)
+        if model is None or not has_written_halves(model):
+            continue
+        for name, (plan, hooked) in {"halves": halved(model)[:2], "factors": halves(model)}.items():
+            try:
+                view = folded(model, LayerPlan.parse(plan, len(hooked.layers)))
+            except ModelError as error:
+                assert RAW.search(str(error)) is None
+                continue
+            if problem := unlike(view, hooked):
+                wrong.append(f"{model_type}, {name}: {problem}")
+                continue
+            right[name] += 1
+            right["saved"] += name == "factors" and opens_again(view, tmp_path / model_type)
+    assert wrong == []
+    assert right["halves"] >= 140
+    assert right["factors"] >= 110
+    assert right["saved"] >= 100
+
+
+RAW = re.compile(r"\w+Error\b|stopped with|<class|'\w+' object")
+
+
+def has_written_halves(model: Any) -> bool:
+    try:
+        layers = find_layers(model)[1]
+    except ModelError:
+        return False
+    found = [written_down(layer) for layer in layers]
+    return len(layers) == 4 and all(one and all(one) for one in found)
+
+
+def unlike(model: Any, hooked: Hooked) -> str:
+    for batch in (inputs(1, padded=False), inputs(3, padded=True)):
+        with torch.inference_mode():
+            logits, expected = (one(**batch, use_cache=False).logits for one in (model, hooked.model))
+        if problem := difference(logits, expected, batch["attention_mask"].bool()):
+            return problem
+    return ""
+
+
+def opens_again(view: Any, folder: Path) -> bool:
+    """Whether the saved model opens in plain transformers with the same logits; `export_model` refuses it where not."""
+    batch = inputs(2, padded=False)
+    with torch.inference_mode():
+        expected = view(**batch, use_cache=False).logits
+    try:
+        with quiet():
+            save_view(view, folder)
+            saved = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+        with torch.inference_mode():
+            logits = saved(**batch, use_cache=False).logits
+    except FAILURES:
+        return False
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    return torch.allclose(logits, expected, rtol=1e-3, atol=1e-4)

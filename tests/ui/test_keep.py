@@ -241,3 +241,17 @@ def test_what_a_page_has_no_place_for_is_said(open_app: Open, kept: dict[str, An
     (pasted,) = [one for one in app.text_area if one.key == "keep-pasted"]
     pasted.set_value('version = 1\nmodel = "fable"\nplan = "0"\nprompts = ["a", "b"]\ntexts = []').run()
     assert any("2 prompts and a choice of bundled texts" in one.value for one in app.error)
+
+
+def test_another_set_of_texts_goes_into_the_recipe_and_comes_back(open_app: Open, kept: dict[str, Any]) -> None:
+    from surgery_core import text_sets
+
+    app = open_app("models", plan="0,2", texts="stories")
+    (text,) = [text for name, text in kept.items() if name.endswith(".toml")]
+    assert Recipe.loads(text).texts == tuple(one.title for one in text_sets()["stories"].texts)
+    assert not app.exception
+    second = open_app("models")
+    (pasted,) = [one for one in second.text_area if one.key == "keep-pasted"]
+    pasted.set_value(text).run()
+    assert second.session_state["text-set"] == "stories"
+    assert not second.error

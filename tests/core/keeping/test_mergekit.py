@@ -17,6 +17,7 @@ from surgery_core.keeping.mergekit import from_mergekit, to_mergekit
 from surgery_core.models.opening import LoadedModel, load_model
 from surgery_core.plans.plan import LayerPlan
 from surgery_core.surgery.view import operate
+from tests.core.support.adapters import save_adapter
 from tests.tiny import build_model, build_tokenizer
 
 
@@ -200,6 +201,12 @@ def test_a_config_that_lists_its_layers_is_refused_where_the_list_would_change(t
     assert "[0, 4]" in to_mergekit(qwen, LayerPlan.parse("0-3", 4))
     with pytest.raises(RefusedPlanError, match="whose layer_types has an entry for each layer"):
         to_mergekit(qwen, LayerPlan.parse("0,2-3", 4))
+
+
+def test_an_adapter_is_refused(tiny_folder: Path, tmp_path: Path) -> None:
+    loaded = load_model(str(save_adapter(tiny_folder, tmp_path / "tuned")))
+    with pytest.raises(RefusedPlanError, match="mergekit cannot say an adapter"):
+        to_mergekit(loaded, LayerPlan.parse("0,2", 4))
 
 
 REAL = os.environ.get("MODEL_SURGERY_MERGEKIT", "")

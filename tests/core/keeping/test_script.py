@@ -13,7 +13,8 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from surgery_core import LayerPlan, Recipe, SweepMeasures, SweepOptions, Text, bundled_texts, load_skills
+import surgery_core
+from surgery_core import LayerPlan, Recipe, SweepMeasures, SweepOptions, Text, bundled_texts, load_skills, text_sets
 from surgery_core.keeping.script import LensView, Page, Shown, SweepView, cells, notebook, script
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -130,6 +131,21 @@ def test_a_lens_of_ones_own_is_a_folder_and_a_chat_goes_through_its_template() -
     told = Shown("lens", Recipe("tiny", "0", chat=True, system="Be kind", prompts=("Hi",)), 4, lens=LensView("Hi"))
     assert "chat_text(loaded.tokenizer, 'Hi', 'Be kind')" in script(told)
     assert 'sc.load_lens(located(loaded.info.source) / "lens")' in script(shown("lens", lens=LensView("Hi", "tuned")))
+
+
+def test_texts_are_named_where_the_package_has_them() -> None:
+    stories = text_sets()["stories"].texts
+    titles = tuple(text.title for text in stories)
+    recipe = Recipe("tiny", "0,2", texts=titles, own_texts=(OWN,))
+    code = script(Shown("surgery", recipe, 4))
+    assert "sc.text_sets()['stories'].texts" in code
+    made = re.search(r"^texts = (.*)$", code, re.MULTILINE)
+    assert made is not None
+    assert eval(made[1], {"sc": surgery_core}) == (*stories, OWN)
+    some = Recipe("tiny", "0,2", texts=(titles[3], bundled_texts()[0].title), own_texts=(OWN,))
+    made = re.search(r"^texts = (.*)$", script(Shown("surgery", some, 4)), re.MULTILINE)
+    assert made is not None
+    assert eval(made[1], {"sc": surgery_core}) == (stories[3], bundled_texts()[0], OWN)
 
 
 def test_what_was_not_proved_says_so() -> None:

@@ -21,6 +21,7 @@ from surgery_core.surgery.anatomy import find_layers
 from surgery_core.surgery.saving import save_view
 from surgery_core.surgery.view import operate
 from tests.core.support import zoo
+from tests.core.support.adapters import save_adapter
 from tests.core.support.columns import FAILURES, Hooked, difference, halved, inputs, scaled
 from tests.core.support.halves_by_hand import written_down
 from tests.tiny import build_model, build_tokenizer
@@ -119,6 +120,16 @@ def test_an_export_of_halves_opens_as_what_the_plan_does(tmp_path: Path) -> None
     with torch.inference_mode():
         expected, found = operate(base.model, "0,1.attn,2.mlp*0.3,3")(ids).logits, saved(ids).logits
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_an_adapter_is_merged_before_a_layer_is_halved(tiny_folder: Path, tmp_path: Path) -> None:
+    loaded = load_model(str(save_adapter(tiny_folder, tmp_path / "tuned")))
+    for number, plan in enumerate(("0,1.attn,2.bare.mlp*0.5,3", "0,1.bare,2.attn*2,3")):
+        folder = export_model(loaded, plan, tmp_path / f"new-{number}")
+        saved, ids = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval(), torch.arange(20)[None]
+        with torch.inference_mode():
+            found, expected = saved(ids).logits, operate(loaded.model, plan)(ids).logits
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.matrix

@@ -16,9 +16,9 @@ MAX_UNPACKED = 200_000
 
 def packed(text: str) -> str | None:
     """Return a text compressed into letters that an address has, or None where that is too long."""
-    data = zlib.compress(text.encode("utf-8", "surrogatepass"), 9)
-    found = base64.urlsafe_b64encode(data).decode("ascii").rstrip("=")
-    return found if len(found) <= MAX_PACKED and len(text.encode("utf-8", "surrogatepass")) <= MAX_UNPACKED else None
+    data = text.encode("utf-8", "replace")
+    found = base64.urlsafe_b64encode(zlib.compress(data, 9)).decode("ascii").rstrip("=")
+    return found if len(found) <= MAX_PACKED and len(data) <= MAX_UNPACKED else None
 
 
 def unpacked(text: str) -> str:
@@ -35,7 +35,7 @@ def unpacked(text: str) -> str:
             raise TextError("The address has a text that is too long; it was left out.")
         if not reader.eof:
             raise TextError("The address has a text that was cut off; it was left out.")
-        return found.decode("utf-8", "surrogatepass")
+        return found.decode("utf-8")
     except (zlib.error, binascii.Error, ValueError) as error:
         if isinstance(error, TextError):
             raise

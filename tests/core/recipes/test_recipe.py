@@ -29,6 +29,7 @@ recipes = st.builds(
     texts=st.none() | st.lists(any_text).map(tuple),
     own_texts=st.lists(st.builds(Text, some_text, some_text), max_size=3).map(tuple),
     prompts=st.lists(any_text).map(tuple),
+    lens=any_text,
     max_new_tokens=st.integers(1, 4096),
     temperature=st.floats(0, 10),
     top_k=st.integers(0, 1000),

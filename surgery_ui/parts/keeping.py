@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from surgery_core.keeping.script import LensView, Page, Shown, SweepView, notebook, script
 from surgery_core.keeping.tables import markdown, table_file
 from surgery_core.recipes.recipe import Recipe
 from surgery_core.text import FIRST_SET
@@ -32,6 +31,8 @@ from surgery_ui.work import plan_jobs as cached
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from surgery_core.keeping.script import LensView, Page, SweepView
 
 TABLES = ("csv", "json", "parquet")
 _run = threading.local()
@@ -101,6 +102,9 @@ def offer_script(
     place: DeltaGenerator | None = getattr(_run, "scripts", None)
     if place is None:
         return
+    # here and not above: it loads transformers, which the thread that opens the first model loads at the same time
+    from surgery_core.keeping.script import Shown, notebook, script
+
     info = now.loaded.info
     shown = Shown(page, recipe_of(now), info.n_layers, info.device, info.dtype, _insists(now), lens, sweep)
     files = {"py": ("Script", script(shown)), "ipynb": ("Notebook", notebook(shown))}

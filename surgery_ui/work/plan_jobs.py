@@ -14,8 +14,6 @@ from typing import Any
 import streamlit as st
 
 from surgery_core.errors import RefusedPlanError, TextError
-from surgery_core.keeping.checkpoint import zipped
-from surgery_core.keeping.mergekit import from_mergekit, to_mergekit
 from surgery_core.measure.compare import Reference, compare, reference
 from surgery_core.measure.generation import Generation, complete
 from surgery_core.measure.results import Comparison, ScoreTable
@@ -101,6 +99,7 @@ def text_job(
 
 def checkpoint_job(owner: str, loaded: LoadedModel, plan: LayerPlan, unproved: bool) -> Job[bytes]:
     """Save a plan's model as a zip to download."""
+    from surgery_core.keeping.checkpoint import zipped
 
     def work(job: Job[bytes]) -> bytes:
         return zipped(loaded, plan, download_bytes(), unproved=unproved, stop=job.stop, on_progress=job.report)
@@ -111,12 +110,16 @@ def checkpoint_job(owner: str, loaded: LoadedModel, plan: LayerPlan, unproved: b
 
 def mergekit_job(owner: str, loaded: LoadedModel, plan: LayerPlan) -> Job[str]:
     """Write a plan as a file of mergekit."""
+    from surgery_core.keeping.mergekit import to_mergekit
+
     key = ("mergekit", loaded.info.key, plan_key(plan))
     return WORK.request(owner, Lane.MERGEKIT, key, lambda job: to_mergekit(loaded, plan))
 
 
 def read_mergekit(loaded: LoadedModel, text: str) -> LayerPlan:
     """Return the plan that a file of mergekit says. Errors as `from_mergekit`."""
+    from surgery_core.keeping.mergekit import from_mergekit
+
     return from_mergekit(text, loaded, [one for one in open_models() if one.info.key != loaded.info.key])
 
 

@@ -57,7 +57,7 @@ def test_a_dropped_recipe_is_opened(visit: Visit, tmp_path: Path) -> None:
     body = opened(page)
     body.locator("input[type=file]").set_input_files(recipe)
     await_plan(page, "0-4,7-11")
-    expect(page.get_by_role("textbox", name="Prompt", exact=True)).to_have_value("The old king")
+    expect(page.get_by_role("textbox", name="Text to continue")).to_have_value("The old king")
 
 
 @pytest.mark.parametrize(("width", "drawn", "hidden"), [(1400, "wide", "narrow"), (390, "narrow", "wide")])

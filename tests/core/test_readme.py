@@ -50,6 +50,7 @@ def test_the_readme_shows_every_command() -> None:
         "skills",
         "preflight",
         "export",
+        "keep",
     }
 
 

@@ -127,9 +127,7 @@ def test_a_file_that_is_no_recipe_is_said_beside_it(open_app: Open, kept: dict[s
 
 
 def test_nothing_is_made_while_it_is_closed(open_app: Open, monkeypatch: pytest.MonkeyPatch) -> None:
-    from surgery_ui.parts import keeping
-
-    monkeypatch.setattr(keeping, "script", lambda shown: pytest.fail("made"))
+    monkeypatch.setattr("surgery_core.keeping.script.script", lambda shown: pytest.fail("made"))
     assert not open_app(plan="0,2").exception
 
 

@@ -150,7 +150,7 @@ def test_an_adapter_that_its_format_cannot_hold_is_not_merged(
     tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loaded = load_model(str(save_adapter(tiny_folder, tmp_path / "tuned")))
-    monkeypatch.setattr("surgery_core.proof.export.tolerance", lambda model: 0.0)
+    monkeypatch.setattr("surgery_core.proof.folding.tolerance", lambda model: 0.0)
     with pytest.raises(
         RefusedPlanError, match=r"cannot be merged in torch.float32: .*; open the model with dtype float32"
     ):

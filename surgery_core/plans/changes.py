@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -86,15 +85,16 @@ def _ways(use: Use) -> list[str]:
 
 
 def _longest_run(keys: Sequence[int]) -> list[int]:
-    """Return the places of a longest increasing run of different numbers."""
-    ends: list[int] = []
-    before: list[int] = []
+    """Return the places of a longest increasing run of different numbers; of several the one that the strip marks."""
+    best, before, end = [1] * len(keys), [-1] * len(keys), -1
     for place, key in enumerate(keys):
-        length = bisect_right([keys[end] for end in ends], key)
-        before.append(ends[length - 1] if length else -1)
-        ends[length : length + 1] = [place]
-    run, place = [], ends[-1] if ends else -1
-    while place >= 0:
-        run.append(place)
-        place = before[place]
+        for earlier in range(place):
+            if keys[earlier] < key and best[earlier] + 1 > best[place]:
+                best[place], before[place] = best[earlier] + 1, earlier
+        if end < 0 or best[place] > best[end]:
+            end = place
+    run = []
+    while end >= 0:
+        run.append(end)
+        end = before[end]
     return run[::-1]

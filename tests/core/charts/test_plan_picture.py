@@ -43,17 +43,17 @@ def test_a_moved_layers_band_joins_its_two_places() -> None:
     picture = drawn("0,1,3,2,4", 5)
     place = cells(picture)
     (band,) = bands(picture, "moved")
-    left, right = place["L3"], place["L3 at place 3"]
+    left, right = place["L2"], place["L2 at place 4"]
     assert band[0] == (left["x"] + left["width"], left["y"])
     assert band[3] == (right["x"], right["y"])
     assert band[-1] == (left["x"] + left["width"], left["y"] + left["height"])
-    assert right["y"] < left["y"]
+    assert right["y"] > left["y"]
 
 
 def test_rows_are_columns_on_their_side() -> None:
     picture = drawn("0,1,3,2,4", 5, orient="rows")
     (band,) = bands(picture, "moved")
-    left = cells(picture)["L3"]
+    left = cells(picture)["L2"]
     assert band[0] == (left["x"], left["y"] + left["height"])
 
 

@@ -59,3 +59,11 @@ def test_the_whole_library_runs_without_streamlit() -> None:
     ]
     code = f"import sys; sys.modules['streamlit'] = None; import {', '.join(modules)}"
     subprocess.run([sys.executable, "-W", "ignore", "-c", code], cwd=ROOT, check=True)
+
+
+def test_no_two_files_of_tests_have_one_name() -> None:
+    """One `pytest` over all of them, the README's command, could not tell them apart."""
+    from collections import Counter
+
+    names = Counter(path.name for path in (ROOT / "tests").rglob("test_*.py"))
+    assert [name for name, count in names.items() if count > 1] == []

@@ -22,8 +22,11 @@ keeping.offer_script(now, "surgery")
 trust = trust_section(now)
 st.header(present.title(now.loaded.info, now.plan), anchor=False)
 st.caption(present.plain(describe(now.plan)))
+# its place is there before there is a picture, so that what stands below keeps its own
+picture = st.empty()
 if not now.plan.is_identity:
-    show_plan(now.plan, dark=dark())
+    with picture.container():
+        show_plan(now.plan, dark=dark())
 headline = st.container()
 
 st.subheader("Text", anchor=False)

@@ -21,7 +21,8 @@ def set_choice(key: str, label: str = "Texts", more: Sequence[str] = ()) -> str:
         more: what can be chosen besides.
     """
     titles = [one.title for one in text_sets().values()]
-    shown = st.session_state.get(key, state.chosen.get(key))
+    # a browser that draws it late sends that nothing is chosen
+    shown = st.session_state.get(key) or state.chosen.get(key)
     if shown not in more:
         # chosen on another page, or by a link
         st.session_state[key] = session.text_set().title

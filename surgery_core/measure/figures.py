@@ -117,9 +117,11 @@ class SliceSums:
         zeros = torch.zeros(n, device=targets.device)
         # logits less the base's own log-sum are close to log-probabilities: sums of those are exact where both agree
         self.shift = zeros if base is None else base.shift
+        # of every slice one, put together at the end: sums that grow slice by slice would be rounded as often
         self.exps: list[torch.Tensor] = []
+        self.means: list[torch.Tensor] = []
         self.target, self.own = zeros.clone(), zeros.clone()
-        self.mean, self.ahead = zeros.clone(), zeros.clone()
+        self.ahead = zeros.clone()
 
     def add(self, columns: slice, logits: torch.Tensor) -> None:
         """Take in the logits `[n, columns]` of a slice; they are overwritten."""
@@ -129,7 +131,7 @@ class SliceSums:
             _take(self.own, logits, place)
             self.ahead += ahead_in(logits, place, self.guess)
             logits = logits.sub_(self.shift[:, None])
-            self.mean += torch.linalg.vecdot(self.base.probabilities(columns), logits)
+            self.means.append(torch.linalg.vecdot(self.base.probabilities(columns), logits))
         self.exps.append(logits.logsumexp(-1))
 
     @property
@@ -145,7 +147,7 @@ class SliceSums:
         if self.base is None:
             return _seen(lse, Figures(nll))
         # of a base that computes no numbers the entropy is NaN, and so is the divergence from it
-        kl = lse + self.shift - self.base.lse - self.mean - self.base.entropy
+        kl = lse + self.shift - self.base.lse - torch.stack(self.means).sum(0) - self.base.entropy
         return _seen(lse, Figures(nll, kl, self.ahead + self.base.nothing))
 
 

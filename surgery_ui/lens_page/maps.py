@@ -21,7 +21,7 @@ from surgery_ui.lens_page.controls import DIFFERENCE, SIDE_BY_SIDE, STACKED, Cho
 from surgery_ui.parts import chart_specs, keeping
 from surgery_ui.parts.awaited import Awaited
 from surgery_ui.parts.sections import Section
-from surgery_ui.session import session
+from surgery_ui.session import echo, session
 from surgery_ui.words import present
 from surgery_ui.work import lens_jobs, timing
 from surgery_ui.work.job import Job
@@ -187,7 +187,7 @@ def _window(n_tokens: int, size: int) -> int:
     if n_tokens <= size:
         return 0
     last = n_tokens - size
-    st.session_state[START] = min(st.session_state.get(START, 0), last)
+    echo.hold(START, min(st.session_state.get(START, 0), last))
     return int(
         st.select_slider(
             f"Tokens shown, of {n_tokens:,}", range(last + 1), format_func=lambda at: f"{at:,} to {at + size - 1:,}",

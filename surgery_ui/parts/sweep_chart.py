@@ -13,7 +13,7 @@ from surgery_core.sweeps.frames import ValueScale, sweep_frame, value_scale, wan
 from surgery_core.sweeps.rows import METRICS
 from surgery_ui.parts import adoption, chart_specs, sweep_shelf
 from surgery_ui.parts.problems import show_problem
-from surgery_ui.session import session
+from surgery_ui.session import echo, session
 from surgery_ui.session.state import state
 from surgery_ui.session.sweep_entry import Entry
 from surgery_ui.words import sweeps as sweep_words
@@ -93,7 +93,7 @@ def log_switch(metric: str, values: Sequence[float], first: float | None = None,
     Colours are logarithmic far from the starting plan's figure unless a person wants them even.
     """
     chosen = log_of(metric)
-    st.session_state[LOG] = (colours or wants_log(values, metric, first)) if chosen is None else chosen
+    echo.hold(LOG, (colours or wants_log(values, metric, first)) if chosen is None else chosen)
     st.toggle(
         "Log scale", key=LOG, on_change=_take_log, args=(metric,),
         help="A logarithmic scale shows small damage beside a catastrophe. Nothing is cut off on either.",

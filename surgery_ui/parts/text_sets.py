@@ -8,7 +8,7 @@ import streamlit as st
 
 from surgery_core.text import text_sets
 from surgery_ui.parts.choices import segments
-from surgery_ui.session import session
+from surgery_ui.session import echo, session
 from surgery_ui.session.state import state
 
 
@@ -25,7 +25,7 @@ def set_choice(key: str, label: str = "Texts", more: Sequence[str] = ()) -> str:
     shown = st.session_state.get(key) or state.chosen.get(key)
     if shown not in more:
         # chosen on another page, or by a link
-        st.session_state[key] = session.text_set().title
+        echo.hold(key, session.text_set().title)
     return str(segments(label, [*titles, *more], key, on_change=_take, args=(key,)))
 
 

@@ -32,6 +32,16 @@ def put(key: str, value: Any) -> None:
     _remember(key)
 
 
+def hold(key: str, value: Any) -> None:
+    """Give a field the value that it should have; one that it has already is not sent again.
+
+    A browser takes a value that is sent as newer than its own: a second quick click, made while the first one's run was
+    on its way, would be undone by it.
+    """
+    if key not in st.session_state or st.session_state[key] != value:
+        st.session_state[key] = value
+
+
 def drawn(key: str) -> None:
     """Say that the field's value is drawn now; call it where the field is."""
     now = time.monotonic()

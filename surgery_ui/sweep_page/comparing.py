@@ -71,8 +71,7 @@ def _chooser(found: list[Entry]) -> None:
 def _comparison(found: list[Entry]) -> None:
     shown = sweep_shelf.shown()
     names = {entry.number: entry.name for entry in found if entry is not shown}
-    kept = [number for number in st.session_state.get(OTHERS, []) if number in names]
-    st.session_state[OTHERS] = kept
+    echo.hold(OTHERS, [number for number in st.session_state.get(OTHERS, []) if number in names])
     st.multiselect(
         "Compare it with", list(names), key=OTHERS, format_func=lambda number: names.get(number, ""),
         max_selections=MOST_COMPARED - 1, placeholder="Side by side", width=620, on_change=session.touch,

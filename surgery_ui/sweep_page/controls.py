@@ -23,7 +23,7 @@ from surgery_ui.parts.own_text import own_text_form
 from surgery_ui.parts.problems import show_problem
 from surgery_ui.parts.sections import emphasis
 from surgery_ui.parts.text_sets import set_choice
-from surgery_ui.session import session
+from surgery_ui.session import echo, session
 from surgery_ui.words import present
 from surgery_ui.words import sweeps as sweep_words
 from surgery_ui.work.sweep_jobs import Request
@@ -137,7 +137,7 @@ def _keep_known(key: str, titles: Sequence[str]) -> None:
     """Leave in a field of picked texts only what is offered: the first three, where others are offered than before."""
     picked = st.session_state.get(key)
     known = [title for title in picked or () if title in titles]
-    st.session_state[key] = list(titles[:3]) if picked is None or (picked and not known) else known
+    echo.hold(key, list(titles[:3]) if picked is None or (picked and not known) else known)
 
 
 def _check(now: session.Experiment, kind: str, tab: str) -> None:
@@ -231,7 +231,7 @@ def _choice(label: str, options: range, key: str, default: int, names: list[str]
 
 
 def _number(label: str, least: int, most: int, key: str, default: int) -> int:
-    st.session_state[key] = min(st.session_state.get(key, default), most)
+    echo.hold(key, min(st.session_state.get(key, default), most))
     return int(
         st.number_input(
             label, least, most, key=key, step=1, width=190, persist_state="session", on_change=session.touch

@@ -175,10 +175,12 @@ def test_five_sweeps(loaded: Any, built: Built, kind: str, options: Any, numbers
     assert len(rows) == 1 + len(sc.sweep_points(kind, sc.LayerPlan.identity(DEPTH), options))
     found = {row.number: row for row in rows}
     for number in numbers:
-        model = built(order_of(found[number].plan))
+        model = built(order_of(found[number].plan)).double()
         ids = [loaded.tokenizer(text).input_ids for text in SHORT]
         losses = [torch.nn.functional.cross_entropy(logits_of(model, one)[:-1], torch.tensor(one[1:])) for one in ids]
-        assert list(found[number].texts.values()) == pytest.approx([float(loss) for loss in losses], abs=1e-4)
+        # without its first layer the model is steep: padded to the longer text, plain transformers in float32 is off
+        # from float64 by 8.6e-5 at a loss of 11.07 nats, and without padding by 1.3e-5
+        assert list(found[number].texts.values()) == pytest.approx([float(loss) for loss in losses], rel=3e-5)
 
 
 def test_skills(loaded: Any, built: Built) -> None:

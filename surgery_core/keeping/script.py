@@ -13,7 +13,7 @@ from surgery_core.plans.plan import LayerPlan
 from surgery_core.plans.words import describe
 from surgery_core.recipes.recipe import Recipe
 from surgery_core.recipes.run import texts_of
-from surgery_core.sweeps.kinds import SweepOptions
+from surgery_core.sweeps.request import SweepRequest
 from surgery_core.sweeps.setup import SweepMeasures
 from surgery_core.text import Text, bundled_texts, text_sets
 
@@ -40,17 +40,6 @@ class LensView:
 
 
 @dataclass(frozen=True)
-class SweepView:
-    """The sweep that is shown: everything that its rows depend on, besides the model."""
-
-    kind: str
-    options: SweepOptions
-    start: LayerPlan
-    texts: tuple[Text, ...]
-    measures: SweepMeasures
-
-
-@dataclass(frozen=True)
 class Shown:
     """What a page shows.
 
@@ -71,7 +60,7 @@ class Shown:
     dtype: str = "auto"
     unproved: bool = False
     lens: LensView | None = None
-    sweep: SweepView | None = None
+    sweep: SweepRequest | None = None
 
     @property
     def plan(self) -> LayerPlan:

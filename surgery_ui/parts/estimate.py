@@ -6,15 +6,16 @@ from functools import lru_cache
 from typing import Any
 
 from surgery_core.sweeps.estimate import Costs, Span, removal_plans, removal_seconds
+from surgery_core.sweeps.request import SweepRequest
 from surgery_ui.session import session
 from surgery_ui.words import present
 from surgery_ui.words import sweeps as sweep_words
 from surgery_ui.work.job import Job
-from surgery_ui.work.sweep_jobs import Request, SearchRequest
+from surgery_ui.work.sweep_jobs import SearchRequest
 from surgery_ui.work.timing import costs_job
 
 
-def estimate_of(now: session.Experiment, request: Request | SearchRequest | None, place: Any) -> Estimate:
+def estimate_of(now: session.Experiment, request: SweepRequest | SearchRequest | None, place: Any) -> Estimate:
     """Have the model timed for a request, and return the section that says in a place how long it would take."""
     job = costs_job(now.owner, now.loaded, request.texts) if request is not None and request.texts else None
     return Estimate(request, job, place)
@@ -29,7 +30,7 @@ class Estimate:
         place: of the line.
     """
 
-    def __init__(self, request: Request | SearchRequest | None, job: Job[Costs] | None, place: Any) -> None:
+    def __init__(self, request: SweepRequest | SearchRequest | None, job: Job[Costs] | None, place: Any) -> None:
         self._request, self._job, self._place, self._drawn = request, job, place, False
 
     @property
@@ -62,16 +63,16 @@ class Estimate:
         self._place.caption(f"{about}**{time}**.{whole}")
 
 
-def count(request: Request | SearchRequest) -> int:
+def count(request: SweepRequest | SearchRequest) -> int:
     """Return how many plans a request measures."""
-    if isinstance(request, Request):
+    if isinstance(request, SweepRequest):
         return len(request.points)
     return removal_plans(request.start, request.beam, request.least)
 
 
 @lru_cache(maxsize=64)
-def seconds(request: Request | SearchRequest, costs: Costs) -> float:
+def seconds(request: SweepRequest | SearchRequest, costs: Costs) -> float:
     """Return about how long a request takes."""
-    if isinstance(request, Request):
+    if isinstance(request, SweepRequest):
         return costs.total(request.start, request.points, request.measures)
     return removal_seconds(costs, request.start, request.beam, request.least, request.measures)

@@ -32,7 +32,8 @@ from surgery_ui.work import plan_jobs as cached
 if TYPE_CHECKING:
     import pandas as pd
 
-    from surgery_core.keeping.script import LensView, Page, SweepView
+    from surgery_core.keeping.script import LensView, Page
+    from surgery_core.sweeps.request import SweepRequest
 
 TABLES = ("csv", "json", "parquet")
 _run = threading.local()
@@ -96,7 +97,7 @@ def _prepare(wanted: tuple[ModelKey, str]) -> None:
 
 
 def offer_script(
-    now: session.Experiment, page: Page, *, lens: LensView | None = None, sweep: SweepView | None = None
+    now: session.Experiment, page: Page, *, lens: LensView | None = None, sweep: SweepRequest | None = None
 ) -> None:
     """Offer what a page shows as a script and as a notebook."""
     place: DeltaGenerator | None = getattr(_run, "scripts", None)

@@ -11,13 +11,14 @@ from surgery_core.plans.plan import LayerPlan
 from surgery_core.sweeps.estimate import Costs
 from surgery_core.sweeps.file import SweepResult, model_name
 from surgery_core.sweeps.kinds import MAX_POINTS, SweepOptions, SweepPoint, sweep_kind, sweep_points
+from surgery_core.sweeps.request import SweepRequest
 from surgery_core.sweeps.rows import SweepRow
 from surgery_ui.session import session
 from surgery_ui.session.state import state
 from surgery_ui.session.sweep_entry import Entry
 from surgery_ui.words import labels
 from surgery_ui.work.kinds import Lane
-from surgery_ui.work.sweep_jobs import SWEEPS, Request, sweep_job
+from surgery_ui.work.sweep_jobs import SWEEPS, sweep_job
 
 MAX_ENTRIES = 40
 """Most sweeps that a session keeps."""
@@ -44,7 +45,7 @@ def shown() -> Entry | None:
     return next((entry for entry in found if entry.number == chosen), found[-1] if found else None)
 
 
-def start(now: session.Experiment, request: Request, costs: Costs | None = None) -> Entry:
+def start(now: session.Experiment, request: SweepRequest, costs: Costs | None = None) -> Entry:
     """Start a sweep and show it; one that is there already is shown instead.
 
     Raises:
@@ -65,7 +66,7 @@ def start(now: session.Experiment, request: Request, costs: Costs | None = None)
     return entry
 
 
-def draft(now: session.Experiment, request: Request) -> Entry:
+def draft(now: session.Experiment, request: SweepRequest) -> Entry:
     """Return the sweep that a request would start; it is kept until another one is asked for, and in no list.
 
     It has the number that it will have, so that a browser that shows it keeps its chart when it starts.

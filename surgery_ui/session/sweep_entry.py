@@ -10,10 +10,10 @@ from surgery_core.errors import Stopped
 from surgery_core.sweeps.estimate import Costs, Span, sweep_left
 from surgery_core.sweeps.file import SweepIdentity, SweepResult
 from surgery_core.sweeps.kinds import SweepKind, SweepPoint
+from surgery_core.sweeps.request import SweepRequest
 from surgery_core.sweeps.rows import SweepRow
 from surgery_ui.work.following import TICK, give_way
 from surgery_ui.work.job import Job
-from surgery_ui.work.sweep_jobs import Request
 
 PATIENCE = 0.3
 """Seconds that a page waits for a sweep's first figure before it looks at anything else."""
@@ -49,7 +49,7 @@ class Entry:
     planned: tuple[SweepPoint | SweepRow, ...]
     model: str
     n_layers: int = 0
-    request: Request | None = None
+    request: SweepRequest | None = None
     identity: SweepIdentity | None = None
     rows: tuple[SweepRow, ...] = ()
     state: Stage = "running"

@@ -10,6 +10,7 @@ from surgery_core.measure.skills import load_skills
 from surgery_core.sweeps.file import model_name
 from surgery_core.sweeps.frames import skill_map_frame, sweep_frame
 from surgery_core.sweeps.kinds import SweepOptions, sweep_kind
+from surgery_core.sweeps.request import SweepRequest
 from surgery_core.sweeps.setup import SweepMeasures
 from surgery_ui.parts import adoption, chart_specs, doubts, sweep_chart, sweep_shelf
 from surgery_ui.parts.choices import segments
@@ -20,7 +21,6 @@ from surgery_ui.session import session
 from surgery_ui.session.sweep_entry import Entry
 from surgery_ui.words import present
 from surgery_ui.words import sweeps as sweep_words
-from surgery_ui.work.sweep_jobs import Request
 
 KINDS = {"delete": "Whole layer", "delete-attention": "Attention", "delete-mlp": "MLP", "adapter-off": "Adapter"}
 """Sweeps that ask the skills, by what they take out of a layer."""
@@ -37,7 +37,7 @@ def skill_by_layer(now: session.Experiment) -> Estimate:
         adapter = now.loaded.info.adapter is not None
         offered = [key for key in KINDS if adapter or not sweep_kind(key).adapter]
         kind = segments("Taken out", offered, "skills-kind", format_func=KINDS.__getitem__)
-    request = Request(
+    request = SweepRequest(
         str(kind), SweepOptions(), now.plan, session.text_set().texts, SweepMeasures(skills=load_skills())
     )
     running = sweep_shelf.sync() is not None
@@ -47,7 +47,7 @@ def skill_by_layer(now: session.Experiment) -> Estimate:
     return estimate_of(now, request if missing and len(request.start) else None, place)
 
 
-def _map(now: session.Experiment, request: Request, was: bool, missing: bool) -> None:
+def _map(now: session.Experiment, request: SweepRequest, was: bool, missing: bool) -> None:
     adoption.follow()
     running, entry = sweep_shelf.sync() is not None, _entry(now, request)
     if (running, entry is None) != (was, missing):
@@ -96,7 +96,7 @@ def _skill_map(entry: Entry) -> pd.DataFrame:
     return skill_map_frame(entry.kind, entry.labels, entry.planned, entry.rows, titles)
 
 
-def _begin(now: session.Experiment, request: Request) -> None:
+def _begin(now: session.Experiment, request: SweepRequest) -> None:
     session.touch()
 
     def start() -> None:
@@ -106,7 +106,7 @@ def _begin(now: session.Experiment, request: Request) -> None:
     sweep_shelf.guarded("skills-sweep", start)
 
 
-def _entry(now: session.Experiment, request: Request) -> Entry | None:
+def _entry(now: session.Experiment, request: SweepRequest) -> Entry | None:
     """Return this session's newest sweep of the same kind, plan and model that asked the skills."""
     mine = model_name(now.loaded.info)
     found = [

@@ -14,6 +14,7 @@ from surgery_core.plans.labels import slot_labels
 from surgery_core.plans.plan import LayerPlan
 from surgery_core.sweeps.estimate import Costs
 from surgery_core.sweeps.kinds import FACTORS, SweepOptions, most_times, sweep_kind
+from surgery_core.sweeps.request import SweepRequest
 from surgery_core.sweeps.setup import SweepMeasures
 from surgery_core.text import Text, bundled_prompts
 from surgery_ui.parts import sweep_shelf
@@ -26,7 +27,6 @@ from surgery_ui.parts.text_sets import set_choice
 from surgery_ui.session import echo, session
 from surgery_ui.words import present
 from surgery_ui.words import sweeps as sweep_words
-from surgery_ui.work.sweep_jobs import Request
 from surgery_ui.work.timing import costs_job
 
 STRIP, BASE = "The plan in the strip", "The unchanged model"
@@ -55,7 +55,7 @@ def presets(now: session.Experiment) -> None:
     show_problem("finding")
 
 
-def request_form(now: session.Experiment) -> Request | None:
+def request_form(now: session.Experiment) -> SweepRequest | None:
     """Show the controls and return what they ask for, or None where something is wrong or missing."""
     family = _family(sweep_words.families(adapter=now.loaded.info.adapter is not None))
     with st.container(horizontal=True, gap="medium", vertical_alignment="top"):
@@ -70,7 +70,7 @@ def request_form(now: session.Experiment) -> Request | None:
     if not texts or _too_short(kind, start):
         return None
     try:
-        request = Request(kind, options(), start, texts, measures)
+        request = SweepRequest(kind, options(), start, texts, measures)
         _ = request.points
     except InputError as error:
         st.error(present.plain(str(error)))
@@ -90,7 +90,7 @@ def _too_short(kind: str, start: LayerPlan) -> bool:
     return True
 
 
-def start_button(now: session.Experiment, request: Request | None, estimate: Estimate) -> None:
+def start_button(now: session.Experiment, request: SweepRequest | None, estimate: Estimate) -> None:
     """Show the Start button; while a sweep runs it says so."""
     running = sweep_shelf.sync()
     st.button(
@@ -149,18 +149,18 @@ def _check(now: session.Experiment, kind: str, tab: str) -> None:
             session.text_set().title,
             BASE,
         )
-    request = Request(kind, SweepOptions(), now.identity, session.text_set().texts)
+    request = SweepRequest(kind, SweepOptions(), now.identity, session.text_set().texts)
     family = next(name for name, kinds in sweep_words.families().items() if kind in kinds)
     st.session_state[FAMILY], st.session_state[_kind_key(family)] = family, kind
     sweep_shelf.guarded("finding", lambda: sweep_shelf.start(now, request, _costs(now, request)))
 
 
-def _begin(now: session.Experiment, request: Request, estimate: Estimate) -> None:
+def _begin(now: session.Experiment, request: SweepRequest, estimate: Estimate) -> None:
     session.touch()
     sweep_shelf.guarded("sweep-start", lambda: sweep_shelf.start(now, request, estimate.costs))
 
 
-def _costs(now: session.Experiment, request: Request) -> Costs | None:
+def _costs(now: session.Experiment, request: SweepRequest) -> Costs | None:
     """Return the timing for a request where it is known already."""
     job = costs_job(now.owner, now.loaded, request.texts)
     return job.result if job.done and job.error is None else None

@@ -12,6 +12,7 @@ from surgery_core.sweeps.file import model_name
 from surgery_core.sweeps.findings import costliest, measured_damage, rank_frame
 from surgery_core.sweeps.frames import figure, wants_log
 from surgery_core.sweeps.kinds import SweepOptions
+from surgery_core.sweeps.request import SweepRequest
 from surgery_ui.parts import chart_specs, sweep_shelf
 from surgery_ui.parts.awaited import Awaited
 from surgery_ui.parts.problems import show_problem
@@ -24,7 +25,7 @@ from surgery_ui.words import sweeps as sweep_words
 from surgery_ui.work import timing
 from surgery_ui.work.job import Job
 from surgery_ui.work.kinds import Lane
-from surgery_ui.work.sweep_jobs import Request, importance_job
+from surgery_ui.work.sweep_jobs import importance_job
 
 ESTIMATES = {
     "block_influence": "Block Influence",
@@ -61,12 +62,12 @@ def importance_section(now: session.Experiment) -> Section:
         return None if known is None else reading_seconds(known)
 
     def draw() -> None:
-        _draw(now, job.result, Request("delete", SweepOptions(), plan, texts))
+        _draw(now, job.result, SweepRequest("delete", SweepOptions(), plan, texts))
 
     return Awaited(now.owner, [job], "importance", draw, text="Reading the texts", height=HEIGHT, expected=expected)
 
 
-def _draw(now: session.Experiment, result: Importance, request: Request) -> None:
+def _draw(now: session.Experiment, result: Importance, request: SweepRequest) -> None:
     frame, dark = result.frame(), chart_specs.dark()
     if frame.empty:
         st.info("No layer runs under this plan, so there is nothing to rank.")
@@ -84,7 +85,7 @@ def _draw(now: session.Experiment, result: Importance, request: Request) -> None
     _streams(result, dark)
 
 
-def _ranked(now: session.Experiment, frame: pd.DataFrame, request: Request, dark: bool) -> None:
+def _ranked(now: session.Experiment, frame: pd.DataFrame, request: SweepRequest, dark: bool) -> None:
     """Show the ranking beside that of the measured sweep, and start that sweep where it is missing."""
     st.subheader("Beside the measured damage", anchor=False)
     running = sweep_shelf.sync()
@@ -93,7 +94,7 @@ def _ranked(now: session.Experiment, frame: pd.DataFrame, request: Request, dark
     )
 
 
-def _comparison(now: session.Experiment, frame: pd.DataFrame, request: Request, was: bool, dark: bool) -> None:
+def _comparison(now: session.Experiment, frame: pd.DataFrame, request: SweepRequest, was: bool, dark: bool) -> None:
     if (sweep_shelf.sync() is not None) != was:
         st.rerun()
     # Only now: a sweep that somebody else ran is there as soon as it is asked for.
@@ -144,7 +145,7 @@ def _streams(result: Importance, dark: bool) -> None:
         chart_specs.show(chart, key="blocks", alt="Angular distance of every block of layers")
 
 
-def _measured(now: session.Experiment, request: Request) -> Entry | None:
+def _measured(now: session.Experiment, request: SweepRequest) -> Entry | None:
     """Return the sweep of this session that deletes each layer over the same texts."""
     mine = model_name(now.loaded.info)
     wanted = [
@@ -155,6 +156,6 @@ def _measured(now: session.Experiment, request: Request) -> Entry | None:
     return max(wanted, key=lambda entry: (entry.state in ("finished", "running"), entry.number), default=None)
 
 
-def _measure(now: session.Experiment, request: Request) -> None:
+def _measure(now: session.Experiment, request: SweepRequest) -> None:
     session.touch()
     sweep_shelf.guarded("importance", lambda: sweep_shelf.start(now, request))

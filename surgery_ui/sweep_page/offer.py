@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from surgery_core.keeping.script import SweepView
 from surgery_core.sweeps.rows import frame as rows_frame
 from surgery_ui.parts import keeping, sweep_shelf
 from surgery_ui.session import session
@@ -11,10 +10,6 @@ from surgery_ui.session import session
 def offer(now: session.Experiment) -> None:
     """Offer the sweep that is shown as a script, and its rows as a table; its chart is saved beside it."""
     entry = sweep_shelf.shown()
-    asked = entry.request if entry is not None else None
-    view = None
-    if asked is not None:
-        view = SweepView(asked.kind, asked.options, asked.start, asked.texts, asked.measures)
-    keeping.offer_script(now, "sweep", sweep=view)
+    keeping.offer_script(now, "sweep", sweep=entry.request if entry is not None else None)
     if entry is not None and entry.rows:
         keeping.offer_results({entry.name: rows_frame(entry.rows)})

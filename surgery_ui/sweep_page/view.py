@@ -10,6 +10,7 @@ import streamlit as st
 from surgery_core.sweeps.file import model_name
 from surgery_core.sweeps.findings import best_on_unseen
 from surgery_core.sweeps.frames import OF_LOSS, SHARES, figure, sweep_frame
+from surgery_core.sweeps.request import SweepRequest
 from surgery_core.sweeps.rows import METRICS, SweepRow
 from surgery_core.sweeps.rows import frame as rows_frame
 from surgery_ui.parts import adoption, doubts, sweep_shelf
@@ -22,10 +23,9 @@ from surgery_ui.sweep_page import comparing as sweep_compare
 from surgery_ui.sweep_page import saving as sweep_save
 from surgery_ui.words import present
 from surgery_ui.words import sweeps as sweep_words
-from surgery_ui.work.sweep_jobs import Request
 
 
-def live(now: session.Experiment, request: Request | None, estimate: Estimate) -> None:
+def live(now: session.Experiment, request: SweepRequest | None, estimate: Estimate) -> None:
     """Show the sweeps of the session; while one runs, look at it again and again.
 
     Args:
@@ -49,7 +49,7 @@ def _state(estimate: Estimate) -> tuple[bool, bool]:
     return sweep_shelf.sync() is not None, all(job.done for job in estimate.jobs)
 
 
-def _live(now: session.Experiment, request: Request | None, estimate: Estimate, before: tuple[bool, bool]) -> None:
+def _live(now: session.Experiment, request: SweepRequest | None, estimate: Estimate, before: tuple[bool, bool]) -> None:
     adoption.follow()
     if (running := sweep_shelf.sync()) is not None and running.drawn:
         running.await_first()

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 from surgery_core.errors import Stopped
 from surgery_core.measure.importance import Importance, importance
@@ -17,8 +16,8 @@ from surgery_core.measure.skills import SkillResult, load_skills, score_skill
 from surgery_core.models.opening import LoadedModel
 from surgery_core.plans.plan import LayerPlan
 from surgery_core.sweeps.file import SweepIdentity, model_name
-from surgery_core.sweeps.kinds import SweepKind, SweepOptions, SweepPoint, sweep_kind, sweep_points
 from surgery_core.sweeps.removal import remove_greedily
+from surgery_core.sweeps.request import SweepRequest
 from surgery_core.sweeps.setup import SweepMeasures
 from surgery_core.sweeps.sweep import Sweep
 from surgery_core.text import Text
@@ -28,31 +27,6 @@ from surgery_ui.work.kinds import Lane, Workers, kinds_of
 from surgery_ui.work.pool import Pool
 
 SWEEPS = Pool(max(1, (os.cpu_count() or 1) - 1), kinds_of(Workers.SWEEPS), Workers.SWEEPS)
-
-
-@dataclass(frozen=True)
-class Request:
-    """What a sweep is asked to do: everything that its rows depend on, besides the model."""
-
-    kind: str
-    options: SweepOptions
-    start: LayerPlan
-    texts: tuple[Text, ...]
-    measures: SweepMeasures = SweepMeasures()  # noqa: RUF009 - it is frozen
-
-    @property
-    def family(self) -> SweepKind:
-        """Return the kind with its titles."""
-        return sweep_kind(self.kind)
-
-    @cached_property
-    def points(self) -> tuple[SweepPoint, ...]:
-        """Return the plans.
-
-        Raises:
-            SettingsError: when the kind or an option does not fit the model.
-        """
-        return sweep_points(self.kind, self.start, self.options)
 
 
 @dataclass(frozen=True)
@@ -66,7 +40,7 @@ class SearchRequest:
     measures: SweepMeasures = SweepMeasures()  # noqa: RUF009 - it is frozen
 
 
-def sweep_job(owner: str, loaded: LoadedModel, request: Request, done: Iterable[int] = ()) -> Job[str]:
+def sweep_job(owner: str, loaded: LoadedModel, request: SweepRequest, done: Iterable[int] = ()) -> Job[str]:
     """Run a sweep; the job's pieces are its identity and then its rows, its text a note on how it runs."""
     left_out = frozenset(done)
 
@@ -124,7 +98,7 @@ def skills_job(owner: str, lane: Lane, loaded: LoadedModel, plan: LayerPlan) -> 
     return cached.WORK.request(owner, lane, ("skills", loaded.info.key, cached.plan_key(plan)), work)
 
 
-def _sweep(loaded: LoadedModel, request: Request, job: Job[str]) -> Sweep:
+def _sweep(loaded: LoadedModel, request: SweepRequest, job: Job[str]) -> Sweep:
     layers = [layer for point in request.points for slot in point.plan for layer in slot.layers]
     means = cached.mean_side(loaded) if any(layer.mean for layer in layers) else None
     donors = {name: one.model for name, one in cached.donors(request.start).items()}

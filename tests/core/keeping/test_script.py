@@ -15,7 +15,8 @@ from nbclient import NotebookClient
 
 import surgery_core
 from surgery_core import LayerPlan, Recipe, SweepMeasures, SweepOptions, Text, bundled_texts, load_skills, text_sets
-from surgery_core.keeping.script import LensView, Page, Shown, SweepView, cells, notebook, script
+from surgery_core.keeping.script import LensView, Page, Shown, cells, notebook, script
+from surgery_core.sweeps.request import SweepRequest
 
 ROOT = Path(__file__).resolve().parents[3]
 OWN = Text("Quotes ' and \"", 'He said "it\\is" — and\nleft the house early.')
@@ -94,7 +95,7 @@ def test_a_notebook_does_what_the_script_does(tmp_path: Path, models: Path, monk
 
 def test_a_sweep_is_asked_for_with_everything_that_its_rows_depend_on(tmp_path: Path, models: Path) -> None:
     skill = load_skills()[0]
-    view = SweepView(
+    view = SweepRequest(
         "scale", SweepOptions(layer=1, factors=(0.5, 2.0)), LayerPlan.parse("0-1,1", 4), (bundled_texts()[1], OWN),
         SweepMeasures(skills=(skill,), prompt="Once", new_tokens=3),
     )  # fmt: skip

@@ -259,19 +259,23 @@ def test_a_peft_model_of_a_persons_own_is_operated_through_its_wrapper(open_with
     )
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_other_families_are_their_base_to_the_bit(family: str) -> None:
+def adapted_everywhere(model: Any, rank: int) -> Any:
+    """Return the model with an adapter that does something around every linear layer, in peft's modules."""
     from peft import LoraConfig, get_peft_model
 
-    base, model = build(family).eval(), build(family).eval()
-    n_layers = sc.inspect_model(model).n_layers
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        adapted = get_peft_model(model, LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM")).eval()
+        adapted = get_peft_model(model, LoraConfig(r=rank, target_modules="all-linear", task_type="CAUSAL_LM")).eval()
     for name, tensor in adapted.named_parameters():
         if "lora_B" in name:
             nn.init.normal_(tensor, std=0.1)
-    inner = adapted.get_base_model()
+    return adapted.get_base_model()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_other_families_are_their_base_to_the_bit(family: str) -> None:
+    base, inner = build(family).eval(), adapted_everywhere(build(family), rank=4)
+    n_layers = sc.inspect_model(inner).n_layers
     assert not torch.allclose(logits(inner), logits(base), atol=1e-3)
     assert torch.equal(logits(sc.operate(inner, f"(0-{n_layers - 1}).bare")), logits(base))
     assert torch.equal(logits(sc.operate(inner, f"0-{n_layers - 1}")), logits(inner))
@@ -280,16 +284,7 @@ def test_other_families_are_their_base_to_the_bit(family: str) -> None:
 
 
 def test_adapters_around_one_another_are_all_left_out_and_all_proved() -> None:
-    from peft import LoraConfig, get_peft_model
-
-    base, model = zoo.build("mixtral"), zoo.build("mixtral")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        adapted = get_peft_model(model, LoraConfig(r=2, target_modules="all-linear", task_type="CAUSAL_LM")).eval()
-    for name, tensor in adapted.named_parameters():
-        if "lora_B" in name:
-            nn.init.normal_(tensor, std=0.1)
-    inner = adapted.get_base_model()
+    base, inner = zoo.build("mixtral"), adapted_everywhere(zoo.build("mixtral"), rank=2)
     experts = inner.get_submodule(f"{sc.inspect_model(inner).layers_path}.0.mlp.experts")
     assert adapter_paths(experts), "one adapter a weight, one around the other"
     assert torch.equal(logits(sc.operate(inner, f"(0-{zoo.N_LAYERS - 1}).bare")), logits(base))

@@ -18,10 +18,11 @@ from surgery_core.models.opening import LoadedModel, load_model
 from surgery_core.plans.plan import LayerPlan
 from surgery_core.sweeps.file import SweepResult
 from surgery_core.sweeps.kinds import SweepOptions
+from surgery_core.sweeps.request import SweepRequest
 from surgery_core.sweeps.setup import SweepMeasures
 from surgery_core.text import Text, bundled_texts
 from surgery_ui.words import sweeps as sweep_words
-from surgery_ui.work.sweep_jobs import SWEEPS, Request, sweep_job
+from surgery_ui.work.sweep_jobs import SWEEPS, sweep_job
 
 ROOT = Path(__file__).resolve().parents[3]
 ByHand = Callable[[list[int]], Any]
@@ -32,8 +33,8 @@ def fable() -> LoadedModel:
     return load_model(str(ROOT / "models" / "fable"), allow_paths=True)
 
 
-def request(kind: str = "skip-block", **more: Any) -> Request:
-    return Request(kind, SweepOptions(), LayerPlan.identity(12), bundled_texts(), **more)
+def request(kind: str = "skip-block", **more: Any) -> SweepRequest:
+    return SweepRequest(kind, SweepOptions(), LayerPlan.identity(12), bundled_texts(), **more)
 
 
 def until(condition: Callable[[], object], seconds: float = 60.0) -> None:
@@ -113,7 +114,7 @@ def test_a_paused_sweep_goes_on_from_the_rows_that_are_there(fable: LoadedModel)
 
 def test_two_people_who_ask_for_the_same_sweep_share_it(fable: LoadedModel) -> None:
     text = (Text("Mine", "Once upon a time there was a little old woman who lived in a shoe."),)
-    asked = Request("delete", SweepOptions(), LayerPlan.identity(12), text)
+    asked = SweepRequest("delete", SweepOptions(), LayerPlan.identity(12), text)
     one, other = sweep_job("one", fable, asked), sweep_job("other", fable, asked)
     assert one is other
     SWEEPS.leave("one")

@@ -15,7 +15,7 @@ import pandas as pd
 from surgery_core.charts.style import INK, PAPER, QUIET
 from surgery_core.charts.sweeps import AROUND, FIGURELESS, GREY, MARKS, ROW, Sheet, bars, state_words, waiting
 from surgery_core.sweeps.axes import axis_scale, value_axis
-from surgery_core.sweeps.frames import figure, value_scale
+from surgery_core.sweeps.frames import between, figure, value_scale
 
 SIDES = ["After", "Before"]
 """In this order the theme's first colour is the operated model's and its quiet one the base's."""
@@ -159,7 +159,8 @@ def removal_curve(
     """Draw a figure against the layers that are left, all layers on the left.
 
     Args:
-        frame: one line a step: `number`, `layers_left`, `removed`, `plan`, and the metric.
+        frame: one line a step: `number`, `layers_left`, `removed`, `plan`, and the metric; with `low` and `high`, its
+            interval, perplexity gets a band.
         metric: which figure.
         title: what the axis calls it.
         dark: whether it is drawn on a dark page.
@@ -168,23 +169,29 @@ def removal_curve(
         ends_at: layers left in the end, so that the axis stands still while the search runs.
         log: whether the axis is logarithmic; by default where a linear one would squeeze most figures.
     """
-    columns = ["number", "layers_left", "removed", "plan", metric]
+    band = ["low", "high"] if metric == "perplexity" and "low" in frame else []
+    columns = ["number", "layers_left", "removed", "plan", metric, *band]
     data = frame[columns].rename(columns={metric: "value"})
     data = data.assign(
         said=[figure(value, metric) for value in data["value"]], value=data["value"].where(np.isfinite(data["value"]))
     )
+    if band:
+        ends = {name: data[name].where(np.isfinite(data[name])) for name in band}
+        words = [between(low, high, metric) for low, high in zip(ends["low"], ends["high"], strict=True)]
+        data = data.assign(**ends, between=words)
     counts = sorted(data["layers_left"], reverse=True)
     if ends_at is not None and counts:
         counts = list(range(counts[0], min(counts[-1], ends_at) - 1, -1))
     places = alt.Scale(domain=counts)
+    y = _figures(data, metric, title, log)
     base = alt.Chart(data).encode(
-        x=alt.X("layers_left:O", title="Layers left", sort=counts, scale=places, axis=_labels()),
-        y=_figures(data, metric, title, log),
+        x=alt.X("layers_left:O", title="Layers left", sort=counts, scale=places, axis=_labels()), y=y
     )
     tooltip = [
         alt.Tooltip("layers_left:O", title="Layers left"),
         alt.Tooltip("removed:N", title="Removed here"),
         alt.Tooltip("said:N", title=title),
+        *([alt.Tooltip("between:N", title="95 % interval")] if band else []),
         alt.Tooltip("plan:N", title="Plan"),
     ]
     target: Any = base.mark_point(size=420, opacity=0, filled=True).encode(tooltip=tooltip)
@@ -195,8 +202,18 @@ def removal_curve(
     named = base.transform_filter(f"datum.number % {_every(len(counts))} === 0").encode(text="removed:N")
     halo, words = _words(named, dark, QUIET[dark], **_above(len(counts)))
     ring = base.transform_filter(alt.datum.plan == (chosen or "")).mark_point(size=170, strokeWidth=2, color=INK[dark])
-    layers = [base.mark_line(strokeWidth=2), halo, base.mark_circle(size=64, opacity=1), words]
+    layers = [*_band(base, y, data), base.mark_line(strokeWidth=2), halo, base.mark_circle(size=64, opacity=1), words]
     return _plain(alt.layer(*layers, *([ring] if chosen is not None else []), target).properties(height=260))
+
+
+def _band(base: alt.Chart, y: alt.Y, data: pd.DataFrame) -> list[alt.Chart]:
+    """Return the intervals of a curve as a band, where there are any."""
+    if "low" not in data or not (np.isfinite(data["low"]) & np.isfinite(data["high"])).any():
+        return []
+    there = base.transform_filter("isValid(datum.low) && isValid(datum.high)")
+    own = y.copy()
+    own.shorthand = "low:Q"
+    return [there.mark_area(opacity=0.18, clip=True, aria=False).encode(y=own, y2="high:Q")]
 
 
 UPRIGHT, SIDEWAYS = 16, 60

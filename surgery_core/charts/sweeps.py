@@ -24,6 +24,7 @@ from surgery_core.sweeps.frames import (
     LOGARITHMIC,
     SHARES,
     ValueScale,
+    between,
     figure,
     shade_ticks,
     shades,
@@ -91,6 +92,8 @@ LIVE_KNEE = 0.1
 """Where a live axis goes over from linear to logarithmic, in nats: it must not depend on figures."""
 ALIKE = "="
 """What marks a plan whose loss cannot be told from the starting plan's."""
+FAINT: Any = alt.condition("datum.left", alt.value(0.45), alt.value(1))
+"""What was left early, with the figures of some texts, is fainter than what was measured to the end."""
 MARKS = {"refused": "×", "broken": "NaN"}
 """What stands in place of a figure."""
 
@@ -122,7 +125,7 @@ def bars(frame: pd.DataFrame, sheet: Sheet) -> alt.LayerChart:
     bar = (
         base.transform_filter("datum.state === 'done'")
         .mark_bar(cornerRadiusEnd=2, aria=False)
-        .encode(y=y, y2="origin:Q")
+        .encode(y=y, y2="origin:Q", opacity=FAINT)
     )
     endless = base.transform_filter("datum.endless").mark_text(
         text="∞", fontSize=13, fontWeight=600, baseline="top", dy=2, color=PAPER[sheet.dark]
@@ -148,7 +151,7 @@ def heat(frame: pd.DataFrame, sheet: Sheet) -> alt.LayerChart:
     stroke: dict[str, Any] = {"stroke": PAPER[sheet.dark], "strokeWidth": 1, "cornerRadius": 1.5}
     empty = base.transform_filter("datum.state === 'waiting'").mark_rect(**waiting(sheet.dark))
     done = base.transform_filter("datum.state === 'done'").mark_rect(**stroke)
-    done = done.encode(color=_shade(words, sheet))
+    done = done.encode(color=_shade(words, sheet), opacity=FAINT)
     refused = base.transform_filter(FIGURELESS).mark_rect(color=GREY[sheet.dark], **stroke)
     cross = base.transform_filter(FIGURELESS).mark_text(fontSize=11, color=INK[sheet.dark]).encode(text="mark:N")
     target = base.mark_rect(opacity=0).encode(tooltip=_tooltip(sheet))
@@ -219,21 +222,20 @@ def _said(frame: pd.DataFrame, sheet: Sheet) -> pd.DataFrame:
     words = [
         state_words(state, value, sheet.metric) for state, value in zip(frame["state"], frame["value"], strict=True)
     ]
+    if "left" not in frame:
+        frame = frame.assign(left=False)
+    words = [f"{one}, left early" if left else one for one, left in zip(words, frame["left"], strict=True)]
     finite = frame["value"].where(np.isfinite(frame["value"]))
     if "low" not in frame:
         frame = frame.assign(low=math.nan, high=math.nan, alike=False)
     known = np.isfinite(frame["low"]) & np.isfinite(frame["high"])
     ends = {name: frame[name].where(known) for name in ("low", "high")}
-    between = [_between(low, high, sheet.metric) for low, high in zip(ends["low"], ends["high"], strict=True)]
+    words_between = [between(low, high, sheet.metric) for low, high in zip(ends["low"], ends["high"], strict=True)]
     marks = [MARKS.get(state, "") for state in frame["state"]]
     endless = np.isposinf(frame["value"].astype(float))
     frame = frame.drop(columns=["low", "high"])
-    frame = frame.assign(whisker_low=ends["low"], whisker_high=ends["high"], between=between)
+    frame = frame.assign(whisker_low=ends["low"], whisker_high=ends["high"], between=words_between)
     return frame.assign(value=finite, said=words, mark=marks, endless=endless, y_at=frame["y_at"].map(str))
-
-
-def _between(low: float, high: float, metric: str) -> str:
-    return "–" if math.isnan(low) else f"{figure(low, metric)} to {figure(high, metric)}"
 
 
 def state_words(state: str, value: float, metric: str) -> str:

@@ -48,6 +48,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     add_text_set(how)
     how.add_argument("--loss-only", action="store_true", help="leave out KL, top-1 and top-5, which is faster")
+    how.add_argument(
+        "--best", type=int, metavar="N",
+        help="look for the N best plans only, and leave what is surely not among them early (default: 10 where there are "
+        "more than 100 plans on one axis; 0: measure all to the end)",
+    )  # fmt: skip
     how.add_argument("--skills", action="store_true", help="accuracy on the skills too")
     how.add_argument("--prompt", metavar="TEXT", help="continue this under each plan, for distinct-n of the text")
     where = parser.add_argument_group("where it runs and goes")
@@ -181,13 +186,16 @@ def _jobs(arguments: argparse.Namespace) -> list[SweepJob]:
     given = {name: value for name in (*_OPTIONS, "factors") if (value := getattr(arguments, name)) is not None}
     texts: tuple[Text, ...] = tuple(map(read_file, arguments.texts or ())) or text_set(arguments.text_set).texts
     measures = SweepMeasures(
-        agreement=not arguments.loss_only, skills=load_skills() if arguments.skills else (), prompt=arguments.prompt
+        agreement=not arguments.loss_only,
+        skills=load_skills() if arguments.skills else (),
+        prompt=arguments.prompt,
+        best=arguments.best or None,
     )
     return [
         SweepJob(
             model=name, kind=arguments.kind, texts=texts, options=SweepOptions(**given), start=arguments.start,
             measures=measures, revision=arguments.revision, device=arguments.device, dtype=arguments.dtype,
-            memory=arguments.memory * 2**20,
+            memory=arguments.memory * 2**20, shorten=arguments.best is None,
         )
         for name in arguments.models or [DEFAULT_MODEL]
     ]  # fmt: skip
@@ -211,6 +219,10 @@ def _text(job: SweepJob, result: InOrder) -> str:
     rows = sorted(result.rows.values(), key=lambda row: row.number)
     said = [(row, why) for row in rows for why in (row.refused, row.not_finite, row.unproved) if why]
     remarks = [f"{row.plan or '(no layers)'}: {why}" for row, why in said]
+    if left := sum(bool(row.left) for row in rows):
+        remarks.append(
+            f"{left} plans were left early, surely not among the best; their figures are of the texts until then."
+        )
     lines = [
         {"x": row.x}
         | ({} if row.y is None and rows[-1].y is None else {"y": row.y})

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -39,6 +40,18 @@ class Encoded:
     def n_scored(self) -> int:
         """Return how many tokens are scored."""
         return sum(len(batch.targets) for batch in self.batches)
+
+    def part(self, numbers: Sequence[int]) -> Encoded:
+        """Return the same texts with the windows of only some of them, by number, to be scored."""
+        windows = [w for n in numbers for w in windows_of(n, self.ids[n], self.context, self.stride)]
+        return replace(self, batches=tuple(batches_of(windows, self.batches[0].input_ids.device)))
+
+    def only(self, numbers: Sequence[int]) -> Encoded:
+        """Return only some of the texts, by number, without anything to be scored."""
+        texts, ids, sizes, strings = (
+            tuple(column[n] for n in numbers) for column in (self.texts, self.ids, self.sizes, self.strings)
+        )
+        return Encoded(texts, ids, sizes, strings, self.context, self.stride, ())  # type: ignore[arg-type]
 
     @cached_property
     def units(self) -> Units:

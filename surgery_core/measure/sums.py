@@ -53,6 +53,16 @@ class Sums:
         # float64 only once it is on the CPU: Apple's GPU has none
         self.values.index_add_(0, units, columns.cpu().double())
 
+    def add(self, other: Sums) -> None:
+        """Add the sums over other tokens of the same units."""
+        self.values += other.values
+
+    def only(self, numbers: Array, units: Units) -> Sums:
+        """Return the sums of some units, by number, which are called `units` now."""
+        found = Sums(units)
+        found.values = self.values[torch.from_numpy(numbers)]
+        return found
+
     def by_unit(self, column: str) -> Array:
         """Return one column's sums `[n_units]`."""
         return self.values[:, self.COLUMNS.index(column)].numpy()

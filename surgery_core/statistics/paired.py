@@ -32,7 +32,7 @@ SEED = 0
 
 @dataclass(frozen=True, eq=False)
 class Estimates:
-    """Figures with their 95 % intervals, each an array of the same shape; NaN where a difference is no number.
+    """Figures with intervals (95 % unless another level was asked for), all arrays of one shape; NaN where there is no number.
 
     Attributes:
         value: the figure over all tokens.
@@ -48,22 +48,25 @@ class Estimates:
     n: int
 
 
-def estimates(sums: Array, sizes: Array) -> Estimates:
+def estimates(sums: Array, sizes: Array, level: float = LEVEL) -> Estimates:
     """Return the mean a token of some differences, with its interval.
 
     Args:
         sums: `[..., n]`, the summed difference of each unit.
         sizes: `[n]`, how many tokens (or bytes) each has.
+        level: coverage of the interval, in (0, 1).
     """
     sums, sizes = np.asarray(sums, dtype=np.float64), np.asarray(sizes, dtype=np.float64)
     n, total = len(sizes), float(sizes.sum())
     value = sums.sum(-1) / total
-    left = sums - value[..., None] * sizes
+    with np.errstate(invalid="ignore"):
+        # an infinite figure has no spread
+        left = sums - value[..., None] * sizes
     if n < 2:
         nothing = np.full_like(value, np.nan)
         return Estimates(value, nothing, nothing, nothing, n)
     spread = np.sqrt((left**2).sum(-1) / (n - 1)) / (total / n)
-    half = special.stdtrit(n - 1, (1 + LEVEL) / 2) * spread / np.sqrt(n)
+    half = special.stdtrit(n - 1, (1 + level) / 2) * spread / np.sqrt(n)
     return Estimates(value, value - half, value + half, spread, n)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from surgery_core.models.opening import LoadedModel, load_model
@@ -11,7 +11,7 @@ from surgery_core.plans.plan import LayerPlan
 from surgery_core.states.means import mean_contributions
 from surgery_core.states.shared_beginnings import DEFAULT_MEMORY
 from surgery_core.sweeps.file import SweepFile, SweepIdentity, columns_of, model_name
-from surgery_core.sweeps.kinds import SweepOptions, sweep_points
+from surgery_core.sweeps.kinds import SweepOptions, sweep_kind, sweep_points, usual_best
 from surgery_core.sweeps.rows import SweepRow
 from surgery_core.sweeps.setup import SweepMeasures
 from surgery_core.sweeps.sweep import Sweep
@@ -29,6 +29,7 @@ class SweepJob:
         options: what the kind may need.
         start: the plan that is changed, in notation; None for the unchanged model.
         measures: what is measured.
+        shorten: whether a long sweep looks for the best plans only (`usual_best`) where `measures` does not say.
         revision, device, dtype: as for `load_model`.
         memory: bytes of hidden states that may be kept.
     """
@@ -39,6 +40,7 @@ class SweepJob:
     options: SweepOptions = field(default_factory=SweepOptions)
     start: str | None = None
     measures: SweepMeasures = field(default_factory=SweepMeasures)
+    shorten: bool = False
     revision: str | None = None
     device: str = "auto"
     dtype: str = "auto"
@@ -76,8 +78,11 @@ class OpenSweep:
         model, tokenizer, n_layers = loaded.model, loaded.tokenizer, loaded.info.n_layers
         start = LayerPlan.identity(n_layers) if job.start is None else LayerPlan.parse(job.start, n_layers)
         averaged = any(layer.mean for slot in start for layer in slot.layers)
+        points, measures = sweep_points(job.kind, start, job.options), job.measures
+        if job.shorten and measures.best is None:
+            measures = replace(measures, best=usual_best(sweep_kind(job.kind), len(points)))
         self.sweep = Sweep(
-            model, tokenizer, job.texts, sweep_points(job.kind, start, job.options), start=start, measures=job.measures,
+            model, tokenizer, job.texts, points, start=start, measures=measures,
             means=mean_contributions(model, tokenizer, bundled_texts()) if averaged else None, memory=job.memory,
         )  # fmt: skip
         identity = SweepIdentity.of(model_name(loaded.info), job.kind, self.sweep, job.options)

@@ -17,6 +17,7 @@ from torch import nn
 from surgery_core.measure.encoding import Encoded, encode_texts
 from surgery_core.measure.skills import Skill
 from surgery_core.plans.plan import LayerPlan
+from surgery_core.statistics.race import expected_share
 from surgery_core.sweeps.file import texts_digest
 from surgery_core.sweeps.kinds import SweepOptions, SweepPoint, sweep_points
 from surgery_core.sweeps.rows import SweepRow
@@ -69,6 +70,7 @@ class Costs:
         n_tokens: scored tokens of all texts.
         texts: how many texts, and their digest, as in a results file.
         speeds: what these were counted from.
+        n_texts: how many texts.
     """
 
     layer: float
@@ -81,6 +83,7 @@ class Costs:
     n_tokens: int
     texts: str
     speeds: Speeds
+    n_texts: int = 1
 
     def point_seconds(self, plan: LayerPlan, runs: int, measures: SweepMeasures) -> float:
         """Return how long a plan takes of which so many layers run anew."""
@@ -103,8 +106,9 @@ class Costs:
         return self.begin + own + (self.base if measures.agreement else 0.0)
 
     def total(self, start: LayerPlan, points: Sequence[SweepPoint], measures: SweepMeasures) -> float:
-        """Return how long a whole sweep takes."""
-        return self.start_seconds(start, measures) + math.fsum(self.seconds(start, points, measures))
+        """Return how long a whole sweep takes; one for the best plans only takes about a part of it."""
+        share = expected_share(self.n_texts) if measures.best is not None and len(points) > measures.best else 1.0
+        return self.start_seconds(start, measures) + share * math.fsum(self.seconds(start, points, measures))
 
 
 def point_runs(start: LayerPlan, plans: Sequence[LayerPlan], *, whole: bool = False) -> list[int]:
@@ -197,7 +201,7 @@ def costs_of(speeds: Speeds, encoded: Encoded) -> Costs:
     return Costs(
         layer=speeds.run(encoded.batches), head=speeds.head * scored, base=speeds.base * scored, begin=speeds.begin,
         item=speeds.prompt, token=speeds.token, whole=speeds.whole, n_tokens=scored, texts=texts_digest(encoded),
-        speeds=speeds,
+        speeds=speeds, n_texts=len(encoded.texts),
     )  # fmt: skip
 
 

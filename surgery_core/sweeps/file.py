@@ -216,6 +216,9 @@ def texts_digest(encoded: Encoded) -> str:
 
 def _measures(measures: SweepMeasures) -> str:
     plain = asdict(measures) | {"skills": [skill.title for skill in measures.skills]}
+    if measures.best is None:
+        # as files of version 0.1 have it
+        del plain["best"]
     return json.dumps(plain, sort_keys=True)
 
 

@@ -15,9 +15,12 @@ from surgery_core.sweeps.rows import SweepRow
 
 
 def ordered(rows: Iterable[SweepRow]) -> list[SweepRow]:
-    """Return the points of a sweep that were run, from the least to the most harmful by loss."""
+    """Return the points of a sweep that were run, from the least to the most harmful by loss.
+
+    Those that were left before the end are behind all others: they surely are worse than the best.
+    """
     found = [row for row in rows if row.number >= 0 and not row.refused and not math.isnan(row.nats)]
-    return sorted(found, key=lambda row: row.nats)
+    return sorted(found, key=lambda row: (row.left != "", row.loss_change if row.left else row.nats))
 
 
 def variants(rows: Iterable[SweepRow]) -> list[tuple[str, float]]:
@@ -38,7 +41,8 @@ def longest_block(rows: Sequence[SweepRow], factor: float = 2.0) -> SweepRow | N
     start = next((row for row in rows if row.number < 0), None)
     if start is None:
         return None
-    kept = [row for row in ordered(rows) if row.perplexity <= factor * start.perplexity and isinstance(row.y, int)]
+    whole = [row for row in ordered(rows) if not row.left]
+    kept = [row for row in whole if row.perplexity <= factor * start.perplexity and isinstance(row.y, int)]
     return max(kept, key=lambda row: (int(row.y or 0), -row.nats), default=None)
 
 
@@ -73,7 +77,7 @@ class Best:
 def best_on_unseen(rows: Sequence[SweepRow]) -> Best | None:
     """Return the best plan of a sweep by loss, or None where there is one plan, or there are fewer than two texts."""
     start = next((row for row in rows if row.number < 0), None)
-    tried = ordered(rows)
+    tried = [row for row in ordered(rows) if not row.left]
     if start is None or len(tried) < 2 or len(start.texts) < 2:
         return None
     titles = list(start.texts)

@@ -55,7 +55,7 @@ def sweep_frame(
     kind: SweepKind, labels: Sequence[str], planned: Sequence[SweepPoint | SweepRow], rows: Iterable[SweepRow],
     metric: str,
 ) -> pd.DataFrame:  # fmt: skip
-    """Return one line a planned point: number, x, y, x_at, y_at, plan, value, state, reason, low, high, alike.
+    """Return one line a planned point: number, x, y, x_at, y_at, plan, value, state, reason, low, high, alike, left.
 
     Args:
         kind: of the sweep.
@@ -66,7 +66,8 @@ def sweep_frame(
 
     `state` is `"done"`, `"waiting"`, `"refused"`, or `"broken"` where the figure is no number; `x` and `y` are labels,
     `x_at` and `y_at` their order. `low` and `high` are the figure's 95 % interval, NaN where there is none; `alike` says
-    that the plan's loss cannot be told from the starting plan's, at a false discovery rate of 5 % over these rows.
+    that the plan's loss cannot be told from the starting plan's, at a false discovery rate of 5 % over these rows; `left`
+    that it was left early (`SweepRow.left`), with figures of some texts only.
     """
     done = {row.number: row for row in rows}
     of_x, of_y = _names(kind, labels)
@@ -79,13 +80,19 @@ def sweep_frame(
         value = math.nan if row is None or row.refused else float(getattr(row, metric))
         state = "waiting" if row is None else "refused" if row.refused else "broken" if math.isnan(value) else "done"
         y = "" if point.y is None else of_y(point.y)
-        reason = "" if row is None else row.refused or str(getattr(row, "not_finite", ""))
+        reason = "" if row is None else row.refused or str(getattr(row, "not_finite", "")) or row.left
         ends = row.interval(metric) if row is not None and state == "done" else (math.nan, math.nan)
         same = state == "done" and metric in OF_LOSS and point.number in alike
         where = (point.number, of_x(point.x), y, point.x, point.y, str(point.plan))
-        lines.append((*where, value, state, reason, *ends, same))
-    columns = ["number", "x", "y", "x_at", "y_at", "plan", "value", "state", "reason", "low", "high", "alike"]
+        left = row is not None and row.left != ""
+        lines.append((*where, value, state, reason, *ends, same, left))
+    columns = ["number", "x", "y", "x_at", "y_at", "plan", "value", "state", "reason", "low", "high", "alike", "left"]
     return pd.DataFrame(lines, columns=columns)
+
+
+def between(low: float, high: float, metric: str) -> str:
+    """Return an interval in words; a dash where there is none."""
+    return "–" if math.isnan(low) or math.isnan(high) else f"{figure(low, metric)} to {figure(high, metric)}"
 
 
 def _alike(rows: Iterable[SweepRow]) -> set[int]:

@@ -134,6 +134,20 @@ class SweepKind:
     adapter: bool = False
 
 
+BEST = 10
+"""Plans that a long sweep looks for unless it is told otherwise."""
+MANY = 100
+"""Plans beyond which a sweep is long."""
+
+
+def usual_best(kind: SweepKind, n_points: int) -> int | None:
+    """Return how many plans of the least loss a sweep looks for unless it is told otherwise; None for all of them.
+
+    A map shows every cell, and lines are compared over all their points.
+    """
+    return BEST if kind.form == "bars" and n_points > MANY else None
+
+
 def sweep_kind(key: str) -> SweepKind:
     """Return the kind with this key.
 

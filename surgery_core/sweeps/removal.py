@@ -46,7 +46,8 @@ class Removal:
 def removal_frame(steps: Sequence[Removal]) -> pd.DataFrame:
     """Return one line a step: number (from 0), layers_left, removed, plan (in notation), and the figures of its row.
 
-    Figures: perplexity, bits_per_byte, kl (nats a token), top1 and skill_accuracy (0 to 1).
+    Figures: perplexity, bits_per_byte, kl (nats a token), top1 and skill_accuracy (0 to 1). `low` and `high` are the 95 %
+    interval of perplexity, of the same texts before and after; the unchanged model has none to speak of.
     """
     figures = ("perplexity", "bits_per_byte", "kl", "top1", "skill_accuracy")
     return pd.DataFrame(
@@ -56,6 +57,7 @@ def removal_frame(steps: Sequence[Removal]) -> pd.DataFrame:
             "removed": step.removed,
             "plan": str(step.plan),
             **{name: getattr(step.row, name) for name in figures},
+            **dict(zip(("low", "high"), step.row.interval("perplexity"), strict=True)),
         }
         for number, step in enumerate(steps)
     )
@@ -120,23 +122,23 @@ class _Search:
         while len(kept[0]) > least:
             candidates = _one_less(kept)
             scored: list[tuple[float, int]] = []
-            for row in self._rows(candidates):
-                tried += 1
-                if on_progress is not None:
-                    on_progress(min(tried, most), most)
+            told = _told(tried, most, on_progress)
+            for row in self._rows(candidates, beam, told):
                 # what is refused, or is no number, cannot be the best
                 if not row.refused and not math.isnan(row.nats):
                     scored.append((row.nats, row.number))
+            tried += len(candidates)
             if not scored:
                 return
             best = [candidates[number] for _, number in sorted(scored)[:beam]]
             kept = [plan for plan, _ in best]
             yield Removal(len(kept[0]), kept[0], best[0][1], self._measured(kept[0]))
 
-    def _rows(self, candidates: Sequence[tuple[LayerPlan, str]]) -> Iterator[SweepRow]:
+    def _rows(self, candidates: Sequence[tuple[LayerPlan, str]], best: int, told: Progress) -> Iterator[SweepRow]:
+        """Yield the rows of plans, but for those that are surely not among the best."""
         points = [SweepPoint(number, number, None, plan) for number, (plan, _) in enumerate(candidates)]
-        sweep = self._sweep(points, SweepMeasures(agreement=False))
-        return (row for row in sweep.rows() if row.number >= 0)
+        sweep = self._sweep(points, SweepMeasures(agreement=False, best=best))
+        return (row for row in sweep.rows(on_progress=told) if row.number >= 0 and not row.left)
 
     def _measured(self, plan: LayerPlan) -> SweepRow:
         rows = list(self._sweep([SweepPoint(0, len(plan), None, plan)], self.measures).rows())
@@ -144,6 +146,16 @@ class _Search:
 
     def _sweep(self, points: Sequence[SweepPoint], measures: SweepMeasures) -> Sweep:
         return Sweep(self.model, self.tokenizer, self.encoded, points, measures=measures, stop=self.stop)
+
+
+def _told(before: int, most: int, on_progress: Progress | None) -> Progress:
+    """Return what a step's sweep tells of its progress: it goes on from the plans that were tried before."""
+
+    def told(done: int, _: int) -> None:
+        if on_progress is not None:
+            on_progress(min(before + done, most), most)
+
+    return told
 
 
 def _one_less(plans: Sequence[LayerPlan]) -> list[tuple[LayerPlan, str]]:

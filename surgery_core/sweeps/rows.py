@@ -50,6 +50,8 @@ class SweepRow:
         seconds: that it took.
         refused: why it was not run, or failed while it ran; all figures are NaN then.
         not_finite: where the plan's states are not numbers, as a sentence; figures of texts where they are not are NaN.
+        left: after which part of the texts it was left, as a sentence, because it was surely not among the best that
+            were looked for; its figures are of those texts only. Empty where it was measured to the end.
         unproved: why it is not known that the figures are right; empty where plans of this kind passed their checks.
     """
 
@@ -81,6 +83,7 @@ class SweepRow:
     refused: str = ""
     not_finite: str = ""
     unproved: str = ""
+    left: str = ""
 
     @property
     def skill_accuracy(self) -> float:
@@ -124,7 +127,7 @@ class SweepRow:
             number=int(record["number"]), x=_axis(record["x"]), y=None if _empty(record["y"]) else _axis(record["y"]),
             plan=_text(record["plan"]), verdict=_text(record.get("verdict")), texts=named["loss"], skills=named["skill"],
             distinct=tuple(distinct), refused=_text(record["refused"]), not_finite=_text(record.get("not_finite")),
-            unproved=_text(record.get("unproved")), **figures,
+            unproved=_text(record.get("unproved")), left=_text(record.get("left")), **figures,
         )  # fmt: skip
 
 
@@ -137,7 +140,7 @@ _FIGURES = ("nats", "loss_change", "perplexity", "bits_per_byte", "kl", "top1", 
 _INTERVALS = (
     "change_low", "change_high", "kl_low", "kl_high", "top1_low", "top1_high", "top5_low", "top5_high", "p",
 )  # fmt: skip
-LATER = ("not_finite", "unproved", *_INTERVALS, "verdict")
+LATER = ("not_finite", "unproved", *_INTERVALS, "verdict", "left")
 """Columns that results files of version 0.1 do not have."""
 _PLAIN = ("number", "x", "y", "plan", *_FIGURES, "refused", *LATER)
 _DISTINCT = ("distinct_1", "distinct_2", "distinct_3")

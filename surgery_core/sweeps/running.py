@@ -24,6 +24,7 @@ from surgery_core.states.beginnings_check import cannot_run_together, cannot_sta
 from surgery_core.states.finite import broken_weights, not_finite
 from surgery_core.states.shared_beginnings import SharedRuns
 from surgery_core.statistics.paired import estimates
+from surgery_core.statistics.units import Array
 from surgery_core.statistics.verdict import judge_losses
 from surgery_core.surgery.anatomy import adapters_left_out
 from surgery_core.surgery.view import check_operable
@@ -56,10 +57,8 @@ class Run:
         made = _WholeRuns if self.note else _SharedPrefix
         self.runs: _Runs = made(setup, plans)
         self.together = 1 if self.note else _how_many_together(setup, plans)
-        self._weights = broken_weights(setup.model)
-        self._first: Sums | None = None
+        self.writer = Writer(setup)
         self._begun = False
-        self.proof = SweepProof(setup.model, setup.tokenizer, setup.ingredients)
 
     def rows(self, points: Sequence[SweepPoint]) -> list[SweepRow]:
         """Return the rows of some points; the first that are asked for are what the others are compared with.
@@ -67,14 +66,22 @@ class Run:
         A plan that is refused, or that the model's own code cannot run, gets a row that says so.
         """
         began = time.perf_counter()
-        rows = {point.number: row for point in points if (row := self._refused(point)) is not None}
-        running = [point for point in points if point.number not in rows]
-        rows |= self._measured(running)
-        for point in points:
-            self.runs.finish(point.plan)
-        self._begun = True
+        sums, rows = self.sums(points)
+        if not self._begun:
+            self.writer.first = sums.get(points[0].number)
+            self._begun = True
+        rows |= {point.number: self.writer.row(point, sums[point.number]) for point in points if point.number in sums}
         seconds = (time.perf_counter() - began) / len(points)
         return [replace(rows[point.number], seconds=seconds) for point in points]
+
+    def sums(self, points: Sequence[SweepPoint]) -> tuple[dict[int, Sums], dict[int, SweepRow]]:
+        """Return what the texts come to under some plans, and the rows of those that cannot run, both by number."""
+        refused = {point.number: row for point in points if (row := self._refused(point)) is not None}
+        found: dict[int, Sums] = {}
+        self._measure([point for point in points if point.number not in refused], found, refused)
+        for point in points:
+            self.runs.finish(point.plan)
+        return found, refused
 
     def _refused(self, point: SweepPoint) -> SweepRow | None:
         """Return the row of a plan that cannot run on this model, or None for one that may."""
@@ -85,33 +92,68 @@ class Run:
             return _refused(point, error)
         return None
 
-    def _measured(self, points: Sequence[SweepPoint]) -> dict[int, SweepRow]:
-        """Return rows by number. Where several plans run together and that fails, each is tried alone."""
+    def _measure(self, points: Sequence[SweepPoint], found: dict[int, Sums], refused: dict[int, SweepRow]) -> None:
+        """Measure plans. Where several run together and that fails, each is tried alone."""
         if not points:
-            return {}
+            return
         try:
             sums = self._sums(points)
         except FAILURES as error:
             if len(points) == 1:
-                return {points[0].number: _refused(points[0], error)}
-            alone = [self._measured([point]) for point in points]
-            return {number: row for rows in alone for number, row in rows.items()}
-        if not self._begun:
-            self._first = sums[0]
-        return {point.number: self._row(point, found) for point, found in zip(points, sums, strict=True)}
+                refused[points[0].number] = _refused(points[0], error)
+                return
+            for point in points:
+                self._measure([point], found, refused)
+        else:
+            found |= {point.number: own for point, own in zip(points, sums, strict=True)}
 
-    def _row(self, point: SweepPoint, sums: Sums) -> SweepRow:
-        figures = _summary(self.encoded, sums, agreement=self.setup.measures.agreement)
+    def _sums(self, points: Sequence[SweepPoint]) -> list[Sums]:
+        sums = [Sums(self.encoded.units) for _ in points]
+        plans = [point.plan for point in points]
+        for number, batch in enumerate(self.encoded.batches):
+            for own, figures in zip(sums, self.runs.figures(plans, number), strict=True):
+                own.put(batch, figures)
+        return sums
+
+
+class Writer:
+    """Makes rows out of what the texts came to under each plan.
+
+    Attributes:
+        first: what they came to under the plan that the sweep starts from, once that is known.
+    """
+
+    def __init__(self, setup: SweepSetup) -> None:
+        self.setup, self.encoded = setup, setup.encoded
+        self.first: Sums | None = None
+        self._weights = broken_weights(setup.model)
+        self._proof = SweepProof(setup.model, setup.tokenizer, setup.ingredients)
+
+    def row(self, point: SweepPoint, sums: Sums) -> SweepRow:
+        """Return the row of a plan that was measured over all texts."""
         try:
             extras = self._extras(point.plan)
+        except FAILURES as error:
+            return _refused(point, error)
+        return self._row(point, self.encoded, self.first, sums, **extras)
+
+    def partial(self, point: SweepPoint, sums: Sums, texts: Array, left: str) -> SweepRow:
+        """Return the row of a plan that was measured over some texts, by number, before it was `left`."""
+        seen = self.encoded.only(texts.tolist())
+        first = None if self.first is None else self.first.only(texts, seen.units)
+        return self._row(point, seen, first, sums.only(texts, seen.units), left=left)
+
+    def _row(self, point: SweepPoint, encoded: Encoded, first: Sums | None, sums: Sums, **more: Any) -> SweepRow:
+        figures = _summary(encoded, sums, agreement=self.setup.measures.agreement)
+        try:
             broken = self._broken(point.plan, figures)
             # a plan that computes no numbers says nothing about others of its kind
-            unproved = "" if broken else self.proof.problem(point.plan)
+            unproved = "" if broken else self._proof.problem(point.plan)
         except FAILURES as error:
             return _refused(point, error)
         return SweepRow(
             point.number, point.x, point.y, str(point.plan), not_finite=broken, unproved=unproved,
-            **figures, **_against(self._first, sums), **extras,
+            **figures, **_against(first, sums), **more,
         )  # fmt: skip
 
     def _broken(self, plan: LayerPlan, figures: dict[str, Any]) -> str:
@@ -122,14 +164,6 @@ class Run:
         return broken_weights(view) or (
             not_finite(view, self.encoded.batches[0]) if math.isnan(figures["nats"]) else ""
         )
-
-    def _sums(self, points: Sequence[SweepPoint]) -> list[Sums]:
-        sums = [Sums(self.encoded.units) for _ in points]
-        plans = [point.plan for point in points]
-        for number, batch in enumerate(self.encoded.batches):
-            for own, figures in zip(sums, self.runs.figures(plans, number), strict=True):
-                own.put(batch, figures)
-        return sums
 
     def _extras(self, plan: LayerPlan) -> dict[str, Any]:
         """Return what is measured on the whole operated model."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import nn
 
+from surgery_core.errors import SettingsError
 from surgery_core.measure.encoding import Encoded
 from surgery_core.measure.skills import Skill
 from surgery_core.plans.plan import LayerPlan
@@ -26,12 +27,19 @@ class SweepMeasures:
         skills: labelled prompts to answer; run whole, which takes longer.
         prompt: a beginning to continue greedily, for distinct-n of the text; None for no text.
         new_tokens: length of that text in tokens.
+        best: look only for so many plans of the least loss; others are left as soon as they are surely not among them
+            (`surgery_core.statistics.race`), with the figures of the texts until then. None to measure all to the end.
     """
 
     agreement: bool = True
     skills: tuple[Skill, ...] = ()
     prompt: str | None = None
     new_tokens: int = 64
+    best: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.best is not None and self.best < 1:
+            raise SettingsError(f"The best {self.best} plans cannot be looked for; give 1 or more, or leave it out.")
 
     @property
     def metrics(self) -> tuple[str, ...]:

@@ -27,6 +27,7 @@ from surgery_core.surgery.anatomy import find_layers
 from surgery_core.surgery.ingredients import Ingredients, Means
 from surgery_core.surgery.view import checked_plan
 from surgery_core.sweeps.kinds import SweepOptions, SweepPoint, sweep_points
+from surgery_core.sweeps.race import Race, worth_it
 from surgery_core.sweeps.rows import SweepRow
 from surgery_core.sweeps.running import Run
 from surgery_core.sweeps.setup import SweepMeasures, SweepSetup
@@ -87,8 +88,17 @@ class Sweep:
         """Return how many layers run over the texts when every common beginning runs once."""
         return layer_runs([LayerPlan.identity(self.start.n_layers), self.start, *(p.plan for p in self.points)])
 
+    def _race(self, points: Sequence[SweepPoint], on_progress: Progress | None) -> Iterator[SweepRow]:
+        race = Race(self.setup, self.start, points)
+        for row in race.rows(on_progress):
+            self.note = race.note
+            yield row
+
     def rows(self, done: Iterable[int] = (), on_progress: Progress | None = None) -> Iterator[SweepRow]:
         """Yield the row of the starting plan (number -1), then one a point, each as soon as it is known.
+
+        Where only the best are looked for (`SweepMeasures.best`), texts are taken in rounds, and what is surely not among
+        them is left (`Race`).
 
         Args:
             done: numbers of points to leave out, because their rows are there already.
@@ -98,6 +108,9 @@ class Sweep:
             Stopped: when `stop` was set.
         """
         left = [point for point in self.points if point.number not in set(done)]
+        if worth_it(self.setup, len(left)):
+            yield from self._race(left, on_progress)
+            return
         run = Run(self.setup, [self.start, *(point.plan for point in left)])
         self.note = run.note
         first = run.rows([SweepPoint(-1, "start", None, self.start)])[0]

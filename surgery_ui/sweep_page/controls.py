@@ -12,8 +12,9 @@ from surgery_core.errors import InputError, SettingsError
 from surgery_core.measure.skills import Skill, load_skills
 from surgery_core.plans.labels import slot_labels
 from surgery_core.plans.plan import LayerPlan
+from surgery_core.statistics.race import looks_at
 from surgery_core.sweeps.estimate import Costs
-from surgery_core.sweeps.kinds import FACTORS, SweepOptions, most_times, sweep_kind
+from surgery_core.sweeps.kinds import BEST, FACTORS, SweepOptions, most_times, sweep_kind, usual_best
 from surgery_core.sweeps.request import SweepRequest
 from surgery_core.sweeps.setup import SweepMeasures
 from surgery_core.text import Text, bundled_prompts
@@ -63,7 +64,8 @@ def request_form(now: session.Experiment) -> SweepRequest | None:
         start = start_choice(now, "sweep")
         options = _options(kind, start)
     st.caption(sweep_kind(kind).about)
-    with st.container(horizontal=True, gap="medium", vertical_alignment="bottom"):
+    measured = st.container(horizontal=True, gap="medium", vertical_alignment="bottom")
+    with measured:
         which = text_choice("sweep")
         measures = _measures()
     texts = chosen_texts("sweep", which)
@@ -71,11 +73,27 @@ def request_form(now: session.Experiment) -> SweepRequest | None:
         return None
     try:
         request = SweepRequest(kind, options(), start, texts, measures)
-        _ = request.points
+        n_plans = len(request.points)
     except InputError as error:
         st.error(present.plain(str(error)))
         return None
-    return request
+    with measured:
+        best = _best(kind, n_plans, len(texts))
+    return request if best is None else replace(request, measures=replace(measures, best=best))
+
+
+def _best(kind: str, n_plans: int, n_texts: int) -> int | None:
+    """Show whether only the best plans are looked for, where that saves something, and return how many."""
+    if n_plans <= BEST or len(looks_at(n_texts)) < 2:
+        return None
+    key = f"sweep-best-{kind}"
+    st.session_state.setdefault(key, usual_best(sweep_kind(kind), n_plans) is not None)
+    only = st.toggle(
+        f"Only the best {BEST}", key=key, persist_state="session", on_change=session.touch,
+        help=f"Texts are taken in rounds, and a plan that is surely not among the {BEST} of the least loss is left early, "
+        "with the figures of the texts until then. With sixty texts that takes well under half of the time.",
+    )  # fmt: skip
+    return BEST if only else None
 
 
 def _too_short(kind: str, start: LayerPlan) -> bool:

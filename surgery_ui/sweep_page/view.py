@@ -154,6 +154,8 @@ def _below(entry: Entry, metric: str) -> None:
     if entry.done == len(entry.planned):
         _best(entry)
     _finding(entry)
+    if left := sum(row.left != "" for row in entry.rows):
+        st.caption(sweep_words.left_early(left))
     refused = [row for row in entry.rows if row.refused]
     if refused:
         with st.expander(f"{sweep_words.counted(len(refused), 'plan')} refused", icon=":material/block:"):

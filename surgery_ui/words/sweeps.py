@@ -182,6 +182,14 @@ MARKS = (
 )
 
 
+def left_early(count: int) -> str:
+    """Return what is said of plans that were left before all texts were measured."""
+    return (
+        f"{counted(count, 'plan')}, drawn faintly, {'was' if count == 1 else 'were'} left early: surely not among the best. "
+        "What is shown of them is of the texts until then; their change against the starting plan is of the same texts."
+    )
+
+
 def best(found: Best, name: str) -> str:
     """Return what is said of the best plan of a sweep."""
     unseen = found.unseen

@@ -145,3 +145,17 @@ def test_rows_of_other_texts_are_refused(capsys: pytest.CaptureFixture[str], sto
     other = tmp_path / "other.txt"
     other.write_text("Something else entirely.")
     assert "its texts is" in error(capsys, "--model", "tiny", "--texts", str(other), "--out", str(path))
+
+
+def test_only_the_best_are_looked_for_when_asked(capsys: pytest.CaptureFixture[str]) -> None:
+    asked = ("--kind", "scale", "--model", "tiny", "--factors", "0,0.5,2,40,100,1000", "--text-set", "stories")
+    rows = json.loads(output(capsys, *asked, "--best", "3", "--json"))
+    assert len(rows) == 7
+    left = [row for row in rows if row["left"]]
+    assert left
+    assert all(row["left"].endswith("texts: surely not among the 3 best.") for row in left)
+    assert json.loads(rows[0]["sweep_measures"])["best"] == 3
+    text = output(capsys, *asked, "--best", "3")
+    assert f"{len(left)} plans were left early, surely not among the best" in text
+    assert "left early" not in output(capsys, *asked, "--best", "0")
+    assert "The best -1 plans cannot be looked for" in error(capsys, *asked, "--best", "-1")

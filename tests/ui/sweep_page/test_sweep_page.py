@@ -80,6 +80,34 @@ def test_an_estimate_stands_there_before_the_start(open_app: Open) -> None:
     assert not entries(app)
 
 
+def test_only_the_best_are_looked_for_where_that_saves_something(open_app: Open) -> None:
+    app = sweep_page(open_app, "scale")
+    app.text_input(key="sweep-factors").set_value(", ".join(map(str, (0, *range(2, 13), 100)))).run()
+    toggle = app.toggle(key="sweep-best-scale")
+    assert toggle.label == "Only the best 10"
+    assert not toggle.value, "thirteen plans are measured whole unless a person wants it otherwise"
+    toggle.set_value(True).run()
+    app.button(key="sweep-start").click().run()
+    wait(app, lambda: finished(app))
+    (entry,) = entries(app)
+    assert entry.request.measures.best == 10
+    assert entry.done == len(entry.planned) == 13
+    assert not app.exception
+    left = sum(row.left != "" for row in entry.rows)
+    assert ("left early: surely not among the best" in said(app)) == (left > 0)
+
+
+def test_of_few_plans_or_texts_there_is_no_best_to_look_for(open_app: Open) -> None:
+    app = sweep_page(open_app, "delete")
+    assert "sweep-best-delete" not in [toggle.key for toggle in app.toggle]
+    app = sweep_page(open_app, "scale")
+    app.session_state["sweep-texts"] = PICK
+    app.run()
+    assert "sweep-best-scale" not in [toggle.key for toggle in app.toggle], (
+        "three texts are no sample to leave plans by"
+    )
+
+
 def test_the_same_sweep_is_not_run_twice(open_app: Open) -> None:
     app = run_sweep(open_app)
     app.button(key="sweep-start").click().run()

@@ -27,14 +27,29 @@ def test_a_step_of_a_removal_is_a_line_with_its_figures() -> None:
     first = SweepRow(
         0, 3, None, "0-2", perplexity=8.0, bits_per_byte=1.5, kl=0.0, top1=1.0, skills={"A": 1.0, "B": 0.5}
     )
-    second = SweepRow(0, 2, None, "0,2", perplexity=10.0, bits_per_byte=1.75, kl=0.25, top1=0.875)
+    second = SweepRow(
+        0,
+        2,
+        None,
+        "0,2",
+        perplexity=10.0,
+        loss_change=0.5,
+        change_low=0.5 - math.log(2),
+        change_high=0.5 + math.log(4),
+        bits_per_byte=1.75,
+        kl=0.25,
+        top1=0.875,
+    )
     steps = [Removal(3, WHOLE, "", first), Removal(2, WHOLE.delete([1]), "L1", second)]
     frame = removal_frame(steps)
     assert list(frame) == [
         "number", "layers_left", "removed", "plan", "perplexity", "bits_per_byte", "kl", "top1", "skill_accuracy",
+        "low", "high",
     ]  # fmt: skip
-    assert frame.iloc[0].tolist() == [0, 3, "", "0-2", 8.0, 1.5, 0.0, 1.0, 0.75]
-    assert frame.iloc[1].tolist()[:-1] == [1, 2, "L1", "0,2", 10.0, 1.75, 0.25, 0.875]
+    assert frame.iloc[0].tolist()[:-2] == [0, 3, "", "0-2", 8.0, 1.5, 0.0, 1.0, 0.75]
+    assert frame.iloc[0].isna()[["low", "high"]].all()
+    assert frame.iloc[1].tolist()[:-3] == [1, 2, "L1", "0,2", 10.0, 1.75, 0.25, 0.875]
+    assert frame.iloc[1].tolist()[-2:] == pytest.approx([5.0, 40.0])
     assert math.isnan(frame["skill_accuracy"][1])
     assert removal_frame([]).empty
 

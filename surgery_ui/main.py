@@ -4,7 +4,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from surgery_ui.parts import keeping
+from surgery_ui.parts import keeping, tags
 from surgery_ui.session import session
 from surgery_ui.sidebar import sidebar as controls
 from surgery_ui.sidebar import sweep_status
@@ -38,3 +38,4 @@ with st.sidebar:
         sweep_status.status()
 page.run()
 keeping.finish()
+tags.legible()

@@ -47,7 +47,7 @@ CONTRAST = """() => {
   const found = [];
   const words = [
     ...document.querySelectorAll('[data-testid="stCaptionContainer"] p, [data-testid="stMarkdownContainer"] p'),
-    ...document.querySelectorAll('[data-testid="stHtml"] span'),
+    ...document.querySelectorAll('[data-testid="stHtml"] span, [data-tag] span'),
     ...document.querySelectorAll("svg .role-axis-label text, svg .role-axis-title text, svg .role-legend-label text"),
   ];
   for (const element of words) {

@@ -143,3 +143,14 @@ def test_words_can_be_read(visit: Visit, address: str, scheme: str) -> None:
     found = page.evaluate(CONTRAST)
     assert len(found) > 8
     assert [(text, ratio) for text, ratio in found if ratio < 4.5] == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_chosen_values_can_be_read(visit: Visit, scheme: str) -> None:
+    page = visit("/sweep", color_scheme=scheme)
+    page.get_by_role("radio", name="Pick some").or_(page.get_by_role("button", name="Pick some")).first.click()
+    page.locator("[data-tag]").nth(2).wait_for()
+    settle(page)
+    tags = [(text, ratio) for text, ratio in page.evaluate(CONTRAST) if text == "The lantern in the wood"]
+    assert tags
+    assert min(ratio for _, ratio in tags) >= 4.5

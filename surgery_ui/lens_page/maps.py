@@ -191,7 +191,7 @@ def _window(n_tokens: int, size: int) -> int:
     return int(
         st.select_slider(
             f"Tokens shown, of {n_tokens:,}", range(last + 1), format_func=lambda at: f"{at:,} to {at + size - 1:,}",
-            key=START, width=420, on_change=session.touch,
+            value=st.session_state[START], key=START, width=420, on_change=session.touch,
         )
     )  # fmt: skip
 

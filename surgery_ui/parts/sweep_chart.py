@@ -95,7 +95,7 @@ def log_switch(metric: str, values: Sequence[float], first: float | None = None,
     chosen = log_of(metric)
     echo.hold(LOG, (colours or wants_log(values, metric, first)) if chosen is None else chosen)
     st.toggle(
-        "Log scale", key=LOG, on_change=_take_log, args=(metric,),
+        "Log scale", st.session_state[LOG], key=LOG, on_change=_take_log, args=(metric,),
         help="A logarithmic scale shows small damage beside a catastrophe. Nothing is cut off on either.",
     )  # fmt: skip
 

@@ -36,7 +36,7 @@ def hold(key: str, value: Any) -> None:
     """Give a field the value that it should have; one that it has already is not sent again.
 
     A browser takes a value that is sent as newer than its own: a second quick click, made while the first one's run was
-    on its way, would be undone by it.
+    on its way, would be undone by it. Such a field says its value as its default too, for a browser that draws it late.
     """
     if key not in st.session_state or st.session_state[key] != value:
         st.session_state[key] = value

@@ -73,7 +73,7 @@ def _comparison(found: list[Entry]) -> None:
     names = {entry.number: entry.name for entry in found if entry is not shown}
     echo.hold(OTHERS, [number for number in st.session_state.get(OTHERS, []) if number in names])
     st.multiselect(
-        "Compare it with", list(names), key=OTHERS, format_func=lambda number: names.get(number, ""),
+        "Compare it with", list(names), st.session_state[OTHERS], key=OTHERS, format_func=lambda number: names.get(number, ""),
         max_selections=MOST_COMPARED - 1, placeholder="Side by side", width=620, on_change=session.touch,
     )  # fmt: skip
 

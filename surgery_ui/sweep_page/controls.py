@@ -137,7 +137,12 @@ def chosen_texts(name: str, which: str | None = None) -> tuple[Text, ...]:
         titles = [text.title for text in bundled]
         _keep_known(f"{name}-picked", titles)
         picked = st.multiselect(
-            "Texts to score", titles, key=f"{name}-picked", persist_state="session", on_change=session.touch
+            "Texts to score",
+            titles,
+            st.session_state[f"{name}-picked"],
+            key=f"{name}-picked",
+            persist_state="session",
+            on_change=session.touch,
         )
         if not picked:
             st.error("No text is chosen; pick at least one.")
@@ -252,7 +257,15 @@ def _number(label: str, least: int, most: int, key: str, default: int) -> int:
     echo.hold(key, min(st.session_state.get(key, default), most))
     return int(
         st.number_input(
-            label, least, most, key=key, step=1, width=190, persist_state="session", on_change=session.touch
+            label,
+            least,
+            most,
+            st.session_state[key],
+            key=key,
+            step=1,
+            width=190,
+            persist_state="session",
+            on_change=session.touch,
         )
     )
 

@@ -24,6 +24,8 @@ def prepared(open_app: Open, page: str) -> AppTest:
     app = open_app(page, **LINK)
     for key, value in {
         "sweep-family": "Scale",
+        "sweep-texts": "Pick some",
+        "sweep-picked": ["The kitchen at the mill"],
         "search-beam": 3,
         "lens-metric": "entropy",
         "preset": "drop-one",

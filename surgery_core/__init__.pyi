@@ -46,6 +46,9 @@ from .errors import (
     RefusedPlanError as RefusedPlanError,
 )
 from .errors import (
+    ReportError as ReportError,
+)
+from .errors import (
     SettingsError as SettingsError,
 )
 from .errors import (

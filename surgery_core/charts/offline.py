@@ -28,7 +28,7 @@ def chart_scripts() -> tuple[str, str]:
     import vl_convert
 
     version = alt.SCHEMA_VERSION.removeprefix("v").rsplit(".", 1)[0]
-    bundle: str = vl_convert.javascript_bundle(vl_version=version)
+    bundle: str = vl_convert.javascript_bundle(vl_version=version)  # type: ignore[call-arg]
     return inside_script(bundle), _DRAW
 
 

@@ -24,7 +24,11 @@ def text_scores(frame: pd.DataFrame, *, dark: bool = False) -> alt.LayerChart:
         dark: whether it is drawn on a dark page.
     """
     data = pd.DataFrame(
-        {"text": _different(list(frame["title"])), "before": frame["perplexity_before"], "after": frame["perplexity_after"]}
+        {
+            "text": _different(list(frame["title"])),
+            "before": frame["perplexity_before"],
+            "after": frame["perplexity_after"],
+        }
     )
     ends = data[["before", "after"]].where(lambda values: values < float("inf"))
     wide = bool(ends.max().max() > _SPREAD * ends.min().min())

@@ -80,7 +80,7 @@ def _frame(evidence: Evidence) -> pd.DataFrame:
     """Return the table of a card: a line a text, cells as they are stated."""
     known = {one.name: one for one in evidence.figures}
     return pd.DataFrame(
-        {"title": title} | {name: known[f"{text_name(at, title)}: {name}"].value for name in _COLUMNS}
+        {"title": title, **{name: known[f"{text_name(at, title)}: {name}"].value for name in _COLUMNS}}
         for at, title in enumerate(_titles(evidence), 1)
         if all(f"{text_name(at, title)}: {name}" in known for name in _COLUMNS)
     )

@@ -14,11 +14,11 @@ def differing(before: str, after: str) -> tuple[list[Run], list[Run]]:
 
     A word goes with the space in front of it. What the other text does not have in that order is a stretch of its own.
     """
-    sides = [re.findall(r"\s*\S+|\s+$", text) for text in (before, after)]
+    words, others = (re.findall(r"\s*\S+|\s+$", text) for text in (before, after))
     left: list[Run] = []
     right: list[Run] = []
-    for kind, start, end, other_start, other_end in SequenceMatcher(None, *sides, autojunk=False).get_opcodes():
+    for kind, start, end, other_start, other_end in SequenceMatcher(None, words, others, autojunk=False).get_opcodes():
         same = kind == "equal"
-        left += [("".join(sides[0][start:end]), same)]
-        right += [("".join(sides[1][other_start:other_end]), same)]
+        left += [("".join(words[start:end]), same)]
+        right += [("".join(others[other_start:other_end]), same)]
     return [run for run in left if run[0]], [run for run in right if run[0]]

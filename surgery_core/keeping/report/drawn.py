@@ -68,9 +68,7 @@ def _sweep(swept: Swept) -> Make:
 
     def make(dark: bool) -> Any:
         kind = asked.family
-        sheet = Sheet(
-            "perplexity", METRICS["perplexity"], kind.x_title, kind.y_title, first, dark=dark, pick=None
-        )
+        sheet = Sheet("perplexity", METRICS["perplexity"], kind.x_title, kind.y_title, first, dark=dark, pick=None)
         return sweep_chart(kind.form, frame, sheet)
 
     return make

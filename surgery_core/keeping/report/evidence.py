@@ -1,8 +1,8 @@
 """What stands in a file for a machine: recipe, figures with tolerances, versions; and how to find it there again.
 
-    report.html    a script element of JSON, the last one of the page
-    README.md      the same in a comment of a checkpoint's card
-    recipe.toml    a table `[figures]` behind the recipe itself; or one of bare numbers, `[figures.values]`
+report.html    a script element of JSON, the last one of the page
+README.md      the same in a comment of a checkpoint's card
+recipe.toml    a table `[figures]` behind the recipe itself; or one of bare numbers, `[figures.values]`
 """
 
 from __future__ import annotations
@@ -183,5 +183,5 @@ def _loose(values: Any) -> dict[str, tuple[float, float]]:
         half = 0.5 * 10.0 ** min(exponent, 0) if isinstance(exponent, int) else 0.0
         found[str(name)] = (float(value), half)
     if not found:
-        raise ReportError("The table [figures.values] is empty; add a line such as \"perplexity after\" = 12.3.")
+        raise ReportError('The table [figures.values] is empty; add a line such as "perplexity after" = 12.3.')
     return found

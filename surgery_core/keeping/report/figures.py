@@ -95,7 +95,13 @@ class Stated:
     def plain(self) -> dict[str, Any]:
         """Return the figure as values that JSON and TOML hold."""
         tolerance = {"kind": self.tolerance.kind, "by": self.tolerance.by}
-        return {"name": self.name, "value": _plain(self.value), "unit": self.unit, "tolerance": tolerance, "seal": self.seal}
+        return {
+            "name": self.name,
+            "value": _plain(self.value),
+            "unit": self.unit,
+            "tolerance": tolerance,
+            "seal": self.seal,
+        }
 
 
 def number(name: str, value: float, tolerance: Tolerance, unit: Unit = "number") -> Stated:

@@ -24,12 +24,12 @@ from surgery_core.lenses.tuned import TunedLens
 from surgery_core.measure.skills import SkillResult, load_skills, score_skills
 from surgery_core.models.offered import located
 from surgery_core.models.opening import LoadedModel, ModelInfo, load_model
+from surgery_core.plans.plan import LayerPlan
 from surgery_core.recipes.recipe import Recipe
 from surgery_core.recipes.run import Report, operated_model, run_recipe, texts_of
 from surgery_core.sweeps.request import SweepRequest
 from surgery_core.sweeps.rows import SweepRow
 from surgery_core.sweeps.sweep import sweep
-from surgery_core.plans.plan import LayerPlan
 from surgery_core.text import Text, chat_text
 
 LENS_TOKENS = 40

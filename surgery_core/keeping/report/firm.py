@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import torch
@@ -41,4 +40,6 @@ def firm_beginning(
     sure = (best[:, 0] - best[:, 1] > lead) & (logits.argmax(-1).cpu() == torch.tensor(after))
     firm = int(sure.long().cumprod(0).sum())
     beginning = tokenizer.decode(after[:firm], skip_special_tokens=True, clean_up_tokenization_spaces=False)
-    return len(os.path.commonprefix([written.text, beginning]))
+    pairs = enumerate(zip(written.text, beginning, strict=False))
+    shorter = min(len(written.text), len(beginning))
+    return next((at for at, (one, other) in pairs if one != other), shorter)

@@ -27,7 +27,14 @@ def figure(stated: Stated) -> str:
 
 def marked(runs: Iterable[Run], tag: str) -> str:
     """Return a text whose stretches that differ are marked by an element: struck through or underlined, and coloured."""
-    return "".join(escape(text) if same else f"<{tag}>{escape(text)}</{tag}>" for text, same in runs)
+    return "".join(escape(text) if same else _mark(text, tag) for text, same in runs)
+
+
+def _mark(text: str, tag: str) -> str:
+    """Return a stretch in its element, with the space in front of its first word outside, where there is a word."""
+    words = text.lstrip()
+    space = text[: len(text) - len(words)] if words else ""
+    return f"{escape(space)}<{tag}>{escape(text[len(space) :])}</{tag}>"
 
 
 def section(title: str, *parts: str) -> str:
@@ -46,7 +53,9 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]], numbers: int) -> 
 
     def line(cells: Sequence[str], tag: str) -> str:
         kinds = ("" if at < numbers else ' class="number"' for at in range(len(cells)))
-        return "<tr>" + "".join(f"<{tag}{kind}>{cell}</{tag}>" for kind, cell in zip(kinds, cells, strict=True)) + "</tr>"
+        return (
+            "<tr>" + "".join(f"<{tag}{kind}>{cell}</{tag}>" for kind, cell in zip(kinds, cells, strict=True)) + "</tr>"
+        )
 
     body = "\n".join(line(row, "td") for row in rows)
     head = line([escape(one) for one in heads], "th")

@@ -8,7 +8,7 @@ page shows with what it states.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from html import escape
 from pathlib import Path
@@ -18,6 +18,7 @@ from surgery_core.errors import ReportError
 from surgery_core.keeping.report import sections
 from surgery_core.keeping.report.drawn import charts_of
 from surgery_core.keeping.report.evidence import Evidence, page_block
+from surgery_core.keeping.report.figures import Stated
 from surgery_core.keeping.report.findings import Findings
 from surgery_core.keeping.report.stating import figures_of
 
@@ -50,8 +51,8 @@ def page_digest(rest: str) -> str:
     return hashlib.sha256(rest.replace("\r\n", "\n").encode("utf-8", "surrogatepass")).hexdigest()[:24]
 
 
-def _sections(found: Findings, stated: Mapping[str, sections.Stated]) -> list[str]:
-    made = {
+def _sections(found: Findings, stated: Mapping[str, Stated]) -> list[str]:
+    made: dict[str, Callable[[], str]] = {
         "plan": lambda: sections.plan_section(found),
         "headline": lambda: sections.headline(found, stated),
         "writing": lambda: sections.writing_section(found),

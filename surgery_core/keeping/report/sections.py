@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from html import escape
 
-from surgery_core.charts.plan_picture import plan_picture
-from surgery_core.charts.style import layer_losses
+from surgery_core.charts.plan_picture import Orient, plan_picture
 from surgery_core.keeping.report import markup
 from surgery_core.keeping.report.asked import PARTS
 from surgery_core.keeping.report.differences import differing
 from surgery_core.keeping.report.figures import Stated
 from surgery_core.keeping.report.findings import LENS_TOKENS, Findings
-from surgery_core.keeping.report.stating import SIDES, lens_name, sweep_name, text_name
+from surgery_core.keeping.report.stating import SIDES, lens_losses, lens_name, sweep_name, text_name
 from surgery_core.plans.words import describe
 from surgery_core.recipes.recipe import Recipe
 
@@ -41,9 +40,10 @@ def top(found: Findings) -> str:
 def plan_section(found: Findings) -> str:
     """Return the plan's picture, for wide and narrow pages, light and dark."""
     plan = found.report.plan
+    sizes: tuple[tuple[str, Orient, int | None], ...] = (("wide", "rows", None), ("narrow", "columns", NARROW))
     drawn = "\n".join(
         f'<div class="{size} {mode}">{plan_picture(plan, dark=mode == "dark", orient=orient, width=width)}</div>'
-        for size, orient, width in (("wide", "rows", None), ("narrow", "columns", NARROW))
+        for size, orient, width in sizes
         for mode in ("light", "dark")
     )  # fmt: skip
     return markup.section("The plan", f'<figure class="picture">\n{drawn}\n</figure>')
@@ -65,15 +65,22 @@ def headline(found: Findings, stated: Stating) -> str:
         ("Top-1 kept", "top-1 kept", _beside(stated, "top-5 kept", "in the top five")),
     )
     lines = "\n".join(
-        f"<div><dt>{label}</dt><dd>{markup.figure(stated[name])}<small>{note}</small></dd></div>" for label, name, note in cards
+        f"<div><dt>{label}</dt><dd>{markup.figure(stated[name])}<small>{note}</small></dd></div>"
+        for label, name, note in cards
     )
-    verdict = markup.figure(stated["verdict"])
-    sentence = escape(compared.verdict().sentence)
+    verdict = _verdict(stated, compared.verdict().sentence)
     broken = markup.paragraph(compared.not_finite) if compared.not_finite else ""
     return markup.section(
         "What it does", f'<dl class="figures">\n{lines}\n</dl>',
-        f'<p class="verdict">Verdict: <strong>{verdict}</strong>. {sentence}</p>', markup.paragraph(f"All {over}.", "note"), broken,
+        f'<p class="verdict">{verdict}</p>', markup.paragraph(f"All {over}.", "note"), broken,
     )  # fmt: skip
+
+
+def _verdict(stated: Stating, sentence: str) -> str:
+    """Return what can be said, beginning with the verdict's word, which most sentences begin with already."""
+    word = stated["verdict"].shown
+    rest = sentence[len(word) :] if sentence.lower().startswith(word) else f". {sentence}"
+    return f"<strong>{markup.figure(stated['verdict'])}</strong>{escape(rest)}"
 
 
 def _beside(stated: Stating, name: str, words: str) -> str:
@@ -83,10 +90,17 @@ def _beside(stated: Stating, name: str, words: str) -> str:
 def writing_section(found: Findings) -> str:
     """Return each prompt with what it became, words that differ marked."""
     recipe = found.report.recipe
-    parts = [_written(at, one.prompt, one.before.text, one.after.text) for at, one in enumerate(found.report.continuations, 1)]
+    parts = [
+        _written(at, one.prompt, one.before.text, one.after.text)
+        for at, one in enumerate(found.report.continuations, 1)
+    ]
     if not parts:
         return ""
-    how = "the likeliest token each time" if recipe.temperature == 0 else f"temperature {recipe.temperature:g}, seed {recipe.seed}"
+    how = (
+        "the likeliest token each time"
+        if recipe.temperature == 0
+        else f"temperature {recipe.temperature:g}, seed {recipe.seed}"
+    )
     note = f"Up to {recipe.max_new_tokens} tokens, {how}. Struck through: only before. Underlined: only after."
     return markup.section("What it writes", *parts, markup.paragraph(note, "note"))
 
@@ -121,12 +135,7 @@ def lens_section(found: Findings, stated: Stating) -> str:
     """Return the map of what each layer would say, and the loss that is read off after it."""
     if not found.lens:
         return ""
-    losses = layer_losses(*(one.frame() for one in found.lens))
-    named = {
-        (side, int(line.row)): (str(line.layer), stated[lens_name(side, int(line.row), str(line.layer))])
-        for side in ("Before", "After")
-        for line in losses[losses["side"] == side].itertuples()
-    }
+    named = {(side, row): (layer, stated[lens_name(side, row, layer)]) for side, row, layer, _ in lens_losses(found)}
     rows = []
     for row in sorted({row for _, row in named}):
         cells = [named.get((side, row)) for side in ("Before", "After")]
@@ -138,7 +147,9 @@ def lens_section(found: Findings, stated: Stating) -> str:
     )
     heads = ("Place", "Layer before", "Layer after", "Loss before", "Loss after")
     table = markup.table(heads, ([r[0], r[1], r[3], r[2], r[4]] for r in rows), 3)
-    loss = markup.chart("lens-loss", "Mean loss of the right next token as the lens reads it after each layer, in nats.")
+    loss = markup.chart(
+        "lens-loss", "Mean loss of the right next token as the lens reads it after each layer, in nats."
+    )
     return markup.section(PARTS["lens"], markup.chart("lens", caption), loss, table)
 
 
@@ -155,7 +166,9 @@ def skills_section(found: Findings, stated: Stating) -> str:
         figures = (markup.figure(stated[f"skill {one.skill.title}: right {side}"]) for side in SIDES)
         rows.append([escape(one.skill.title), str(len(one.items)), *figures])
     chart = markup.chart("skills", "Share of prompts answered right; thin lines are 95 % intervals.")
-    return markup.section(PARTS["skills"], chart, markup.table(("Skill", "Prompts", "Right before", "Right after"), rows, 1))
+    return markup.section(
+        PARTS["skills"], chart, markup.table(("Skill", "Prompts", "Right before", "Right after"), rows, 1)
+    )
 
 
 def sweep_section(found: Findings, stated: Stating) -> str:
@@ -166,13 +179,17 @@ def sweep_section(found: Findings, stated: Stating) -> str:
     for row in found.swept.rows:
         name = sweep_name(row.number)
         known = not row.refused
-        figures = [markup.figure(stated[f"{name}: {one}"]) if known else "" for one in ("perplexity", "KL", "top-1 kept")]
+        figures = [
+            markup.figure(stated[f"{name}: {one}"]) if known else "" for one in ("perplexity", "KL", "top-1 kept")
+        ]
         plan = f"<code>{escape(row.plan or '(no layers)')}</code>"
         rows.append([plan, escape(row.refused or ("where it starts" if row.number < 0 else row.verdict)), *figures])
     n = len(asked.points)
     caption = f"{asked.family.title}: {n} plans over the same texts, from {asked.start or '(no layers)'}. {asked.family.about}"
     heads = ("Plan", "Against the start", "Perplexity", "KL, nats", "Top-1 kept")
-    return markup.section(f"{PARTS['sweep']}: {asked.family.title}", markup.chart("sweep", caption), markup.table(heads, rows, 2))
+    return markup.section(
+        f"{PARTS['sweep']}: {asked.family.title}", markup.chart("sweep", caption), markup.table(heads, rows, 2)
+    )
 
 
 def again_section(found: Findings, stated: Stating) -> str:

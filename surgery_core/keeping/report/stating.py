@@ -81,10 +81,15 @@ def _overall(compared: Comparison, allowed: Tolerances) -> Iterator[Stated]:
 def _lens_figures(found: Findings, allowed: Tolerances) -> Iterator[Stated]:
     if not found.lens:
         return
+    for side, row, layer, loss in lens_losses(found):
+        yield number(lens_name(side, row, layer), loss, Tolerance("relative", allowed.layer))
+
+
+def lens_losses(found: Findings) -> list[tuple[str, int, str, float]]:
+    """Return side, row, layer and the loss that the lens reads after it, in nats; none for a single token."""
     losses = layer_losses(*(one.frame() for one in found.lens))
-    for line in losses.itertuples():
-        name = lens_name(str(line.side), int(line.row), str(line.layer))
-        yield number(name, line.loss, Tolerance("relative", allowed.layer))
+    columns = (losses[name].tolist() for name in ("side", "row", "layer", "loss"))
+    return [(str(side), int(row), str(layer), float(loss)) for side, row, layer, loss in zip(*columns, strict=True)]
 
 
 def lens_name(side: str, row: int, layer: str) -> str:

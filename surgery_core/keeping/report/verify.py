@@ -23,8 +23,10 @@ from surgery_core.keeping.report.findings import Progress, find, made_with
 from surgery_core.keeping.report.page import page_digest
 from surgery_core.keeping.report.sections import title_of
 from surgery_core.keeping.report.stating import figures_of
+from surgery_core.keeping.report.tolerances import tolerances_of
 from surgery_core.measure.compare import score
 from surgery_core.models.opening import LoadedModel, load_model
+from surgery_core.plans.parser import parse_slots
 from surgery_core.recipes.run import texts_of
 
 Outcome = Literal["agrees", "differs", "edited", "shown otherwise", "not there", "not compared"]
@@ -139,7 +141,9 @@ def read_file(path: Path) -> Read:
     if kind == ".toml":
         evidence = read_recipe(text)
         return Read(evidence, {}, tuple(_edits(evidence)))
-    raise ReportError(f"{str(path)!r} is no .html, .toml, .md or folder; give a report, a recipe or a checkpoint's card.")
+    raise ReportError(
+        f"{str(path)!r} is no .html, .toml, .md or folder; give a report, a recipe or a checkpoint's card."
+    )
 
 
 def _text(path: Path) -> str:
@@ -170,7 +174,11 @@ def _page(text: str) -> Read:
             edits.append(Checked(name, _cut(own[name]), _cut(there), "exact", "shown otherwise"))
     missing = [one.name for one in evidence.figures if one.name not in reader.found]
     if missing or page_digest(rest) != evidence.page:
-        what = f"it no longer shows {missing[0]!r}" if missing else "something outside its figures was changed too, or only there"
+        what = (
+            f"it no longer shows {missing[0]!r}"
+            if missing
+            else "something outside its figures was changed too, or only there"
+        )
         edits.append(Checked("the page", "as it was written", "edited", "exact", "edited", what))
     return Read(evidence, reader.found, tuple(edits))
 
@@ -203,8 +211,12 @@ def _checked(one: Stated, now: Stated | None, evidence: Evidence, page: Mapping[
         why = f"the page shows {_cut(other, beside=one.shown)!r}"
         return Checked(one.name, said, new, one.tolerance.words, "shown otherwise", why)
     if one.tolerance.kind == "free":
-        return Checked(one.name, said, new, one.tolerance.words, "not compared", "sampled with another machine's rounding")
-    return Checked(one.name, _digits(one, said), _digits(now, new), one.tolerance.words, "agrees" if agrees else "differs")
+        return Checked(
+            one.name, said, new, one.tolerance.words, "not compared", "sampled with another machine's rounding"
+        )
+    return Checked(
+        one.name, _digits(one, said), _digits(now, new), one.tolerance.words, "agrees" if agrees else "differs"
+    )
 
 
 def _digits(one: Stated, otherwise: str) -> str:
@@ -236,9 +248,16 @@ def _saved(
         return
     saved = load_model(str(read.weights), device=model.info.device, dtype=model.info.dtype)
     value = score(saved.model, saved.tokenizer, texts_of(read.evidence.recipe), stop=stop).perplexity
-    one = Stated("perplexity of the saved weights", wanted.value, wanted.tolerance)
+    one = Stated("perplexity of the saved weights", wanted.value, _as_saved(wanted.tolerance, read, saved))
     outcome: Outcome = "agrees" if one.agrees(value) else "differs"
     yield Checked(one.name, _digits(one, ""), f"{value:.7g}", one.tolerance.words, outcome)
+
+
+def _as_saved(usual: Tolerance, read: Read, saved: LoadedModel) -> Tolerance:
+    """Return the tolerance of saved weights: a factor that was folded into them was rounded to their number format."""
+    scaled = any(layer.scale != 1 for slot in parse_slots(read.evidence.recipe.plan, 10**6) for layer in slot.layers)
+    stored = tolerances_of(saved.info.stored_as or saved.info.dtype)
+    return Tolerance("relative", stored.perplexity) if scaled else usual
 
 
 def _revision(made: Mapping[str, str], model: LoadedModel) -> Checked:
@@ -269,7 +288,9 @@ def _cut(text: str, beside: str = "") -> str:
     """Return a text on one line, from a little before where it differs from another one."""
     start = 0
     if beside and text != beside and len(text) > _LONGEST:
-        same = next((at for at, (a, b) in enumerate(zip(text, beside, strict=False)) if a != b), min(len(text), len(beside)))
+        same = next(
+            (at for at, (a, b) in enumerate(zip(text, beside, strict=False)) if a != b), min(len(text), len(beside))
+        )
         start = max(0, same - _LONGEST // 2)
     part = " ".join(text[start : start + _LONGEST].split())
     return ("…" if start else "") + part + ("…" if start + _LONGEST < len(text) else "")

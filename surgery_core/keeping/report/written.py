@@ -41,7 +41,9 @@ def write_report(
     target = Path(to)
     kind = target.suffix.removeprefix(".").lower()
     if kind not in KINDS:
-        raise ReportError(f"{str(to)!r} does not end in .html or .toml; a report is a page, or a recipe with its figures.")
+        raise ReportError(
+            f"{str(to)!r} does not end in .html or .toml; a report is a page, or a recipe with its figures."
+        )
     if target.exists() and not force:
         raise ReportError(f"{str(to)!r} is there already; choose another name, or write over it with --force.")
     if not target.absolute().parent.is_dir():

@@ -146,6 +146,11 @@ def read_file(path: Path) -> Read:
     )
 
 
+def _lines(text: str) -> str:
+    """Return a text with the line ends of Unix: a file may have got others on its way."""
+    return text.replace("\r\n", "\n")
+
+
 def _text(path: Path) -> str:
     try:
         with path.open("rb") as stream:
@@ -163,14 +168,14 @@ def _text(path: Path) -> str:
 def _page(text: str) -> Read:
     evidence, rest = read_page(text)
     reader = _Says()
-    reader.feed(rest)
+    reader.feed(_lines(rest))
     reader.close()
     recipe = evidence.recipe
     own = {"title": title_of(recipe), "comment": recipe.note, "recipe": recipe.dumps()}
     edits = [*_edits(evidence)]
     for name in own:
         there = "".join(reader.found.get(name, ()))
-        if there != own[name]:
+        if there != _lines(own[name]):
             edits.append(Checked(name, _cut(own[name]), _cut(there), "exact", "shown otherwise"))
     missing = [one.name for one in evidence.figures if one.name not in reader.found]
     if missing or page_digest(rest) != evidence.page:
@@ -206,7 +211,7 @@ def _checked(one: Stated, now: Stated | None, evidence: Evidence, page: Mapping[
     if one.name in evidence.edited:
         why = "its seal is broken" if agrees else "its seal is broken, and it differs"
         return Checked(one.name, said, new, one.tolerance.words, "edited", why)
-    other = next((there for there in page.get(one.name, ()) if there != one.shown), None)
+    other = next((there for there in page.get(one.name, ()) if there != _lines(one.shown)), None)
     if other is not None:
         why = f"the page shows {_cut(other, beside=one.shown)!r}"
         return Checked(one.name, said, new, one.tolerance.words, "shown otherwise", why)

@@ -215,10 +215,8 @@ def _checked(one: Stated, now: Stated | None, evidence: Evidence, page: Mapping[
     if other is not None:
         why = f"the page shows {_cut(other, beside=one.shown)!r}"
         return Checked(one.name, said, new, one.tolerance.words, "shown otherwise", why)
-    if one.tolerance.kind == "free":
-        return Checked(
-            one.name, said, new, one.tolerance.words, "not compared", "sampled with another machine's rounding"
-        )
+    if one.tolerance.kind == "free" or one.tolerance == Tolerance("beginning", 0.0):
+        return Checked(one.name, said, new, one.tolerance.words, "not compared", _LOOSE[one.tolerance.kind])
     return Checked(
         one.name, _digits(one, said), _digits(now, new), one.tolerance.words, "agrees" if agrees else "differs"
     )
@@ -299,6 +297,13 @@ def _cut(text: str, beside: str = "") -> str:
         start = max(0, same - _LONGEST // 2)
     part = " ".join(text[start : start + _LONGEST].split())
     return ("…" if start else "") + part + ("…" if start + _LONGEST < len(text) else "")
+
+
+_LOOSE = {
+    "free": "it was sampled, and a choice hangs on the last digit",
+    "beginning": "already its first token hardly leads the next likely one",
+}
+"""Why a text is not compared."""
 
 
 class _Says(HTMLParser):

@@ -23,6 +23,7 @@ from surgery_core.keeping.report import verify as verifying
 from surgery_core.keeping.report.asked import PARTS, Asked, AskedSweep
 from surgery_core.keeping.report.evidence import Evidence, read_page, recipe_with_figures
 from surgery_core.keeping.report.findings import Findings, find
+from surgery_core.keeping.report.firm import firm_beginning
 from surgery_core.keeping.report.page import report_page
 from surgery_core.keeping.report.stating import figures_of
 from surgery_core.keeping.report.verify import verify
@@ -324,3 +325,25 @@ def test_what_cannot_be_read_is_one_sentence(
     assert err.startswith("error: ")
     assert said in err
     assert err.count("\n") == 1
+
+
+def test_sampled_text_is_not_compared(recipe: Recipe, tiny: LoadedModel, tmp_path: Path) -> None:
+    sampled = replace(recipe, temperature=0.8, lens="")
+    path = written(tmp_path, report_page(find(sampled, loaded=tiny)))
+    lines = {line.name: line.outcome for line in verify(path, loaded=tiny).lines}
+    assert (lines["prompt 1: text before"], lines["perplexity before"]) == ("not compared", "agrees")
+
+
+def test_text_is_held_up_to_a_token_that_hardly_leads(recipe: Recipe, tiny: LoadedModel) -> None:
+    """With random weights in a byte's vocabulary: each character is a token, and leads are read off plain logits."""
+    written_text = find(recipe, loaded=tiny).report.continuations[0].before
+    prompt = tiny.tokenizer("The old", return_tensors="pt").input_ids
+    new = tiny.tokenizer(written_text.text, return_tensors="pt", add_special_tokens=False).input_ids
+    with torch.no_grad():
+        logits = tiny.model(torch.cat([prompt, new], 1), use_cache=False).logits[0, prompt.shape[1] - 1 : -1]
+    best = logits.sort(-1, descending=True).values
+    leads = (best[:, 0] - best[:, 1]).tolist()
+    lead = sorted(leads)[len(leads) // 2] + 1e-6
+    expected = next(at for at, one in enumerate(leads) if one <= lead)
+    firm = firm_beginning(tiny.model, tiny.tokenizer, written_text, recipe.settings, lead)
+    assert firm == len(tiny.tokenizer.decode(new[0, :expected]))

@@ -215,7 +215,8 @@ def _checked(one: Stated, now: Stated | None, evidence: Evidence, page: Mapping[
     if other is not None:
         why = f"the page shows {_cut(other, beside=one.shown)!r}"
         return Checked(one.name, said, new, one.tolerance.words, "shown otherwise", why)
-    if one.tolerance.kind == "free" or one.tolerance == Tolerance("beginning", 0.0):
+    loose = one.tolerance.kind == "free" or one.tolerance == Tolerance("beginning", 0.0)
+    if loose and one.value != now.value:
         return Checked(one.name, said, new, one.tolerance.words, "not compared", _LOOSE[one.tolerance.kind])
     return Checked(
         one.name, _digits(one, said), _digits(now, new), one.tolerance.words, "agrees" if agrees else "differs"

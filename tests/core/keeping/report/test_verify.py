@@ -329,9 +329,13 @@ def test_what_cannot_be_read_is_one_sentence(
 
 def test_sampled_text_is_not_compared(recipe: Recipe, tiny: LoadedModel, tmp_path: Path) -> None:
     sampled = replace(recipe, temperature=0.8, lens="")
-    path = written(tmp_path, report_page(find(sampled, loaded=tiny)))
-    lines = {line.name: line.outcome for line in verify(path, loaded=tiny).lines}
-    assert (lines["prompt 1: text before"], lines["perplexity before"]) == ("not compared", "agrees")
+    evidence = Evidence.of(find(sampled, loaded=tiny))
+    other = tuple(replace(one, value="x") if one.name == "prompt 1: text before" else one for one in evidence.figures)
+    path = written(tmp_path, recipe_with_figures(replace(evidence, figures=other)), "sampled.toml")
+    result = verify(path, loaded=tiny)
+    lines = {line.name: line.outcome for line in result.lines}
+    assert (lines["prompt 1: text before"], lines["prompt 1: text after"]) == ("not compared", "agrees")
+    assert result.holds
 
 
 def test_text_is_held_up_to_a_token_that_hardly_leads(recipe: Recipe, tiny: LoadedModel) -> None:

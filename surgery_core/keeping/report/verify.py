@@ -180,9 +180,7 @@ def _page(text: str) -> Read:
     missing = [one.name for one in evidence.figures if one.name not in reader.found]
     if missing or page_digest(rest) != evidence.page:
         what = (
-            f"it no longer shows {missing[0]!r}"
-            if missing
-            else "something outside its figures was changed too, or only there"
+            f"it no longer shows {missing[0]!r}" if missing else "a figure that is named here, or something else of it"
         )
         edits.append(Checked("the page", "as it was written", "edited", "exact", "edited", what))
     return Read(evidence, reader.found, tuple(edits))

@@ -46,6 +46,9 @@ from .errors import (
     RefusedPlanError as RefusedPlanError,
 )
 from .errors import (
+    ReportError as ReportError,
+)
+from .errors import (
     SettingsError as SettingsError,
 )
 from .errors import (
@@ -71,6 +74,12 @@ from .keeping.mergekit import (
 )
 from .keeping.mergekit import (
     to_mergekit as to_mergekit,
+)
+from .keeping.report.verify import (
+    verify as verify,
+)
+from .keeping.report.written import (
+    write_report as write_report,
 )
 from .lenses.averages import (
     lens_averages as lens_averages,

@@ -9,7 +9,8 @@
     │   ├── RecipeError                    a recipe file
     │   ├── LensError                      a lens file, or a lens of another model
     │   ├── SweepFileError                 a results file: broken, of another sweep, or on a full disk
-    │   └── ExperimentError                a bench's tool or its record of an experiment
+    │   ├── ExperimentError                a bench's tool or its record of an experiment
+    │   └── ReportError                    a report, recipe or card whose figures cannot be read
     ├── ModelError
     │   ├── ModelLoadError                 missing, gated, too large, broken, not causal, no network
     │   ├── AnatomyError (also ValueError) the model has no such part
@@ -98,6 +99,10 @@ class ExperimentError(InputError):
     def __init__(self, message: str, result: object = None) -> None:
         self.result = result
         super().__init__(message)
+
+
+class ReportError(InputError):
+    """A file has no figures that can be run again, or they cannot be read."""
 
 
 class LensError(InputError):

@@ -60,7 +60,7 @@ def run(arguments: argparse.Namespace) -> Output:
     """Return the text and the scores before and after surgery."""
     from surgery_core.recipes.run import run_recipe
 
-    recipe = _recipe(arguments)
+    recipe = recipe_of(arguments)
     if arguments.save_recipe:
         recipe.dump(arguments.save_recipe)
     with progress("Scoring texts") as update:
@@ -155,7 +155,7 @@ def keep(arguments: argparse.Namespace) -> Output:
     """Write what a page would show as a file of the kind that its name ends in, and return where it lies."""
     from surgery_core.keeping.kept import keep as write_kept
 
-    recipe = _recipe(arguments)
+    recipe = recipe_of(arguments)
     path = write_kept(
         recipe, arguments.to, page=arguments.page, device=arguments.device, dtype=arguments.dtype,
         unproved=arguments.unproved, force=arguments.force,
@@ -264,8 +264,13 @@ def _operated(loaded: LoadedModel, arguments: argparse.Namespace) -> Any:
     return operated_model(loaded, _plan(loaded, arguments), unproved=arguments.unproved)
 
 
-def _recipe(arguments: argparse.Namespace) -> Recipe:
-    """Return the recipe file, or the experiment that the options describe."""
+def recipe_of(arguments: argparse.Namespace) -> Recipe:
+    """Return the recipe file, or the experiment that the options describe.
+
+    Raises:
+        SettingsError: when a recipe and options say the same thing, or neither says which plan.
+        RecipeError: when the file is none.
+    """
     from surgery_core.models.offered import DEFAULT_MODEL
     from surgery_core.recipes.recipe import Recipe
 

@@ -1,7 +1,8 @@
-"""The command line: `python -m surgery_core {info,run,sweep,lens,train-lens,skills,preflight,export,keep}`.
+"""The command line: `python -m surgery_core {info,run,sweep,lens,train-lens,skills,preflight,export,keep,report,verify}`.
 
 A command reads its arguments, makes one call into the library and returns what to write; `main` writes it as text,
-JSON or CSV. An error is one sentence on standard error, and the exit code is 2; a preflight that fails has code 1.
+JSON or CSV. An error is one sentence on standard error, and the exit code is 2; a preflight that fails and figures that do not
+agree have code 1.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from surgery_core import __version__
 from surgery_core.cli import commands
+from surgery_core.cli import report as report_command
 from surgery_core.cli import sweep as sweep_command
 from surgery_core.cli.output import Output, emit
 from surgery_core.errors import SurgeryError
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
 Command = Callable[[argparse.Namespace], Output]
 
 
-COMMANDS = ("info", "run", "sweep", "lens", "train-lens", "skills", "preflight", "export", "keep")
+COMMANDS = ("info", "run", "sweep", "lens", "train-lens", "skills", "preflight", "export", "keep", "report", "verify")
 """Names of the commands."""
 PROGRAM = "python -m surgery_core"
 
@@ -75,6 +77,8 @@ def _parser(program: str) -> argparse.ArgumentParser:
     _add_preflight(menu)
     _add_export(menu)
     _add_keep(menu)
+    _add_report(menu)
+    _add_verify(menu)
     return parser
 
 
@@ -94,11 +98,15 @@ def _add(menu: Commands, name: str, command: Command, text: str, *, several: boo
         "--device", default="auto", help="auto, cpu, cuda, cuda:1, mps, spread (default: the best one found)"
     )
     where.add_argument("--dtype", default="auto", help="auto, float32, bfloat16, float16")
+    _add_form(parser)
+    return parser
+
+
+def _add_form(parser: argparse.ArgumentParser) -> None:
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", dest="format", action="store_const", const="json", help="write JSON")
     form.add_argument("--csv", dest="format", action="store_const", const="csv", help="write CSV")
     parser.set_defaults(format="text")
-    return parser
 
 
 def _add_plan(parser: argparse.ArgumentParser) -> None:
@@ -217,3 +225,27 @@ def _add_keep(menu: Commands) -> None:
         help="which page a script or notebook reproduces (default: surgery)",
     )  # fmt: skip
     parser.add_argument("--force", action="store_true", help="write over a file that is there")
+
+
+def _add_report(menu: Commands) -> None:
+    text = (
+        "Write an experiment as a report that can be run again: a page that needs no network (.html), or the recipe with its "
+        "figures (.toml)."
+    )
+    parser = _add(menu, "report", report_command.report, text)
+    parser.add_argument("file", nargs="?", metavar="RECIPE", help="the recipe; or say with options what to measure")
+    report_command.add_options(parser, _add_experiment(parser))
+
+
+def _add_verify(menu: Commands) -> None:
+    text = (
+        "Run what a report, a recipe with figures, or an exported checkpoint's card states again, and say of each figure "
+        "whether it agrees within its tolerance. The exit code is 0 where all do, 1 where one does not, 2 for a file that "
+        "cannot be read."
+    )
+    parser = menu.add_parser("verify", help="Run a report's figures again, and say which agree.", description=text)
+    parser.set_defaults(command=report_command.verify)
+    parser.add_argument("file", metavar="FILE", help="a report (.html), a recipe (.toml), a card (.md) or its folder")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: the best one found)")
+    parser.add_argument("--dtype", help="another number format than the figures were made with")
+    _add_form(parser)

@@ -18,7 +18,7 @@ from huggingface_hub import errors as hub_errors
 from surgery_core import __version__
 from surgery_core.errors import InputError, ModelError
 from surgery_core.keeping.pictures import picture_file
-from surgery_core.keeping.tables import markdown
+from surgery_core.keeping.report.carded import card_evidence, figures_section
 from surgery_core.measure.compare import compare
 from surgery_core.measure.results import Comparison
 from surgery_core.models.hub import is_hub_id
@@ -83,7 +83,7 @@ def card(info: ModelInfo, plan: LayerPlan, compared: Comparison | None = None, *
         f"# {info.title}, operated",
         f"Made with Model Surgery {__version__} from {_base(info)} by the layer plan `{plan}`. Nothing was trained.",
         f"{words}\n\n![{words}]({PICTURE})",
-        *([] if compared is None else [_figures(compared)]),
+        *([] if compared is None else [_figures(info, plan, compared, unproved=unproved)]),
         f"## Proof\n\n{_UNPROVED if unproved else _PROVED} {_RELOADED}",
         f"## The same again\n\n```\n{command(info, plan, unproved=unproved)}\n```",
     ]
@@ -181,15 +181,8 @@ def _header(info: ModelInfo) -> ModelCardData:
     return ModelCardData(library_name="transformers", tags=tags, pipeline_tag="text-generation", **base)
 
 
-def _figures(compared: Comparison) -> str:
-    before, after = compared.base, compared.operated
-    low_high = compared.interval("ratio")
-    frame = compared.frame()[["title", "tokens", "perplexity_before", "perplexity_after", "ratio", "kl", "top1"]]
-    return (
-        f"## Before and after\n\nOver {len(compared.rows)} texts: perplexity {before.perplexity:.4g} before, "
-        f"{after.perplexity:.4g} after: ×{compared.ratio:.4g} (95 % interval {low_high.low:.4g} to {low_high.high:.4g}). "
-        f"{compared.verdict().sentence}\n\n{markdown(frame)}".rstrip()
-    )
+def _figures(info: ModelInfo, plan: LayerPlan, compared: Comparison, *, unproved: bool) -> str:
+    return figures_section(card_evidence(info, plan, compared, unproved=unproved), compared)
 
 
 _PROVED = (

@@ -18,6 +18,9 @@
     title = "Mine"
     text = "The text itself."
 
+    [figures.values]                     # what it came to, for `verify`; a recipe is read without them
+    "perplexity after" = 85.8
+
 A recipe says what is measured. Where and how fast it runs (device, dtype) is said when it is run.
 """
 
@@ -63,6 +66,7 @@ _TOP: dict[str, type] = {
     "lens": str,
     "generation": dict,
     "own_texts": list,
+    "figures": dict,
 }
 _WORDS = {
     bool: "true or false",
@@ -197,7 +201,7 @@ def _recipe(table: Mapping[str, Any]) -> Recipe:
             raise _wrong(name, "is missing; every recipe has one")
     generation = table.get("generation", {})
     _check_fields(generation, _GENERATION, "generation.")
-    values = {key: value for key, value in table.items() if key not in ("version", "generation")}
+    values = {key: value for key, value in table.items() if key not in ("version", "generation", "figures")}
     for name in ("texts", "prompts"):
         if name in values:
             values[name] = tuple(_check(item, str, f"{name}[{at}]") for at, item in enumerate(values[name]))

@@ -9,7 +9,8 @@ from typing import Any
 
 import streamlit as st
 
-from surgery_core.charts.style import INK, QUIET
+from surgery_core.charts.offline import chart_page
+from surgery_core.charts.theme import vega_config
 from surgery_ui.parts.chart_specs import altair_lock
 
 WIDTH = 760
@@ -52,7 +53,10 @@ def rendered(chart: Any, kind: str, theme: dict[str, Any]) -> bytes:
         return binary.getvalue()
     text = StringIO()
     with altair_lock:
-        chart.save(text, format=kind, **({"inline": True} if kind == "html" else {}))
+        if kind == "html":
+            spec = chart.to_dict()
+            return chart_page(spec, _title_of(spec)).encode("utf-8")
+        chart.save(text, format=kind)
     return text.getvalue().encode("utf-8")
 
 
@@ -62,18 +66,14 @@ def palette() -> dict[str, Any]:
         name: list(st.get_option(f"theme.light.chart{name}Colors") or [])
         for name in ("Categorical", "Sequential", "Diverging")
     }
-    ramp = colours["Sequential"]
-    ranges = {"category": colours["Categorical"], "heatmap": ramp, "ramp": ramp, "diverging": colours["Diverging"]}
-    text = {"labelColor": QUIET[False], "titleColor": INK[False], "titleFontWeight": 500}
-    first = (colours["Categorical"] or ["#1f6f8b"])[0]
-    return {
-        "font": "sans-serif",
-        "range": {name: colour for name, colour in ranges.items() if colour},
-        "mark": {"color": first},
-        "axis": text | {"gridColor": "#dbe2e5"},
-        "legend": text,
-        "title": {"anchor": "start", "color": INK[False], "fontWeight": 600},
-    }
+    return vega_config(colours=colours)
+
+
+def _title_of(spec: dict[str, Any]) -> str:
+    """Return what a chart's page is called: its title, where that is a plain one."""
+    title = spec.get("title", "")
+    title = title.get("text", "") if isinstance(title, dict) else title
+    return title if isinstance(title, str) and title else "A chart"
 
 
 def stem(name: str, otherwise: str = "sweep") -> str:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
+from surgery_core.keeping.report.asked import LENSES
 from surgery_core.keeping.tables import markdown, table_file
 from surgery_core.recipes.recipe import Recipe
 from surgery_core.text import FIRST_SET
@@ -22,6 +23,7 @@ from surgery_ui.components.link import copy_text
 from surgery_ui.parts import chat
 from surgery_ui.parts.awaited import Awaited
 from surgery_ui.parts.files import CHARTS, MIMES, palette, rendered, stem
+from surgery_ui.parts.reporting import offer_report
 from surgery_ui.parts.sections import follow_sections
 from surgery_ui.session import session
 from surgery_ui.session.first import default_prompt
@@ -40,9 +42,11 @@ _run = threading.local()
 """Where the popover of the script that runs in this thread has its parts; Streamlit runs a script in one thread."""
 
 
-def begin(scripts: DeltaGenerator | None, results: DeltaGenerator | None) -> None:
+def begin(
+    scripts: DeltaGenerator | None, results: DeltaGenerator | None, report: DeltaGenerator | None = None
+) -> None:  # fmt: skip
     """Say where a run's offers are drawn; None while the popover is closed."""
-    _run.scripts, _run.results, _run.later = scripts, results, []
+    _run.scripts, _run.results, _run.report, _run.later = scripts, results, report, []
 
 
 def offer_checkpoint(now: session.Experiment) -> None:
@@ -114,6 +118,17 @@ def offer_script(
             label, data, f"{stem(info.name)}-{page}.{kind}", MIMES[kind], key=f"keep-{kind}", on_click="ignore",
             width="stretch",
         )  # fmt: skip
+    _report(now, page, lens, sweep)
+
+
+def _report(now: session.Experiment, page: Page, lens: LensView | None, sweep: SweepRequest | None) -> None:
+    """Offer what a page shows as a report."""
+    place: DeltaGenerator | None = getattr(_run, "report", None)
+    if place is None:
+        return
+    recipe = recipe_of(now) if lens is None else replace(recipe_of(now), lens=lens.text)
+    reads = lens.lens if lens is not None and lens.lens in LENSES else LENSES[0]
+    _run.later += offer_report(now, place, page, recipe, reads, sweep, unproved=_insists(now))
 
 
 def offer_results(

@@ -165,6 +165,8 @@ class State:
 
     checkpoint = Field[tuple[ModelKey, str] | None]("checkpoint", tuple | None, default=None)
     """Model and plan of which a checkpoint was asked for."""
+    report = Field[str]("report", str, default="")
+    """The report that was asked for: model, recipe and parts, as JSON."""
 
     # texts
     prompt = Field[str]("prompt", str)

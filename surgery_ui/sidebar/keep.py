@@ -36,6 +36,7 @@ def keep(now: session.Experiment) -> None:
         st.markdown("**What this page shows**")
         results = st.empty()
         results.caption("Tables and charts are here as soon as the page has them.")
+        report = st.empty()
         checkpoint = st.container()
         st.markdown("**Open a recipe or a mergekit file**")
         st.file_uploader(
@@ -47,7 +48,7 @@ def keep(now: session.Experiment) -> None:
             placeholder="or paste its text",
         )  # fmt: skip
         show_problem("recipe")
-    keeping.begin(scripts, results)
+    keeping.begin(scripts, results, report)
     with checkpoint:
         keeping.offer_checkpoint(now)
 

@@ -47,6 +47,7 @@ class Lane(StrEnum):
     PROOF = "proof"
     CHECKPOINT = "checkpoint"
     MERGEKIT = "mergekit"
+    REPORT = "report"
     SPEEDS = "speeds"
     COSTS = "costs"
     COSTS_OWN = "costs-own"
@@ -146,6 +147,10 @@ TABLE = (
         "checkpoint", Workers.WORK, 2,
         "A plan's model as a zip to download, which may be large.",
         dropped=(Lane.CHECKPOINT,),
+    ),
+    Kind(
+        "report", Workers.WORK, 4, "Everything that a report of a plan shows, measured from the beginning.",
+        dropped=(Lane.REPORT,),
     ),
     Kind("mergekit", Workers.WORK, 32, "A plan as a file of mergekit.", dropped=(Lane.MERGEKIT,)),
     Kind(

@@ -9,11 +9,11 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Hashable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
-from surgery_core.errors import RefusedPlanError, TextError
+from surgery_core.errors import PlanError, RefusedPlanError, TextError
 from surgery_core.measure.compare import Reference, compare, reference
 from surgery_core.measure.generation import Generation, complete
 from surgery_core.measure.results import Comparison, ScoreTable
@@ -31,6 +31,11 @@ from surgery_ui.work.job import Job, Key, Work
 from surgery_ui.work.kept import Kept
 from surgery_ui.work.kinds import Lane, Workers, kinds_of
 from surgery_ui.work.pool import Pool
+
+if TYPE_CHECKING:
+    from surgery_core.keeping.report.asked import Asked
+    from surgery_core.keeping.report.findings import Findings
+    from surgery_core.recipes.recipe import Recipe
 
 MODELS = Pool(1, kinds_of(Workers.MODELS), Workers.MODELS)
 WORK = Pool(max(1, os.cpu_count() or 1), kinds_of(Workers.WORK), Workers.WORK)
@@ -106,6 +111,24 @@ def checkpoint_job(owner: str, loaded: LoadedModel, plan: LayerPlan, unproved: b
 
     key = ("checkpoint", loaded.info.key, plan_key(plan), unproved)
     return WORK.request(owner, Lane.CHECKPOINT, key, work)
+
+
+def report_job(owner: str, loaded: LoadedModel, plan: LayerPlan, recipe: Recipe, asked: Asked) -> Job[Findings]:
+    """Measure what a report of a plan shows."""
+
+    def work(job: Job[Findings]) -> Findings:
+        # it is loaded in the job's thread: a page has no use for it
+        from surgery_core.keeping.report.findings import find
+
+        wanted = {layer.donor for slot in plan for layer in slot.layers if layer.donor is not None}
+        if closed := sorted(wanted - donors(plan).keys()):
+            raise PlanError(
+                f"The plan takes layers from {closed[0]!r}, which is not open; open it in the picker first."
+            )
+        return find(recipe, asked, loaded=loaded, stop=job.stop, on_progress=job.report)
+
+    key = ("report", loaded.info.key, plan_key(plan), recipe, asked)
+    return WORK.request(owner, Lane.REPORT, key, work)
 
 
 def mergekit_job(owner: str, loaded: LoadedModel, plan: LayerPlan) -> Job[str]:

@@ -51,6 +51,8 @@ def test_the_readme_shows_every_command() -> None:
         "preflight",
         "export",
         "keep",
+        "report",
+        "verify",
     }
 
 

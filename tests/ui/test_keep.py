@@ -253,3 +253,45 @@ def test_another_set_of_texts_goes_into_the_recipe_and_comes_back(open_app: Open
     pasted.set_value(text).run()
     assert second.session_state["text-set"] == "stories"
     assert not second.error
+
+
+@pytest.mark.parametrize("page", ["surgery", "lens", "sweep", "skills", "models"])
+def test_every_page_makes_a_report_that_holds(open_app: Open, kept: dict[str, Any], tmp_path: Path, page: str) -> None:
+    from surgery_core.keeping.report.verify import verify
+
+    app = open_app(None if page == "surgery" else page, plan="0,2", length="6")
+    assert not any(name.endswith(".html") and name.startswith("mine") for name in kept)
+    app.text_input(key="keep-report-title").set_value("Mine <b>").run()
+    app.button(key=f"keep-report-{page}").click().run()
+    assert not app.exception
+    path = tmp_path / "report.html"
+    path.write_bytes(kept["mine-b.html"]())
+    assert '<h1 data-says="title">Mine &lt;b&gt;</h1>' in path.read_text(encoding="utf-8")
+    result = verify(path, device="cpu")
+    assert result.holds, [line for line in result.lines if not line.holds]
+    names = {line.name.partition(" ")[0].rstrip(",:") for line in result.lines}
+    assert {"perplexity", "verdict", "prompt"} <= names
+    assert ("lens" in names, "skill" in names) == (page == "lens", page == "skills")
+
+
+def test_a_report_of_something_else_is_asked_for_anew(open_app: Open, kept: dict[str, Any]) -> None:
+    app = open_app(plan="0,2")
+    app.text_input(key="keep-report-title").set_value("First").run()
+    app.button(key="keep-report-surgery").click().run()
+    assert "first.html" in kept
+    app.text_input(key="keep-report-title").set_value("Second").run()
+    assert "second.html" not in kept
+    assert app.button(key="keep-report-surgery").label == "Make the report"
+
+
+def test_a_report_takes_no_layers_from_a_model_that_is_not_open(models_folder: Path) -> None:
+    from surgery_core.keeping.report.asked import Asked
+    from surgery_core.models.opening import load_model
+    from surgery_core.plans.plan import LayerPlan
+    from surgery_ui.work.plan_jobs import report_job
+
+    loaded = load_model(str(models_folder / "fable"), device="cpu")
+    plan = LayerPlan.parse("0,absent:2", 4)
+    job = report_job("somebody", loaded, plan, Recipe("fable", str(plan)), Asked())
+    assert job.wait(30)
+    assert "'absent', which is not open" in str(job.error)

@@ -1,0 +1,213 @@
+"""The parts of a report's page, each from what was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from html import escape
+
+from surgery_core.charts.plan_picture import Orient, plan_picture
+from surgery_core.keeping.report import markup
+from surgery_core.keeping.report.asked import PARTS
+from surgery_core.keeping.report.differences import differing
+from surgery_core.keeping.report.figures import Stated
+from surgery_core.keeping.report.findings import LENS_TOKENS, Findings
+from surgery_core.keeping.report.stating import SIDES, lens_losses, lens_name, sweep_name, text_name
+from surgery_core.plans.words import describe
+from surgery_core.recipes.recipe import Recipe
+
+Stating = Mapping[str, Stated]
+NARROW = 360
+"""Width of the plan's picture on a phone, in pixels."""
+
+
+def title_of(recipe: Recipe) -> str:
+    """Return a report's title: the recipe's, or what it does to which model."""
+    return recipe.title or f"{recipe.model}, {recipe.plan or 'no layers'}"
+
+
+def top(found: Findings) -> str:
+    """Return the title, the comment, and which model and plan it is about."""
+    recipe, plan = found.report.recipe, found.report.plan
+    comment = markup.said("comment", recipe.note, "p", "comment") if recipe.note else ""
+    facts = f"{found.report.model.title}, {plan.n_layers} layers. Plan "
+    model = f'<p class="model">{escape(facts)}{markup.said("plan", str(plan) or "(no layers)", "code")}. {escape(describe(plan))}</p>'
+    return "\n".join(
+        filter(None, ['<header>\n<p class="kicker">A report of Model Surgery that can be run again</p>',
+                      markup.said("title", title_of(recipe), "h1"), comment, model, "</header>"])
+    )  # fmt: skip
+
+
+def plan_section(found: Findings) -> str:
+    """Return the plan's picture, for wide and narrow pages, light and dark."""
+    plan = found.report.plan
+    sizes: tuple[tuple[str, Orient, int | None], ...] = (("wide", "rows", None), ("narrow", "columns", NARROW))
+    drawn = "\n".join(
+        f'<div class="{size} {mode}">{plan_picture(plan, dark=mode == "dark", orient=orient, width=width)}</div>'
+        for size, orient, width in sizes
+        for mode in ("light", "dark")
+    )  # fmt: skip
+    return markup.section("The plan", f'<figure class="picture">\n{drawn}\n</figure>')
+
+
+def headline(found: Findings, stated: Stating) -> str:
+    """Return the figures over all texts, with what can be said of them."""
+    compared = found.report.comparison
+    if compared is None:
+        return ""
+    ends = " to ".join(markup.figure(stated[f"ratio, {end} end"]) for end in ("low", "high"))
+    n = len(compared.rows)
+    over = f"over {n} text{'s' if n > 1 else ''}, {compared.base.n_tokens:,} tokens"
+    cards = (
+        ("Perplexity before", "perplexity before", _beside(stated, "bits a byte before", "bits a byte")),
+        ("Perplexity after", "perplexity after", _beside(stated, "bits a byte after", "bits a byte")),
+        ("After ÷ before", "ratio", f"95 % interval {ends}"),
+        ("KL, nats a token", "KL", "of the base’s predictions from those after"),
+        ("Top-1 kept", "top-1 kept", _beside(stated, "top-5 kept", "in the top five")),
+    )
+    lines = "\n".join(
+        f"<div><dt>{label}</dt><dd>{markup.figure(stated[name])}<small>{note}</small></dd></div>"
+        for label, name, note in cards
+    )
+    verdict = _verdict(stated, compared.verdict().sentence)
+    broken = markup.paragraph(compared.not_finite) if compared.not_finite else ""
+    return markup.section(
+        "What it does", f'<dl class="figures">\n{lines}\n</dl>',
+        f'<p class="verdict">{verdict}</p>', markup.paragraph(f"All {over}.", "note"), broken,
+    )  # fmt: skip
+
+
+def _verdict(stated: Stating, sentence: str) -> str:
+    """Return what can be said, beginning with the verdict's word, which most sentences begin with already."""
+    word = stated["verdict"].shown
+    rest = sentence[len(word) :] if sentence.lower().startswith(word) else f". {sentence}"
+    return f"<strong>{markup.figure(stated['verdict'])}</strong>{escape(rest)}"
+
+
+def _beside(stated: Stating, name: str, words: str) -> str:
+    return f"{markup.figure(stated[name])} {words}"
+
+
+def writing_section(found: Findings) -> str:
+    """Return each prompt with what it became, words that differ marked."""
+    recipe = found.report.recipe
+    parts = [
+        _written(at, one.prompt, one.before.text, one.after.text)
+        for at, one in enumerate(found.report.continuations, 1)
+    ]
+    if not parts:
+        return ""
+    how = (
+        "the likeliest token each time"
+        if recipe.temperature == 0
+        else f"temperature {recipe.temperature:g}, seed {recipe.seed}"
+    )
+    note = f"Up to {recipe.max_new_tokens} tokens, {how}. Struck through: only before. Underlined: only after."
+    return markup.section("What it writes", *parts, markup.paragraph(note, "note"))
+
+
+def _written(at: int, prompt: str, before: str, after: str) -> str:
+    left, right = differing(before, after)
+    sides = "\n".join(
+        f"<section><h4>{side.capitalize()}</h4>{markup.opened(f'prompt {at}: text {side}', 'p', 'written')}"
+        f"{markup.marked(runs, tag)}</p></section>"
+        for side, runs, tag in (("before", left, "del"), ("after", right, "ins"))
+    )  # fmt: skip
+    return f'<h3>Prompt</h3>\n<p class="prompt">{escape(prompt)}</p>\n<div class="sides">\n{sides}\n</div>'
+
+
+def scores_section(found: Findings, stated: Stating) -> str:
+    """Return the perplexity of every text, as a chart and as a table."""
+    compared = found.report.comparison
+    if compared is None:
+        return ""
+    names = ("tokens", "perplexity before", "perplexity after", "ratio", "KL", "top-1 kept")
+    rows = []
+    for at, row in enumerate(compared.rows, 1):
+        of = text_name(at, row.before.title)
+        figures = (markup.figure(stated[f"{of}: {name}"]) for name in names)
+        rows.append([escape(row.before.title), escape(row.verdict().word), *figures])
+    heads = ("Text", "Verdict", "Tokens", "Before", "After", "Ratio", "KL, nats", "Top-1 kept")
+    caption = "Perplexity of each text before and after; lower is better predicted."
+    return markup.section(PARTS["scores"], markup.chart("scores", caption), markup.table(heads, rows, 2))
+
+
+def lens_section(found: Findings, stated: Stating) -> str:
+    """Return the map of what each layer would say, and the loss that is read off after it."""
+    if not found.lens:
+        return ""
+    named = {(side, row): (layer, stated[lens_name(side, row, layer)]) for side, row, layer, _ in lens_losses(found)}
+    rows = []
+    for row in sorted({row for _, row in named}):
+        cells = [named.get((side, row)) for side in ("Before", "After")]
+        rows.append([str(row), *(part for cell in cells for part in _lens_cells(cell))])
+    lens = "the tuned lens that came with the model" if found.asked.lens == "tuned" else "the logit lens"
+    caption = (
+        f"Read through {lens}, the first {LENS_TOKENS} tokens at the most. Each cell is the likeliest next token after that "
+        "layer at that token; the colour is its probability."
+    )
+    heads = ("Place", "Layer before", "Layer after", "Loss before", "Loss after")
+    table = markup.table(heads, ([r[0], r[1], r[3], r[2], r[4]] for r in rows), 3)
+    loss = markup.chart(
+        "lens-loss", "Mean loss of the right next token as the lens reads it after each layer, in nats."
+    )
+    return markup.section(PARTS["lens"], markup.chart("lens", caption), loss, table)
+
+
+def _lens_cells(cell: tuple[str, Stated] | None) -> tuple[str, str]:
+    return ("", "") if cell is None else (escape(cell[0]), markup.figure(cell[1]))
+
+
+def skills_section(found: Findings, stated: Stating) -> str:
+    """Return how much of each skill is right before and after."""
+    if not found.skills:
+        return ""
+    rows = []
+    for one in found.skills[0]:
+        figures = (markup.figure(stated[f"skill {one.skill.title}: right {side}"]) for side in SIDES)
+        rows.append([escape(one.skill.title), str(len(one.items)), *figures])
+    chart = markup.chart("skills", "Share of prompts answered right; thin lines are 95 % intervals.")
+    return markup.section(
+        PARTS["skills"], chart, markup.table(("Skill", "Prompts", "Right before", "Right after"), rows, 1)
+    )
+
+
+def sweep_section(found: Findings, stated: Stating) -> str:
+    """Return a sweep, as a chart and as a table."""
+    if found.swept is None:
+        return ""
+    asked, rows = found.swept.request, []
+    for row in found.swept.rows:
+        name = sweep_name(row.number)
+        known = not row.refused
+        figures = [
+            markup.figure(stated[f"{name}: {one}"]) if known else "" for one in ("perplexity", "KL", "top-1 kept")
+        ]
+        plan = f"<code>{escape(row.plan or '(no layers)')}</code>"
+        rows.append([plan, escape(row.refused or ("where it starts" if row.number < 0 else row.verdict)), *figures])
+    n = len(asked.points)
+    caption = f"{asked.family.title}: {n} plans over the same texts, from {asked.start or '(no layers)'}. {asked.family.about}"
+    heads = ("Plan", "Against the start", "Perplexity", "KL, nats", "Top-1 kept")
+    return markup.section(
+        f"{PARTS['sweep']}: {asked.family.title}", markup.chart("sweep", caption), markup.table(heads, rows, 2)
+    )
+
+
+def again_section(found: Findings, stated: Stating) -> str:
+    """Return with what it was measured, how to run it again, and the recipe."""
+    made, recipe = found.made, found.report.recipe
+    pairs = (
+        ("Model", f"{made['model']}, revision {made['revision']}"),
+        ("Runs in", f"{made['dtype']} on {made['device']} ({made['machine']})"),
+        ("Versions", ", ".join(f"{name} {made[name]}" for name in ("surgery_core", "torch", "transformers", "python"))),
+        ("Figures", f"{len(stated)}, each with its tolerance inside this file"),
+        ("Plan proved", "not asked for" if found.asked.unproved else "yes: against its layers called one by one"),
+    )  # fmt: skip
+    words = (
+        "The command below reads the figures of this file, runs the recipe again, and says of each figure whether it agrees "
+        "within its tolerance. It also says whether the page was edited."
+    )
+    command = "<pre>python -m surgery_core verify FILE.html</pre>"
+    return markup.section(
+        "Run it again", markup.paragraph(words), command, "<h3>Measured with</h3>", markup.facts(pairs), "<h3>Recipe</h3>",
+        markup.said("recipe", recipe.dumps(), "pre"),
+    )  # fmt: skip

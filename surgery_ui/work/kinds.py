@@ -47,6 +47,7 @@ class Lane(StrEnum):
     PROOF = "proof"
     CHECKPOINT = "checkpoint"
     MERGEKIT = "mergekit"
+    TEXT_COUNTS = "text-counts"
     SPEEDS = "speeds"
     COSTS = "costs"
     COSTS_OWN = "costs-own"
@@ -148,6 +149,10 @@ TABLE = (
         dropped=(Lane.CHECKPOINT,),
     ),
     Kind("mergekit", Workers.WORK, 32, "A plan as a file of mergekit.", dropped=(Lane.MERGEKIT,)),
+    Kind(
+        "counts", Workers.WORK, 16, "Tokens of texts that were picked, which no plan changes.",
+        held=(Lane.TEXT_COUNTS,),
+    ),
     Kind(
         "speeds", Workers.WORK, 8,
         "A model, timed once for everybody and for every plan.",

@@ -303,6 +303,25 @@ class Comparison:
             for row in self.rows
         )
 
+    def token_frame(self) -> pd.DataFrame:
+        """Return one line a token of all texts: as `tokens`, and the text's title."""
+        rows = [row.tokens for row in self.rows]
+        none = np.array([np.nan])
+        before, after = (
+            np.concatenate([part for row in rows for part in (none, getattr(row, side))]) for side in ("before", "after")
+        )
+        counts = [len(row.strings) for row in rows]
+        return pd.DataFrame(
+            {
+                "position": np.concatenate([np.arange(count) for count in counts]),
+                "token": [token for row in rows for token in row.strings],
+                "loss_before": before,
+                "loss_after": after,
+                "change": after - before,
+                "text": np.repeat([row.before.title for row in self.rows], counts).tolist(),
+            }
+        )
+
     def tokens(self, title: str) -> pd.DataFrame:
         """Return one line a token of the text with this title: position, token, loss_before, loss_after, change.
 

@@ -136,6 +136,11 @@ def offer_results(
             _charts(charts)
 
 
+def wants_results() -> bool:
+    """Whether the popover is open; while it is closed a page makes no tables for it."""
+    return getattr(_run, "results", None) is not None
+
+
 def chart_file(chart: Any) -> Callable[[str], bytes]:
     """Return what makes the files of an Altair chart."""
     theme = palette()

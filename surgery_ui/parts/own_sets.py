@@ -8,10 +8,11 @@ from typing import Any
 import streamlit as st
 
 from surgery_core.errors import TextError
-from surgery_core.text import FIRST_SET
+from surgery_core.text import FIRST_SET, Text
 from surgery_core.text_sources.counts import TextCounts
 from surgery_core.text_sources.files import LINES, TABLES, read_files
 from surgery_core.text_sources.found import FoundTexts, Problem, own_set
+from surgery_ui.parts import waiting
 from surgery_ui.parts.problems import show_problem
 from surgery_ui.parts.sections import emphasis
 from surgery_ui.parts.text_sets import choose
@@ -54,7 +55,7 @@ def draft(now: session.Experiment) -> None:
     found = state.set_draft
     if found is None:
         return
-    if any(str(file.name).lower().endswith((*LINES, *TABLES, ".zip")) for file in picked()):
+    if _has_rows(found):
         st.text_input(
             "Field or column with the texts", key=COLUMN, on_change=read_picked, placeholder="text", width=280,
             help="Of .jsonl, .csv and .tsv files.",
@@ -97,10 +98,18 @@ def sets_list(now: session.Experiment) -> None:
             )  # fmt: skip
 
 
+def _has_rows(found: FoundTexts) -> bool:
+    """Whether there is a table among the files that are picked, or in an archive of them."""
+    names = [str(file.name) for file in picked()] + [one.title for one in found.texts]
+    names += [problem.where for problem in found.problems]
+    return any(ending in name.lower() for name in names for ending in (*LINES, *TABLES))
+
+
 def _summary(found: FoundTexts, job: Job[TextCounts]) -> None:
     """Say how many texts, tokens and bytes there are; until the tokens are counted, look again."""
     job.look()
     counts: TextCounts | None = known(job)
+    found = FoundTexts(_kept(found, counts.problems if counts else ()))
     number = len(found.texts) - found.n_empty
     empty = f", and {counted(found.n_empty, 'empty row')}" if found.n_empty else ""
     tokens = f"{counts.tokens:,} tokens" if counts else "counting tokens …"
@@ -118,21 +127,30 @@ def _problems(problems: Sequence[Problem]) -> None:
     if not problems:
         return
     st.caption(f"{counted(len(problems), 'thing')} left out:")
-    rows = [{"Where": one.where, "Why": one.why} for one in problems]
-    height = 36 * (1 + min(len(rows), TABLE_ROWS))
+    rows = [{"Where": one.where, "Why": _without_name(one)} for one in problems]
     st.dataframe(
-        rows, hide_index=True, height=height, alt="What is left out, and why",
+        rows, hide_index=True, height=waiting.table_height(min(len(rows), TABLE_ROWS)), alt="What is left out, and why",
         column_config={"Where": st.column_config.TextColumn(width="small"), "Why": st.column_config.TextColumn(width="large")},
     )  # fmt: skip
+
+
+def _without_name(problem: Problem) -> str:
+    """Return why something was left out, without its name at the beginning, which stands beside it."""
+    named = problem.why.startswith(f"{problem.where} ")
+    return f"It{problem.why[len(problem.where) :]}" if named else problem.why
+
+
+def _kept(found: FoundTexts, short: Sequence[Problem]) -> tuple[Text, ...]:
+    """Return the texts without those that are too short to be scored."""
+    left_out = {one.where for one in short}
+    return tuple(text for text in found.texts if text.title not in left_out)
 
 
 def _use(found: FoundTexts, short: Sequence[Problem]) -> None:
     """Keep the texts as a set with its name, and choose it."""
     session.set_problem("own-set", None)
-    left_out = {one.where for one in short}
-    texts = [text for text in found.texts if text.title not in left_out]
     try:
-        name = own_texts.add(own_set(str(st.session_state.get(NAME) or "My texts"), texts))
+        name = own_texts.add(own_set(str(st.session_state.get(NAME) or "My texts"), _kept(found, short)))
     except TextError as error:
         return session.set_problem("own-set", error)
     state.set_draft = None

@@ -8,10 +8,13 @@ from surgery_core.errors import TextError
 from surgery_core.text import TextSet, text_sets
 from surgery_core.text_sources.found import Limits
 from surgery_ui.session.state import state
+from surgery_ui.words.labels import free
 from surgery_ui.work import plan_jobs as cached
 
 LIMITS = Limits(texts=1_000, bytes=2_000_000)
 """How much a page scores; the command line takes more."""
+RESERVED = ("Pick some", "My own", "The bundled texts")
+"""What pages offer beside the sets; no set is called so."""
 MOST = 8
 """Sets of one's own that a session has at a time."""
 
@@ -71,9 +74,4 @@ def missing(name: str) -> str:
 
 def _free(title: str) -> str:
     """Return a title that no other set has."""
-    taken = {one.title for one in text_sets().values()} | set(state.own_sets.values()) | {"Pick some", "My own"}
-    number, wanted = 1, title
-    while wanted in taken:
-        number += 1
-        wanted = f"{title} ({number})"
-    return wanted
+    return free(title, {one.title for one in text_sets().values()} | set(state.own_sets.values()) | set(RESERVED))

@@ -308,7 +308,8 @@ class Comparison:
         rows = [row.tokens for row in self.rows]
         none = np.array([np.nan])
         before, after = (
-            np.concatenate([part for row in rows for part in (none, getattr(row, side))]) for side in ("before", "after")
+            np.concatenate([part for row in rows for part in (none, getattr(row, side))])
+            for side in ("before", "after")
         )
         counts = [len(row.strings) for row in rows]
         return pd.DataFrame(

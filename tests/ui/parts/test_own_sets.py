@@ -14,6 +14,7 @@ from surgery_core.recipes.recipe import Recipe
 from surgery_core.text import Text, texts_digest
 from surgery_core.text_sources.found import own_set
 from surgery_ui.session import own_texts
+from surgery_ui.work import lens_jobs
 from surgery_ui.work import plan_jobs as cached
 from tests.ui.conftest import Open
 
@@ -195,3 +196,22 @@ def test_a_session_has_at_most_so_many_sets(open_app: Open, monkeypatch: pytest.
     app = use(pick(open_app(), ("mine.zip", packed(FILES))))
     app = use(pick(app, ("more.zip", packed({"x.txt": "Something else is here."}))))
     assert "There are 1 sets of your own" in errors(app)
+
+
+def test_a_lens_can_be_trained_on_a_set(open_app: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is trained on is handed to the job."""
+    given: list[tuple[str, ...]] = []
+
+    def job(owner: str, loaded: object, texts: tuple[Text, ...], settings: object) -> None:
+        given.append(tuple(text.text for text in texts))
+
+    monkeypatch.setattr(lens_jobs, "training_job", job)
+    app = use(pick(open_app(), ("mine.zip", packed(FILES))), "Hers")
+    app.switch_page("../pages/lens.py")
+    app.session_state["lens-panel"] = True
+    app.run()
+    source = app.segmented_control(key="lens-source")
+    assert source.options == ["The bundled texts", "Hers", "My own"]
+    source.set_value("Hers").run()
+    next(one for one in app.button if one.label == "Train a lens").click().run()
+    assert given == [TEXTS]

@@ -36,7 +36,7 @@ st.subheader("Perplexity", anchor=False)
 set_choice("surgery-texts")
 st.caption(session.text_set().about)
 scores = scores_section(now, headline, st.container())
-own_text_form()
+own_text_form(now)
 sections: list[Section] = [writing, scores]
 if not now.plan.is_identity:
     sections += detail_sections(now, scores)

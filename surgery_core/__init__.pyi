@@ -322,6 +322,12 @@ from .text import (
     Text as Text,
 )
 from .text import (
+    TextSet as TextSet,
+)
+from .text import (
+    as_papers as as_papers,
+)
+from .text import (
     bundled_prompts as bundled_prompts,
 )
 from .text import (
@@ -344,6 +350,18 @@ from .text import (
 )
 from .text import (
     visible as visible,
+)
+from .text_sources.dataset import (
+    read_dataset as read_dataset,
+)
+from .text_sources.files import (
+    open_texts as open_texts,
+)
+from .text_sources.files import (
+    read_files as read_files,
+)
+from .text_sources.found import (
+    FoundTexts as FoundTexts,
 )
 
 __version__: str

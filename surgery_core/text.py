@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 import tomllib
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -31,12 +34,15 @@ class Text:
         text: itself.
         kind: what it is like: story, dialogue, code, own, ...
         formatted: whether its special tokens stand in it already, as a chat template puts them; none are added then.
+        window: tokens of the pieces that it is cut into, each scored for itself as `as_papers` says; None where it is
+            read as one text.
     """
 
     title: str
     text: str
     kind: str = "own"
     formatted: bool = False
+    window: int | None = None
 
 
 @dataclass(frozen=True)
@@ -55,6 +61,11 @@ def bundled_texts() -> tuple[Text, ...]:
 
 FIRST_SET = "short"
 """Name of the set of texts that is scored unless another is chosen."""
+PAPERS_WINDOW = 2048
+"""Tokens of a window of `as_papers`, as in the published scripts."""
+EACH, PAPERS = "each", "papers"
+CUTS = (EACH, PAPERS)
+"""How a set is scored: each text for itself, or joined and cut as papers do it."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +83,60 @@ class TextSet:
     title: str
     about: str
     texts: tuple[Text, ...]
+
+    @property
+    def digest(self) -> str:
+        """Return the SHA-256 of the titles and texts, in hexadecimal: equal for the same texts, whatever the set is called."""
+        return texts_digest(self.texts)
+
+    @property
+    def n_bytes(self) -> int:
+        """Return the bytes of UTF-8 of all texts."""
+        return sum(len(text.text.encode("utf-8", "surrogatepass")) for text in self.texts)
+
+    def scored(self, cut: str = EACH) -> tuple[Text, ...]:
+        """Return the texts as they are scored.
+
+        Args:
+            cut: `"each"`: every text for itself, without the empty ones; or `"papers"`: `as_papers`, with them.
+
+        Raises:
+            TextError: when `cut` is neither, or nothing is left to score.
+        """
+        if cut not in CUTS:
+            raise TextError(f"Texts are cut as {cut!r}; there are {' and '.join(CUTS)}.")
+        if cut == PAPERS:
+            return (as_papers(self.texts),)
+        found = tuple(text for text in self.texts if text.text.strip())
+        if not found:
+            raise TextError(f"{self.title} has no text that is not empty. Choose other texts.")
+        return found
+
+
+def texts_digest(texts: Sequence[Text]) -> str:
+    """Return the SHA-256 of titles and texts, in order, in hexadecimal."""
+    found = hashlib.sha256()
+    for text in texts:
+        found.update(json.dumps([text.title, text.text]).encode("ascii") + b"\n")
+    return found.hexdigest()
+
+
+def as_papers(texts: TextsLike, window: int = PAPERS_WINDOW) -> Text:
+    """Return texts as published perplexities are taken, those of WikiText-2 for instance: joined and cut into windows.
+
+    The texts are joined with blank lines. Where the result is scored, its tokens are cut into windows of `window` (or
+    the model's context, where that is shorter) that do not overlap; what is left over at the end is dropped. Each window
+    is read for itself, and all of its tokens but the first are scored: what the scripts of GPTQ (arXiv 2210.17323),
+    SparseGPT (2301.00774) and the papers after them do.
+
+    Raises:
+        TextError: when there is no text, two have the same title, or the window has fewer than two tokens.
+    """
+    found = as_texts(texts)
+    if window < 2:
+        raise TextError(f"A window of {window} tokens has nothing to score; give 2 or more.")
+    joined = "\n\n".join(text.text for text in found)
+    return Text(f"{len(found):,} texts joined" if len(found) > 1 else found[0].title, joined, "joined", window=window)
 
 
 @cache
@@ -96,19 +161,20 @@ def bundled_prompts() -> tuple[Prompt, ...]:
     return tuple(Prompt(row["title"], row["text"]) for row in _rows("prompts.toml", "prompt"))
 
 
-def read_text(data: bytes | str, title: str = "Your text") -> Text:
+def read_text(data: bytes | str, title: str = "Your text", most: int = MAX_TEXT_BYTES) -> Text:
     """Return a person's text after checking it.
 
     Args:
         data: the text, or the bytes of a UTF-8 file (a byte order mark is dropped).
         title: its name, for example the file's.
+        most: bytes that it may have.
 
     Raises:
-        TextError: when it is empty, longer than `MAX_TEXT_BYTES`, not UTF-8, or contains a NUL byte.
+        TextError: when it is empty, longer than `most`, not UTF-8, or contains a NUL byte.
     """
     size = len(data) if isinstance(data, bytes) else len(data.encode("utf-8", "surrogatepass"))
-    if size > MAX_TEXT_BYTES:
-        raise TextError(f"{title} has {size:,} bytes; at most {MAX_TEXT_BYTES:,} are read. Give a shorter part of it.")
+    if size > most:
+        raise TextError(f"{title} has {size:,} bytes; at most {most:,} are read. Give a shorter part of it.")
     text = _decoded(data, title) if isinstance(data, bytes) else data
     if "\0" in text:
         raise TextError(f"{title} contains a NUL byte at character {text.index(chr(0)) + 1}, so it is not plain text.")
@@ -139,8 +205,7 @@ def as_texts(texts: TextsLike) -> tuple[Text, ...]:
     if not given:
         raise TextError("There is no text to score. Choose at least one.")
     found = tuple(_titled(number, text) for number, text in enumerate(given, 1))
-    titles = [text.title for text in found]
-    twice = sorted({title for title in titles if titles.count(title) > 1})
+    twice = sorted(title for title, count in Counter(text.title for text in found).items() if count > 1)
     if twice:
         raise TextError(f"Two texts are called {twice[0]!r}. Give each its own title.")
     return found
@@ -236,7 +301,8 @@ def token_bytes(tokenizer: Any, text: Text, ids: Sequence[int]) -> list[int]:
 
 def token_strings(tokenizer: Any, ids: Sequence[int]) -> list[str]:
     """Return each token as text; parts of a character that no text can show become `<0xE2>`, unknown ids `<id 49200>`."""
-    return [_token_string(tokenizer, int(index)) for index in ids]
+    known = {int(index): _token_string(tokenizer, int(index)) for index in set(ids)}
+    return [known[int(index)] for index in ids]
 
 
 def visible(token: str) -> str:

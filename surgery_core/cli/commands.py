@@ -8,13 +8,14 @@ from __future__ import annotations
 import argparse
 import math
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from surgery_core.cli.output import Output, paragraph, progress, table
+from surgery_core.cli.texts import chosen_set, cut_of
 from surgery_core.errors import PlanError, SettingsError, TextError
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def run(arguments: argparse.Namespace) -> Output:
     """Return the text and the scores before and after surgery."""
     from surgery_core.recipes.run import run_recipe
 
-    recipe = recipe_of(arguments)
+    recipe, given = experiment_of(arguments)
     if arguments.save_recipe:
         recipe.dump(arguments.save_recipe)
     with progress("Scoring texts") as update:
@@ -70,6 +71,7 @@ def run(arguments: argparse.Namespace) -> Output:
             dtype=arguments.dtype,
             on_progress=update,
             unproved=arguments.unproved,
+            text_set=given,
         )
     return Output(_report_text(report), _rows(report.frame()), report.to_dict())
 
@@ -108,7 +110,10 @@ def train_lens(arguments: argparse.Namespace) -> Output:
 
     given = {name: getattr(arguments, name) for name in ("steps", "seed") if getattr(arguments, name) is not None}
     settings = LensTraining(**given)
-    texts = tuple(read_file(path) for path in arguments.text or ()) or bundled_texts()
+    own, chosen = tuple(read_file(path) for path in arguments.text or ()), chosen_set(arguments)
+    if own and chosen is not None:
+        raise SettingsError("Give --text, --texts or --dataset, not two of them.")
+    texts = own or (bundled_texts() if chosen is None else chosen.scored())
     loaded = _load(arguments)
     with progress("Training") as update:
         trained = train(
@@ -155,10 +160,10 @@ def keep(arguments: argparse.Namespace) -> Output:
     """Write what a page would show as a file of the kind that its name ends in, and return where it lies."""
     from surgery_core.keeping.kept import keep as write_kept
 
-    recipe = recipe_of(arguments)
+    recipe, given = experiment_of(arguments)
     path = write_kept(
         recipe, arguments.to, page=arguments.page, device=arguments.device, dtype=arguments.dtype,
-        unproved=arguments.unproved, force=arguments.force,
+        unproved=arguments.unproved, force=arguments.force, text_set=given,
     )  # fmt: skip
     facts = {"file": str(path), "plan": recipe.plan}
     return Output(f"Saved {path}", [facts], facts)
@@ -264,46 +269,50 @@ def _operated(loaded: LoadedModel, arguments: argparse.Namespace) -> Any:
     return operated_model(loaded, _plan(loaded, arguments), unproved=arguments.unproved)
 
 
-def recipe_of(arguments: argparse.Namespace) -> Recipe:
-    """Return the recipe file, or the experiment that the options describe.
+def experiment_of(arguments: argparse.Namespace) -> tuple[Recipe, TextSet | None]:
+    """Return the recipe file, or the experiment that the options describe; and its set of texts, where that was given.
 
     Raises:
         SettingsError: when a recipe and options say the same thing, or neither says which plan.
         RecipeError: when the file is none.
     """
-    from surgery_core.models.offered import DEFAULT_MODEL
     from surgery_core.recipes.recipe import Recipe
 
     given = {name: getattr(arguments, name) for name in _RECIPE_FIELDS if getattr(arguments, name) is not None}
-    if arguments.recipe:
-        clash = [*given, *(name for name in ("prompt", "text", "text_set") if getattr(arguments, name))]
-        if clash:
-            raise SettingsError(f"--recipe says everything itself; leave out --{clash[0].replace('_', '-')}.")
-        return Recipe.load(arguments.recipe)
+    if not arguments.recipe:
+        return _described(arguments, given)
+    _say_one_thing(
+        [*given, *(name for name in ("prompt", "text", "text_set", "as_papers") if getattr(arguments, name))]
+    )
+    recipe = Recipe.load(arguments.recipe)
+    holds = recipe.text_set is None or bool(recipe.text_set.name or recipe.text_set.texts)
+    _say_one_thing([name for name in ("texts", "dataset") if holds and getattr(arguments, name)])
+    return recipe, chosen_set(arguments)
+
+
+def _say_one_thing(clash: Sequence[str]) -> None:
+    """Refuse options that a recipe says itself."""
+    if clash:
+        raise SettingsError(f"--recipe says everything itself; leave out --{clash[0].replace('_', '-')}.")
+
+
+def _described(arguments: argparse.Namespace, given: dict[str, Any]) -> tuple[Recipe, TextSet | None]:
+    from surgery_core.models.offered import DEFAULT_MODEL
+    from surgery_core.recipes.chosen_set import ChosenSet
+    from surgery_core.recipes.recipe import Recipe
+
     if arguments.plan is None:
         raise SettingsError("This needs --plan, such as 0-4,7-11, or --recipe; info tells how many layers there are.")
+    if arguments.text and (also := [name for name in ("text_set", "texts", "dataset") if getattr(arguments, name)]):
+        raise SettingsError(f"Give --text or --{also[0].replace('_', '-')}, not both.")
     if _is_merge(arguments.plan):
         given["plan"] = str(_merge(_load(arguments), arguments.plan))
-    own = tuple(read_file(path) for path in arguments.text or ())
-    if own and arguments.text_set:
-        raise SettingsError("Give --text or --text-set, not both.")
-    prompts = tuple(arguments.prompt or (_first_prompt(),))
-    named = tuple(text.title for text in text_set(arguments.text_set).texts) if arguments.text_set else None
-    return Recipe(**{"model": DEFAULT_MODEL, **given}, prompts=prompts, own_texts=own, texts=() if own else named)
-
-
-def text_set(name: str | None) -> TextSet:
-    """Return a set of texts by its name, by default the short ones.
-
-    Raises:
-        SettingsError: when there is none of that name.
-    """
-    from surgery_core.text import FIRST_SET, text_sets
-
-    known = text_sets()
-    if (name or FIRST_SET) not in known:
-        raise SettingsError(f"--text-set is {name!r}; there are {', '.join(known)}.")
-    return known[name or FIRST_SET]
+    own, chosen = tuple(read_file(path) for path in arguments.text or ()), chosen_set(arguments)
+    recipe = Recipe(
+        **{"model": DEFAULT_MODEL, **given}, prompts=tuple(arguments.prompt or (_first_prompt(),)), own_texts=own,
+        texts=() if own else None, text_set=None if chosen is None else ChosenSet.of(chosen), cut=cut_of(arguments),
+    )  # fmt: skip
+    return recipe, chosen
 
 
 def _facts_text(facts: Mapping[str, object]) -> str:
@@ -334,6 +343,7 @@ def _report_text(report: Report) -> str:
     if report.comparison:
         rows = [{name: row[name] for name in _SHOWN_SCORES} for row in _rows(report.frame())]
         parts += [table([*rows, _totals(report.comparison)]), _certainty(report.comparison)]
+        parts += [report.comparison.cut.sentence] if report.comparison.cut else []
         parts += [report.comparison.not_finite] if report.comparison.not_finite else []
     return "\n\n".join(parts)
 

@@ -18,6 +18,7 @@ from surgery_core import __version__
 from surgery_core.cli import commands
 from surgery_core.cli import report as report_command
 from surgery_core.cli import sweep as sweep_command
+from surgery_core.cli import texts as texts_options
 from surgery_core.cli.output import Output, emit
 from surgery_core.errors import SurgeryError
 
@@ -148,7 +149,7 @@ def _add_experiment(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
     what.add_argument(
         "--text", action="append", metavar="FILE", help="a text to score, - for standard input (repeatable)"
     )
-    sweep_command.add_text_set(what)
+    texts_options.add_scored(what)
     what.add_argument("--recipe", metavar="FILE", help="take model, plan, texts, prompts and settings from a recipe")
     how = parser.add_argument_group("how prompts are continued")
     how.add_argument("--max-new-tokens", type=int, metavar="N", help="length in tokens (default: 64)")
@@ -180,6 +181,7 @@ def _add_train_lens(menu: Commands) -> None:
     parser = _add(menu, "train-lens", commands.train_lens, "Train a tuned lens for a model and save it.")
     parser.add_argument("--to", required=True, metavar="FOLDER", help="where the lens is written")
     parser.add_argument("--text", action="append", metavar="FILE", help="what to train on (default: the bundled texts)")
+    texts_options.add_sources(parser)
     parser.add_argument("--steps", type=int, metavar="N", help="steps of training (default: 150)")
     parser.add_argument("--seed", type=int, metavar="N", help="of the order of the texts (default: 0)")
 

@@ -6,7 +6,7 @@ import argparse
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
-from surgery_core.cli.commands import recipe_of
+from surgery_core.cli.commands import experiment_of
 from surgery_core.cli.output import Output, progress, table
 from surgery_core.errors import SettingsError
 
@@ -69,7 +69,7 @@ def _recipe(arguments: argparse.Namespace) -> Recipe:
     if arguments.file and arguments.recipe:
         raise SettingsError("Give the recipe once: as RECIPE, or with --recipe.")
     arguments.recipe = arguments.recipe or arguments.file
-    recipe = recipe_of(arguments)
+    recipe, _ = experiment_of(arguments)
     title = recipe.title if arguments.title is None else arguments.title
     return replace(recipe, title=title, note=recipe.note if arguments.comment is None else arguments.comment)
 

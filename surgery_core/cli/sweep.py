@@ -8,22 +8,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from surgery_core.cli.output import Output, progress, table
+from surgery_core.cli.texts import add_scored, scored_texts
 from surgery_core.errors import SettingsError, SweepFileError
 from surgery_core.plans.plan import LayerPlan
 
 if TYPE_CHECKING:
+    from surgery_core.models.opening import LoadedModel
     from surgery_core.sweeps.description import Description, InOrder, SweepJob
     from surgery_core.sweeps.rows import SweepRow
-    from surgery_core.text import Text
 
 Commands = Any
 _OPTIONS = ("layer", "max_length", "times", "seed")
 _SHOWN = ("plan", "perplexity", "loss_change", "bits_per_byte", "kl", "top1")
-
-
-def add_text_set(group: argparse._ActionsContainer) -> None:
-    """Add the option that names a set of texts."""
-    group.add_argument("--text-set", metavar="NAME", help="which texts to score: short (the default) or stories")
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -43,10 +39,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     what.add_argument("--beam", type=int, default=1, metavar="N", help="plans kept by greedy removal (default: 1)")
     what.add_argument("--seed", type=int, metavar="N", help="of shuffles (default: 0)")
     how = parser.add_argument_group("what to measure")
-    how.add_argument(
-        "--texts", "--text", nargs="+", action="extend", metavar="FILE", help="texts (default: the bundled ones)"
-    )
-    add_text_set(how)
+    add_scored(how, "--text")
     how.add_argument("--loss-only", action="store_true", help="leave out KL, top-1 and top-5, which is faster")
     how.add_argument(
         "--best", type=int, metavar="N",
@@ -80,7 +73,7 @@ def sweep(arguments: argparse.Namespace) -> Output:
     with progress("Sweeping") as update:
         results = run(arguments, jobs, paths, update)
     lines = [
-        result.identity() | row.record()
+        result.identity() | row.record() | ({"cut": result.note} if result.note else {})
         for result in results
         for row in sorted(result.rows.values(), key=lambda r: r.number)
     ]
@@ -97,7 +90,9 @@ def _importance(arguments: argparse.Namespace) -> Output:
     with progress("Reading") as update:
         found = importance(loaded.model, loaded.tokenizer, job.texts, on_progress=update)
     rows = [{str(name): value for name, value in row.items()} for row in found.frame().to_dict("records")]
-    return Output(table(rows), rows, rows)
+    cut = _cut(job, loaded)
+    lines = [row | cut for row in rows]
+    return Output("\n\n".join([table(rows), *cut.values()]), lines, lines)
 
 
 def _greedy(arguments: argparse.Namespace) -> Output:
@@ -116,7 +111,19 @@ def _greedy(arguments: argparse.Namespace) -> Output:
         )  # fmt: skip
     lines = [{"layers": step.layers_left, "removed": step.removed} | step.row.record() for step in steps]
     shown = [{name: line[name] for name in ("layers", "removed", *_SHOWN)} for line in lines]
-    return Output(table(shown), lines, lines)
+    cut = _cut(job, loaded)
+    lines = [line | cut for line in lines]
+    return Output("\n\n".join([table(shown), *cut.values()]), lines, lines)
+
+
+def _cut(job: SweepJob, loaded: LoadedModel) -> dict[str, str]:
+    """Return how the texts were joined and cut, as a column; none where each was scored for itself."""
+    from surgery_core.measure.encoding import encode_texts
+
+    if job.texts[0].window is None:
+        return {}
+    found = encode_texts(loaded.model, loaded.tokenizer, job.texts).cut
+    return {} if found is None else {"cut": found.sentence}
 
 
 def _single(arguments: argparse.Namespace) -> SweepJob:
@@ -172,7 +179,6 @@ def _take(result: InOrder, rows: Iterator[SweepRow], about: Description, update:
 
 
 def _jobs(arguments: argparse.Namespace) -> list[SweepJob]:
-    from surgery_core.cli.commands import read_file, text_set
     from surgery_core.measure.skills import load_skills
     from surgery_core.models.offered import DEFAULT_MODEL
     from surgery_core.sweeps.description import SweepJob
@@ -184,7 +190,7 @@ def _jobs(arguments: argparse.Namespace) -> list[SweepJob]:
     if arguments.memory < 0:
         raise SettingsError(f"--memory is {arguments.memory}; give 0 or more megabytes.")
     given = {name: value for name in (*_OPTIONS, "factors") if (value := getattr(arguments, name)) is not None}
-    texts: tuple[Text, ...] = tuple(map(read_file, arguments.texts or ())) or text_set(arguments.text_set).texts
+    texts = scored_texts(arguments)
     measures = SweepMeasures(
         agreement=not arguments.loss_only,
         skills=load_skills() if arguments.skills else (),
@@ -231,7 +237,8 @@ def _text(job: SweepJob, result: InOrder) -> str:
         if not row.refused
     ]
     where = f", in {result.file.path}" if result.file else ""
-    return "\n".join([f"{job.model}, {job.kind}: {len(rows) - 1} plans{where}", "", table(lines), *remarks])
+    cut = ["", result.note] if result.note else []
+    return "\n".join([f"{job.model}, {job.kind}: {len(rows) - 1} plans{where}", "", table(lines), *remarks, *cut])
 
 
 def _kinds() -> Output:

@@ -12,7 +12,8 @@ from surgery_core.keeping.script import Page, Shown, notebook, script
 from surgery_core.models.opening import load_model
 from surgery_core.plans.plan import LayerPlan
 from surgery_core.recipes.recipe import Recipe
-from surgery_core.recipes.run import run_recipe
+from surgery_core.recipes.run import run_recipe, texts_of
+from surgery_core.text import TextSet
 from surgery_core.whole_files import write_whole
 
 KINDS = ("toml", "py", "ipynb", "yaml", *pictures.KINDS, *tables.KINDS)
@@ -21,7 +22,7 @@ KINDS = ("toml", "py", "ipynb", "yaml", *pictures.KINDS, *tables.KINDS)
 
 def keep(
     recipe: Recipe, to: str | Path, *, page: Page = "surgery", device: str = "auto", dtype: str = "auto",
-    unproved: bool = False, force: bool = False,
+    unproved: bool = False, force: bool = False, text_set: TextSet | None = None,
 ) -> Path:  # fmt: skip
     """Write an experiment as a file; it is there whole, or not at all.
 
@@ -34,6 +35,7 @@ def keep(
         device, dtype: as for `load_model`.
         unproved: whether to go on where the plan does not pass its checks.
         force: whether a file that is there may be written over.
+        text_set: the set that the recipe names by its digest, where it does not hold the texts themselves.
 
     Raises:
         InputError: for another ending, a file that is there, or one that cannot be written.
@@ -45,14 +47,14 @@ def keep(
         raise InputError(f"{str(to)!r} ends in none of {', '.join(f'.{one}' for one in KINDS)}; choose one of these.")
     if target.exists() and not force:
         raise InputError(f"{str(to)!r} is there already; choose another name, or write over it with --force.")
-    content = _content(recipe, kind, Shown(page, recipe, 0, device, dtype, unproved))
+    content = _content(recipe, kind, Shown(page, recipe, 0, device, dtype, unproved), text_set)
     try:
         return write_whole(target, content)
     except OSError as error:
         raise InputError(f"{str(to)!r} cannot be written: {error.strerror or error}.") from error
 
 
-def _content(recipe: Recipe, kind: str, shown: Shown) -> bytes:
+def _content(recipe: Recipe, kind: str, shown: Shown, text_set: TextSet | None) -> bytes:
     if kind == "toml":
         return recipe.dumps().encode("utf-8")
     loaded = load_model(recipe.model, device=shown.device, dtype=shown.dtype, revision=recipe.revision)
@@ -60,8 +62,9 @@ def _content(recipe: Recipe, kind: str, shown: Shown) -> bytes:
     if kind == "yaml":
         return to_mergekit(loaded, plan).encode("utf-8")
     if kind in tables.KINDS:
-        return tables.table_file(run_recipe(recipe, loaded=loaded, unproved=shown.unproved).frame(), kind)
+        report = run_recipe(recipe, loaded=loaded, unproved=shown.unproved, text_set=text_set)
+        return tables.table_file(report.frame(), kind)
     if kind in pictures.KINDS:
         return pictures.picture_file(plan, kind)
     make = script if kind == "py" else notebook
-    return make(replace(shown, n_layers=plan.n_layers)).encode("utf-8")
+    return make(replace(shown, n_layers=plan.n_layers, texts=texts_of(recipe, text_set))).encode("utf-8")

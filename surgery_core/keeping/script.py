@@ -15,7 +15,7 @@ from surgery_core.recipes.recipe import Recipe
 from surgery_core.recipes.run import texts_of
 from surgery_core.sweeps.request import SweepRequest
 from surgery_core.sweeps.setup import SweepMeasures
-from surgery_core.text import Text, bundled_texts, text_sets
+from surgery_core.text import Text, as_papers, bundled_texts, text_sets
 
 Page = Literal["surgery", "lens", "sweep", "skills", "models"]
 
@@ -51,6 +51,7 @@ class Shown:
         unproved: whether numbers of a plan are shown that did not pass its checks.
         lens: what the Lens page reads.
         sweep: what the Sweep page shows.
+        texts: what is scored, where it is known; else the recipe says it.
     """
 
     page: Page
@@ -61,6 +62,7 @@ class Shown:
     unproved: bool = False
     lens: LensView | None = None
     sweep: SweepRequest | None = None
+    texts: tuple[Text, ...] | None = None
 
     @property
     def plan(self) -> LayerPlan:
@@ -123,7 +125,10 @@ def _surgery(shown: Shown) -> list[Cell]:
         "    written = sc.complete(model, loaded.tokenizer, prompt, settings)\n"
         '    print(f"{side}: {written.text}\\n")'
     )
-    score = f"texts = {_texts(texts_of(recipe))}\n" + (_SCORE if shown.plan.is_identity else _COMPARE)
+    texts = texts_of(recipe) if shown.texts is None else shown.texts
+    score = f"texts = {_texts(texts)}\n" + (_SCORE if shown.plan.is_identity else _COMPARE)
+    if any(text.window is not None for text in texts):
+        score += f"\nprint({'scores' if shown.plan.is_identity else 'compared'}.cut.sentence)"
     return [Cell("What it writes.", write), Cell("How well it predicts texts.", score)]
 
 
@@ -241,14 +246,26 @@ def _texts(texts: tuple[Text, ...]) -> str:
         if texts[: len(known.texts)] == known.texts:
             whole = "sc.bundled_texts()" if known.texts == bundled_texts() else f"sc.text_sets()[{name!r}].texts"
             return f"(*{whole}, {', '.join(map(_text, rest))})" if rest else whole
+    if texts and texts[0].window is not None:
+        joined = _joined(texts[0])
+        return f"({', '.join([joined, *map(_text, texts[1:])])},)"
     known_texts = {text for one in text_sets().values() for text in one.texts}
     parts = [f"known[{text.title!r}]" if text in known_texts else _text(text) for text in texts]
     known_code = "{text.title: text for one in sc.text_sets().values() for text in one.texts}"
     return f"(lambda known: ({', '.join(parts)},))({known_code})"
 
 
+def _joined(text: Text) -> str:
+    """Return code for a text that is cut into windows: of a set that comes with the package by its name."""
+    for name, known in text_sets().items():
+        if text == as_papers(known.texts):
+            return f"sc.as_papers(sc.text_sets()[{name!r}].texts)"
+    return _text(text)
+
+
 def _text(text: Text) -> str:
-    return f"sc.Text({text.title!r}, {text.text!r})"
+    window = "" if text.window is None else f", {text.kind!r}, window={text.window}"
+    return f"sc.Text({text.title!r}, {text.text!r}{window})"
 
 
 def _words(number: int, text: str) -> dict[str, Any]:

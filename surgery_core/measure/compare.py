@@ -178,13 +178,15 @@ def _walk(encoded: Encoded, look: Callable[[], None], on_progress: Progress | No
 def _check_same(encoded: Encoded, tokenizer: Any, texts: TextsLike, stride: int | None) -> None:
     """Refuse to answer for the texts of a reference where others are asked about."""
     found = as_texts(texts)
-    if found != encoded.texts:
-        known, asked = (", ".join(repr(text.title) for text in side[:3]) for side in (encoded.texts, found))
+    held = encoded.given or encoded.texts
+    if found != held:
+        known, asked = (", ".join(repr(text.title) for text in side[:3]) for side in (held, found))
         raise TextError(
-            f"The reference is of {len(encoded.texts)} texts ({known}) and {len(found)} others are asked about "
+            f"The reference is of {len(held)} texts ({known}) and {len(found)} others are asked about "
             f"({asked}); make a reference of these texts."
         )
-    if tuple(encode(tokenizer, found[0], least=2)) != encoded.ids[0]:
+    first = encode(tokenizer, found[0], least=2)
+    if tuple(first[: len(encoded.ids[0])] if encoded.cut else first) != encoded.ids[0]:
         raise TextError("The reference was made with another tokenizer; make one with this tokenizer.")
     if stride is not None and stride != encoded.stride:
         raise TextError(
@@ -193,7 +195,8 @@ def _check_same(encoded: Encoded, tokenizer: Any, texts: TextsLike, stride: int 
 
 
 def _table(encoded: Encoded, losses: Sequence[np.ndarray[Any, Any]], broken: str) -> ScoreTable:
-    return ScoreTable(tuple(_row(encoded, number, array) for number, array in enumerate(losses)), broken)
+    rows = tuple(_row(encoded, number, array) for number, array in enumerate(losses))
+    return ScoreTable(rows, broken, encoded.cut)
 
 
 def _row(encoded: Encoded, number: int, losses: np.ndarray[Any, Any]) -> TextScore:
@@ -204,7 +207,7 @@ def _row(encoded: Encoded, number: int, losses: np.ndarray[Any, Any]) -> TextSco
         n_tokens=len(losses),
         n_bytes=sum(encoded.sizes[number][1:]),
         nats=float(losses.astype(np.float64).sum()),
-        context=encoded.context,
+        context=text.window or encoded.context,
         stride=encoded.stride if len(encoded.ids[number]) > encoded.context else None,
     )
 
@@ -219,8 +222,9 @@ def _comparison(base: Reference, losses: Losses, sums: Sums, operated: nn.Module
         tokens = TokenLosses(encoded.strings[number], base.losses[number], losses.arrays[number])
         rows.append(TextComparison(left, right, at_least_0(kl), top1, top5, tokens))
     return Comparison(
-        tuple(rows), str(plan_of(operated)), broken or base.not_finite, _unit_sums(encoded, base, losses, sums)
-    )
+        tuple(rows), str(plan_of(operated)), broken or base.not_finite, _unit_sums(encoded, base, losses, sums),
+        encoded.cut,
+    )  # fmt: skip
 
 
 def _unit_sums(encoded: Encoded, base: Reference, losses: Losses, sums: Sums) -> UnitSums:

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
 from torch import nn
 
+from surgery_core.errors import TextError
+from surgery_core.measure.cut import Cut
 from surgery_core.states.windows import Batch, Window, batches_of, check_stride, window_length, windows_of
 from surgery_core.statistics.units import Array, Units, units_of
 from surgery_core.surgery.anatomy import device_of
@@ -21,11 +24,13 @@ class Encoded:
     """Texts as tokens, cut into windows for one model.
 
     Attributes:
-        texts: what was encoded.
+        texts: what is scored as one text each: those that were given, or the windows of one that is cut.
         ids: token ids a text.
         sizes: UTF-8 bytes a token.
         context, stride: window and stride in tokens.
         batches: all windows, packed.
+        given: what was encoded, where it is not `texts`.
+        cut: how it was cut, where it was.
     """
 
     texts: tuple[Text, ...]
@@ -35,6 +40,8 @@ class Encoded:
     context: int
     stride: int
     batches: tuple[Batch, ...]
+    given: tuple[Text, ...] = ()
+    cut: Cut | None = None
 
     @property
     def n_scored(self) -> int:
@@ -48,15 +55,16 @@ class Encoded:
 
     def only(self, numbers: Sequence[int]) -> Encoded:
         """Return only some of the texts, by number, without anything to be scored."""
-        texts, ids, sizes, strings = (
-            tuple(column[n] for n in numbers) for column in (self.texts, self.ids, self.sizes, self.strings)
-        )
-        return Encoded(texts, ids, sizes, strings, self.context, self.stride, ())  # type: ignore[arg-type]
+        return replace(
+            self, texts=tuple(self.texts[n] for n in numbers), ids=tuple(self.ids[n] for n in numbers),
+            sizes=tuple(self.sizes[n] for n in numbers), strings=tuple(self.strings[n] for n in numbers), batches=(),
+        )  # fmt: skip
 
     @cached_property
     def units(self) -> Units:
-        """Return what counts as one in intervals: texts, or blocks of tokens where there are few."""
-        return units_of([len(ids) - 1 for ids in self.ids])
+        """Return what counts as one in intervals: texts (or windows), or blocks of tokens where there are few."""
+        windows = all(text.window is not None for text in self.texts)
+        return units_of([len(ids) - 1 for ids in self.ids], "window" if windows else "text")
 
     @cached_property
     def unit_bytes(self) -> Array:
@@ -69,15 +77,64 @@ def encode_texts(model: nn.Module, tokenizer: Any, texts: TextsLike, stride: int
     found = as_texts(texts)
     context = window_length(model)
     stride = check_stride(stride, context)
-    ids = tuple(tuple(encode(tokenizer, text, least=2)) for text in found)
-    windows: list[Window] = [w for n, tokens in enumerate(ids) for w in windows_of(n, tokens, context, stride)]
-    device = device_of(model)
+    pieces, cut = _pieces(tokenizer, found, context)
+    windows: list[Window] = [w for n, one in enumerate(pieces) for w in windows_of(n, one.ids, context, stride)]
     return Encoded(
-        texts=found,
-        ids=ids,
-        sizes=tuple(tuple(token_bytes(tokenizer, text, tokens)) for text, tokens in zip(found, ids, strict=True)),
-        strings=tuple(tuple(token_strings(tokenizer, tokens)) for tokens in ids),
+        texts=tuple(one.text for one in pieces),
+        ids=tuple(one.ids for one in pieces),
+        sizes=tuple(one.sizes for one in pieces),
+        strings=tuple(tuple(token_strings(tokenizer, one.ids)) for one in pieces),
         context=context,
         stride=stride,
-        batches=tuple(batches_of(windows, device)),
+        batches=tuple(batches_of(windows, device_of(model))),
+        given=found,
+        cut=cut,
     )
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """What is scored as one text, with its tokens and the bytes of each."""
+
+    text: Text
+    ids: tuple[int, ...]
+    sizes: tuple[int, ...]
+
+
+def _pieces(tokenizer: Any, texts: tuple[Text, ...], context: int) -> tuple[list[_Piece], Cut | None]:
+    """Return what is scored as one text each, and how the text that is cut was cut."""
+    found: list[_Piece] = []
+    cut: Cut | None = None
+    for text in texts:
+        whole = _whole(tokenizer, text)
+        if text.window is None:
+            found.append(whole)
+        elif cut is not None:
+            raise TextError(f"{text.title} is the second text that is cut into windows; join all texts into one.")
+        else:
+            pieces, cut = _cut(whole, min(text.window, context))
+            found += pieces
+    return found, cut
+
+
+def _whole(tokenizer: Any, text: Text) -> _Piece:
+    ids = encode(tokenizer, text, least=2)
+    return _Piece(text, tuple(ids), tuple(token_bytes(tokenizer, text, ids)))
+
+
+def _cut(whole: _Piece, window: int) -> tuple[list[_Piece], Cut]:
+    count = len(whole.ids) // window
+    if not count:
+        raise TextError(
+            f"{whole.text.title}: {len(whole.ids):,} tokens, fewer than one window of {window:,}. Choose more texts, or "
+            "score each of them for itself."
+        )
+    data, ends = whole.text.text.encode("utf-8", "surrogatepass"), [0, *accumulate(whole.sizes)]
+    found = []
+    for number in range(count):
+        begin, end = number * window, (number + 1) * window
+        part = data[ends[begin] : ends[end]].decode("utf-8", "replace")
+        title = f"Window {number + 1:,} of {count:,}"
+        text = replace(whole.text, title=title, text=part, window=window)
+        found.append(_Piece(text, whole.ids[begin:end], whole.sizes[begin:end]))
+    return found, Cut(window, count, len(whole.ids) - count * window)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
 from surgery_core.errors import TextError
+from surgery_core.measure.cut import Cut
 from surgery_core.statistics.paired import estimates
 from surgery_core.statistics.units import Array, units_of
 from surgery_core.statistics.verdict import MARGIN, Verdict, judge_losses
@@ -63,10 +65,12 @@ class ScoreTable:
         rows: one a text.
         not_finite: empty, or a sentence that says from which layer on the model's states are not numbers; figures of
             texts where that happened are NaN.
+        cut: how the texts were joined and cut into windows; None where each was scored for itself.
     """
 
     rows: tuple[TextScore, ...]
     not_finite: str = ""
+    cut: Cut | None = None
 
     @property
     def n_tokens(self) -> int:
@@ -146,6 +150,13 @@ class TextComparison:
 
     def verdict(self, margin: float = MARGIN) -> Verdict:
         """Return whether this text's loss differs, over runs of 16 of its tokens."""
+        return self._usual if margin == MARGIN else self._judged(margin)
+
+    @cached_property
+    def _usual(self) -> Verdict:
+        return self._judged(MARGIN)
+
+    def _judged(self, margin: float) -> Verdict:
         change = self.tokens.after.astype(np.float64) - self.tokens.before
         units = units_of([len(change)])
         return judge_losses(units.sums(change), units.sizes, units.name, margin)
@@ -195,22 +206,24 @@ class Comparison:
         not_finite: empty, or a sentence that says from which layer on the states of one of the two models are not
             numbers; figures of texts where that happened are NaN.
         units: what intervals are made of.
+        cut: how the texts were joined and cut into windows; None where each was scored for itself.
     """
 
     rows: tuple[TextComparison, ...]
     plan: str
     not_finite: str
     units: UnitSums
+    cut: Cut | None = None
 
     @property
     def base(self) -> ScoreTable:
         """Return the base's scores."""
-        return ScoreTable(tuple(row.before for row in self.rows))
+        return ScoreTable(tuple(row.before for row in self.rows), cut=self.cut)
 
     @property
     def operated(self) -> ScoreTable:
         """Return the operated model's scores."""
-        return ScoreTable(tuple(row.after for row in self.rows))
+        return ScoreTable(tuple(row.after for row in self.rows), cut=self.cut)
 
     @property
     def ratio(self) -> float:
@@ -243,6 +256,13 @@ class Comparison:
         Args:
             margin: share of the perplexity within which both count as the same.
         """
+        return self._usual if margin == MARGIN else self._judged(margin)
+
+    @cached_property
+    def _usual(self) -> Verdict:
+        return self._judged(MARGIN)
+
+    def _judged(self, margin: float) -> Verdict:
         return judge_losses(self.units.change, self.units.tokens, self.units.unit, margin)
 
     def interval(self, figure: Figure) -> Interval:
@@ -281,6 +301,26 @@ class Comparison:
                 "stride": row.before.stride,
             }
             for row in self.rows
+        )
+
+    def token_frame(self) -> pd.DataFrame:
+        """Return one line a token of all texts: as `tokens`, and the text's title."""
+        rows = [row.tokens for row in self.rows]
+        none = np.array([np.nan])
+        before, after = (
+            np.concatenate([part for row in rows for part in (none, getattr(row, side))])
+            for side in ("before", "after")
+        )
+        counts = [len(row.strings) for row in rows]
+        return pd.DataFrame(
+            {
+                "position": np.concatenate([np.arange(count) for count in counts]),
+                "token": [token for row in rows for token in row.strings],
+                "loss_before": before,
+                "loss_after": after,
+                "change": after - before,
+                "text": np.repeat([row.before.title for row in self.rows], counts).tolist(),
+            }
         )
 
     def tokens(self, title: str) -> pd.DataFrame:

@@ -7,6 +7,7 @@
     seed = 0
     texts = ["A walk in the wood"]       # titles of bundled texts; leave out for all of them
     prompts = ["Once upon a time"]
+    cut = "papers"                       # joined and cut into windows; leave out to score each text for itself
     lens = "Once upon a time"            # what the app's Lens page reads
 
     [generation]
@@ -20,6 +21,18 @@
 
     [figures.values]                     # what it came to, for `verify`; a recipe is read without them
     "perplexity after" = 85.8
+
+Instead of `texts` it may name a set: one that comes along by its name, or one's own by its digest, with the texts
+themselves where they are few:
+
+    [text_set]
+    name = "stories"
+
+    [text_set]
+    title = "My letters"
+    digest = "6d0c..."
+    number = 2
+    texts = [{ title = "One", text = "..." }, { title = "Two", text = "..." }]
 
 A recipe says what is measured. Where and how fast it runs (device, dtype) is said when it is run.
 """
@@ -36,7 +49,9 @@ import tomli_w
 
 from surgery_core.errors import InputError, NotationError, RecipeError
 from surgery_core.plans.parser import parse_slots
-from surgery_core.text import Text, read_text
+from surgery_core.recipes.chosen_set import ChosenSet
+from surgery_core.recipes.fields import check, check_fields, wrong
+from surgery_core.text import CUTS, EACH, Text, read_text
 from surgery_core.whole_files import write_whole
 
 if TYPE_CHECKING:
@@ -62,19 +77,13 @@ _TOP: dict[str, type] = {
     "plan": str,
     "seed": int,
     "texts": list,
+    "text_set": dict,
+    "cut": str,
     "prompts": list,
     "lens": str,
     "generation": dict,
     "own_texts": list,
     "figures": dict,
-}
-_WORDS = {
-    bool: "true or false",
-    int: "a whole number",
-    float: "a number",
-    str: "a text",
-    list: "a list",
-    dict: "a table",
 }
 
 
@@ -90,6 +99,8 @@ class Recipe:
         revision: a branch, tag or commit of a hub model, or None for its main branch.
         texts: titles of bundled texts to score, or None for all of them.
         own_texts: texts of one's own to score.
+        text_set: instead of `texts`, a whole set of them.
+        cut: how the set is scored: `"each"` text for itself, or as `"papers"` do it (`surgery_core.text.as_papers`).
         prompts: beginnings that the model continues before and after.
         lens: a text that the app's Lens page reads; `run_recipe` leaves it alone.
         max_new_tokens: length of each continuation, in tokens.
@@ -117,23 +128,29 @@ class Recipe:
     chat: bool = False
     system: str = ""
     lens: str = ""
+    text_set: ChosenSet | None = None
+    cut: str = EACH
 
     def __post_init__(self) -> None:
         if not self.model.strip():
-            raise _wrong("model", "is empty; write a model's name such as fable")
+            raise wrong("model", "is empty; write a model's name such as fable")
         try:
             parse_slots(self.plan, _ANY_DEPTH)
         except NotationError as error:
-            raise _wrong("plan", f"does not parse. {error}") from error
+            raise wrong("plan", f"does not parse. {error}") from error
         try:
             _ = self.settings
         except InputError as error:
-            raise _wrong("generation", f"is out of range. {error}") from error
+            raise wrong("generation", f"is out of range. {error}") from error
+        if self.cut not in CUTS:
+            raise wrong("cut", f"is {self.cut!r}; there are {' and '.join(CUTS)}")
+        if self.text_set is not None and self.texts is not None:
+            raise wrong("text_set", "stands beside texts; leave one of the two out")
         for text in self.own_texts:
             try:
                 read_text(text.text, text.title)
             except InputError as error:
-                raise _wrong("own_texts", f"has a text that cannot be read. {error}") from error
+                raise wrong("own_texts", f"has a text that cannot be read. {error}") from error
 
     @property
     def settings(self) -> GenerationSettings:
@@ -193,47 +210,31 @@ class Recipe:
 
 
 def _recipe(table: Mapping[str, Any]) -> Recipe:
-    _check_fields(table, _TOP, "")
+    check_fields(table, _TOP, "")
     if table.get("version") != VERSION:
-        raise _wrong("version", f"must be {VERSION}, the only version that this program knows")
+        raise wrong("version", f"must be {VERSION}, the only version that this program knows")
     for name in ("model", "plan"):
         if name not in table:
-            raise _wrong(name, "is missing; every recipe has one")
+            raise wrong(name, "is missing; every recipe has one")
     generation = table.get("generation", {})
-    _check_fields(generation, _GENERATION, "generation.")
+    check_fields(generation, _GENERATION, "generation.")
     values = {key: value for key, value in table.items() if key not in ("version", "generation", "figures")}
     for name in ("texts", "prompts"):
         if name in values:
-            values[name] = tuple(_check(item, str, f"{name}[{at}]") for at, item in enumerate(values[name]))
+            values[name] = tuple(check(item, str, f"{name}[{at}]") for at, item in enumerate(values[name]))
+    if "text_set" in values:
+        values["text_set"] = ChosenSet.read(values["text_set"])
     values["own_texts"] = tuple(_own_text(item, at) for at, item in enumerate(table.get("own_texts", ())))
     return Recipe(**values, **{key: _GENERATION[key](value) for key, value in generation.items()})
 
 
 def _own_text(item: object, at: int) -> Text:
     where = f"own_texts[{at}]"
-    table = _check(item, dict, where)
-    _check_fields(table, {"title": str, "text": str}, f"{where}.")
+    table = check(item, dict, where)
+    check_fields(table, {"title": str, "text": str}, f"{where}.")
     if not table.keys() >= {"title", "text"}:
-        raise _wrong(where, "needs a title and a text")
+        raise wrong(where, "needs a title and a text")
     return Text(table["title"], table["text"])
-
-
-def _check_fields(table: Mapping[str, Any], known: Mapping[str, type], prefix: str) -> None:
-    for name, value in table.items():
-        if name not in known:
-            raise RecipeError(f"The recipe has an unknown field {prefix + name!r}; allowed: {', '.join(known)}.")
-        _check(value, known[name], prefix + name)
-
-
-def _check(value: Any, kind: type, name: str) -> Any:
-    allowed = (int, float) if kind is float else kind
-    if isinstance(value, bool) != (kind is bool) or not isinstance(value, allowed):
-        raise _wrong(name, f"must be {_WORDS[kind]}, not {value!r}"[:200])
-    return value
-
-
-def _wrong(field: str, problem: str) -> RecipeError:
-    return RecipeError(f"The recipe's field {field!r} {problem.rstrip('.')}.")
 
 
 def _table(recipe: Recipe) -> dict[str, Any]:
@@ -241,6 +242,8 @@ def _table(recipe: Recipe) -> dict[str, Any]:
     values = {field.name: getattr(recipe, field.name) for field in fields(Recipe) if _is_set(recipe, field.name)}
     generation = {name: values.pop(name) for name in _GENERATION if name in values}
     own_texts = [{"title": text.title, "text": text.text} for text in values.pop("own_texts", ())]
+    if "text_set" in values:
+        values["text_set"] = values["text_set"].table()
     table = {"version": VERSION, **{name: values[name] for name in _TOP if name in values}}
     return table | ({"generation": generation} if generation else {}) | ({"own_texts": own_texts} if own_texts else {})
 

@@ -19,7 +19,7 @@ from surgery_core.proof.preflight import prove
 from surgery_core.recipes.recipe import Recipe
 from surgery_core.states.means import mean_contributions
 from surgery_core.surgery.view import operate
-from surgery_core.text import Text, bundled_texts, text_sets
+from surgery_core.text import PAPERS, Text, TextSet, as_papers, bundled_texts, text_sets
 
 Progress = Callable[[int, int], None]
 
@@ -66,6 +66,7 @@ class Report:
             ],
             "texts": self.frame().to_dict("records"),
             "total": _total(self.comparison) if self.comparison else None,
+            "cut": _cut(self.comparison),
             "not_finite": self.comparison.not_finite if self.comparison else "",
         }
 
@@ -79,6 +80,7 @@ def run_recipe(
     on_progress: Progress | None = None,
     stop: threading.Event | None = None,
     unproved: bool = False,
+    text_set: TextSet | None = None,
 ) -> Report:
     """Run an experiment.
 
@@ -90,14 +92,15 @@ def run_recipe(
         on_progress: called with the tokens of the texts scored so far, and of all.
         stop: when set, the run ends with `Stopped`.
         unproved: whether to go on where the plan does not pass its checks.
+        text_set: the set that the recipe names by its digest, where it does not hold the texts themselves.
 
     Raises:
-        RecipeError: when the recipe names a text that is not bundled.
+        RecipeError: when the recipe names a text that is not bundled, or a set that is not there.
         ModelLoadError: when its model cannot be opened.
         PlanError: when its plan does not fit the model, or needs another that does not.
         RefusedPlanError: when its numbers would be wrong on this model; has the nearest plan that is allowed.
     """
-    texts = texts_of(recipe)
+    texts = texts_of(recipe, text_set)
     base = loaded or load_model(recipe.model, device=device, dtype=dtype, revision=recipe.revision)
     plan = LayerPlan.parse(recipe.plan, base.info.n_layers)
     view = operated_model(base, plan, unproved=unproved)
@@ -133,23 +136,44 @@ def operated_model(loaded: LoadedModel, plan: LayerPlan, *, unproved: bool = Fal
     return operate(loaded.model, plan, donors=donors, means=means)
 
 
-def texts_of(recipe: Recipe) -> tuple[Text, ...]:
-    """Return the texts that a recipe scores: the bundled ones that it names, then its own.
+def texts_of(recipe: Recipe, given: TextSet | None = None) -> tuple[Text, ...]:
+    """Return the texts that a recipe scores: its set or the bundled ones that it names, cut as it says; then its own.
+
+    Args:
+        recipe: what is scored.
+        given: the set that it names by its digest, where it does not hold the texts themselves.
 
     Raises:
-        RecipeError: when it names one that is not bundled; says which there are.
+        RecipeError: when it names one that is not bundled, or a set that is not there; says which there are.
+        TextError: when there is nothing to score.
     """
+    if recipe.text_set is not None:
+        return (*recipe.text_set.found(given).scored(recipe.cut), *recipe.own_texts)
     if recipe.texts == ():
-        return recipe.own_texts
+        return (as_papers(recipe.own_texts),) if recipe.cut == PAPERS and recipe.own_texts else recipe.own_texts
+    named = _named(_bundled_titles() if recipe.texts is None else recipe.texts)
+    return (as_papers(named), *recipe.own_texts) if recipe.cut == PAPERS else (*named, *recipe.own_texts)
+
+
+def _bundled_titles() -> tuple[str, ...]:
+    return tuple(text.title for text in bundled_texts())
+
+
+def _named(titles: tuple[str, ...]) -> tuple[Text, ...]:
     bundled = {text.title: text for one in text_sets().values() for text in one.texts}
-    titles = tuple(text.title for text in bundled_texts()) if recipe.texts is None else recipe.texts
     unknown = [title for title in titles if title not in bundled]
     if unknown:
         raise RecipeError(
             f"The recipe names the text {unknown[0]!r}, which is not bundled; there are: {', '.join(list(bundled)[:12])}, "
             "and those of the other sets (`text_sets`)."
         )
-    return (*(bundled[title] for title in titles), *recipe.own_texts)
+    return tuple(bundled[title] for title in titles)
+
+
+def _cut(comparison: Comparison | None) -> dict[str, Any] | None:
+    """Return how the texts were joined and cut, where they were."""
+    cut = None if comparison is None else comparison.cut
+    return None if cut is None else asdict(cut) | {"sentence": cut.sentence}
 
 
 def _total(comparison: Comparison) -> dict[str, Any]:

@@ -11,6 +11,7 @@ The p-value is that of the signs: where surgery changes nothing, each unit's dif
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -27,6 +28,8 @@ EXACT = 12
 """Units up to which all signs are tried."""
 FLIPS = 10_000
 """Random signs beyond."""
+HELD = 1_024
+"""Units up to which random signs are made once and kept; of more they are made in parts each time."""
 SEED = 0
 
 
@@ -77,13 +80,22 @@ def sign_flip_p(sums: Array, seed: int = SEED) -> Array:
     """
     sums = np.asarray(sums, dtype=np.float64)
     n = sums.shape[-1]
-    signs = _all_signs(n) if n <= EXACT else _some_signs(n, seed)
     seen = np.abs(sums.sum(-1))
     # rounding must not make of the same sum a smaller one
-    as_large = np.abs(sums @ signs.T) >= (seen * (1 - 1e-9))[..., None]
-    count = as_large.sum(-1)
-    p = count / len(signs) if n <= EXACT else (1 + count) / (1 + len(signs))
+    least = (seen * (1 - 1e-9))[..., None]
+    count = sum((np.abs(sums @ signs.T) >= least).sum(-1) for signs in _signs(n, seed))
+    p = count / 2**n if n <= EXACT else (1 + count) / (1 + FLIPS)
     return np.where(np.isfinite(seen), p, np.nan)
+
+
+def _signs(n: int, seed: int) -> Iterator[Array]:
+    """Yield the signs of n units, `[some, n]` at a time: all at once where they are few enough to be kept."""
+    if n <= HELD:
+        yield _all_signs(n) if n <= EXACT else _some_signs(n, seed)
+        return
+    random, rows = np.random.default_rng(seed), max(4, HELD * 1_000 // n // 4 * 4)
+    for begin in range(0, FLIPS, rows):
+        yield 1.0 - 2.0 * random.integers(0, 2, (min(rows, FLIPS - begin), n), dtype=np.int8)
 
 
 @lru_cache(maxsize=4)

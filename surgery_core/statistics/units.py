@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -21,7 +21,7 @@ class Units:
     """How the scored tokens of some texts, one text after the other, fall into units.
 
     Attributes:
-        kind: `"text"` or `"block"`.
+        kind: `"text"`, `"window"` or `"block"`.
         starts: `[n]`, where each unit begins among all scored tokens.
         sizes: `[n]`, tokens of each.
         firsts: `[n_texts]`, the first unit of each text.
@@ -38,8 +38,8 @@ class Units:
 
     @property
     def name(self) -> str:
-        """Return what one is, for a sentence: `"text"` or `"block of 16 tokens"`."""
-        return "text" if self.kind == "text" else f"block of {BLOCK} tokens"
+        """Return what one is, for a sentence: `"text"`, `"window"` or `"block of 16 tokens"`."""
+        return f"block of {BLOCK} tokens" if self.kind == "block" else self.kind
 
     def sums(self, values: Array) -> Array:
         """Return the sums `[..., n]`, in float64, of values `[..., tokens]` of all scored tokens."""
@@ -53,22 +53,23 @@ class Units:
 
     def of(self, texts: Array, positions: Array) -> Array:
         """Return the units `[k]` of scored tokens, by their text and their position in it (the first scored is 1)."""
-        if self.kind == "text":
+        if self.kind != "block":
             return np.asarray(texts)
         last = np.append(self.firsts[1:], len(self)) - 1
         found: Array = np.minimum(self.firsts[texts] + (np.asarray(positions) - 1) // BLOCK, last[texts])
         return found
 
 
-def units_of(lengths: Sequence[int]) -> Units:
+def units_of(lengths: Sequence[int], whole: Literal["text", "window"] = "text") -> Units:
     """Return the units of texts with so many scored tokens each: whole texts, or blocks where there are fewer than 8.
 
-    Blocks are runs of 16 tokens of one text; what is left over at its end belongs to its last block.
+    Blocks are runs of 16 tokens of one text; what is left over at its end belongs to its last block. `whole` is what the
+    texts are: texts, or windows that texts were cut into.
     """
-    whole = len(lengths) >= LEAST_TEXTS
-    counts = [1 if whole else max(1, length // BLOCK) for length in lengths]
+    enough = len(lengths) >= LEAST_TEXTS
+    counts = [1 if enough else max(1, length // BLOCK) for length in lengths]
     firsts = np.cumsum([0, *counts[:-1]])
     begins = np.cumsum([0, *lengths[:-1]])
     starts = np.concatenate([begin + BLOCK * np.arange(count) for begin, count in zip(begins, counts, strict=True)])
     sizes = np.diff(np.append(starts, sum(lengths)))
-    return Units("text" if whole else "block", starts.astype(np.int64), sizes.astype(np.int64), firsts)
+    return Units(whole if enough else "block", starts.astype(np.int64), sizes.astype(np.int64), firsts)

@@ -113,6 +113,10 @@ def _more(value: float, spread: float, n: int, margin: float) -> int | None:
     return max(1, min(known) - n) if known else None
 
 
+_LIKE = {"text": "texts like these", "window": "windows like these"}
+"""What an interval over these units is about."""
+
+
 def _losses(word: Word, value: float, low: float, high: float, n: int, unit: str, margin: float) -> str:
     if word == "no figures":
         return "There are no figures to compare."
@@ -120,7 +124,7 @@ def _losses(word: Word, value: float, low: float, high: float, n: int, unit: str
         return f"Too few to say: {_counted(n, unit)}, and {LEAST_UNITS} are the least."
     if word == "the same" and low == high == 0:
         return "Exactly the same."
-    reach = f"{_span(low, high)} on {'texts like these' if unit == 'text' else 'more of the same text'}"
+    reach = f"{_span(low, high)} on {_LIKE.get(unit, 'more of the same text')}"
     if word in ("worse", "better"):
         return f"{_surprised(value)} by each token; {reach}."
     head = f"The same within {_percent(margin)}" if word == "the same" else "No difference seen"

@@ -53,11 +53,12 @@ class SweepJob:
 
 @dataclass(frozen=True)
 class Description:
-    """What a results file and a schedule need to know of a sweep before it runs."""
+    """What a results file and a schedule need to know of a sweep before it runs; and how its texts were cut, in words."""
 
     identity: SweepIdentity
     columns: tuple[str, ...]
     numbers: tuple[int, ...]
+    note: str = ""
 
 
 class OpenSweep:
@@ -86,8 +87,10 @@ class OpenSweep:
             means=mean_contributions(model, tokenizer, bundled_texts()) if averaged else None, memory=job.memory,
         )  # fmt: skip
         identity = SweepIdentity.of(model_name(loaded.info), job.kind, self.sweep, job.options)
-        numbers = tuple(point.number for point in self.sweep.points)
-        self.description = Description(identity, tuple(columns_of(self.sweep)), numbers)
+        numbers, cut = tuple(point.number for point in self.sweep.points), self.sweep.setup.encoded.cut
+        self.description = Description(
+            identity, tuple(columns_of(self.sweep)), numbers, "" if cut is None else cut.sentence
+        )
 
     def rows(self, numbers: Sequence[int]) -> Iterator[SweepRow]:
         """Yield the starting plan's row and those of some points, as soon as each is known."""
@@ -116,6 +119,11 @@ class InOrder:
     def identity(self) -> dict[str, str]:
         """Return the columns that name the sweep."""
         return self._description.identity.columns()
+
+    @property
+    def note(self) -> str:
+        """Return how the texts were joined and cut, in words; empty where each was scored for itself."""
+        return self._description.note
 
     @property
     def missing(self) -> list[int]:

@@ -211,7 +211,9 @@ def texts_digest(encoded: Encoded) -> str:
     """Return how many texts there are and a digest of their titles, tokens and windows."""
     content = [[text.title, list(ids)] for text, ids in zip(encoded.texts, encoded.ids, strict=True)]
     packed = json.dumps([content, encoded.context, encoded.stride]).encode("utf-8")
-    return f"{len(encoded.texts)} texts, {hashlib.sha256(packed).hexdigest()[:16]}"
+    cut = encoded.cut
+    what = "texts" if cut is None else f"windows of {cut.window} tokens of joined texts"
+    return f"{len(encoded.texts)} {what}, {hashlib.sha256(packed).hexdigest()[:16]}"
 
 
 def _measures(measures: SweepMeasures) -> str:

@@ -111,7 +111,7 @@ class Race:
 
     def _partial(self, point: SweepPoint, number: int) -> SweepRow:
         left = (
-            f"Left after {self.looks[number]:,} of {self.n_texts:,} texts: surely not among the "
+            f"Left after {self.looks[number]:,} of {self.n_texts:,} {self.setup.encoded.units.name}s: surely not among the "
             f"{self.setup.measures.best:,} best."
         )
         row = self.writer.partial(point, self._sums.pop(point.number), self._seen(number), left)

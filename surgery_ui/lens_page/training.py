@@ -10,15 +10,16 @@ from surgery_core.errors import Stopped, SurgeryError
 from surgery_core.lenses.training import LensTraining, summed_quality
 from surgery_core.lenses.tuned import Translators
 from surgery_core.sweeps.estimate import SETTLED, Span, training_seconds
-from surgery_core.text import Text, bundled_texts
+from surgery_core.text import Text, TextSet, bundled_texts
 from surgery_ui.lens_page.controls import NAMES, own_lenses
 from surgery_ui.lens_page.lens_files import keep, open_panel
 from surgery_ui.parts import chart_specs
 from surgery_ui.parts.awaited import Awaited
+from surgery_ui.parts.choices import segments
 from surgery_ui.parts.own_text import own_text_form
 from surgery_ui.parts.problems import show_problem
 from surgery_ui.parts.sections import NOTHING, Section, emphasis
-from surgery_ui.session import session
+from surgery_ui.session import own_texts, session
 from surgery_ui.session.state import State, state
 from surgery_ui.words import present
 from surgery_ui.words import sweeps as sweep_words
@@ -61,7 +62,7 @@ def _form(now: session.Experiment) -> None:
         "for this session; go on working meanwhile."
     )
     with st.container(horizontal=True, gap="medium", vertical_alignment="bottom"):
-        source = st.segmented_control("On", [BUNDLED, OWN], key="lens-source", default=BUNDLED, required=True)
+        source = segments("On", [BUNDLED, *_own_sets(), OWN], "lens-source")
         length = st.segmented_control(
             "Length", list(LENGTHS), key="lens-length", default="Quick", required=True,
             help="40 or 120 steps of 1,024 tokens.",
@@ -69,11 +70,11 @@ def _form(now: session.Experiment) -> None:
     steps = LENGTHS[length or "Quick"]
     missing = source == OWN and session.own_text() is None
     if source == OWN:
-        own_text_form()
+        own_text_form(now)
     if missing:
         st.info("There is no text of your own yet; paste or upload one above.")
     with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
-        st.button("Train a lens", type=emphasis(), disabled=missing, on_click=_start, args=(now, source == OWN, steps))
+        st.button("Train a lens", type=emphasis(), disabled=missing, on_click=_start, args=(now, source, steps))
         _estimate(now, steps)
     show_problem("lens-training")
 
@@ -102,10 +103,16 @@ def _settings(steps: int) -> LensTraining:
     return LensTraining(steps=steps, tokens_per_step=1024, window=256, learning_rate=3e-3)
 
 
-def _start(now: session.Experiment, own: bool, steps: int) -> None:
+def _own_sets() -> dict[str, TextSet]:
+    """Return the person's own sets by their titles."""
+    return {one.title: one for name, one in own_texts.all_sets().items() if name in state.own_sets}
+
+
+def _start(now: session.Experiment, source: str, steps: int) -> None:
     session.set_problem("lens-training", None)
-    text = session.own_text() if own else None
-    texts: tuple[Text, ...] = (text,) if text else bundled_texts()
+    text = session.own_text() if source == OWN else None
+    chosen = _own_sets().get(source)
+    texts: tuple[Text, ...] = chosen.scored() if chosen else (text,) if text else bundled_texts()
     state.lens_job = lens_jobs.training_job(now.owner, now.loaded, texts, _settings(steps))
     state.lens_job_model = now.loaded
 

@@ -17,8 +17,9 @@ from streamlit.delta_generator import DeltaGenerator
 
 from surgery_core.keeping.report.asked import LENSES
 from surgery_core.keeping.tables import markdown, table_file
+from surgery_core.recipes.chosen_set import ChosenSet
 from surgery_core.recipes.recipe import Recipe
-from surgery_core.text import FIRST_SET
+from surgery_core.text import FIRST_SET, Text
 from surgery_ui.components.link import copy_text
 from surgery_ui.parts import chat
 from surgery_ui.parts.awaited import Awaited
@@ -111,7 +112,7 @@ def offer_script(
     from surgery_core.keeping.script import Shown, notebook, script
 
     info = now.loaded.info
-    shown = Shown(page, recipe_of(now), info.n_layers, info.device, info.dtype, _insists(now), lens, sweep)
+    shown = Shown(page, recipe_of(now), info.n_layers, info.device, info.dtype, _insists(now), lens, sweep, _texts())
     files = {"py": ("Script", script(shown)), "ipynb": ("Notebook", notebook(shown))}
     for kind, (label, data) in files.items():
         place.download_button(
@@ -150,6 +151,11 @@ def offer_results(
             _charts(charts)
 
 
+def wants_results() -> bool:
+    """Whether the popover is open; while it is closed a page makes no tables for it."""
+    return getattr(_run, "results", None) is not None
+
+
 def chart_file(chart: Any) -> Callable[[str], bytes]:
     """Return what makes the files of an Altair chart."""
     theme = palette()
@@ -165,9 +171,14 @@ def recipe_of(now: session.Experiment) -> Recipe:
         max_new_tokens=how.max_new_tokens, temperature=how.temperature, top_k=how.top_k, top_p=how.top_p,
         seed=how.seed, chat=how.chat, system=how.system,
     )  # fmt: skip
-    titles = tuple(text.title for text in session.text_set().texts)
-    texts = None if state.text_set == FIRST_SET else titles
-    return replace(recipe, texts=texts, own_texts=() if own is None else (own,))
+    chosen = session.text_set()
+    kept = None if chosen.name == FIRST_SET else ChosenSet.of(chosen)
+    return replace(recipe, text_set=kept, cut=state.cut, own_texts=() if own is None else (own,))
+
+
+def _texts() -> tuple[Text, ...]:
+    own = session.own_text()
+    return (*session.scored_texts(), *(() if own is None else (own,)))
 
 
 def _lens_text() -> str:

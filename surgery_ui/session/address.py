@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from surgery_core.errors import SettingsError, TextError
 from surgery_core.plans.generation_settings import MAX_SYSTEM, GenerationSettings
-from surgery_core.text import Text, read_text, text_sets
+from surgery_core.text import CUTS, EACH, Text, read_text, text_sets
 from surgery_ui.session.packing import packed, unpacked
 
 MAX_VALUE = 2_000
@@ -68,7 +68,8 @@ class Address:
         settings: how text is generated.
         chat: whether prompts are put as messages; None where the model decides.
         system: what the model is told before them.
-        texts: the name of the set of texts that plans are scored on.
+        texts: the name of the set of texts that plans are scored on, or the id of one's own, kept on the server.
+        cut: how they are scored.
         look: how the Lens page reads, as pairs of a name in `LOOKS` and its value.
         comment: a sentence for whoever opens the link.
         text: the person's own text itself; only in a link that was copied.
@@ -85,6 +86,7 @@ class Address:
     chat: bool | None = None
     system: str | None = None
     texts: str | None = None
+    cut: str | None = None
     look: tuple[tuple[str, str], ...] = ()
     comment: str | None = None
     text: Text | None = None
@@ -101,20 +103,21 @@ class Address:
         model = parameters.get("model", "").strip()[:MAX_VALUE] or None
         chat, said = _switch("chat", parameters)
         named, missing = _named_set(parameters.get("texts"))
+        cut, unknown = _cut(parameters.get("cut"))
         texts, more = _texts(parameters, ("plan", "prompt", "lens", "system"))
         own_text, also = _own_text(parameters)
         texts["system"] = (texts["system"] or "")[:MAX_SYSTEM] or None
         return cls(
-            model=model, **texts, own=own, settings=settings, chat=chat, texts=named, text=own_text,
+            model=model, **texts, own=own, settings=settings, chat=chat, texts=named, cut=cut, text=own_text,
             look=tuple((name, parameters[name]) for name in LOOKS if _means_something(name, parameters.get(name))),
             comment=" ".join(parameters.get("comment", "").split())[:MAX_COMMENT] or None,
-            revision=parameters.get("revision", "")[:40] or None, problems=(*problems, *said, *missing, *more, *also),
+            revision=parameters.get("revision", "")[:40] or None, problems=(*problems, *said, *missing, *unknown, *more, *also),
         )  # fmt: skip
 
     def parameters(self) -> dict[str, str]:
         """Return the address's parameters; what is left at its default is left out, and so are texts that are too long."""
         names = {"model": self.model, "own": self.own, "texts": self.texts, "comment": self.comment}
-        names |= {"revision": self.revision}
+        names |= {"revision": self.revision, "cut": self.cut if self.cut != EACH else None}
         found = {name: text for name, text in names.items() if text is not None}
         found |= {} if self.chat is None else {"chat": str(int(self.chat))}
         found |= {} if self.plan is None or len(self.plan) > MAX_PLAN else {"plan": self.plan}
@@ -185,10 +188,16 @@ def _switch(name: str, parameters: Mapping[str, str]) -> tuple[bool | None, list
 
 
 def _named_set(name: str | None) -> tuple[str | None, list[str]]:
-    if name is None or name in text_sets():
+    if name is None or name in text_sets() or _TEXT_ID.fullmatch(name):
         return name, []
     known = ", ".join(text_sets())
     return None, [f"The address has texts={name[:40]!r}; there are {known}. It was left out."]
+
+
+def _cut(name: str | None) -> tuple[str | None, list[str]]:
+    if name is None or name in CUTS:
+        return name, []
+    return None, [f"The address has cut={name[:40]!r}; there are {' and '.join(CUTS)}. It was left out."]
 
 
 def _read_settings(parameters: Mapping[str, str]) -> tuple[GenerationSettings, list[str]]:

@@ -19,8 +19,8 @@ from surgery_core.plans.generation_settings import GenerationSettings
 from surgery_core.plans.plan import LayerPlan
 from surgery_core.recipes.recipe import Recipe
 from surgery_core.surgery.view import check_plan
-from surgery_core.text import FIRST_SET, Text, TextSet, text_sets
-from surgery_ui.session import echo, plans, switching
+from surgery_core.text import EACH, FIRST_SET, Text, TextSet, text_sets
+from surgery_ui.session import echo, own_texts, plans, switching
 from surgery_ui.session.address import LOOKS, MAX_COMMENT, SHARED_LENSES, Address
 from surgery_ui.session.first import default_prompt, first_model
 from surgery_ui.session.history import History
@@ -90,6 +90,7 @@ def address() -> Address:
         chat=state.chat,
         system=state.system or None,
         texts=state.text_set if state.text_set != FIRST_SET else None,
+        cut=state.cut,
         look=_look(),
         comment=state.comment or None,
     )
@@ -114,8 +115,14 @@ def own_text() -> Text | None:
 
 
 def text_set() -> TextSet:
-    """Return the set of texts that plans are scored on."""
-    return text_sets()[state.text_set]
+    """Return the set of texts that plans are scored on; the first where the server has let go of it."""
+    _require_set()
+    return own_texts.find(state.text_set) or text_sets()[FIRST_SET]
+
+
+def scored_texts() -> tuple[Text, ...]:
+    """Return what plans are scored on: the texts of the set, each for itself or as papers do it."""
+    return text_set().scored(state.cut)
 
 
 def history() -> History:
@@ -184,6 +191,8 @@ def open_recipe(recipe: Recipe) -> None:
     """Take over a recipe's model, plan, text, prompt and settings, as if a link named them."""
     touch()
     own = cached.keep_own_text(recipe.own_texts[0]) if recipe.own_texts else None
+    if recipe.text_set is not None and recipe.text_set.texts:
+        own_texts.add(recipe.text_set.found())
     settings = replace(recipe.settings, chat=False, system="")
     named = set_of(recipe)
     _adopt(
@@ -191,14 +200,16 @@ def open_recipe(recipe: Recipe) -> None:
             recipe.model, recipe.plan, prompt=recipe.prompts[0] if recipe.prompts else None,
             lens=recipe.lens or state.lens, own=own, settings=settings, chat=recipe.chat,
             system=recipe.system or None, comment=recipe.note[:MAX_COMMENT] or None, revision=recipe.revision,
-            texts=None if named is None else named.name,
+            texts=None if named is None else named.name, cut=recipe.cut,
         ),
         fresh=True,
     )  # fmt: skip
 
 
 def set_of(recipe: Recipe) -> TextSet | None:
-    """Return the set of texts that a recipe scores; None where it names others."""
+    """Return the set of texts that a recipe scores; None where it names others, or one that is not on this server."""
+    if recipe.text_set is not None:
+        return own_texts.find(recipe.text_set.name or recipe.text_set.digest[:32])
     if recipe.texts is None:
         return text_sets()[FIRST_SET]
     return next((one for one in text_sets().values() if tuple(t.title for t in one.texts) == recipe.texts), None)
@@ -276,6 +287,16 @@ def _adopt(found: Address, fresh: bool) -> None:
     state.chat = found.chat if found.chat is not None or fresh else state.chat
     state.system = found.system or ("" if fresh else state.system)
     state.text_set = found.texts or (FIRST_SET if fresh else state.text_set)
+    state.cut = found.cut or (EACH if fresh else state.cut)
+    _require_set()
+
+
+def _require_set() -> None:
+    """Say so where an address names texts that the server does not have, and use the first set."""
+    if own_texts.find(state.text_set) is None:
+        said = [str(state.problems["address"])] if "address" in state.problems else []
+        state.problems["address"] = SurgeryError(" ".join([*said, own_texts.missing(state.text_set)]))
+        state.text_set = FIRST_SET
 
 
 def _look() -> tuple[tuple[str, str], ...]:

@@ -21,7 +21,8 @@ from surgery_core.errors import SurgeryError
 from surgery_core.lenses.tuned import Translators
 from surgery_core.models.opening import LoadedModel
 from surgery_core.plans.generation_settings import GenerationSettings
-from surgery_core.text import FIRST_SET
+from surgery_core.text import EACH, FIRST_SET
+from surgery_core.text_sources.found import FoundTexts
 from surgery_ui.session.history import History, Left, Refused
 from surgery_ui.session.sweep_entry import Entry
 from surgery_ui.work.job import Job
@@ -178,7 +179,13 @@ class State:
     system = Field[str]("system", str, default="")
     """What an instruct model is told before the message."""
     text_set = Field[str]("text-set", str, default=FIRST_SET)
-    """Name of the texts that plans are scored on."""
+    """Name of the texts that plans are scored on: of a set that comes along, or the id of one of the person's own."""
+    cut = Field[str]("cut", str, default=EACH)
+    """How they are scored: each for itself, or as papers do it."""
+    own_sets = Field[dict[str, str]]("own-sets", dict, make=dict, outlives=True)
+    """Titles of the person's own sets, by their ids on the server."""
+    set_draft = Field[FoundTexts | None]("set-draft", FoundTexts | None, default=None)
+    """What was found in files that were picked, until it is used."""
     own = Field[str | None]("own", str | None, default=None)
     """Id of the person's own text on the server."""
     detail = Field[int]("detail", int, default=0)

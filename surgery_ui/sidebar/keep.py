@@ -7,6 +7,7 @@ from collections.abc import Callable
 import streamlit as st
 
 from surgery_core.errors import InputError, RecipeError
+from surgery_core.recipes.chosen_set import ChosenSet
 from surgery_core.recipes.recipe import MAX_RECIPE_BYTES, Recipe
 from surgery_ui.parts import keeping
 from surgery_ui.parts.files import MIMES, stem
@@ -94,8 +95,10 @@ def _say_what_is_left_out(recipe: Recipe) -> None:
     """Say which parts of a recipe a page has no place for."""
     left = [f"{len(recipe.prompts)} prompts"] if len(recipe.prompts) > 1 else []
     left += [f"{len(recipe.own_texts)} texts of its own"] if len(recipe.own_texts) > 1 else []
-    left += ["a choice of bundled texts"] if session.set_of(recipe) is None else []
-    if left:
+    left += ["a choice of bundled texts"] if session.set_of(recipe) is None and recipe.text_set is None else []
+    if recipe.text_set is not None and session.set_of(recipe) is None:
+        session.set_problem("recipe", _missing(recipe.text_set))
+    elif left:
         session.set_problem(
             "recipe",
             InputError(
@@ -103,6 +106,13 @@ def _say_what_is_left_out(recipe: Recipe) -> None:
                 "ones. `model-surgery run --recipe FILE` runs all of it."
             ),
         )
+
+
+def _missing(chosen: ChosenSet) -> InputError:
+    return InputError(
+        f"Opened. Its texts, {chosen.title!r} ({chosen.number:,} texts, digest {chosen.digest[:12]}), are not in it and not "
+        "on this server; the short texts are scored instead. Upload the files that they were read from."
+    )
 
 
 def _guarded(action: Callable[[], None]) -> None:

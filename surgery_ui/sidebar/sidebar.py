@@ -148,6 +148,8 @@ def _steps(now: session.Experiment) -> None:
             copy_link(link.parameters())
         with st.container():
             keep(now)
+    if state.text_set in state.own_sets:
+        st.caption("The link finds your set of texts on this server only. A recipe, under Keep, has it.")
     if link.left_out:
         st.caption(
             f"Too long for a link: {' and '.join(LONG[name] for name in link.left_out)}. A recipe, under Keep, has it."

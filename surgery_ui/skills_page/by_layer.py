@@ -38,7 +38,7 @@ def skill_by_layer(now: session.Experiment) -> Estimate:
         offered = [key for key in KINDS if adapter or not sweep_kind(key).adapter]
         kind = segments("Taken out", offered, "skills-kind", format_func=KINDS.__getitem__)
     request = SweepRequest(
-        str(kind), SweepOptions(), now.plan, session.text_set().texts, SweepMeasures(skills=load_skills())
+        str(kind), SweepOptions(), now.plan, session.scored_texts(), SweepMeasures(skills=load_skills())
     )
     running = sweep_shelf.sync() is not None
     place = st.empty()

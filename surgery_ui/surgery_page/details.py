@@ -9,6 +9,7 @@ import streamlit as st
 from surgery_core.charts import lens_lines as lens_line_charts
 from surgery_core.charts.style import layer_losses
 from surgery_core.lenses.trajectory import Trajectory
+from surgery_core.measure.results import Comparison
 from surgery_core.text import Text
 from surgery_ui.components.tinted import MAX_TOKENS, tinted_text
 from surgery_ui.parts import chart_specs, waiting
@@ -68,14 +69,21 @@ def _tokens(now: session.Experiment, job: Job[Any], text: Text) -> Section:
     def draw() -> None:
         if waiting.not_finite(st, job.result):
             return
-        frame = job.result.tokens(text.title)
+        frame = job.result.tokens(_scored_title(job.result, text))
         tinted_text(frame, key="tinted")
+        if text.window is not None:
+            note.caption("The first window is drawn.")
         if len(frame) > MAX_TOKENS:
             note.caption(f"The first {MAX_TOKENS:,} of {len(frame):,} tokens are drawn; the table scores them all.")
 
     section = Awaited(now.owner, [job], "tokens", draw, height=TEXT, said=True)
     note = st.container()
     return section
+
+
+def _scored_title(result: Comparison, text: Text) -> str:
+    """Return under which title a text is in the table; of one that is cut it is that of its first window."""
+    return text.title if text.window is None else result.rows[0].before.title
 
 
 def _draw_layers(sides: list[Trajectory]) -> None:

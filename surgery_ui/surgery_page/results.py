@@ -20,11 +20,13 @@ from surgery_ui.surgery_page.scores import Scores
 
 def offer_results(now: session.Experiment, scores: Scores, sections: Sequence[Section]) -> None:
     """Offer the tables and charts that the page has."""
+    if not keeping.wants_results():
+        return
     done = [job.result for job in scores.jobs if job.done and job.error is None]
     tables = {"Perplexity": pd.concat([one.frame() for one in done], ignore_index=True)} if done else {}
     compared = [one for one in done if isinstance(one, Comparison)]
     if compared:
-        tables["Every token"] = pd.concat([_tokens(one) for one in compared], ignore_index=True)
+        tables["Every token"] = pd.concat([one.token_frame() for one in compared], ignore_index=True)
     charts: dict[str, Callable[[str], bytes]] = {"The plan": partial(picture_file, now.plan)}
     read = [job.result for section in sections for job in section.jobs if job.done and job.error is None]
     sides = [one.frame() for one in read if isinstance(one, Trajectory)]
@@ -33,7 +35,3 @@ def offer_results(now: session.Experiment, scores: Scores, sections: Sequence[Se
         tables["Loss after each layer"] = losses
         charts["Loss after each layer"] = keeping.chart_file(lens_line_charts.layer_loss(losses))
     keeping.offer_results(tables, charts)
-
-
-def _tokens(compared: Comparison) -> pd.DataFrame:
-    return pd.concat([row.tokens.frame().assign(text=row.before.title) for row in compared.rows], ignore_index=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ import pandas as pd
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
+from surgery_core.measure.cut import Cut
 from surgery_core.measure.results import Comparison, ScoreTable
 from surgery_core.sweeps.estimate import reading_seconds
 from surgery_core.text import Text
@@ -48,7 +49,7 @@ class Places:
 def scores_section(now: session.Experiment, headline: DeltaGenerator, table: DeltaGenerator) -> Scores:
     """Have the texts scored, hold the places of their figures open, and return the section that draws them."""
     own = session.own_text()
-    texts: dict[Lane, tuple[Text, ...]] = {BUNDLED: session.text_set().texts} | ({OWN: (own,)} if own else {})
+    texts: dict[Lane, tuple[Text, ...]] = {BUNDLED: session.scored_texts()} | ({OWN: (own,)} if own else {})
     jobs = {lane: _request(now, lane, some) for lane, some in texts.items()}
     place = headline.empty()
     cells = [] if jobs[BUNDLED].done else _metric_skeletons(place)
@@ -78,7 +79,7 @@ class Scores:
         self.texts, self.jobs_by_lane = texts, jobs
         self._owner, self._bars, self._places = owner, bars, places
         self._drawn: set[Lane] = set()
-        self._said = False
+        self._said = self._said_cut = False
 
     @property
     def jobs(self) -> list[Job[Any]]:
@@ -112,8 +113,14 @@ class Scores:
             frame = pd.concat([result.frame() for result in results], ignore_index=True)
             self._places.grid = _table(self._places.grid, frame)
             self._say_stride(frame)
+            self._say_cut([result.cut for result in results if result.cut is not None])
         elif len(done) == len(self.jobs_by_lane):
             self._places.grid.empty()
+
+    def _say_cut(self, cuts: Sequence[Cut]) -> None:
+        if cuts and not self._said_cut:
+            self._said_cut = True
+            self._places.notes.caption(cuts[0].sentence)
 
     def _say_stride(self, frame: pd.DataFrame) -> None:
         long = frame[frame["stride"].notna()]

@@ -17,15 +17,16 @@ from surgery_core.sweeps.estimate import Costs
 from surgery_core.sweeps.kinds import BEST, FACTORS, SweepOptions, most_times, sweep_kind, usual_best
 from surgery_core.sweeps.request import SweepRequest
 from surgery_core.sweeps.setup import SweepMeasures
-from surgery_core.text import Text, bundled_prompts
+from surgery_core.text import PAPERS, Text, as_papers, bundled_prompts
 from surgery_ui.parts import sweep_shelf
 from surgery_ui.parts.choices import segments
 from surgery_ui.parts.estimate import Estimate
 from surgery_ui.parts.own_text import own_text_form
 from surgery_ui.parts.problems import show_problem
 from surgery_ui.parts.sections import emphasis
-from surgery_ui.parts.text_sets import set_choice
+from surgery_ui.parts.text_sets import cut_caption, set_choice
 from surgery_ui.session import echo, session
+from surgery_ui.session.state import state
 from surgery_ui.words import present
 from surgery_ui.words import sweeps as sweep_words
 from surgery_ui.work.timing import costs_job
@@ -68,7 +69,7 @@ def request_form(now: session.Experiment) -> SweepRequest | None:
     with measured:
         which = text_choice("sweep")
         measures = _measures()
-    texts = chosen_texts("sweep", which)
+    texts = chosen_texts(now, "sweep", which)
     if not texts or _too_short(kind, start):
         return None
     try:
@@ -129,10 +130,18 @@ def text_choice(name: str) -> str:
     return set_choice(_texts_key(name), more=(PICK, OWN))
 
 
-def chosen_texts(name: str, which: str | None = None) -> tuple[Text, ...]:
-    """Show what a choice of texts needs and return the texts; none where nothing is chosen."""
-    bundled = session.text_set().texts
+def chosen_texts(now: session.Experiment, name: str, which: str | None = None) -> tuple[Text, ...]:
+    """Show what a choice of texts needs and return the texts as they are scored; none where nothing is chosen."""
     which = text_choice(name) if which is None else which
+    texts = _texts_of(now, name, which)
+    cut_caption(now)
+    if which not in (PICK, OWN):
+        return session.scored_texts()
+    return (as_papers(texts),) if texts and state.cut == PAPERS else texts
+
+
+def _texts_of(now: session.Experiment, name: str, which: str) -> tuple[Text, ...]:
+    bundled = session.text_set().scored()
     if which == PICK:
         titles = [text.title for text in bundled]
         _keep_known(f"{name}-picked", titles)
@@ -148,7 +157,7 @@ def chosen_texts(name: str, which: str | None = None) -> tuple[Text, ...]:
             st.error("No text is chosen; pick at least one.")
         return tuple(text for text in bundled if text.title in picked)
     if which == OWN:
-        own_text_form()
+        own_text_form(now)
         own = session.own_text()
         if own is None:
             st.info("There is no text of your own yet; paste or upload one above.")
@@ -172,7 +181,7 @@ def _check(now: session.Experiment, kind: str, tab: str) -> None:
             session.text_set().title,
             BASE,
         )
-    request = SweepRequest(kind, SweepOptions(), now.identity, session.text_set().texts)
+    request = SweepRequest(kind, SweepOptions(), now.identity, session.scored_texts())
     family = next(name for name, kinds in sweep_words.families().items() if kind in kinds)
     st.session_state[FAMILY], st.session_state[_kind_key(family)] = family, kind
     sweep_shelf.guarded("finding", lambda: sweep_shelf.start(now, request, _costs(now, request)))

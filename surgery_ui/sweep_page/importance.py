@@ -49,7 +49,7 @@ def importance_section(now: session.Experiment) -> Section:
     )
     with st.container(border=True):
         st.markdown(f"**What papers saw.** {present.plain(sweep_words.IMPORTANCE)} {sweep_words.SMALL}")
-    plan, texts = start_choice(now, "importance", "Of which model"), chosen_texts("importance")
+    plan, texts = start_choice(now, "importance", "Of which model"), chosen_texts(now, "importance")
     if not texts:
         return NOTHING
     job = importance_job(now.owner, now.loaded, plan, texts)

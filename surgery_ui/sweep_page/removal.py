@@ -82,7 +82,7 @@ def _form(now: session.Experiment) -> SearchRequest | None:
             on_change=session.touch, help="How many layers are left in the end.",
         )  # fmt: skip
         skills = st.toggle("Ask the skills too", key="search-skills", persist_state="session", on_change=session.touch)
-    texts = chosen_texts("search")
+    texts = chosen_texts(now, "search")
     if not texts:
         return None
     if not len(start):

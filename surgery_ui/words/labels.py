@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Hashable, Mapping
+from itertools import chain
 from typing import TypeVar
 
 Key = TypeVar("Key", bound=Hashable)
@@ -32,5 +33,5 @@ def unique(titles: Mapping[Key, str], details: Mapping[Key, str] | None = None) 
 def free(wanted: str, taken: set[str]) -> str:
     """Return `wanted`, with the first number behind it that makes it none of `taken`."""
     wanted = " ".join(wanted.split())
-    names = [wanted, *(f"{wanted} ({number})" for number in range(2, len(taken) + 2))]
-    return next(name for name in names if name not in taken)
+    numbered = (f"{wanted} ({number})" for number in range(2, len(taken) + 3))
+    return next(name for name in chain([wanted], numbered) if name not in taken)

@@ -48,6 +48,7 @@ class Lane(StrEnum):
     CHECKPOINT = "checkpoint"
     MERGEKIT = "mergekit"
     REPORT = "report"
+    TEXT_COUNTS = "text-counts"
     SPEEDS = "speeds"
     COSTS = "costs"
     COSTS_OWN = "costs-own"
@@ -153,6 +154,10 @@ TABLE = (
         dropped=(Lane.REPORT,),
     ),
     Kind("mergekit", Workers.WORK, 32, "A plan as a file of mergekit.", dropped=(Lane.MERGEKIT,)),
+    Kind(
+        "counts", Workers.WORK, 16, "Tokens of texts that were picked, which no plan changes.",
+        held=(Lane.TEXT_COUNTS,),
+    ),
     Kind(
         "speeds", Workers.WORK, 8,
         "A model, timed once for everybody and for every plan.",

@@ -26,7 +26,8 @@ from surgery_core.proof.preflight import PreflightReport, preflight, prove
 from surgery_core.states.means import mean_contributions
 from surgery_core.surgery.ingredients import Ingredients, Means
 from surgery_core.surgery.view import operate
-from surgery_core.text import Text, bundled_texts, encode
+from surgery_core.text import Text, TextSet, bundled_texts, encode
+from surgery_core.text_sources.counts import TextCounts, count_texts
 from surgery_ui.work.job import Job, Key, Work
 from surgery_ui.work.kept import Kept
 from surgery_ui.work.kinds import Lane, Workers, kinds_of
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 MODELS = Pool(1, kinds_of(Workers.MODELS), Workers.MODELS)
 WORK = Pool(max(1, os.cpu_count() or 1), kinds_of(Workers.WORK), Workers.WORK)
 MAX_OWN_TEXTS = 64
+MAX_OWN_SETS = 48
 DOWNLOAD_VARIABLE = "MODEL_SURGERY_DOWNLOAD_MB"
 """Environment variable with the size in MB up to which a page hands out checkpoints; 0 for none."""
 DOWNLOAD_MB = 200
@@ -48,6 +50,7 @@ DOWNLOAD_MB = 200
 
 _means: Kept[Means] = Kept(4)
 _own_texts: Kept[Text] = Kept(MAX_OWN_TEXTS)
+_own_sets: Kept[TextSet] = Kept(MAX_OWN_SETS)
 
 
 def model_job(owner: str, name: str, *, allow_paths: bool = False) -> Job[LoadedModel]:
@@ -169,7 +172,10 @@ def comparison_job(
 
     def work(job: Job[Comparison]) -> Comparison:
         base, model = job.needs[0].result, view(loaded, plan)
-        return compare(base, model, loaded.tokenizer, texts, stop=job.stop, on_progress=job.report)
+        found = compare(base, model, loaded.tokenizer, texts, stop=job.stop, on_progress=job.report)
+        # verdicts of many texts take a while; the comparison keeps them for the page, which must not wait
+        found.frame(), found.verdict()
+        return found
 
     key = ("comparison", loaded.info.key, plan_key(plan), texts)
     return WORK.request(owner, lane, key, work, _base_side(loaded, texts))
@@ -245,6 +251,25 @@ def count_tokens(loaded: LoadedModel, text: Text) -> int:
 @st.cache_data(max_entries=256, show_spinner=False)
 def _token_count(key: tuple[str, ...], digest: bytes, _text: Text, _loaded: LoadedModel) -> int:
     return len(encode(_loaded.tokenizer, _text, least=0))
+
+
+def count_job(owner: str, loaded: LoadedModel, texts: tuple[Text, ...]) -> Job[TextCounts]:
+    """Count the tokens of texts."""
+
+    def work(job: Job[TextCounts]) -> TextCounts:
+        return count_texts(loaded.tokenizer, texts, stop=job.stop, on_progress=job.report)
+
+    return WORK.request(owner, Lane.TEXT_COUNTS, ("counts", loaded.info.key, texts), work)
+
+
+def keep_own_set(chosen: TextSet) -> None:
+    """Keep a person's set of texts on the server, under its name, by which a reload or a link finds it again."""
+    _own_sets.put(chosen.name, chosen)
+
+
+def own_set(name: str) -> TextSet | None:
+    """Return the set that was kept under a name, or None where the server no longer has it."""
+    return _own_sets.find(name)
 
 
 def keep_own_text(text: Text) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from surgery_core.measure.encoding import encode_texts
@@ -41,7 +42,7 @@ def reading_job(owner: str, loaded: LoadedModel, texts: tuple[Text, ...], lane: 
     """Count how long texts take to be read, from the beginning of each: a long text takes a while to encode alone."""
 
     def work(job: Job[Costs]) -> Costs:
-        begun = [Text(text.title, text.text[:BEGINNING]) for text in texts]
+        begun = [replace(text, text=text.text[:BEGINNING]) for text in texts]
         share = sum(len(text.text) for text in begun) / sum(len(text.text) for text in texts)
         return costs_of_long(job.needs[0].result, encode_texts(loaded.model, loaded.tokenizer, begun), share)
 

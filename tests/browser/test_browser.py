@@ -177,7 +177,7 @@ def test_a_hand_edited_address_is_explained(visit: Visit) -> None:
 
 def test_an_own_text_is_scored_and_its_tokens_speak(visit: Visit) -> None:
     page = visit("/?plan=0-8,10-11")
-    page.get_by_text("Your own text", exact=True).click()
+    page.get_by_text("Your own texts", exact=True).click()
     field = page.get_by_label("Paste a text")
     field.fill("x")
     page.get_by_role("button", name="Score this text").click()

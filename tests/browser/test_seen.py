@@ -86,7 +86,7 @@ def test_a_long_text_says_how_long_it_takes_and_can_be_cancelled(visit: Visit, t
     text = tmp_path / "long.txt"
     text.write_text("Once upon a time there was a king who had three sons. " * 12_000, encoding="utf-8")
     page = visit("/?plan=0-5,7-11")
-    page.get_by_text("Your own text", exact=True).click()
+    page.get_by_text("Your own texts", exact=True).click()
     page.locator('[data-testid="stFileUploaderDropzoneInput"]').set_input_files(str(text))
     page.get_by_text(re.compile(r"Scoring your text, .* (s|min) left")).wait_for(timeout=60_000)
     began = time.monotonic()

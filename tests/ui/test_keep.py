@@ -15,6 +15,7 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
+from surgery_core.recipes.chosen_set import ChosenSet
 from surgery_core.recipes.recipe import Recipe
 from surgery_ui.sidebar import keep as keep_popover
 
@@ -242,11 +243,9 @@ def test_what_a_page_has_no_place_for_is_said(open_app: Open, kept: dict[str, An
 
 
 def test_another_set_of_texts_goes_into_the_recipe_and_comes_back(open_app: Open, kept: dict[str, Any]) -> None:
-    from surgery_core import text_sets
-
     app = open_app("models", plan="0,2", texts="stories")
     (text,) = [text for name, text in kept.items() if name.endswith(".toml")]
-    assert Recipe.loads(text).texts == tuple(one.title for one in text_sets()["stories"].texts)
+    assert Recipe.loads(text).text_set == ChosenSet("stories")
     assert not app.exception
     second = open_app("models")
     (pasted,) = [one for one in second.text_area if one.key == "keep-pasted"]

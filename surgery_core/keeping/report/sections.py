@@ -56,7 +56,8 @@ def headline(found: Findings, stated: Stating) -> str:
         return ""
     ends = " to ".join(markup.figure(stated[f"ratio, {end} end"]) for end in ("low", "high"))
     n = len(compared.rows)
-    over = f"over {n} text{'s' if n > 1 else ''}, {compared.base.n_tokens:,} tokens"
+    what = "window" if compared.cut else "text"
+    over = f"over {n} {what}{'s' if n > 1 else ''}, {compared.base.n_tokens:,} tokens"
     cards = (
         ("Perplexity before", "perplexity before", _beside(stated, "bits a byte before", "bits a byte")),
         ("Perplexity after", "perplexity after", _beside(stated, "bits a byte after", "bits a byte")),
@@ -70,9 +71,10 @@ def headline(found: Findings, stated: Stating) -> str:
     )
     verdict = _verdict(stated, compared.verdict().sentence)
     broken = markup.paragraph(compared.not_finite) if compared.not_finite else ""
+    cut = f" {compared.cut.sentence}" if compared.cut else ""
     return markup.section(
         "What it does", f'<dl class="figures">\n{lines}\n</dl>',
-        f'<p class="verdict">{verdict}</p>', markup.paragraph(f"All {over}.", "note"), broken,
+        f'<p class="verdict">{verdict}</p>', markup.paragraph(f"All {over}.{cut}", "note"), broken,
     )  # fmt: skip
 
 

@@ -295,7 +295,7 @@ def test_json_stays_valid_when_a_number_is_not_finite(capsys: pytest.CaptureFixt
 
 
 def test_a_set_of_texts_is_named_on_the_command_line() -> None:
-    from surgery_core.cli.commands import text_set
+    from surgery_core.cli.texts import text_set
     from surgery_core.errors import SettingsError
 
     assert len(text_set("stories").texts) == 60

@@ -14,8 +14,19 @@ import pytest
 from nbclient import NotebookClient
 
 import surgery_core
-from surgery_core import LayerPlan, Recipe, SweepMeasures, SweepOptions, Text, bundled_texts, load_skills, text_sets
+from surgery_core import (
+    LayerPlan,
+    Recipe,
+    SweepMeasures,
+    SweepOptions,
+    Text,
+    as_papers,
+    bundled_texts,
+    load_skills,
+    text_sets,
+)
 from surgery_core.keeping.script import LensView, Page, Shown, cells, notebook, script
+from surgery_core.recipes.chosen_set import ChosenSet
 from surgery_core.sweeps.request import SweepRequest
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -147,6 +158,21 @@ def test_texts_are_named_where_the_package_has_them() -> None:
     made = re.search(r"^texts = (.*)$", script(Shown("surgery", some, 4)), re.MULTILINE)
     assert made is not None
     assert eval(made[1], {"sc": surgery_core}) == (stories[3], bundled_texts()[0], OWN)
+
+
+def test_windows_as_papers_cut_them_are_named_too() -> None:
+    for name, chosen in text_sets().items():
+        recipe = Recipe("tiny", "0,2", text_set=ChosenSet(name), cut="papers", own_texts=(OWN,))
+        code = script(Shown("surgery", recipe, 4))
+        assert "print(compared.cut.sentence)" in code
+        made = re.search(r"^texts = (.*)$", code, re.MULTILINE)
+        assert made is not None
+        assert f"sc.as_papers(sc.text_sets()[{name!r}].texts)" in made[1]
+        assert eval(made[1], {"sc": surgery_core}) == (as_papers(chosen.texts), OWN)
+    mine = as_papers([Text("One", "A cat."), Text("Two", "A dog.")], 64)
+    made = re.search(r"^texts = (.*)$", script(Shown("surgery", recipe, 4, texts=(mine,))), re.MULTILINE)
+    assert made is not None
+    assert eval(made[1], {"sc": surgery_core}) == (mine,)
 
 
 def test_what_was_not_proved_says_so() -> None:

@@ -48,3 +48,18 @@ def test_intervals_of_a_comparison_are_students_over_its_texts() -> None:
     assert found.interval("kl") == found.interval("kl")
     assert (found.interval("top1").low, found.interval("top1").high) == pytest.approx((0.8, 0.8))
     assert found.verdict().word == "worse"
+
+
+def test_every_token_of_all_texts_is_a_line() -> None:
+    """Three tokens and two, by hand; the first of each text has no loss."""
+    rows = []
+    for title, strings, before, after in (("A", ("x", "y", "z"), [1, 2], [3, 2]), ("B", ("u", "v"), [5], [4])):
+        side = TextScore(title, "prose", len(before), 9, 1.0, 64)
+        losses = (np.array(part, dtype=np.float32) for part in (before, after))
+        rows.append(TextComparison(side, side, 0.0, 1.0, 1.0, TokenLosses(strings, *losses)))
+    frame = Comparison(tuple(rows), "0", "", UNITS).token_frame()
+    assert frame["text"].tolist() == ["A", "A", "A", "B", "B"]
+    assert frame["token"].tolist() == ["x", "y", "z", "u", "v"]
+    assert frame["position"].tolist() == [0, 1, 2, 0, 1]
+    np.testing.assert_array_equal(frame["change"], [np.nan, 2, 0, np.nan, -1])
+    np.testing.assert_array_equal(frame["loss_before"], [np.nan, 1, 2, np.nan, 5])

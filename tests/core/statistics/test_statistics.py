@@ -19,6 +19,7 @@ from surgery_core.statistics import (
     items_of,
     judge_items,
     judge_losses,
+    paired,
     paired_items,
     power_of,
     rank_interval,
@@ -238,3 +239,12 @@ def test_measuring_and_judging_losses_loads_no_heavy_part_of_scipy() -> None:
         "sys.exit('scipy.stats' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_signs_of_many_units_are_the_same_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is made of all signs at once, and of parts of them, is the same p-value; both sides by different code."""
+    sums = np.random.default_rng(1).normal(0.05, 1.0, (3, 300))
+    whole = paired.sign_flip_p(sums)
+    monkeypatch.setattr(paired, "HELD", 20)
+    np.testing.assert_array_equal(paired.sign_flip_p(sums), whole)
+    assert len(list(paired._signs(300, 0))) > 10

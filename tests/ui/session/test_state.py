@@ -57,12 +57,12 @@ def test_a_misspelt_name_a_wrong_type_and_a_value_that_is_not_there_are_errors()
 
 
 def test_only_what_a_reload_may_have_is_kept_for_it() -> None:
-    """By hand: plans, sweeps, the search, lenses and whose work runs; no text and nothing that is of one run."""
+    """By hand: plans, sweeps, the search, lenses, titles of sets and whose work runs; no text and nothing that is of one run."""
     state.owner, state.own, state.prompt, state.sweep_count = "me", "0" * 32, "secret", 3
     assert to_keep() == {"owner": "me", "sweep-count": 3}
     assert {field.key for field in fields() if field.outlives} == {
         "owner", "histories", "refused", "sweeps", "sweep-count", "sweep-shown", "search-job", "search-ends",
-        "own-lenses",
+        "own-lenses", "own-sets",
     }  # fmt: skip
     bring_back({"owner": "them", "sweep-shown": None})
     assert (state.owner, State.sweep_shown.is_set) == ("them", False)

@@ -1,0 +1,30 @@
+"""How joined texts were cut into windows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Cut:
+    """How joined texts were cut into windows (see `as_papers`).
+
+    Attributes:
+        window: tokens of each.
+        n_windows: how many there are.
+        left_out: tokens after the last of them, which are not scored.
+    """
+
+    window: int
+    n_windows: int
+    left_out: int
+
+    @property
+    def sentence(self) -> str:
+        """Return the same in words."""
+        windows = "1 window" if self.n_windows == 1 else f"{self.n_windows:,} windows"
+        rest = "" if not self.left_out else f" The last {self.left_out:,} tokens fill no window and are left out."
+        return (
+            f"As papers do it: joined with blank lines and cut into {windows} of {self.window:,} tokens without overlap; "
+            f"each is read for itself, and all of its tokens but the first are scored.{rest}"
+        )

@@ -1,0 +1,42 @@
+"""Fields of a recipe's file: known ones of the right type, or an error that names them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from surgery_core.errors import RecipeError
+
+_WORDS = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "a text",
+    list: "a list",
+    dict: "a table",
+}
+
+
+def check_fields(table: Mapping[str, Any], known: Mapping[str, type], prefix: str) -> None:
+    """Refuse fields that are not known, or of another type.
+
+    Raises:
+        RecipeError: names the field, what it is, and what is allowed.
+    """
+    for name, value in table.items():
+        if name not in known:
+            raise RecipeError(f"The recipe has an unknown field {prefix + name!r}; allowed: {', '.join(known)}.")
+        check(value, known[name], prefix + name)
+
+
+def check(value: Any, kind: type, name: str) -> Any:
+    """Return a value of the right type. Errors as `check_fields`."""
+    allowed = (int, float) if kind is float else kind
+    if isinstance(value, bool) != (kind is bool) or not isinstance(value, allowed):
+        raise wrong(name, f"must be {_WORDS[kind]}, not {value!r}"[:200])
+    return value
+
+
+def wrong(field: str, problem: str) -> RecipeError:
+    """Return the error that says what is wrong with a field."""
+    return RecipeError(f"The recipe's field {field!r} {problem.rstrip('.')}.")

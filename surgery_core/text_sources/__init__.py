@@ -1,0 +1,1 @@
+"""Where sets of texts come from: files, folders, archives, tables, and data sets of the `datasets` library."""

@@ -1,7 +1,7 @@
 """The best ten of all swapped pairs: the texts in rounds beside the whole sweep, and what statistics cost.
 
     python -m benchmarks.race fable              # 66 plans over the 60 passages of "Stories"
-    python -m benchmarks.race smollm2 --texts 24 # 435 plans over the first 24
+    python -m benchmarks.race smollm2 --words 40 # 435 plans over the first 40 words of each
     python -m benchmarks.race fable --save FILE  # keep the losses, which a test resamples
     python -m benchmarks.race statistics         # what intervals, p-values and verdicts cost a sweep and a page
 
@@ -16,6 +16,7 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ def main() -> None:
     """Measure and keep."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["fable", "smollm2", "statistics"])
-    parser.add_argument("--texts", type=int, default=60)
+    parser.add_argument("--words", type=int, default=0, help="of each passage, from its beginning (default: all)")
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--save", type=Path)
     arguments = parser.parse_args()
@@ -53,14 +54,14 @@ def main() -> None:
     if arguments.what == "statistics":
         keep(*_cost_of_statistics(arguments.runs))
     else:
-        keep(*_race(arguments.what, arguments.texts, arguments.runs, arguments.save))
+        keep(*_race(arguments.what, arguments.words, arguments.runs, arguments.save))
 
 
-def _race(name: str, n_texts: int, runs: int, save: Path | None) -> list[Result]:
+def _race(name: str, words: int, runs: int, save: Path | None) -> list[Result]:
     about = subject(name)
     loaded = about.load()
     torch.set_num_threads(THREADS)
-    texts = text_sets()["stories"].texts[:n_texts]
+    texts = [replace(text, text=_beginning(text.text, words)) for text in text_sets()["stories"].texts]
     encoded = encode_texts(loaded.model, loaded.tokenizer, texts)
     points = sweep_points("swap-pairs", LayerPlan.identity(loaded.info.n_layers))
 
@@ -83,10 +84,15 @@ def _race(name: str, n_texts: int, runs: int, save: Path | None) -> list[Result]
         np.savez_compressed(save, change=change.astype(np.float32), tokens=tokens.astype(np.int32))
     same, part = _resampled(change, tokens)
     share = statistics.median(times[BEST]) / statistics.median(times[None])
-    what = f"swap-pairs sweep of {about.name}, {len(points)} plans, {n_texts} passages"
+    of = f" of {words} words" if words else ""
+    what = f"swap-pairs sweep of {about.name}, {len(points)} plans, {len(texts)} passages{of}"
     drawn = f"over 100 resamplings the same ten {same} times, of {part:.2f} of the work"
     how = f"the best {BEST} in rounds ({share:.3f} of it; rows within {off:.1e} nats; {drawn})"
     return [_result(what, "every plan to the end", times[None]), _result(what, how, times[BEST])]
+
+
+def _beginning(text: str, words: int) -> str:
+    return " ".join(text.split()[:words]) if words else text
 
 
 def _check(whole: list[SweepRow], raced: list[SweepRow]) -> float:

@@ -13,7 +13,8 @@ import numpy as np
 import pandas as pd
 
 from surgery_core.charts.style import INK, PAPER, QUIET
-from surgery_core.charts.sweeps import AROUND, FIGURELESS, GREY, MARKS, ROW, Sheet, bars, state_words, waiting
+from surgery_core.charts.sweep_marks import FIGURELESS, GREY, Sheet, waiting
+from surgery_core.charts.sweeps import AROUND, MARKS, ROW, bars, state_words
 from surgery_core.sweeps.axes import axis_scale, value_axis
 from surgery_core.sweeps.frames import between, figure, value_scale
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import altair as alt
@@ -18,6 +18,26 @@ import numpy as np
 import pandas as pd
 
 from surgery_core.charts.style import INK, PAPER, QUIET
+from surgery_core.charts.sweep_marks import (
+    ALIKE,
+    FAINT,
+    FIGURELESS,
+    GREY,
+    Sheet,
+    crosses,
+    equal_signs,
+    finite,
+    is_plan,
+    outline,
+    picking,
+    places,
+    reach,
+    rule,
+    targets,
+    tooltip,
+    waiting,
+    whiskers,
+)
 from surgery_core.sweeps.axes import axis_ends, axis_scale, kind_of, value_axis
 from surgery_core.sweeps.frames import (
     FROM_ZERO,
@@ -32,17 +52,10 @@ from surgery_core.sweeps.frames import (
 )
 from surgery_core.sweeps.kinds import Form
 
-HEIGHT = 300
 ROW = 24
 """Height of a row of a heat map in pixels, where there are few."""
 AROUND = 120
 """Pixels of a heat map's height that its axis and legend take."""
-EMPTY = {False: "#dbe2e5", True: "#2e3a3f"}
-"""Outline of what has not been run, by whether the page is dark; a fill would pass for a low figure."""
-GREY = {False: "#c3ccd0", True: "#47545a"}
-"""Fill of a cell that was refused."""
-FIGURELESS = "datum.state === 'refused' || datum.state === 'broken'"
-"""What has a mark in place of a figure."""
 VARIANT_COLOURS = {
     False: ["#1f6f8b", "#6b5b95", "#a58a3c", "#3f7d4e", "#b4532a", "#7d8a90"],
     True: ["#5aa9c2", "#a797cf", "#c9b06a", "#7fbf8e", "#d98a5f", "#93a2a8"],
@@ -50,50 +63,8 @@ VARIANT_COLOURS = {
 """One colour a variant; a sixth one, as the themes have five."""
 
 
-@dataclass(frozen=True)
-class Sheet:
-    """What a sweep's chart says besides its figures.
-
-    Attributes:
-        metric: key of the figure that is drawn.
-        value_title, x_title, y_title: of axes and legends.
-        first: the figure of the plan that the sweep starts from.
-        scale: how far the axis reaches; made of the figures themselves where it is None.
-        chosen: notation of the plan whose place is outlined.
-        dark: whether it is drawn on a dark page.
-        pick: name of the selection that a click sets, or None.
-        height: of bars and lines, in pixels.
-        title: above the chart.
-        named: whether the axes of bars have titles.
-        live: whether the chart fills while it is looked at; `first` is then in its data, not in its title.
-        log: whether the axis of bars and lines is logarithmic, by default where a linear one would squeeze most figures;
-            colours are so unless it is False.
-        intervals: whether figures have intervals, which tooltips tell.
-    """
-
-    metric: str
-    value_title: str
-    x_title: str
-    y_title: str = ""
-    first: float | None = None
-    scale: ValueScale | None = None
-    chosen: str | None = None
-    dark: bool = False
-    pick: str | None = "point"
-    height: int = HEIGHT
-    title: str = ""
-    named: bool = True
-    live: bool = False
-    log: bool | None = None
-    intervals: bool = True
-
-
 LIVE_KNEE = 0.1
 """Where a live axis goes over from linear to logarithmic, in nats: it must not depend on figures."""
-ALIKE = "="
-"""What marks a plan whose loss cannot be told from the starting plan's."""
-FAINT: Any = alt.condition("datum.left", alt.value(0.45), alt.value(1))
-"""What was left early, with the figures of some texts, is fainter than what was measured to the end."""
 MARKS = {"refused": "×", "broken": "NaN"}
 """What stands in place of a figure."""
 
@@ -130,9 +101,9 @@ def bars(frame: pd.DataFrame, sheet: Sheet) -> alt.LayerChart:
     endless = base.transform_filter("datum.endless").mark_text(
         text="∞", fontSize=13, fontWeight=600, baseline="top", dy=2, color=PAPER[sheet.dark]
     )
-    layers: list[Any] = [*_places(base, sheet), bar, _whiskers(base, sheet, y), endless.encode(y=alt.value(0))]
-    layers += [_equal(base, sheet, y)]
-    layers += [_cross(base, sheet), *_reach(data, sheet, y), *_rule(data, sheet, y), *_targets(base, sheet)]
+    layers: list[Any] = [*places(base, sheet), bar, whiskers(base, sheet, y), endless.encode(y=alt.value(0))]
+    layers += [equal_signs(base, sheet, y)]
+    layers += [crosses(base, sheet), *reach(data, sheet, y), *rule(data, sheet, y), *targets(base, sheet)]
     return _titled(_finished(layers, sheet.height), sheet)
 
 
@@ -154,9 +125,9 @@ def heat(frame: pd.DataFrame, sheet: Sheet) -> alt.LayerChart:
     done = done.encode(color=_shade(words, sheet), opacity=FAINT)
     refused = base.transform_filter(FIGURELESS).mark_rect(color=GREY[sheet.dark], **stroke)
     cross = base.transform_filter(FIGURELESS).mark_text(fontSize=11, color=INK[sheet.dark]).encode(text="mark:N")
-    target = base.mark_rect(opacity=0).encode(tooltip=_tooltip(sheet))
+    target = base.mark_rect(opacity=0).encode(tooltip=tooltip(sheet))
     same = base.transform_filter("datum.alike").mark_text(text=ALIKE, fontSize=11, color=INK[sheet.dark])
-    layers = [empty, done, same, refused, cross, *_outline(base, sheet), *_picking(target, sheet)]
+    layers = [empty, done, same, refused, cross, *outline(base, sheet), *picking(target, sheet)]
     rows = data["y"].nunique()
     drawn = _finished(layers, height=AROUND + max(120, rows * ROW if rows <= 16 else 420))
     return drawn.properties(title=sheet.title) if sheet.title else drawn
@@ -184,19 +155,19 @@ def lines(frame: pd.DataFrame, sheet: Sheet) -> alt.LayerChart:
     )
     line = there.mark_line(strokeWidth=1.8, clip=True)
     points = there.mark_point(size=46, filled=True, opacity=1)
-    target = there.mark_point(size=260, opacity=0, filled=True).encode(tooltip=_tooltip(sheet))
+    target = there.mark_point(size=260, opacity=0, filled=True).encode(tooltip=tooltip(sheet))
     chosen = [] if sheet.chosen is None else [
-        there.transform_filter(_is(sheet.chosen)).mark_point(size=170, filled=False, strokeWidth=2)
+        there.transform_filter(is_plan(sheet.chosen)).mark_point(size=170, filled=False, strokeWidth=2)
         .encode(color=alt.value(INK[sheet.dark]), shape=alt.value("circle"))
     ]  # fmt: skip
     layers = [
         line,
-        _whiskers(base, sheet, y),
+        whiskers(base, sheet, y),
         points,
-        *_reach(data, sheet, y),
-        *_rule(data, sheet, y),
+        *reach(data, sheet, y),
+        *rule(data, sheet, y),
         *chosen,
-        *_picking(target, sheet),
+        *picking(target, sheet),
     ]
     return _titled(_finished(layers, sheet.height + 40), sheet)
 
@@ -279,42 +250,12 @@ def _ends(frame: pd.DataFrame, scale: ValueScale, sheet: Sheet) -> dict[str, flo
     if not np.isfinite(frame["value"]).any():
         return dict.fromkeys(("low", "high", "first"), math.nan)
     low, high = axis_ends(scale)
-    return {"low": low, "high": high, "first": _finite(sheet.first)}
-
-
-def _reach(data: pd.DataFrame, sheet: Sheet, y: alt.Y) -> list[Any]:
-    """Return marks that nobody sees and that hold a live chart's axis open."""
-    if not sheet.live:
-        return []
-    ends = alt.Chart(data).mark_point(opacity=0, aria=False, tooltip=None)
-    return [ends.encode(y=_of(y, "low")), ends.encode(y=_of(y, "high"))]
-
-
-def _of(y: alt.Y, column: str) -> alt.Y:
-    """Return the same axis for another column."""
-    own = y.copy()
-    own.shorthand = f"{column}:Q"
-    return own
-
-
-def _finite(value: float | None) -> float:
-    return value if value is not None and math.isfinite(value) else math.nan
-
-
-def _rule(data: pd.DataFrame, sheet: Sheet, y: alt.Y) -> list[Any]:
-    """Return the starting plan's figure as a line across the chart."""
-    mark: dict[str, Any] = {"color": QUIET[sheet.dark], "strokeDash": [4, 3]}
-    if sheet.live:
-        once = f"isValid(datum.first) && datum.number === {data['number'].min()}"
-        return [alt.Chart(data).transform_filter(once).mark_rule(**mark).encode(y=_of(y, "first"))]
-    if math.isnan(_finite(sheet.first)):
-        return []
-    return [alt.Chart(pd.DataFrame({"shown": [sheet.first]})).mark_rule(**mark).encode(y=y)]
+    return {"low": low, "high": high, "first": finite(sheet.first)}
 
 
 def _titled(chart: alt.LayerChart, sheet: Sheet) -> alt.LayerChart:
     """Write the chart's name above it, and what its dashed line is; beside the line bars would cover that."""
-    first = _finite(sheet.first)
+    first = finite(sheet.first)
     known = "" if sheet.live or math.isnan(first) else f"{figure(first, sheet.metric)}, "
     small = f"- - -  {known}the plan that the sweep starts from" if sheet.live or known else ""
     quiet: dict[str, Any] = {"anchor": "start", "offset": 8}
@@ -326,70 +267,6 @@ def _titled(chart: alt.LayerChart, sheet: Sheet) -> alt.LayerChart:
     if small:
         return chart.properties(title=alt.Title(small, fontSize=11, fontWeight=400, color=colour, **quiet))
     return chart
-
-
-def _whiskers(base: alt.Chart, sheet: Sheet, y: alt.Y) -> alt.Chart:
-    """Return the 95 % intervals as thin lines."""
-    there = base.transform_filter("datum.state === 'done' && isValid(datum.whisker_low)")
-    mark: alt.Chart = there.mark_rule(strokeWidth=1.4, color=INK[sheet.dark], opacity=0.75, clip=True, aria=False)
-    return mark.encode(y=_of(y, "whisker_low"), y2="whisker_high:Q")
-
-
-def _equal(base: alt.Chart, sheet: Sheet, y: alt.Y) -> alt.Chart:
-    """Return the marks above bars whose plans cannot be told from the starting plan."""
-    mark: alt.Chart = base.transform_filter("datum.alike").mark_text(
-        text=ALIKE, fontSize=13, fontWeight=600, baseline="bottom", dy=-1, color=QUIET[sheet.dark]
-    )
-    return mark.encode(y=_of(y, "whisker_high"))
-
-
-def _cross(base: alt.Chart, sheet: Sheet) -> alt.Chart:
-    mark: alt.Chart = base.transform_filter(FIGURELESS).mark_text(
-        fontSize=12, baseline="bottom", dy=-4, color=QUIET[sheet.dark]
-    )
-    return mark.encode(y=alt.value("height"), text="mark:N")
-
-
-def _targets(base: alt.Chart, sheet: Sheet) -> list[Any]:
-    """Return the whole height over each label as the place to point at: a short bar is hard to hit."""
-    full = {"y": alt.value(0), "y2": alt.value("height")}
-    chosen = [] if sheet.chosen is None else [
-        base.transform_filter(_is(sheet.chosen))
-        .mark_bar(filled=False, stroke=INK[sheet.dark], strokeWidth=1.5, cornerRadius=2).encode(**full)
-    ]  # fmt: skip
-    target = base.mark_bar(opacity=0, width=alt.RelativeBandSize(1)).encode(**full, tooltip=_tooltip(sheet))
-    return [*chosen, *_picking(target, sheet)]
-
-
-def waiting(dark: bool) -> dict[str, Any]:
-    """Return how a cell or a bar looks that has not been run."""
-    return {"filled": False, "stroke": EMPTY[dark], "strokeWidth": 1, "cornerRadius": 1.5}
-
-
-def _places(base: alt.Chart, sheet: Sheet) -> list[Any]:
-    """Return the outlines of bars that a live chart has yet to fill."""
-    if not sheet.live:
-        return []
-    mark = base.transform_filter("datum.state === 'waiting'").mark_bar(aria=False, **waiting(sheet.dark))
-    return [mark.encode(y=alt.value(0), y2=alt.value("height"))]
-
-
-def _outline(base: alt.Chart, sheet: Sheet) -> list[Any]:
-    if sheet.chosen is None:
-        return []
-    mark = base.transform_filter(_is(sheet.chosen)).mark_rect(filled=False, stroke=INK[sheet.dark], strokeWidth=2)
-    return [mark]
-
-
-def _picking(target: alt.Chart, sheet: Sheet) -> list[Any]:
-    if sheet.pick is None:
-        return [target]
-    chosen = alt.selection_point(name=sheet.pick, fields=["number"], on="click", toggle=False, empty=False)
-    return [target.add_params(chosen)]
-
-
-def _is(plan: str) -> str:
-    return f"datum.plan === {json.dumps(plan)}"
 
 
 def _shade_words(frame: pd.DataFrame, scale: ValueScale, sheet: Sheet) -> dict[float, str]:
@@ -407,17 +284,6 @@ def _shade(words: dict[float, str], sheet: Sheet) -> alt.Color:
         values=list(words), labelExpr=f"({named})[toString(datum.value)]",
     )  # fmt: skip
     return alt.Color("shade:Q", scale=alt.Scale(domain=[0, 1]), legend=legend)
-
-
-def _tooltip(sheet: Sheet) -> list[alt.Tooltip]:
-    second = [alt.Tooltip("y:N", title=sheet.y_title)] if sheet.y_title else []
-    return [
-        alt.Tooltip("x:N", title=sheet.x_title),
-        *second,
-        alt.Tooltip("said:N", title=sheet.value_title),
-        *([alt.Tooltip("between:N", title="95 % interval")] if sheet.intervals else []),
-        *([alt.Tooltip("plan:N", title="Plan")] if sheet.pick else []),
-    ]
 
 
 def _finished(layers: list[Any], height: int) -> alt.LayerChart:

@@ -8,7 +8,8 @@ from dataclasses import replace
 
 import streamlit as st
 
-from surgery_core.charts.sweeps import Sheet, sweep_chart
+from surgery_core.charts.sweep_marks import Sheet
+from surgery_core.charts.sweeps import sweep_chart
 from surgery_core.sweeps.frames import ValueScale, sweep_frame, value_scale, wants_log
 from surgery_core.sweeps.rows import METRICS
 from surgery_ui.parts import adoption, chart_specs, sweep_shelf

@@ -5,7 +5,8 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from surgery_core.charts.sweeps import Sheet, sweep_chart
+from surgery_core.charts.sweep_marks import Sheet
+from surgery_core.charts.sweeps import sweep_chart
 from surgery_core.sweeps.frames import sweep_frame
 from surgery_core.sweeps.rows import METRICS
 from surgery_ui.parts.files import CHARTS, WIDTH, buttons, palette, rendered, stem

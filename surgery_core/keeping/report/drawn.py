@@ -10,7 +10,8 @@ import pandas as pd
 from surgery_core.charts import layers as layer_charts
 from surgery_core.charts import lens_lines, lens_maps
 from surgery_core.charts.style import CELL, layer_losses
-from surgery_core.charts.sweeps import Sheet, sweep_chart
+from surgery_core.charts.sweep_marks import Sheet
+from surgery_core.charts.sweeps import sweep_chart
 from surgery_core.charts.texts import text_scores
 from surgery_core.charts.theme import vega_config
 from surgery_core.keeping.report.findings import Findings, Swept

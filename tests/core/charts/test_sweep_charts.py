@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 
 from surgery_core.charts import layers as layer_charts
 from surgery_core.charts import sweeps as sweep_charts
-from surgery_core.charts.sweeps import Sheet, sweep_chart
+from surgery_core.charts.sweep_marks import Sheet
+from surgery_core.charts.sweeps import sweep_chart
 from surgery_core.plans.labels import slot_labels
 from surgery_core.plans.plan import LayerPlan
 from surgery_core.sweeps.frames import FROM_ZERO, SHARES, figure, shade_ticks, shades, sweep_frame, value_scale

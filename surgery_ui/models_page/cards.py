@@ -64,7 +64,10 @@ def _line(choice: ModelChoice) -> str:
     where = {"bundled": "in the models folder", "folder": "in a folder of yours", "hub": "downloaded from the hub"}[
         choice.kind
     ]
-    where = where.capitalize() if choice.name == choice.title else f"{present.plain(choice.name)}, {where}"
+    where = f"GGUF file {where}" if choice.path.is_file() else where
+    where = (
+        f"{where[0].upper()}{where[1:]}" if choice.name == choice.title else f"{present.plain(choice.name)}, {where}"
+    )
     if choice.n_layers is None and choice.adapter_of is not None:
         wanted = present.plain(choice.adapter_of) or "not named"
         return f"{where}; its base model is {wanted}, which does not lie ready"

@@ -214,12 +214,14 @@ def _table(place: Any, frame: pd.DataFrame) -> Any:
                 "Before", width="small", format="%.2f", help="Perplexity of the unchanged model."
             ),
             "perplexity_after": number("After", width="small", format="%.2f", help="Perplexity after surgery."),
-            "ratio": bar("Ratio", format="×%.2f", min_value=0, max_value=max(2.0, widest), help="After over before."),
+            "ratio": bar(
+                "Ratio", width=150, format="×%.2f", min_value=0, max_value=max(2.0, widest), help="After over before."
+            ),
             "kl": number("KL, nats", width="small", format="%.3f", help="Mean KL(base || operated) over the tokens."),
             "top1": number("Top-1 kept", format="%.1f%%", help="How often both models think the same token likeliest."),
             "verdict": st.column_config.TextColumn(
                 "Verdict",
-                width="small",
+                width=140,
                 help="Over runs of 16 tokens of this text. “–” where the text is too short to say.",
             ),
         }

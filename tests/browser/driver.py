@@ -56,9 +56,17 @@ def type_notation(page: Any, text: str) -> None:
     field.press("Enter")
 
 
+def place(element: Any) -> Any:
+    """Return an element's box once it stands still: a page that is still being drawn, or waits for its font, moves."""
+    element.page.evaluate("document.fonts.ready.then(() => true)")
+    element.element_handle().wait_for_element_state("stable")
+    return element.bounding_box()
+
+
 def drag(page: Any, start: Any, end: Any) -> None:
     """Drag with the mouse from the middle of one element to the middle of another."""
-    (a, b) = (element.bounding_box() for element in (start, end))
+    place(start)
+    (a, b) = (place(element) for element in (start, end))
     page.mouse.move(a["x"] + a["width"] / 2, a["y"] + a["height"] / 2)
     page.mouse.down()
     page.mouse.move(b["x"] + b["width"] / 2, b["y"] + b["height"] / 2, steps=12)

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.driver import await_plan, chip, drag, figures, order, plan, settle, texts, type_notation
+from tests.browser.driver import await_plan, chip, drag, figures, order, place, plan, settle, texts, type_notation
 
 Visit = Callable[..., Any]
 Expected = Callable[[str], tuple[str, ...]]
@@ -214,7 +214,8 @@ def test_two_lens_maps_fit_a_small_laptop(visit: Visit) -> None:
     drawn = page.locator(".st-key-map svg.marks").bounding_box()
     main = page.get_by_test_id("stMainBlockContainer").bounding_box()
     assert drawn["x"] + drawn["width"] <= main["x"] + main["width"]
-    cell = page.locator('.st-key-map path[aria-label*="After layer: L4;"]').last.bounding_box()
+    cell = page.locator('.st-key-map path[aria-label*="After layer: L4;"]').last
+    cell = place(cell)
     assert cell["y"] + cell["height"] < 900
 
 
@@ -222,7 +223,7 @@ def test_a_finger_drags_after_a_long_press_and_taps_open_the_menu(visit: Visit) 
     page = visit(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
     page.get_by_test_id("stExpandSidebarButton").tap()
     page.wait_for_timeout(500)
-    start, end = chip(page, 8).bounding_box(), chip(page, 2).bounding_box()
+    start, end = place(chip(page, 8)), place(chip(page, 2))
     touch = page.context.new_cdp_session(page)
 
     def send(kind: str, x: float, y: float) -> None:

@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.browser.conftest import TWIN
-from tests.browser.driver import await_plan, chip, drag, order, plan, settle, type_notation
+from tests.browser.driver import await_plan, chip, drag, order, place, plan, settle, type_notation
 
 Visit = Callable[..., Any]
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
@@ -60,7 +60,7 @@ def test_a_click_on_a_button_counts_while_a_typed_scale_is_taken(visit: Visit) -
     page = visit(MODELS)
     chip(page, 5).click()
     menu(page).get_by_label("Scale its contribution").fill("0.5")
-    box = menu(page).get_by_role("button", name="Repeat").bounding_box()
+    box = place(menu(page).get_by_role("button", name="Repeat"))
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
     page.mouse.down()  # the field loses the focus here, and the menu is drawn anew
     page.wait_for_timeout(600)

@@ -307,7 +307,7 @@ def test_removal_is_started_drawn_and_adopted(open_app: Open) -> None:
     assert not [column for column in table if "_" in column]
     losses = table["Perplexity"]
     frame = removal_frame(job.pieces)
-    for kind, begins in (("svg", b"<svg"), ("png", b"\x89PNG"), ("html", b"<!DOCTYPE html>")):
+    for kind, begins in (("svg", b"<svg"), ("png", b"\x89PNG"), ("html", b"<!doctype html>")):
         data = search_view.curve_file(frame, ["perplexity"], kind, saved.palette())
         assert data.startswith(begins)
         assert kind == "png" or b"Layers left" in data

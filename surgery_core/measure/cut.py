@@ -5,6 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 
+def how_cut(window: int, windows: str = "windows") -> str:
+    """Return how texts are joined and cut into windows of so many tokens, as a sentence."""
+    return (
+        f"As papers do it: joined with blank lines and cut into {windows} of {window:,} tokens without overlap; each is read "
+        "for itself, and all of its tokens but the first are scored."
+    )
+
+
 @dataclass(frozen=True)
 class Cut:
     """How joined texts were cut into windows (see `as_papers`).
@@ -24,7 +32,4 @@ class Cut:
         """Return the same in words."""
         windows = "1 window" if self.n_windows == 1 else f"{self.n_windows:,} windows"
         rest = "" if not self.left_out else f" The last {self.left_out:,} tokens fill no window and are left out."
-        return (
-            f"As papers do it: joined with blank lines and cut into {windows} of {self.window:,} tokens without overlap; "
-            f"each is read for itself, and all of its tokens but the first are scored.{rest}"
-        )
+        return how_cut(self.window, windows) + rest

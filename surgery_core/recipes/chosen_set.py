@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from surgery_core.errors import InputError, RecipeError
-from surgery_core.recipes.fields import check, check_fields, wrong
+from surgery_core.recipes.fields import check_fields, read_titled, wrong
 from surgery_core.text import Text, TextSet, read_text, text_sets, texts_digest
 
 KEPT_CHARACTERS = 2_500_000
@@ -64,7 +64,7 @@ class ChosenSet:
             RecipeError: names the field that is wrong.
         """
         check_fields(table, _FIELDS, "text_set.")
-        texts = tuple(_text(row, at) for at, row in enumerate(table.get("texts", ())))
+        texts = tuple(read_titled(row, f"text_set.texts[{at}]") for at, row in enumerate(table.get("texts", ())))
         return cls(**{**table, "texts": texts})
 
     def table(self) -> dict[str, Any]:
@@ -99,15 +99,6 @@ class ChosenSet:
                 f"The recipe scores {about}; those given have the digest {given.digest[:12]}. Give the same files."
             )
         return given
-
-
-def _text(row: object, at: int) -> Text:
-    where = f"text_set.texts[{at}]"
-    table = check(row, dict, where)
-    check_fields(table, {"title": str, "text": str}, f"{where}.")
-    if not table.keys() >= {"title", "text"}:
-        raise wrong(where, "needs a title and a text")
-    return Text(table["title"], table["text"])
 
 
 def _check_text(text: Text) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from surgery_core.errors import RecipeError
+from surgery_core.text import Text
 
 _WORDS = {
     bool: "true or false",
@@ -40,3 +41,16 @@ def check(value: Any, kind: type, name: str) -> Any:
 def wrong(field: str, problem: str) -> RecipeError:
     """Return the error that says what is wrong with a field."""
     return RecipeError(f"The recipe's field {field!r} {problem.rstrip('.')}.")
+
+
+def read_titled(item: object, where: str) -> Text:
+    """Return a text from its table, which has a title and a text.
+
+    Raises:
+        RecipeError: when it is no such table; `where` names it.
+    """
+    table = check(item, dict, where)
+    check_fields(table, {"title": str, "text": str}, f"{where}.")
+    if not table.keys() >= {"title", "text"}:
+        raise wrong(where, "needs a title and a text")
+    return Text(table["title"], table["text"])

@@ -50,7 +50,7 @@ import tomli_w
 from surgery_core.errors import InputError, NotationError, RecipeError
 from surgery_core.plans.parser import parse_slots
 from surgery_core.recipes.chosen_set import ChosenSet
-from surgery_core.recipes.fields import check, check_fields, wrong
+from surgery_core.recipes.fields import check, check_fields, read_titled, wrong
 from surgery_core.text import CUTS, EACH, Text, read_text
 from surgery_core.whole_files import write_whole
 
@@ -224,17 +224,10 @@ def _recipe(table: Mapping[str, Any]) -> Recipe:
             values[name] = tuple(check(item, str, f"{name}[{at}]") for at, item in enumerate(values[name]))
     if "text_set" in values:
         values["text_set"] = ChosenSet.read(values["text_set"])
-    values["own_texts"] = tuple(_own_text(item, at) for at, item in enumerate(table.get("own_texts", ())))
+    values["own_texts"] = tuple(
+        read_titled(item, f"own_texts[{at}]") for at, item in enumerate(table.get("own_texts", ()))
+    )
     return Recipe(**values, **{key: _GENERATION[key](value) for key, value in generation.items()})
-
-
-def _own_text(item: object, at: int) -> Text:
-    where = f"own_texts[{at}]"
-    table = check(item, dict, where)
-    check_fields(table, {"title": str, "text": str}, f"{where}.")
-    if not table.keys() >= {"title", "text"}:
-        raise wrong(where, "needs a title and a text")
-    return Text(table["title"], table["text"])
 
 
 def _table(recipe: Recipe) -> dict[str, Any]:

@@ -44,12 +44,14 @@ class Race:
         note: why plans are run whole, where they are.
     """
 
+    writer: Writer
+    """Makes rows; it is there once the starting plan has been measured, which it compares with."""
+
     def __init__(self, setup: SweepSetup, start: LayerPlan, points: Sequence[SweepPoint]) -> None:
         self.setup, self.start, self.points = setup, start, tuple(points)
         self.n_texts = len(setup.encoded.texts)
         self.looks = looks_at(self.n_texts)
         self.rounds = in_rounds(self.n_texts, self.looks)
-        self.writer = Writer(setup)
         self.note = ""
         self._sums: dict[int, Sums] = {}
         self._seconds: dict[int, float] = {}
@@ -76,7 +78,7 @@ class Race:
     def _first(self) -> SweepRow:
         run = Run(self.setup, [self.start])
         row = run.rows([SweepPoint(-1, "start", None, self.start)])[0]
-        self.writer.first = run.writer.first
+        self.writer = run.writer
         return row
 
     def _round(self, number: int, alive: Sequence[SweepPoint], work: _Work) -> dict[int, SweepRow]:

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -57,8 +58,12 @@ class Run:
         made = _WholeRuns if self.note else _SharedPrefix
         self.runs: _Runs = made(setup, plans)
         self.together = 1 if self.note else _how_many_together(setup, plans)
-        self.writer = Writer(setup)
         self._begun = False
+
+    @cached_property
+    def writer(self) -> Writer:
+        """Return what makes rows; a race, which has one for all of its runs, never asks for it."""
+        return Writer(self.setup)
 
     def rows(self, points: Sequence[SweepPoint]) -> list[SweepRow]:
         """Return the rows of some points; the first that are asked for are what the others are compared with.

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import streamlit as st
 
+from surgery_core.measure.cut import how_cut
 from surgery_core.text import EACH, PAPERS, PAPERS_WINDOW
 from surgery_ui.parts.choices import segments
 from surgery_ui.session import echo, own_texts, session
@@ -44,10 +45,7 @@ def cut_caption(now: session.Experiment) -> None:
     """Say how texts are joined and cut, where they are."""
     if state.cut == PAPERS:
         window = min(PAPERS_WINDOW, now.loaded.info.context_length or PAPERS_WINDOW)
-        st.caption(
-            f"As papers do it: joined with blank lines and cut into windows of {window:,} tokens without overlap; each is "
-            "read for itself, and all of its tokens but the first are scored. What fills no window is left out."
-        )
+        st.caption(f"{how_cut(window)} What fills no window is left out.")
 
 
 def choose(name: str) -> None:

@@ -180,3 +180,34 @@ def test_a_job_shortens_a_long_sweep_unless_it_says_how_many(monkeypatch: pytest
 def test_fewer_than_one_cannot_be_looked_for(best: int) -> None:
     with pytest.raises(SettingsError, match=rf"The best {best} plans cannot be looked for; give 1 or more"):
         SweepMeasures(best=best)
+
+
+@pytest.mark.parametrize("vocab", [260, 50_257])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_in_half_precision_and_with_a_large_vocabulary_the_best_are_those_of_a_whole_sweep(
+    model: Any, dtype: torch.dtype, vocab: int
+) -> None:
+    """Batches hold other texts than in a whole sweep, which half precision shows in the third digit."""
+    half = copy.deepcopy(model).to(dtype)
+    half.resize_token_embeddings(vocab, mean_resizing=False)
+    rows = {row.number: row for row in sweep(half, build_tokenizer(), TEXTS, KIND)}
+    raced = list(sweep(half, build_tokenizer(), TEXTS, KIND, measures=SweepMeasures(best=2)))
+    kept = [row for row in raced if not row.left]
+    assert len(kept) < len(raced)
+    for row in kept:
+        assert row.nats == pytest.approx(rows[row.number].nats, abs=0.02)
+    best = sorted(row.nats for row in rows.values() if row.number >= 0)[:2]
+    assert [row.nats for row in ordered(raced)[:2]] == pytest.approx(best, abs=0.02)
+
+
+def test_a_model_of_one_layer_and_one_of_many(model: Any) -> None:
+    one = build_model("llama", num_hidden_layers=1)
+    rows = list(sweep(one, build_tokenizer(), TEXTS, "delete", measures=SweepMeasures(best=1)))
+    assert [row.left for row in rows] == ["", ""]
+    many = build_model("llama", num_hidden_layers=30)
+    raced = list(sweep(many, build_tokenizer(), TEXTS[:12], "delete", measures=SweepMeasures(best=3)))
+    assert len(raced) == 31
+    whole = {row.number: row for row in sweep(many, build_tokenizer(), TEXTS[:12], "delete")}
+    for row in raced:
+        if not row.left:
+            assert row.texts == pytest.approx(whole[row.number].texts, abs=1e-5)

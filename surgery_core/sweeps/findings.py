@@ -77,7 +77,8 @@ class Best:
 def best_on_unseen(rows: Sequence[SweepRow]) -> Best | None:
     """Return the best plan of a sweep by loss, or None where there is one plan, or there are fewer than two texts."""
     start = next((row for row in rows if row.number < 0), None)
-    tried = [row for row in ordered(rows) if not row.left]
+    every = ordered(rows)
+    tried = [row for row in every if not row.left]
     if start is None or len(tried) < 2 or len(start.texts) < 2:
         return None
     titles = list(start.texts)
@@ -85,7 +86,7 @@ def best_on_unseen(rows: Sequence[SweepRow]) -> Best | None:
     best = min(tried, key=lambda row: float(changes[row.number][::2].mean()))
     seen, unseen = changes[best.number][::2], changes[best.number][1::2]
     ratio = float(np.exp(min(700.0, float(seen.mean()))))
-    return Best(best, len(tried), len(seen), ratio, judge_losses(unseen, np.ones(len(unseen))))
+    return Best(best, len(every), len(seen), ratio, judge_losses(unseen, np.ones(len(unseen))))
 
 
 def measured_damage(layers: pd.DataFrame, rows: Iterable[SweepRow]) -> pd.DataFrame:

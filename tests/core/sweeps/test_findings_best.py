@@ -33,3 +33,12 @@ def test_of_one_plan_or_without_the_starting_plan_nothing_is_best() -> None:
     start, one = row(-1, [2.0] * 12), row(0, [2.1] * 12)
     assert best_on_unseen([start, one]) is None
     assert best_on_unseen([one, row(1, [2.1] * 12)]) is None
+
+
+def test_plans_that_were_left_early_count_among_those_that_it_is_the_best_of() -> None:
+    """The more are tried, the luckier the best; that some went early changes nothing of it."""
+    start, two = row(-1, [2.0] * 12), [row(0, [2.05] * 12), row(1, [2.1] * 12)]
+    left = SweepRow(2, "start", None, "", nats=9.0, loss_change=7.0, texts={"text 0": 9.0}, left="Left after 8 texts.")
+    found = best_on_unseen([start, *two, left])
+    assert found is not None
+    assert (found.row.number, found.n_plans) == (0, 3)

@@ -14,8 +14,11 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import streamlit as st
+from starlette.middleware import Middleware
 
 from surgery_ui import startup
+from surgery_ui.document import Document
+from surgery_ui.work import channel
 
 
 @asynccontextmanager
@@ -27,4 +30,10 @@ async def lifespan(_: st.App) -> AsyncIterator[None]:
 
 if Path(sys.argv[0]).name == Path(__file__).name:  # another server's arguments are not ours
     startup.offer(sys.argv[1:])
-app = st.App(Path(startup.__file__).with_name("main.py"), lifespan=lifespan)
+    startup.check_limits()
+app = st.App(
+    Path(startup.__file__).with_name("main.py"),
+    lifespan=lifespan,
+    routes=[channel.ROUTE],
+    middleware=[Middleware(Document)],
+)

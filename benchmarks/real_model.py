@@ -1,6 +1,7 @@
 """SmolLM2-135M-Instruct beside plain transformers: opening, an edit's figures, text, a sweep, the lens.
 
-    python -m benchmarks.real_model [part ...]     parts: open, gguf, decoding, edit, deletions, text, sweep, lens, proof; by default all
+    python -m benchmarks.real_model [part ...]     parts: open, first, gguf, decoding, edit, deletions, text, prompt, sweep, lens, proof;
+                                               by default all
 
 Each pair is timed in turn in this process and run, so that a machine whose speed drifts slows both.
 """
@@ -11,7 +12,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -86,6 +87,21 @@ def opening() -> None:
         return AutoModelForCausalLM.from_pretrained(real_folder(), dtype=torch.float32).eval()
 
     pair("open the checkpoint", lambda: sc.load_model(str(real_folder())), script)
+
+
+def first() -> None:
+    """Time how long it takes from the files to the perplexity of the texts."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    def ours() -> object:
+        opened = sc.load_model(str(real_folder()))
+        return sc.score(opened.model, opened.tokenizer, TEXTS)
+
+    def script() -> object:
+        AutoTokenizer.from_pretrained(real_folder())
+        return losses(AutoModelForCausalLM.from_pretrained(real_folder(), dtype=torch.float32).eval())
+
+    pair("from the checkpoint's files to the first figure, 12 texts", ours, script)
 
 
 def gguf() -> None:
@@ -173,6 +189,33 @@ def text() -> None:
     )
 
 
+def prompt(n: int = 1000) -> None:
+    """Time the first token of the second side behind a long prompt, for layers deleted early, in the middle and late.
+
+    It is the time of the processor, on one thread: what else runs on the machine does not count.
+    """
+    torch.set_num_threads(1)
+    model, tokenizer = loaded().model, loaded().tokenizer
+    ids = tokenizer(" ".join(one.text for one in TEXTS)).input_ids[:n]
+    written, one = tokenizer.decode(ids), sc.GenerationSettings(max_new_tokens=1)
+    shared = sc.SharedPrompt(model)
+    sc.complete(model, tokenizer, written, one, shared=shared)
+    for gone in (5, 15, 25):
+        view = sc.operate(model, sc.LayerPlan.identity(30).delete([gone]))
+        ways = {
+            "reads on from the first layer that differs": partial(sc.complete, view, shared=shared),
+            "reads by itself": partial(sc.complete, view),
+        }
+        times: dict[str, list[float]] = {how: [] for how in ways}
+        for _ in range(3):
+            for how, first_token in ways.items():
+                began = time.thread_time()
+                first_token(tokenizer, written, one)
+                times[how].append(time.thread_time() - began)
+        what = f"first token behind a prompt of {len(ids):,} tokens, without layer {gone} (processor, one thread)"
+        keep(*(Result(f"SmolLM2-135M, float32: {what}", how, tuple(some), 0) for how, some in times.items()))
+
+
 def sweep() -> None:
     some = TEXTS[:3]
     model, tokenizer = loaded().model, loaded().tokenizer
@@ -223,11 +266,13 @@ def proof() -> None:
 
 PARTS = {
     "open": opening,
+    "first": first,
     "gguf": gguf,
     "decoding": decoding,
     "edit": edit,
     "deletions": deletions,
     "text": text,
+    "prompt": prompt,
     "sweep": sweep,
     "lens": lens,
     "proof": proof,

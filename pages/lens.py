@@ -7,6 +7,7 @@ from surgery_ui.lens_page.controls import lens_controls, offer_lens
 from surgery_ui.lens_page.maps import maps_section, offer_maps
 from surgery_ui.lens_page.texts import averages_section
 from surgery_ui.lens_page.training import lens_panel
+from surgery_ui.parts.opening import Opening
 from surgery_ui.parts.sections import follow_sections
 from surgery_ui.parts.trust import trust_section
 from surgery_ui.session import session
@@ -15,11 +16,12 @@ from surgery_ui.words import present
 now = session.require()
 trust = trust_section(now)
 st.header("What each layer would say next", anchor=False)
+opening = Opening()
 st.caption(present.plain(describe(now.plan)))
 choice = lens_controls(now)
 offer_lens(now, choice)
-maps = maps_section(now, choice)
+maps = maps_section(now, choice, opening)
 texts = averages_section(now, choice)
 panel = lens_panel(now)
-follow_sections([maps, texts, panel, trust])
+follow_sections([opening, maps, texts, panel, trust])
 offer_maps(maps, choice)

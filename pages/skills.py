@@ -4,6 +4,7 @@ import streamlit as st
 
 from surgery_core.plans.words import describe
 from surgery_ui.parts import adoption, keeping
+from surgery_ui.parts.opening import Opening
 from surgery_ui.parts.sections import follow_sections
 from surgery_ui.parts.trust import trust_section
 from surgery_ui.session import session
@@ -16,8 +17,9 @@ keeping.offer_script(now, "skills")
 trust = trust_section(now)
 adoption.say()
 st.header("Which skills survive", anchor=False)
+opening = Opening()
 st.caption(present.plain(describe(now.plan)))
-view = skills_section(now)
+view = skills_section(now, opening)
 estimate = skill_by_layer(now)
-follow_sections([view, estimate, trust])
+follow_sections([opening, view, estimate, trust])
 offer_skills(view)

@@ -66,6 +66,9 @@ from .errors import (
 from .keeping.checkpoint import (
     export_checkpoint as export_checkpoint,
 )
+from .keeping.gguf_file import (
+    export_gguf as export_gguf,
+)
 from .keeping.kept import (
     keep as keep,
 )
@@ -242,6 +245,9 @@ from .recipes.run import (
 )
 from .states.means import (
     mean_contributions as mean_contributions,
+)
+from .states.shared_prompt import (
+    SharedPrompt as SharedPrompt,
 )
 from .surgery.anatomy import (
     Anatomy as Anatomy,

@@ -82,7 +82,16 @@ class SettingsError(InputError):
 
 
 class RecipeError(InputError):
-    """A recipe file cannot be read or contradicts itself."""
+    """A recipe file cannot be read or contradicts itself.
+
+    Attributes:
+        field: which of its fields is wrong, as `study.times` or `plans[1].plan`; empty where it is not one of them.
+        line: where that stands in the file, from 1; None where it does not stand there.
+    """
+
+    def __init__(self, message: str, field: str = "", line: int | None = None) -> None:
+        super().__init__(message)
+        self.field, self.line = field, line
 
 
 class SweepFileError(InputError):
@@ -125,11 +134,12 @@ class RefusedPlanError(ModelError, PlanError):
     """The plan would not give a trustworthy result on this model.
 
     Attributes:
+        reason: why, without the nearest plan.
         nearest: the nearest plan that is allowed, where one was looked for and found; named in the message too.
     """
 
     def __init__(self, message: str, nearest: NearestPlan | None = None) -> None:
-        self.nearest = nearest
+        self.reason, self.nearest = message, nearest
         where = (
             f" The nearest plan that is allowed is {str(nearest) or 'the one without layers'}."
             if nearest is not None

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 PART = ".part"
@@ -36,3 +38,21 @@ def finish(part: Path, target: Path, content: bytes) -> Path:
         part.unlink(missing_ok=True)
         raise
     return target
+
+
+@contextmanager
+def written_beside(path: str | Path) -> Iterator[Path]:
+    """Give the name of a file beside another one, and put what was written there in that one's place at the end.
+
+    After an exception it is gone, and what was there stays as it was.
+
+    Raises:
+        OSError: when it cannot be put there.
+    """
+    target = Path(path)
+    part = target.with_name(f".{target.name}{PART}")
+    try:
+        yield part
+        part.replace(target)
+    finally:
+        part.unlink(missing_ok=True)

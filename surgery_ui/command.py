@@ -12,7 +12,9 @@ from pathlib import Path
 from surgery_core import __version__
 from surgery_core.cli.options import COMMANDS
 from surgery_core.cli.options import main as run_command
+from surgery_core.errors import SurgeryError
 from surgery_ui.session.first import FIRST_VARIABLE
+from surgery_ui.work.limits import FILE_VARIABLE
 
 PROGRAM = "model-surgery"
 HERE = Path(__file__).parent
@@ -28,6 +30,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(given)
     if arguments.model:
         _open_first(arguments)
+    if arguments.limits:
+        os.environ[FILE_VARIABLE] = arguments.limits
+    if arguments.room is not None and (refused := _make_room(arguments)):
+        sys.stderr.write(f"error: {refused}\n")
+        return 2
     return _serve(_options(arguments), arguments.folders)
 
 
@@ -47,6 +54,16 @@ def _parser() -> argparse.ArgumentParser:
         default="localhost",
         metavar="HOST",
         help="who may connect: localhost (default), 0.0.0.0 for all",
+    )
+    parser.add_argument(
+        "--room",
+        nargs="?",
+        const="",
+        metavar="WORKSHOP",
+        help="make a room and print its code and your key; with a workshop: a name that comes along, or a file",
+    )
+    parser.add_argument(
+        "--limits", metavar="FILE", help="what visitors may do (default: surgery.toml, where it lies here)"
     )
     parser.add_argument("--no-browser", action="store_true", help="only serve; open no browser")
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
@@ -88,6 +105,33 @@ def _open_first(arguments: argparse.Namespace) -> None:
         os.environ[FIRST_VARIABLE] = arguments.model
 
 
+def _make_room(arguments: argparse.Namespace) -> str:
+    """Make a room, print how to join and how to steer it; return what is wrong, or nothing."""
+    from surgery_core.workshops.workshop import WORKSHOPS_FOLDER, load_workshop
+    from surgery_ui.rooms.store import Rooms
+    from surgery_ui.work.limits import ROOMS_FILE, limits
+
+    try:
+        text = ""
+        if arguments.room:
+            known = WORKSHOPS_FOLDER / f"{arguments.room}.toml"
+            path = known if known.is_file() else Path(arguments.room)
+            load_workshop(path)
+            text = path.read_text(encoding="utf-8-sig")
+        code, key = Rooms(limits().state_folder / ROOMS_FILE).create(text)
+    except SurgeryError as error:
+        return str(error)
+    everybody = arguments.address in ("0.0.0.0", "::")
+    base = (
+        f"http://{socket.gethostname() if everybody else arguments.address}:{arguments.port or 8501}/room?room={code}"
+    )
+    sys.stdout.write(
+        f"Room {code}\n  people join at   {base}\n  you steer it at  {base}&key={key}\n  Keep that second address to yourself.\n"
+    )
+    sys.stdout.flush()
+    return ""
+
+
 def _options(arguments: argparse.Namespace) -> list[str]:
     given = [f"--server.address={arguments.address}"]
     given += [f"--server.port={arguments.port}"] if arguments.port else []
@@ -102,3 +146,7 @@ def _serve(options: list[str], folders: list[str]) -> int:
     except SystemExit as ended:
         return ended.code if isinstance(ended.code, int) else 1
     return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

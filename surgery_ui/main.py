@@ -4,38 +4,55 @@ from pathlib import Path
 
 import streamlit as st
 
-from surgery_ui.parts import keeping, tags
-from surgery_ui.session import session
+from surgery_ui.components import early
+from surgery_ui.parts import asked_sweep, keeping, places, tags
+from surgery_ui.parts.places import PAGES
+from surgery_ui.session import looks, room, session
 from surgery_ui.sidebar import sidebar as controls
 from surgery_ui.sidebar import sweep_status
+from surgery_ui.sidebar.foot import foot
+from surgery_ui.sidebar.room import room_panel, room_task
+from surgery_ui.surgery_page import least
 from surgery_ui.surgery_page.writing import begin_writing
+from surgery_ui.words.pages import BAR
+from surgery_ui.work.kinds import Lane
 
 HERE = Path(__file__).parent
 ICON = HERE / "icon.png"
 LOGO = HERE / "logo.svg"
-PAGES = "shipped/pages" if (HERE / "shipped" / "pages").is_dir() else "../pages"
-"""Where the pages lie, seen from here: in the installed package, or in the repository."""
-SIDEBAR_WIDTH = 340
 
-st.set_page_config("Model Surgery", ICON, layout="wide", initial_sidebar_state=SIDEBAR_WIDTH)
+st.set_page_config("Model Surgery", ICON, layout="wide", initial_sidebar_state=early.SIDEBAR_WIDTH[session.presents()])
 st.logo(LOGO, size="medium", icon_image=ICON)
+# before the pages' own bar: a sidebar that comes after it pushes everything aside
+side = st.sidebar.container()
+with side:
+    st.empty()
+room.take_key()
+shown = room.pages()
 page = st.navigation(
     [
-        st.Page(f"{PAGES}/surgery.py", title="Surgery", icon=":material/content_cut:", default=True),
-        st.Page(f"{PAGES}/lens.py", title="Lens", icon=":material/grid_on:"),
-        st.Page(f"{PAGES}/sweep.py", title="Sweep", icon=":material/bar_chart:"),
-        st.Page(f"{PAGES}/skills.py", title="Skills", icon=":material/school:"),
-        st.Page(f"{PAGES}/models.py", title="Models", icon=":material/database:"),
+        st.Page(
+            f"{PAGES}/{name or 'surgery'}.py", title=title, icon=f":material/{icon}:", default=not name,
+            visibility="visible" if shown(name) else "hidden",
+        )
+        for name, title, icon in BAR
     ],
     position="top",
-)
-session.begin()
-if page.url_path == "":
-    begin_writing()
-with st.sidebar:
-    controls.sidebar()
-    if page.url_path not in ("sweep", "skills"):
-        sweep_status.status()
-page.run()
-keeping.finish()
-tags.legible()
+)  # fmt: skip
+with early.kinds():
+    if page.url_path == "":
+        least.settle()
+    session.begin()
+    places.follow()
+    looks.remember(page.url_path)
+    if page.url_path == "":
+        begin_writing()
+    with side:
+        room_panel(page.url_path)
+        controls.sidebar()
+        sweep_status.status({"sweep": asked_sweep.open_lane(), "skills": Lane.SWEEP}.get(page.url_path))
+        foot(page.url_path)
+    tags.legible()
+    room_task(page.url_path)
+    page.run()
+    keeping.finish()

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from surgery_core.errors import SettingsError
 from surgery_core.models.offered import FOLDERS_VARIABLE
 from surgery_ui.session.first import FIRST_VARIABLE, default_prompt, first_model
 
@@ -18,6 +19,25 @@ if TYPE_CHECKING:
     from surgery_ui.work.job import Job
 
 _log = logging.getLogger(__name__)
+
+
+def check_limits() -> None:
+    """Read what the organiser allows.
+
+    Raises:
+        SystemExit: where that cannot be read; the server does not start.
+    """
+    from surgery_ui.work.limits import limits
+
+    try:
+        allowed = limits()
+    except SettingsError as error:
+        raise SystemExit(str(error)) from None
+    if not allowed.hub:
+        # an adapter names its base, and a model of the cache its branch: nothing of either is asked for
+        os.environ["HF_HUB_OFFLINE"] = "1"
+    if allowed.allowed and first_model() not in allowed.allowed:
+        os.environ[FIRST_VARIABLE] = allowed.allowed[0]
 
 
 def offer(paths: Sequence[str]) -> None:

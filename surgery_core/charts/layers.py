@@ -5,7 +5,6 @@ Pure functions from a DataFrame to an Altair chart, as in `charts`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import altair as alt
@@ -231,21 +230,6 @@ def _above(count: int) -> dict[str, Any]:
 def _every(count: int) -> int:
     """Return the distance between points that have a label: all of them, or fewer where there are very many."""
     return max(1, -(-count // SIDEWAYS))
-
-
-def removal_sheet(frame: pd.DataFrame, titles: Mapping[str, str], *, width: int) -> alt.VConcatChart:
-    """Draw several removal curves one above the other, for a file.
-
-    Args:
-        frame: as for `removal_curve`.
-        titles: what the axes call the figures, by metric.
-        width: of each curve in pixels.
-    """
-    curves = [removal_curve(frame, name, title, pick=None).properties(width=width) for name, title in titles.items()]
-    for curve in curves:
-        # the parts of a whole must not have a configuration of their own
-        curve.config = alt.Undefined
-    return alt.vconcat(*curves)
 
 
 def skill_bars(frame: pd.DataFrame, metric: str, title: str, *, dark: bool = False) -> alt.LayerChart:

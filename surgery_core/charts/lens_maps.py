@@ -185,7 +185,7 @@ def _layers(
     layers: list[Any] = [rects, words]
     for param, stroke in ((chosen, INK[dark]), (hover, POINTED[dark])):
         if param is not None:
-            outline = base.mark_rect(filled=False, stroke=stroke, strokeWidth=2, cornerRadius=2)
+            outline = base.mark_rect(filled=False, stroke=stroke, strokeWidth=2, cornerRadius=2, aria=False)
             layers.append(outline.transform_filter(param))
     chart = alt.layer(*layers).properties(width=alt.Step(cell), height=alt.Step(ROW))
     return cast("alt.LayerChart", chart)

@@ -86,7 +86,7 @@ def finite(value: float | None) -> float:
 
 def rule(data: pd.DataFrame, sheet: Sheet, y: alt.Y) -> list[Any]:
     """Return the starting plan's figure as a line across the chart."""
-    mark: dict[str, Any] = {"color": QUIET[sheet.dark], "strokeDash": [4, 3]}
+    mark: dict[str, Any] = {"color": QUIET[sheet.dark], "strokeDash": [4, 3], "aria": False}
     if sheet.live:
         once = f"isValid(datum.first) && datum.number === {data['number'].min()}"
         return [alt.Chart(data).transform_filter(once).mark_rule(**mark).encode(y=of_column(y, "first"))]
@@ -123,7 +123,7 @@ def targets(base: alt.Chart, sheet: Sheet) -> list[Any]:
     full = {"y": alt.value(0), "y2": alt.value("height")}
     chosen = [] if sheet.chosen is None else [
         base.transform_filter(is_plan(sheet.chosen))
-        .mark_bar(filled=False, stroke=INK[sheet.dark], strokeWidth=1.5, cornerRadius=2).encode(**full)
+        .mark_bar(filled=False, stroke=INK[sheet.dark], strokeWidth=1.5, cornerRadius=2, aria=False).encode(**full)
     ]  # fmt: skip
     target = base.mark_bar(opacity=0, width=alt.RelativeBandSize(1)).encode(**full, tooltip=tooltip(sheet))
     return [*chosen, *picking(target, sheet)]
@@ -146,7 +146,9 @@ def outline(base: alt.Chart, sheet: Sheet) -> list[Any]:
     """Return the outline of the cell whose plan is in the strip."""
     if sheet.chosen is None:
         return []
-    mark = base.transform_filter(is_plan(sheet.chosen)).mark_rect(filled=False, stroke=INK[sheet.dark], strokeWidth=2)
+    mark = base.transform_filter(is_plan(sheet.chosen)).mark_rect(
+        filled=False, stroke=INK[sheet.dark], strokeWidth=2, aria=False
+    )  # fmt: skip
     return [mark]
 
 

@@ -57,8 +57,8 @@ ROW = 24
 AROUND = 120
 """Pixels of a heat map's height that its axis and legend take."""
 VARIANT_COLOURS = {
-    False: ["#1f6f8b", "#6b5b95", "#a58a3c", "#3f7d4e", "#b4532a", "#7d8a90"],
-    True: ["#5aa9c2", "#a797cf", "#c9b06a", "#7fbf8e", "#d98a5f", "#93a2a8"],
+    False: ["#1f6f8b", "#a58a3c", "#6b5b95", "#3f7d4e", "#b4532a", "#7d8a90"],
+    True: ["#5aa9c2", "#c9b06a", "#a797cf", "#7fbf8e", "#d98a5f", "#93a2a8"],
 }
 """One colour a variant; a sixth one, as the themes have five."""
 
@@ -157,7 +157,7 @@ def lines(frame: pd.DataFrame, sheet: Sheet) -> alt.LayerChart:
     points = there.mark_point(size=46, filled=True, opacity=1)
     target = there.mark_point(size=260, opacity=0, filled=True).encode(tooltip=tooltip(sheet))
     chosen = [] if sheet.chosen is None else [
-        there.transform_filter(is_plan(sheet.chosen)).mark_point(size=170, filled=False, strokeWidth=2)
+        there.transform_filter(is_plan(sheet.chosen)).mark_point(size=170, filled=False, strokeWidth=2, aria=False)
         .encode(color=alt.value(INK[sheet.dark]), shape=alt.value("circle"))
     ]  # fmt: skip
     layers = [

@@ -20,7 +20,7 @@ _LIGHT = {
     ),
 }  # fmt: skip
 _DARK = {
-    "Categorical": ("#5aa9c2", "#74848a", "#d98a5f", "#c9b06a", "#a797cf"),
+    "Categorical": ("#5aa9c2", "#6a797f", "#d98a5f", "#c9b06a", "#a797cf"),
     "Sequential": (
         "#182227", "#1b3139", "#20434e", "#275766", "#2f6c7e", "#3c8397", "#559bae", "#78b3c3", "#a1cbd7", "#cfe6ed",
     ),

@@ -1,4 +1,5 @@
-"""The command line: `python -m surgery_core {info,run,sweep,lens,train-lens,skills,preflight,export,keep,report,verify}`.
+"""The command line: `python -m surgery_core {info,run,gallery,sweep,lens,train-lens,skills,preflight,export,keep,report,
+verify}`.
 
 A command reads its arguments, makes one call into the library and returns what to write; `main` writes it as text,
 JSON or CSV. An error is one sentence on standard error, and the exit code is 2; a preflight that fails and figures that do not
@@ -15,7 +16,9 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from surgery_core import __version__
-from surgery_core.cli import commands
+from surgery_core.cli import asked_sweep, commands
+from surgery_core.cli import gallery as gallery_command
+from surgery_core.cli import lens as lens_command
 from surgery_core.cli import report as report_command
 from surgery_core.cli import sweep as sweep_command
 from surgery_core.cli import texts as texts_options
@@ -28,7 +31,9 @@ if TYPE_CHECKING:
 Command = Callable[[argparse.Namespace], Output]
 
 
-COMMANDS = ("info", "run", "sweep", "lens", "train-lens", "skills", "preflight", "export", "keep", "report", "verify")
+COMMANDS = (
+    "info", "run", "gallery", "sweep", "lens", "train-lens", "skills", "preflight", "export", "keep", "report", "verify",
+)  # fmt: skip
 """Names of the commands."""
 PROGRAM = "python -m surgery_core"
 
@@ -71,6 +76,7 @@ def _parser(program: str) -> argparse.ArgumentParser:
     menu = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _add_info(menu)
     _add_run(menu)
+    _add_gallery(menu)
     _add_sweep(menu)
     _add_lens(menu)
     _add_train_lens(menu)
@@ -135,10 +141,22 @@ def _add_info(menu: Commands) -> None:
 
 
 def _add_run(menu: Commands) -> None:
-    parser = _add(menu, "run", commands.run, "Operate a model; show its text and its scores before and after.")
+    text = "Operate a model; show its text and its scores before and after. Or run a recipe with all that it has."
+    parser = _add(menu, "run", commands.run, text)
+    _add_recipe(parser)
     _add_experiment(parser).add_argument(
         "--save-recipe", metavar="FILE", help="write this experiment as a recipe before running it"
     )
+
+
+def _add_gallery(menu: Commands) -> None:
+    text = "List the experiments of papers that come along; or run all of them and write what they came to."
+    gallery_command.add_options(_add(menu, "gallery", gallery_command.gallery, text))
+
+
+def _add_recipe(parser: argparse.ArgumentParser) -> None:
+    text = "a recipe's file, or its key in the gallery; or say with options what to measure"
+    parser.add_argument("file", nargs="?", metavar="RECIPE", help=text)
 
 
 def _add_experiment(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
@@ -167,18 +185,14 @@ def _add_sweep(menu: Commands) -> None:
 
 
 def _add_lens(menu: Commands) -> None:
-    parser = _add(menu, "lens", commands.lens, "Show what each layer would predict next.")
+    parser = _add(menu, "lens", lens_command.lens, "Show what each layer would predict next.")
     _add_plan(parser)
-    what = parser.add_mutually_exclusive_group()
-    what.add_argument("--prompt", metavar="TEXT", help="the text to read")
-    what.add_argument("--text", metavar="FILE", help="a file to read, - for standard input")
     _add_chat(parser)
-    parser.add_argument("--tuned", metavar="LENS", help="read through this tuned lens: a folder, or a hub id org/name")
-    parser.add_argument("--positions", type=int, default=8, metavar="N", help="show the last N tokens (default: 8)")
+    lens_command.add_options(parser)
 
 
 def _add_train_lens(menu: Commands) -> None:
-    parser = _add(menu, "train-lens", commands.train_lens, "Train a tuned lens for a model and save it.")
+    parser = _add(menu, "train-lens", lens_command.train_lens, "Train a tuned lens for a model and save it.")
     parser.add_argument("--to", required=True, metavar="FOLDER", help="where the lens is written")
     parser.add_argument("--text", action="append", metavar="FILE", help="what to train on (default: the bundled texts)")
     texts_options.add_sources(parser)
@@ -203,10 +217,13 @@ def _add_export(menu: Commands) -> None:
         menu,
         "export",
         commands.export,
-        "Save the operated model as a checkpoint of its own, in the number format of the one that it comes from, or in that of --dtype.",
+        "Save the operated model as a checkpoint of its own, in the number format of the one that it comes from, or in that of "
+        "--dtype; or, from a GGUF file, as a GGUF file without packing its weights anew.",
     )
     _add_plan(parser)
-    parser.add_argument("--to", required=True, metavar="FOLDER", help="a new or empty folder")
+    parser.add_argument(
+        "--to", required=True, metavar="FOLDER", help="a new or empty folder, or from a GGUF file a new FILE.gguf"
+    )
     parser.add_argument("--no-figures", action="store_true", help="leave the scores out of the model card; faster")
     parser.add_argument(
         "--push", metavar="REPO", help="push it to the hub as org/name, which you are logged in to write"
@@ -223,10 +240,18 @@ def _add_keep(menu: Commands) -> None:
     _add_experiment(parser)
     parser.add_argument("--to", required=True, metavar="FILE", help="its ending says what is written")
     parser.add_argument(
-        "--page", default="surgery", choices=("surgery", "lens", "sweep", "skills", "models"),
+        "--page", default="surgery", choices=("surgery", "compare", "lens", "sweep", "skills", "models"),
         help="which page a script or notebook reproduces (default: surgery)",
     )  # fmt: skip
     parser.add_argument("--force", action="store_true", help="write over a file that is there")
+    reads = parser.add_argument_group("how a script of the Lens page reads")
+    reads.add_argument("--lens", metavar="LENS", help="logit (the default), tuned for the model's own, or a folder")
+    reads.add_argument("--follow", choices=("layer", "position"), help="what translators follow (default: layer)")
+    reads.add_argument("--inside", action="store_true", help="read inside layers too")
+    reads.add_argument("--start", type=int, metavar="N", help="begin at this token (default: 0)")
+    what = parser.add_argument_group("what a script of the Sweep page tries")
+    what.add_argument("--sweep", metavar="KIND", help="a kind of sweep (default: the recipe's, or delete)")
+    asked_sweep.add_options(parser)
 
 
 def _add_report(menu: Commands) -> None:
@@ -235,7 +260,7 @@ def _add_report(menu: Commands) -> None:
         "figures (.toml)."
     )
     parser = _add(menu, "report", report_command.report, text)
-    parser.add_argument("file", nargs="?", metavar="RECIPE", help="the recipe; or say with options what to measure")
+    _add_recipe(parser)
     report_command.add_options(parser, _add_experiment(parser))
 
 

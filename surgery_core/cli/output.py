@@ -8,11 +8,14 @@ import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
 from surgery_core.keeping.tables import cell_text, finite
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 WIDTH = 100
 
@@ -84,6 +87,11 @@ def paragraph(label: str, text: str) -> str:
     """Return text wrapped under its label."""
     lines = [part for line in text.splitlines() or [""] for part in textwrap.wrap(line, WIDTH - 2) or [""]]
     return "\n".join((label, *(f"  {line}".rstrip() for line in lines)))
+
+
+def frame_rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return the lines of a frame."""
+    return [{str(key): value for key, value in row.items()} for row in frame.to_dict("records")]
 
 
 @contextmanager

@@ -6,9 +6,9 @@ import argparse
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
+from surgery_core.cli import asked_sweep
 from surgery_core.cli.commands import experiment_of
 from surgery_core.cli.output import Output, progress, table
-from surgery_core.errors import SettingsError
 
 if TYPE_CHECKING:
     from surgery_core.keeping.report.asked import Asked
@@ -27,13 +27,17 @@ def add_options(parser: argparse.ArgumentParser, what: argparse._ArgumentGroup) 
     shown.add_argument("--comment", help="a sentence or two below it (default: the recipe's note)")
     shown.add_argument(
         "--with", dest="parts", metavar="PARTS",
-        help="some of plan, writing, scores, lens, skills, sweep, with commas (default: plan, writing, scores, and lens "
-        "where the recipe has a text for it)",
+        help="some of plan, writing, scores, plans, lens, skills, sweep, with commas, or all (default: plan, writing, scores; "
+        "plans and sweep where the recipe has them, lens where it has a text for it)",
     )  # fmt: skip
     shown.add_argument(
         "--lens", choices=("logit", "tuned"), help="show what each layer would say, read through this lens"
     )
-    shown.add_argument("--sweep", metavar="KIND", help="show a sweep of this kind over the same texts, such as delete")
+    shown.add_argument(
+        "--sweep", metavar="KIND",
+        help="show a sweep of this kind over the same texts (default where there is to be one: the recipe's, or delete)",
+    )  # fmt: skip
+    asked_sweep.add_options(parser)
 
 
 def report(arguments: argparse.Namespace) -> Output:
@@ -66,24 +70,24 @@ def verify(arguments: argparse.Namespace) -> Output:
 
 
 def _recipe(arguments: argparse.Namespace) -> Recipe:
-    if arguments.file and arguments.recipe:
-        raise SettingsError("Give the recipe once: as RECIPE, or with --recipe.")
-    arguments.recipe = arguments.recipe or arguments.file
     recipe, _ = experiment_of(arguments)
     title = recipe.title if arguments.title is None else arguments.title
     return replace(recipe, title=title, note=recipe.note if arguments.comment is None else arguments.comment)
 
 
 def _asked(arguments: argparse.Namespace, recipe: Recipe) -> Asked:
-    from surgery_core.keeping.report.asked import USUAL, Asked, AskedSweep
+    from surgery_core.keeping.report.asked import PARTS, USUAL, Asked
 
+    sweep = arguments.sweep or recipe.sweep is not None
     if arguments.parts is None:
-        parts = [*USUAL, *(["lens"] if recipe.lens or arguments.lens else []), *(["sweep"] if arguments.sweep else [])]
+        also = {"plans": recipe.plans, "lens": recipe.lens or arguments.lens, "sweep": sweep}
+        parts = [*USUAL, *(part for part, wanted in also.items() if wanted)]
     else:
         parts = list(dict.fromkeys(part.strip() for part in arguments.parts.split(",") if part.strip()))
+        parts = list(PARTS) if "all" in parts else parts
         parts += [part for part in ("lens", "sweep") if getattr(arguments, part) and part not in parts]
-    sweep = AskedSweep(arguments.sweep) if arguments.sweep else None
-    return Asked(tuple(parts), arguments.lens or "logit", sweep, arguments.unproved)
+    swept = asked_sweep.asked_sweep(arguments, recipe, shown="sweep" in parts)
+    return Asked(tuple(parts), arguments.lens or "logit", swept, arguments.unproved)
 
 
 def _text(found: Verification) -> str:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from surgery_core.cli.output import Output, progress, table
-from surgery_core.cli.texts import add_scored, scored_texts
+from surgery_core.cli.texts import add_scored, margin_of, scored_texts
 from surgery_core.errors import SettingsError, SweepFileError
 from surgery_core.plans.plan import LayerPlan
 
@@ -35,7 +35,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     what.add_argument("--max-length", type=int, metavar="N", help="longest block (default: all but one layer)")
     what.add_argument("--times", type=int, metavar="N", help="how often a repeated layer runs (default: 2)")
-    what.add_argument("--factors", type=_numbers, metavar="F,F", help="factors of a scale sweep, such as 0,0.5,2")
+    what.add_argument("--factors", type=numbers, metavar="F,F", help="factors of a scale sweep, such as 0,0.5,2")
     what.add_argument("--beam", type=int, default=1, metavar="N", help="plans kept by greedy removal (default: 1)")
     what.add_argument("--seed", type=int, metavar="N", help="of shuffles (default: 0)")
     how = parser.add_argument_group("what to measure")
@@ -67,13 +67,16 @@ def sweep(arguments: argparse.Namespace) -> Output:
         return _kinds()
     if arguments.kind in _SINGLE:
         return _SINGLE[arguments.kind](arguments)
+    margin = margin_of(arguments)
     jobs = _jobs(arguments)
     paths = _paths(arguments.out, jobs)
     run = _on_ray if arguments.engine == "ray" else _here
     with progress("Sweeping") as update:
         results = run(arguments, jobs, paths, update)
     lines = [
-        result.identity() | row.record() | ({"cut": result.note} if result.note else {})
+        result.identity()
+        | (row if margin is None else row.within(margin)).record()
+        | ({"cut": result.note} if result.note else {})
         for result in results
         for row in sorted(result.rows.values(), key=lambda r: r.number)
     ]
@@ -85,6 +88,8 @@ def _importance(arguments: argparse.Namespace) -> Output:
     """Return what each layer does to the residual stream, from one run and without surgery."""
     from surgery_core.measure.importance import importance
 
+    if arguments.margin is not None:
+        raise SettingsError("Importance has no verdicts, so there is nothing to count as the same; leave out --margin.")
     job = _single(arguments)
     loaded = job.load()
     with progress("Reading") as update:
@@ -109,7 +114,12 @@ def _greedy(arguments: argparse.Namespace) -> Output:
                 on_progress=update,
             )
         )  # fmt: skip
-    lines = [{"layers": step.layers_left, "removed": step.removed} | step.row.record() for step in steps]
+    margin = margin_of(arguments)
+    lines = [
+        {"layers": step.layers_left, "removed": step.removed}
+        | (step.row if margin is None else step.row.within(margin)).record()
+        for step in steps
+    ]
     shown = [{name: line[name] for name in ("layers", "removed", *_SHOWN)} for line in lines]
     cut = _cut(job, loaded)
     lines = [line | cut for line in lines]
@@ -229,6 +239,13 @@ def _text(job: SweepJob, result: InOrder) -> str:
         remarks.append(
             f"{left} plans were left early, surely not among the best; their figures are of the texts until then."
         )
+    where = f", in {result.file.path}" if result.file else ""
+    cut = ["", result.note] if result.note else []
+    return "\n".join([f"{job.model}, {job.kind}: {len(rows) - 1} plans{where}", "", rows_text(rows), *remarks, *cut])
+
+
+def rows_text(rows: Sequence[SweepRow]) -> str:
+    """Return a sweep's rows as a table, without those of plans that were refused."""
     lines = [
         {"x": row.x}
         | ({} if row.y is None and rows[-1].y is None else {"y": row.y})
@@ -236,9 +253,7 @@ def _text(job: SweepJob, result: InOrder) -> str:
         for row in rows
         if not row.refused
     ]
-    where = f", in {result.file.path}" if result.file else ""
-    cut = ["", result.note] if result.note else []
-    return "\n".join([f"{job.model}, {job.kind}: {len(rows) - 1} plans{where}", "", table(lines), *remarks, *cut])
+    return table(lines)
 
 
 def _kinds() -> Output:
@@ -252,7 +267,8 @@ def _kinds() -> Output:
     return Output(table(rows), rows, rows)
 
 
-def _numbers(text: str) -> tuple[float, ...]:
+def numbers(text: str) -> tuple[float, ...]:
+    """Return the numbers of a list with commas; errors as those of argparse."""
     try:
         return tuple(float(part) for part in text.split(","))
     except ValueError:

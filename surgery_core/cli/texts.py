@@ -35,6 +35,21 @@ def add_scored(group: argparse._ActionsContainer, *names: str) -> None:
         "--as-papers", action="store_true",
         help="join the texts and cut them into windows of 2048 tokens, as published perplexities are taken",
     )  # fmt: skip
+    group.add_argument(
+        "--margin", type=float, metavar="PERCENT",
+        help="perplexities that differ by less count as the same (default: 2)",
+    )  # fmt: skip
+
+
+def margin_of(arguments: argparse.Namespace) -> float | None:
+    """Return the share of the perplexity within which models count as the same; None where it was not given.
+
+    Raises:
+        SettingsError: when it is not between 0 and 100 percent.
+    """
+    from surgery_core.statistics.verdict import checked_margin
+
+    return None if arguments.margin is None else checked_margin(arguments.margin / 100)
 
 
 def chosen_set(arguments: argparse.Namespace) -> TextSet | None:

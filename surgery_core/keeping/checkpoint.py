@@ -1,4 +1,4 @@
-"""An operated model as a checkpoint with a card that says how it was made, in a folder, as a zip, or on the hub."""
+"""An operated model as a checkpoint with a card that says how it was made, in a folder or as a zip."""
 
 from __future__ import annotations
 
@@ -11,17 +11,14 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-import httpx2
-from huggingface_hub import HfApi, ModelCard, ModelCardData
-from huggingface_hub import errors as hub_errors
+from huggingface_hub import ModelCard, ModelCardData
 
 from surgery_core import __version__
-from surgery_core.errors import InputError, ModelError
+from surgery_core.errors import InputError
 from surgery_core.keeping.pictures import picture_file
 from surgery_core.keeping.report.carded import card_evidence, figures_section
 from surgery_core.measure.compare import compare
 from surgery_core.measure.results import Comparison
-from surgery_core.models.hub import is_hub_id
 from surgery_core.models.opening import LoadedModel, ModelInfo
 from surgery_core.plans.plan import LayerPlan
 from surgery_core.plans.words import describe
@@ -130,39 +127,6 @@ def expected_bytes(info: ModelInfo, plan: LayerPlan) -> int:
     """Return about how large a plan's weights are, in bytes: as if all of the model lay in its layers, at the most."""
     narrow = 2 if info.dtype == "float32" and info.stored_as in ("bfloat16", "float16") else 1
     return round(info.bytes / narrow * max(1.0, len(plan) / max(1, info.n_layers)))
-
-
-def check_repo(name: str) -> None:
-    """Refuse what is no name of a repository on the hub.
-
-    Raises:
-        InputError: it says what is.
-    """
-    if not is_hub_id(name):
-        raise InputError(f"{name!r} is no name of a repository on the hub; write it as org/name.")
-
-
-def push(folder: str | Path, repo: str, *, private: bool = True) -> str:
-    """Push an exported folder to a repository on the hub, made where it is not there, and return its address.
-
-    Raises:
-        InputError: when that is no name of one.
-        ModelError: when the hub refuses, or cannot be reached.
-    """
-    check_repo(repo)
-    api = HfApi()
-    try:
-        api.create_repo(repo, private=private, exist_ok=True)
-        said = api.upload_folder(repo_id=repo, folder_path=folder, commit_message="Made with Model Surgery")
-    except hub_errors.HfHubHTTPError as error:
-        raise ModelError(
-            f"The hub refused to take {repo!r}: {error.server_message or error}. Log in with `hf auth login`."
-        ) from error
-    except (httpx2.HTTPError, OSError) as error:
-        raise ModelError(
-            f"{repo!r} could not be pushed ({type(error).__name__}); the checkpoint is in {str(folder)!r}."
-        ) from error
-    return str(said.repo_url if hasattr(said, "repo_url") else f"{api.endpoint}/{repo}")
 
 
 def _base(info: ModelInfo) -> str:

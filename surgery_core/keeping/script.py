@@ -13,11 +13,14 @@ from surgery_core.plans.plan import LayerPlan
 from surgery_core.plans.words import describe
 from surgery_core.recipes.recipe import Recipe
 from surgery_core.recipes.run import texts_of
+from surgery_core.statistics.verdict import MARGIN
 from surgery_core.sweeps.request import SweepRequest
 from surgery_core.sweeps.setup import SweepMeasures
 from surgery_core.text import Text, as_papers, bundled_texts, text_sets
 
-Page = Literal["surgery", "lens", "sweep", "skills", "models"]
+Page = Literal["surgery", "compare", "lens", "sweep", "skills", "models"]
+PAGES: tuple[Page, ...] = ("surgery", "compare", "lens", "sweep", "skills", "models")
+"""Pages whose figures a script prints."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,12 @@ class Shown:
     @property
     def plan(self) -> LayerPlan:
         """Return the plan."""
-        return LayerPlan.parse(self.recipe.plan, self.n_layers)
+        return self.recipe.plan_of(self.n_layers)
+
+    @property
+    def notation(self) -> str:
+        """Return the plan as the recipe writes it."""
+        return str(self.plan) if self.recipe.plan is None else self.recipe.plan
 
 
 @dataclass(frozen=True)
@@ -99,7 +107,9 @@ def notebook(shown: Shown) -> str:
 
 def cells(shown: Shown) -> list[Cell]:
     """Return the steps of a page's script."""
-    make = {"surgery": _surgery, "lens": _lens, "sweep": _sweep, "skills": _skills, "models": _models}
+    make = {
+        "surgery": _surgery, "compare": _compare, "lens": _lens, "sweep": _sweep, "skills": _skills, "models": _models,
+    }  # fmt: skip
     return [_open(shown), *make[shown.page](shown)]
 
 
@@ -108,9 +118,9 @@ def _open(shown: Shown) -> Cell:
     where = f"device={shown.device!r}, dtype={shown.dtype!r}"
     where += f", revision={recipe.revision!r}" if recipe.revision else ""
     code = f"import surgery_core as sc\n\nloaded = sc.load_model({recipe.model!r}, {where})"
-    if shown.page not in ("sweep", "models"):
+    if shown.page not in ("sweep", "models", "compare"):
         code += (
-            f"\nplan = sc.LayerPlan.parse({recipe.plan!r}, loaded.info.n_layers)"
+            f"\nplan = sc.LayerPlan.parse({shown.notation!r}, loaded.info.n_layers)"
             f"\noperated = sc.operated_model(loaded, plan{more})"
         )
     return Cell("The model, and a view of it that runs the plan.", code)
@@ -126,10 +136,15 @@ def _surgery(shown: Shown) -> list[Cell]:
         '    print(f"{side}: {written.text}\\n")'
     )
     texts = texts_of(recipe) if shown.texts is None else shown.texts
-    score = f"texts = {_texts(texts)}\n" + (_SCORE if shown.plan.is_identity else _COMPARE)
+    score = f"texts = {_texts(texts)}\n" + (_SCORE if shown.plan.is_identity else _compared(recipe.margin))
     if any(text.window is not None for text in texts):
         score += f"\nprint({'scores' if shown.plan.is_identity else 'compared'}.cut.sentence)"
     return [Cell("What it writes.", write), Cell("How well it predicts texts.", score)]
+
+
+def _compared(margin: float) -> str:
+    verdict = "verdict()" if margin == MARGIN else f"verdict({margin!r})"
+    return f"{_COMPARE}\nprint(compared.{verdict}.sentence)"
 
 
 _COMPARE = """\
@@ -141,13 +156,31 @@ for row in compared.frame().itertuples():
     )
 before, after = compared.base, compared.operated
 print(f"all: perplexity {before.perplexity:.2f} -> {after.perplexity:.2f}, bits a byte {after.bits_per_byte:.3f}")
-print(f"all: KL {compared.kl:.3f} nats, top-1 kept {compared.top1:.1%}")
-print(compared.verdict().sentence)"""
+print(f"all: KL {compared.kl:.3f} nats, top-1 kept {compared.top1:.1%}")"""
 _SCORE = """\
 scores = sc.score(loaded.model, loaded.tokenizer, texts)
 for row in scores.rows:
     print(f"{row.title}: perplexity {row.perplexity:.2f}, bits a byte {row.bits_per_byte:.3f}")
 print(f"all: perplexity {scores.perplexity:.2f}, bits a byte {scores.bits_per_byte:.3f}")"""
+
+
+def _compare(shown: Shown) -> list[Cell]:
+    recipe, unproved = shown.recipe, ", unproved=True" if shown.unproved else ""
+    texts = texts_of(recipe) if shown.texts is None else shown.texts
+    plans = {one.name: one.plan for one in recipe.plans} or {"the plan": shown.notation}
+    margin = "" if recipe.margin == MARGIN else f".within({recipe.margin!r})"
+    code = (
+        f"texts = {_texts(texts)}\nplans = {plans!r}\n"
+        "base = sc.reference(loaded.model, loaded.tokenizer, texts)\n"
+        "for name, plan in plans.items():\n"
+        f"    operated = sc.operated_model(loaded, sc.LayerPlan.parse(plan, loaded.info.n_layers){unproved})\n"
+        f"    compared = sc.compare(base, operated, loaded.tokenizer, texts){margin}\n"
+        '    ratio = compared.interval("ratio")\n'
+        '    print(f"{name}: perplexity {compared.operated.perplexity:.2f}, ×{compared.ratio:.3f} "\n'
+        '          f"({ratio.low:.3g} to {ratio.high:.3g}), KL {compared.kl:.3f} nats, top-1 kept {compared.top1:.1%}, "\n'
+        '          f"{compared.verdict().word}")'
+    )
+    return [Cell("Plans side by side, each against the unchanged model.", code)]
 
 
 def _lens(shown: Shown) -> list[Cell]:

@@ -152,11 +152,12 @@ def lens_quality(
     texts: TextsLike,
     *,
     stop: threading.Event | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
 ) -> pd.DataFrame:
     """Return, for what enters each layer, the mean KL(final || lens) in nats of the logit lens and the tuned lens.
 
     Columns: layer (its number), logit_lens, tuned_lens. Of a text that is longer than what a lens reads at once, the
-    beginning is read.
+    beginning is read. `on_progress` is told how many texts are read, and how many there are.
 
     Raises:
         TextError: when a text has no token.
@@ -165,7 +166,10 @@ def lens_quality(
     lens = TunedLens(model, translators)
     totals, count, look = np.zeros((2, translators.n_layers)), 0, looking(stop, "Stopped before all texts were read.")
     vocab = model.get_output_embeddings().weight.shape[0]  # type: ignore[operator]
-    for text in as_texts(texts):
+    given = as_texts(texts)
+    for number, text in enumerate(given):
+        if on_progress is not None:
+            on_progress(number, len(given))
         ids, _ = lens_window(model, encode(tokenizer, text))
         states = residuals(model, torch.tensor([ids], device=device_of(model)), look=look).states
         for some in states.split(max(1, CELL_ELEMENTS // vocab), dim=1):  # type: ignore[no-untyped-call]

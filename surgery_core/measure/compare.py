@@ -153,7 +153,7 @@ def compare(
         base = reference(base, tokenizer, texts, stride=stride, stop=stop)
     encoded, look = base.encoded, looking(stop)
     readout = base.readout.of_view(operated) if base_of(operated) is base.readout.model else Readout(operated)
-    run = base.run if base.run is not None and base.run.starts(operated) else None
+    run = base.run if base.run is not None and base.run.starts(operated, look) else None
     losses, sums = Losses(encoded), Sums(encoded.units)
     for number, batch in _walk(encoded, look, on_progress):
         side = base.side(number, look)

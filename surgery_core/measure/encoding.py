@@ -48,10 +48,15 @@ class Encoded:
         """Return how many tokens are scored."""
         return sum(len(batch.targets) for batch in self.batches)
 
-    def part(self, numbers: Sequence[int]) -> Encoded:
-        """Return the same texts with the windows of only some of them, by number, to be scored."""
+    def part(self, numbers: Sequence[int], passes: int = 1) -> Encoded:
+        """Return the same texts with the windows of only some of them, by number, to be scored.
+
+        Args:
+            numbers: of the texts.
+            passes: how many plans are to run together (`states.windows.batches_of`).
+        """
         windows = [w for n in numbers for w in windows_of(n, self.ids[n], self.context, self.stride)]
-        return replace(self, batches=tuple(batches_of(windows, self.batches[0].input_ids.device)))
+        return replace(self, batches=tuple(batches_of(windows, self.batches[0].input_ids.device, passes)))
 
     def only(self, numbers: Sequence[int]) -> Encoded:
         """Return only some of the texts, by number, without anything to be scored."""

@@ -7,6 +7,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,8 +24,10 @@ from transformers.generation import (
 )
 from transformers.generation.streamers import BaseStreamer
 
-from surgery_core.errors import TextError
+from surgery_core.errors import Stopped, TextError
 from surgery_core.plans.generation_settings import GenerationSettings
+from surgery_core.states.shared_prompt import SharedPrompt
+from surgery_core.stopping import Progress, looking
 from surgery_core.surgery.anatomy import context_length, device_of
 from surgery_core.text import Text, chat_text, encode
 
@@ -60,8 +63,20 @@ def complete(
     *,
     on_text: Callable[[str], None] | None = None,
     stop: threading.Event | None = None,
+    shared: SharedPrompt | None = None,
+    on_progress: Progress | None = None,
 ) -> Generation:
     """Continue a prompt and return the whole continuation; `on_text` gets each piece as it is written.
+
+    Args:
+        model: the base, or a view.
+        tokenizer: of the model.
+        prompt: what is continued.
+        settings: how; by default 64 tokens, the likeliest each.
+        on_text: told of each piece.
+        stop: set to end the text after the token, or before the layer, that is running.
+        shared: what the base and its views have read of this prompt; layers that are the same read it once.
+        on_progress: told how many tokens are written, and how many may be.
 
     Raises:
         TextError: when the prompt has no token, or prompt and new tokens do not fit the model's context.
@@ -70,18 +85,22 @@ def complete(
     stop = stop or threading.Event()
     ids = prompt_ids(model, tokenizer, prompt, settings)
     began = time.perf_counter()
-    writer = _Writer(tokenizer, on_text or (lambda piece: None), began)
+    tell = on_progress or (lambda done, total: None)
+    writer = _Writer(
+        tokenizer, on_text or (lambda piece: None), began, lambda done: tell(done, settings.max_new_tokens)
+    )
     criteria = StoppingCriteriaList([_Stop(stop)])
     inputs = torch.tensor([ids], device=device_of(model))
-    with torch.inference_mode():
-        output = _configured(model, tokenizer, settings).generate(
+    with torch.inference_mode(), suppress(Stopped):
+        reader = model if shared is None else shared.reader(model, ids, looking(stop))
+        _configured(reader, tokenizer, settings).generate(
             inputs,
             attention_mask=torch.ones_like(inputs),
             logits_processor=_sampler(settings),
             stopping_criteria=criteria,
             streamer=writer,
         )
-    new = output[0, len(ids) :].tolist()
+    new = writer.ids or []
     ended = "stopped" if stop.is_set() else "length" if len(new) >= settings.max_new_tokens else "end of text"
     if ended == "length" and new and new[-1] in _end_tokens(model, tokenizer):
         ended = "end of text"
@@ -218,8 +237,10 @@ class _Stop(StoppingCriteria):
 class _Writer(BaseStreamer):
     """Decodes token by token; a character that is not finished yet waits for its other bytes."""
 
-    def __init__(self, tokenizer: Any, on_text: Callable[[str], None], began: float) -> None:
-        self.tokenizer = tokenizer
+    def __init__(
+        self, tokenizer: Any, on_text: Callable[[str], None], began: float, tell: Callable[[int], None]
+    ) -> None:
+        self.tokenizer, self.tell = tokenizer, tell
         self.on_text = on_text
         self.began = began
         self.first: float | None = None
@@ -238,6 +259,7 @@ class _Writer(BaseStreamer):
         if self.first is None:
             self.first = time.perf_counter() - self.began
         self.ids += value.flatten().tolist()
+        self.tell(len(self.ids))
         self._emit(final=False)
 
     def end(self) -> None:

@@ -172,6 +172,30 @@ class Readout:
             ]
         return joined(parts)
 
+    def losses(
+        self, entered: torch.Tensor, places: torch.Tensor, targets: torch.Tensor, look: Look = _never
+    ) -> torch.Tensor:
+        """Return the losses `[m]` in nats of m tokens, of which several may be asked for at the same position.
+
+        The vocabulary is walked once a position, where `figures` walks it once a token.
+
+        Args:
+            entered: `[n, width]`, of `read` or `enter`.
+            places: `[m]`, the position of each token, 0 to n - 1.
+            targets: `[m]`, the tokens.
+            look: called between chunks; it may raise to stop the work.
+        """
+        places, targets = places.to(entered.device), targets.to(entered.device)
+        found = torch.full(places.shape, torch.nan, device=entered.device)
+        with torch.inference_mode():
+            for part in self._parts(len(entered), look):
+                here = ((places >= part.start) & (places < part.stop)).nonzero()[:, 0]
+                logits = self.logits(entered[part])
+                lse, own = logits.logsumexp(-1), places[here] - part.start
+                # as everywhere, a position whose logits are not finite has no figures
+                found[here] = torch.where(lse.isfinite()[own], lse[own] - logits[own, targets[here]], torch.nan)
+        return found
+
     def _is_base(self, entered: torch.Tensor, targets: torch.Tensor, base: BaseSide) -> bool:
         """Whether these are the base's own states before the same head: everything is the same then, to the bit."""
         shared = root_of(self.model) is root_of(base.readout.model) and self.slices == base.readout.slices

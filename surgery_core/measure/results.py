@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -14,7 +14,7 @@ from surgery_core.errors import TextError
 from surgery_core.measure.cut import Cut
 from surgery_core.statistics.paired import estimates
 from surgery_core.statistics.units import Array, units_of
-from surgery_core.statistics.verdict import MARGIN, Verdict, judge_losses
+from surgery_core.statistics.verdict import MARGIN, Verdict, checked_margin, judge_losses
 
 Figure = Literal["ratio", "bits_change", "kl", "top1", "top5"]
 """Figures of a comparison that have an interval."""
@@ -134,7 +134,10 @@ class TokenLosses:
 
 @dataclass(frozen=True, eq=False)
 class TextComparison:
-    """One text under the base and under the operated model; `kl` in nats a token, `top1` and `top5` 0 to 1."""
+    """One text under the base and under the operated model; `kl` in nats a token, `top1` and `top5` 0 to 1.
+
+    `margin` is the share of the perplexity within which the two count as the same.
+    """
 
     before: TextScore
     after: TextScore
@@ -142,24 +145,22 @@ class TextComparison:
     top1: float
     top5: float
     tokens: TokenLosses
+    margin: float = MARGIN
 
     @property
     def ratio(self) -> float:
         """Return perplexity after over perplexity before."""
         return _exp(self.after.nats_per_token - self.before.nats_per_token)
 
-    def verdict(self, margin: float = MARGIN) -> Verdict:
-        """Return whether this text's loss differs, over runs of 16 of its tokens."""
-        return self._usual if margin == MARGIN else self._judged(margin)
+    def verdict(self, margin: float | None = None) -> Verdict:
+        """Return whether this text's loss differs, over runs of 16 of its tokens; `margin` in place of its own."""
+        return self._verdict if margin in (None, self.margin) else replace(self, margin=margin)._verdict
 
     @cached_property
-    def _usual(self) -> Verdict:
-        return self._judged(MARGIN)
-
-    def _judged(self, margin: float) -> Verdict:
+    def _verdict(self) -> Verdict:
         change = self.tokens.after.astype(np.float64) - self.tokens.before
         units = units_of([len(change)])
-        return judge_losses(units.sums(change), units.sizes, units.name, margin)
+        return judge_losses(units.sums(change), units.sizes, units.name, self.margin)
 
 
 @dataclass(frozen=True, eq=False)
@@ -207,6 +208,7 @@ class Comparison:
             numbers; figures of texts where that happened are NaN.
         units: what intervals are made of.
         cut: how the texts were joined and cut into windows; None where each was scored for itself.
+        margin: share of the perplexity within which both models count as the same (see `within`).
     """
 
     rows: tuple[TextComparison, ...]
@@ -214,6 +216,7 @@ class Comparison:
     not_finite: str
     units: UnitSums
     cut: Cut | None = None
+    margin: float = MARGIN
 
     @property
     def base(self) -> ScoreTable:
@@ -250,20 +253,32 @@ class Comparison:
         """Return the share of positions where the base's prediction is in the operated model's top five, 0 to 1."""
         return self._pooled("top5")
 
-    def verdict(self, margin: float = MARGIN) -> Verdict:
+    def verdict(self, margin: float | None = None) -> Verdict:
         """Return whether the loss after surgery differs, in a word and a sentence.
 
         Args:
-            margin: share of the perplexity within which both count as the same.
+            margin: share of the perplexity within which both count as the same, in place of the comparison's own.
+
+        Raises:
+            SettingsError: when the margin is not between 0 and 1.
         """
-        return self._usual if margin == MARGIN else self._judged(margin)
+        return self._verdict if margin in (None, self.margin) else self.within(margin)._verdict
 
     @cached_property
-    def _usual(self) -> Verdict:
-        return self._judged(MARGIN)
+    def _verdict(self) -> Verdict:
+        return judge_losses(self.units.change, self.units.tokens, self.units.unit, self.margin)
 
-    def _judged(self, margin: float) -> Verdict:
-        return judge_losses(self.units.change, self.units.tokens, self.units.unit, margin)
+    def within(self, margin: float) -> Comparison:
+        """Return the same figures with verdicts that count another share of the perplexity as the same.
+
+        Raises:
+            SettingsError: when the margin is not between 0 and 1.
+        """
+        if margin == self.margin:
+            return self
+        checked = checked_margin(margin)
+        rows = tuple(replace(row, margin=checked) for row in self.rows)
+        return replace(self, rows=rows, margin=checked)
 
     def interval(self, figure: Figure) -> Interval:
         """Return the 95 % interval of `ratio`, `bits_change`, `kl`, `top1` or `top5`, over units (`statistics.paired`).

@@ -61,13 +61,21 @@ def stated_format(config: Config) -> str | None:
     return stated if stated in ITEM_BYTES else None
 
 
-def require_memory(name: str, n_parameters: int, dtype: str, device: torch.device) -> None:
-    """Refuse a model that does not fit into free memory.
+def require_memory(
+    name: str, n_parameters: int, dtype: str, device: torch.device, most_bytes: int | None = None
+) -> None:
+    """Refuse a model that does not fit into free memory, or is larger than `most_bytes`.
 
     Raises:
-        ModelLoadError: with the memory needed and the memory free.
+        ModelLoadError: with the memory needed and what is free or allowed.
     """
-    needed = int(n_parameters * ITEM_BYTES[dtype] * _SPARE)
+    weights = n_parameters * ITEM_BYTES[dtype]
+    if most_bytes is not None and weights > most_bytes:
+        raise ModelLoadError(
+            f"{name!r} takes {_gigabytes(weights)} in {dtype}, and {_gigabytes(most_bytes)} are allowed here; choose a "
+            "smaller model."
+        )
+    needed = int(weights * _SPARE)
     # the weights pass through main memory on their way to a GPU
     for place, free in {"main": free_memory(), device.type: _free_on(device)}.items():
         if needed > free:

@@ -91,7 +91,7 @@ def fetch_gguf(name: str, place: tuple[str, str], revision: str | None, check: C
             check(sizes[file])
             folder = Path(hub.snapshot_download(repository, revision=revision, allow_patterns=[escape(file)]))
     except _Unreachable as problem:
-        folder = _cached_file(name, place, revision, str(problem))
+        return cached_gguf(name, place, revision, str(problem))
     return Snapshot(folder / file, folder.name)
 
 
@@ -101,7 +101,16 @@ def _no_file(repository: str, file: str, sizes: Iterable[str]) -> ModelLoadError
     return ModelLoadError(f"{repository!r} on the hub has no file {file!r}; {have}.")
 
 
-def _cached_file(name: str, place: tuple[str, str], revision: str | None, problem: str) -> Path:
+def cached_gguf(name: str, place: tuple[str, str], revision: str | None, problem: str) -> Snapshot:
+    """Find one GGUF file in the local cache.
+
+    Args:
+        name, place, revision: as for `fetch_gguf`.
+        problem: why it is looked for there, as the beginning of a sentence.
+
+    Raises:
+        ModelLoadError: when it is not there.
+    """
     repository, file = place
     try:
         wanted = [escape(file)]
@@ -112,7 +121,7 @@ def _cached_file(name: str, place: tuple[str, str], revision: str | None, proble
         raise _not_here(name, problem) from None
     if not (folder / file).is_file():
         raise _not_here(name, problem)
-    return folder
+    return Snapshot(folder / file, folder.name)
 
 
 def _not_here(name: str, problem: str) -> ModelLoadError:

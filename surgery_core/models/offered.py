@@ -137,6 +137,22 @@ def stamp_of(name: str) -> str:
     return own if base is None else f"{own}+{stamp(base[0])}"
 
 
+def weight_bytes(name: str) -> tuple[int, bool] | None:
+    """Return how many bytes of weights are read to open an offered model, and whether they are packed ones of a GGUF file.
+
+    None where nothing is offered by this name. Of an adapter these are its own and its base's.
+    """
+    places = offered()
+    found = places.get(name)
+    if found is None:
+        return None
+    adapter = _adapter(found[0], stamp(found[0]))
+    base = None if adapter is None else base_place(places, adapter.base, paths=found[1] != "hub")
+    files = [file for path in (found[0], *(base or ())[:1]) for file in _files(path)]
+    weights = [file for file in files if file.suffix in (".safetensors", ".gguf")]
+    return sum(file.stat().st_size for file in weights), any(file.suffix == ".gguf" for file in weights)
+
+
 def read_place(path: Path, name: str) -> Checkpoint:
     """Describe the checkpoint folder or GGUF file at `path`; errors as `read_checkpoint` and `read_gguf`."""
     if not path.is_dir():

@@ -89,6 +89,8 @@ class ModelInfo:
         licence: the licence that its card names, or None.
         notes: sentences about the checkpoint that its user should know.
         stored_as: number format of most parameters in its files, or an empty text where that is not known.
+        gguf: how most numbers are stored in the GGUF file that it was opened from, such as `"Q4_1"`; None where it was
+            opened from another kind of file.
         adapter: of the adapter that was opened with its base model, or None.
     """
 
@@ -109,6 +111,7 @@ class ModelInfo:
     licence: str | None
     notes: tuple[str, ...] = ()
     stored_as: str = ""
+    gguf: str | None = None
     adapter: AdapterInfo | None = None
 
     @property
@@ -152,6 +155,7 @@ def load_model(
     revision: str | None = None,
     check_memory: bool = True,
     allow_paths: bool = True,
+    most_bytes: int | None = None,
 ) -> LoadedModel:
     """Open a model by name.
 
@@ -165,6 +169,7 @@ def load_model(
         revision: a branch, tag or commit of a hub model; None for its main branch.
         check_memory: refuse a model that is larger than the free memory before reading its weights.
         allow_paths: whether `name` may be a path; a page that takes names from visitors passes False.
+        most_bytes: memory that its weights may take; None for as much as is free.
 
     Raises:
         ModelLoadError: one sentence that says what is wrong with the model and what to do.
@@ -173,7 +178,7 @@ def load_model(
     spread = device == SPREAD
     target = choose_device("auto" if spread else device)
     check_memory = check_memory and not spread
-    check = partial(_check_remote, name, target, dtype, check_memory)
+    check = partial(_check_remote, name, target, dtype, check_memory, most_bytes)
     try:
         place = _locate(name.strip(), revision, allow_paths, check)
         adapted = _adapted(place, name, allow_paths, check)
@@ -187,7 +192,7 @@ def load_model(
         raise SettingsError(f"{name!r} is an adapter, which cannot be spread over devices; choose one device.")
     if check_memory:
         beside = 0 if adapted is None else adapted.checkpoint.n_parameters
-        require_memory(name, checkpoint.n_parameters + beside, number_format, target)
+        require_memory(name, checkpoint.n_parameters + beside, number_format, target, most_bytes)
     return _open(name, place, checkpoint, adapted, None if spread else target, number_format)
 
 
@@ -312,6 +317,7 @@ def _info(
         licence=checkpoint.licence,
         notes=notes,
         stored_as=checkpoint.dtype,
+        gguf=None if checkpoint.gguf is None else checkpoint.gguf.kind,
     )
 
 
@@ -343,12 +349,12 @@ def _unknown(name: str, allow_paths: bool, ready: Iterable[str]) -> ModelLoadErr
 
 
 def _check_remote(
-    name: str, device: torch.device, dtype: str, check_memory: bool, config: Config | None, size: int
-) -> None:
+    name: str, device: torch.device, dtype: str, check_memory: bool, most_bytes: int | None, config: Config | None, size: int
+) -> None:  # fmt: skip
     """Refuse a hub model before its weights are fetched: from its config and file sizes, of GGUF from the size alone."""
     if config is not None:
         require_causal(config, name)
     stored = (config is not None and stated_format(config)) or "float32"
     if check_memory:
         n_parameters = size // ITEM_BYTES[stored]
-        require_memory(name, n_parameters, choose_dtype(dtype, device, stored), device)
+        require_memory(name, n_parameters, choose_dtype(dtype, device, stored), device, most_bytes)

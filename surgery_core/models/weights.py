@@ -32,6 +32,7 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from surgery_core.errors import ModelLoadError
+from surgery_core.loading import ONE_AT_A_TIME
 from surgery_core.models.adapter_checkpoint import CONFIG as ADAPTER_CONFIG
 from surgery_core.models.checkpoint import Checkpoint
 from surgery_core.models.gguf_weights import (
@@ -158,7 +159,7 @@ def load_weights(
             "run pip install -r requirements.txt."
         )
     try:
-        with quiet():
+        with ONE_AT_A_TIME, quiet():
             model, report = _from_pretrained(checkpoint, name, getattr(torch, dtype), spread)
     except LOAD_FAILURES as error:
         raise ModelLoadError(

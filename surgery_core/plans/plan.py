@@ -88,6 +88,11 @@ class LayerPlan:
         """Return the original indices of the base's layers that appear nowhere, in order."""
         return tuple(index for index in range(self.n_layers) if index not in self.layers_used)
 
+    @property
+    def donors(self) -> frozenset[str]:
+        """Return the names of the other models that layers are taken from."""
+        return frozenset(layer.donor for slot in self.slots for layer in slot.layers if layer.donor is not None)
+
     def delete(self, positions: Iterable[int] | int) -> LayerPlan:
         """Return the plan without these positions. Deleting every one leaves embeddings straight to the head."""
         gone = set(self._positions(positions))

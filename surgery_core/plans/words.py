@@ -19,6 +19,56 @@ def describe(plan: LayerPlan) -> str:
     return f"{_runs(plan)} {' '.join(part for part in parts if part)}".strip()
 
 
+def subject(plan: LayerPlan) -> str:
+    """Return what begins a sentence about the operated model: `Without L5`, `With L4 twice`, `After surgery`."""
+    if plan.is_identity:
+        return "Unchanged"
+    if not plan.slots:
+        return "Without any layer"
+    order, plain = _layers(plan), all(slot.is_plain for slot in plan)
+    if not plain or len(order) != len(plan):
+        return _edited(plan)
+    kept = list(dict.fromkeys(order))
+    if plan.deleted:
+        return f"Without {_some(plan.deleted, plan.n_layers)}" if order == sorted(kept) else "After surgery"
+    if len(order) == len(kept):
+        return _ordered(order)
+    repeated = [layer for layer, n in sorted(Counter(order).items()) if n > 1]
+    once = len(repeated) == 1 and order == sorted(order)
+    return (
+        f"With L{repeated[0]} {_TIMES.get(Counter(order)[repeated[0]], 'many times')}"
+        if once
+        else "With layers repeated"
+    )
+
+
+_TIMES = {2: "twice", 3: "three times", 4: "four times"}
+
+
+def _ordered(order: list[int]) -> str:
+    moved = [at for at, layer in enumerate(order) if layer != at]
+    swapped = len(moved) == 2
+    return f"With L{moved[0]} and L{moved[1]} swapped" if swapped else "With its layers in another order"
+
+
+def _edited(plan: LayerPlan) -> str:
+    """Return the beginning where one layer is changed and all others stand as they were."""
+    changed = [(at, slot) for at, slot in enumerate(plan) if not slot.is_plain]
+    at, slot = changed[0]
+    own = [layer.index for layer in slot.layers if layer.donor is None]
+    order = [*range(at), *own, *range(at + len(own), plan.n_layers)]
+    stands = [*(s.layers[0].index for s in plan.slots[:at]), *own, *(s.layers[0].index for s in plan.slots[at + 1 :])]
+    alone = len(changed) == 1 and len(own) == len(slot.layers) and stands == order == list(range(plan.n_layers))
+    return f"With {slot.label}" if alone else "After surgery"
+
+
+def _some(layers: Sequence[int], n_layers: int) -> str:
+    if len(layers) <= 3:
+        return names(layers)
+    run = list(layers) == list(range(layers[0], layers[-1] + 1))
+    return which(layers) if run else f"{len(layers)} of its {n_layers} layers"
+
+
 def names(layers: Sequence[int | str], most: int = 6) -> str:
     """Return layers as a list in words: `L4`, `L4 and L5`, `L1, L2, L3 and 9 more`."""
     shown = [layer if isinstance(layer, str) else f"L{layer}" for layer in layers]

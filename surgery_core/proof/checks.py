@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import tempfile
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,6 +18,7 @@ from surgery_core.plans.plan import LayerPlan
 from surgery_core.proof.layer_by_layer import ByHand
 from surgery_core.states.finite import broken_weights, not_finite
 from surgery_core.states.windows import Batch
+from surgery_core.stopping import looking
 from surgery_core.surgery.adapters import adapter_paths, switched_off
 from surgery_core.surgery.anatomy import device_of, find_layers, is_quantised
 from surgery_core.surgery.building import private_copy
@@ -62,7 +64,21 @@ class Check:
 class Trial:
     """The test prompts for one model, and the checks on them."""
 
-    def __init__(self, model: nn.Module, tokenizer: Any, ingredients: Ingredients | None = None) -> None:
+    def __init__(
+        self, model: nn.Module, tokenizer: Any, ingredients: Ingredients | None = None, *,
+        stop: threading.Event | None = None, on_check: Callable[[int], None] | None = None,
+    ) -> None:  # fmt: skip
+        """Prepare the prompts.
+
+        Args:
+            model: the base.
+            tokenizer: only its special tokens matter.
+            ingredients: donors and means that plans name.
+            stop: set to end with `Stopped`: before the next layer of a view, or token of the model itself.
+            on_check: told how many checks are done, after each.
+        """
+        self._look = looking(stop, "Stopped before everything was checked.")
+        self._on_check, self._done = on_check or (lambda done: None), 0
         self.model: Any = model
         self.ingredients = ingredients or Ingredients()
         self.device = device_of(model)
@@ -79,7 +95,7 @@ class Trial:
                 left, right = (m(**self.single, use_cache=False).logits for m in (self._view(plan), self.model))
             return self._close(left, right)
 
-        return attempt("identity", "Surgery that changes nothing gives the same logits", run)
+        return self._attempt("identity", "Surgery that changes nothing gives the same logits", run)
 
     def numbers(self) -> Check:
         """Look whether the model computes numbers at all: equal nonsense on two sides would be no agreement."""
@@ -93,7 +109,7 @@ class Trial:
                 return True, "All logits of the test prompt are numbers."
             return False, not_finite(self.model, _batch(self.single))
 
-        return attempt("numbers", "The model's weights and logits are numbers", run)
+        return self._attempt("numbers", "The model's weights and logits are numbers", run)
 
     def plan_checks(self, plan: LayerPlan, *, brief: bool = False) -> list[Check]:
         """Compare the view of a plan with its layers called one by one, and its generation with and without cache.
@@ -115,7 +131,7 @@ class Trial:
                 return self._same_text(model, inputs, 4 * NEW_TOKENS if what == "base" else NEW_TOKENS)
 
             title = f"{subject} writes the same with and without its cache for {name}"
-            checks.append(attempt(f"{what}-cache{suffix}", title, run))
+            checks.append(self._attempt(f"{what}-cache{suffix}", title, run))
         return checks
 
     def lens(self) -> Check:
@@ -132,7 +148,7 @@ class Trial:
                 own = self.model(input_ids=self.single["input_ids"], use_cache=False).logits[0]
             return self._close(tail.logits(stream.states[-1]), own)
 
-        return attempt("lens", "The logit lens reads the model's own output off its last layer", run)
+        return self._attempt("lens", "The logit lens reads the model's own output off its last layer", run)
 
     def without_adapter(self, identity: LayerPlan) -> Check:
         """Compare the view whose layers all run without their adapters with the model when peft switches them off."""
@@ -145,7 +161,7 @@ class Trial:
                 left, right = (m(**self.single, use_cache=False).logits for m in (self._view(plan), copy))
             return torch.equal(left, right), self._close(left, right)[1]
 
-        return attempt("adapter", "Without its adapter in every layer, the model is its base to the bit", run)
+        return self._attempt("adapter", "Without its adapter in every layer, the model is its base to the bit", run)
 
     def reload(self, plan: LayerPlan) -> Check:
         """Save the view of a plan to a temporary folder, open it with plain transformers, and compare the logits."""
@@ -153,7 +169,7 @@ class Trial:
         if (why := self._not_to_save(plan)) is not None:
             return Check(key, title, True, why, tried=False)
         try:
-            return attempt(key, title, lambda: self._reloaded(plan))
+            return self._attempt(key, title, lambda: self._reloaded(plan))
         except OSError as error:
             return Check(key, title, True, f"Not tried: no room for it ({error.strerror or error}).", tried=False)
 
@@ -186,8 +202,25 @@ class Trial:
             return "Not tried: quantised models are not exported."
         return f"Not tried: the weights take {size / 2**30:.1f} GB." if size > LARGEST_COPY else None
 
+    def _attempt(self, key: str, title: str, run: Callable[[], tuple[bool, str]]) -> Check:
+        """Return the check's outcome; an error of the model's own code is a failed check that says what it was."""
+        self._look()
+        try:
+            passed, detail = run()
+        except PlanError:
+            raise
+        except FAILURES as error:
+            passed, detail = False, failure(error)
+        self._done += 1
+        self._on_check(self._done)
+        return Check(key, title, passed, detail)
+
     def _view(self, plan: LayerPlan) -> Any:
-        return operate(self.model, plan, donors=self.ingredients.donors, means=self.ingredients.means)
+        """Return a plan's view, which looks before each of its layers whether to go on."""
+        view = operate(self.model, plan, donors=self.ingredients.donors, means=self.ingredients.means)
+        for layer in find_layers(view)[1]:
+            layer.register_forward_pre_hook(lambda layer, args: self._look())
+        return view
 
     def _prompts(self, brief: bool = False) -> list[tuple[str, str, dict[str, torch.Tensor]]]:
         padded = ("a left-padded batch", "-padded", self.batch)
@@ -207,13 +240,15 @@ class Trial:
 
             def run(suffix: str = suffix, inputs: dict[str, torch.Tensor] = inputs) -> tuple[bool, str]:
                 hand = self._hand(suffix, inputs)
+                self._look()
                 expected = hand.logits(plan)
+                self._look()
                 logits, ran = self._counted(plan, inputs)
                 counts.append((ran, hand.runs(plan)))
                 return self._close(logits, expected, inputs["attention_mask"].bool())
 
             title = f"Layers called one by one give the same logits for {name}"
-            checks.append(attempt(f"by-hand{suffix}", title, run))
+            checks.append(self._attempt(f"by-hand{suffix}", title, run))
         return [_all_ran(counts, checks), *checks]
 
     def _halves(self, plan: LayerPlan) -> list[Check]:
@@ -230,7 +265,9 @@ class Trial:
             wrong = [f"L{index}" for index in sorted(parts) if not hand.passes_on(index)]
             return not wrong, f"Not so in {', '.join(wrong)}." if wrong else f"So in {len(parts)} layers."
 
-        return [attempt("halves", "Without attention and MLP, a layer passes each token's state on by itself", run)]
+        return [
+            self._attempt("halves", "Without attention and MLP, a layer passes each token's state on by itself", run)
+        ]
 
     def _counted(self, plan: LayerPlan, inputs: dict[str, torch.Tensor]) -> tuple[torch.Tensor, int]:
         """Return the logits of a plan's view, and how many layers ran."""
@@ -248,7 +285,7 @@ class Trial:
             ran = self._counted(plan, self.single)[1]
             return ran == 0, f"{ran} of 0 ran."
 
-        return attempt("layers", _LAYERS_RUN, run)
+        return self._attempt("layers", _LAYERS_RUN, run)
 
     def _same_text(self, model: Any, inputs: dict[str, torch.Tensor], count: int) -> tuple[bool, str]:
         """Compare the logits of the last of some greedily generated tokens with and without the cache.
@@ -258,11 +295,12 @@ class Trial:
         tokens that were written are not like a longer prompt; they are written without the cache one by one.
         """
         with torch.inference_mode():
-            cached = _generate(model, inputs, count, use_cache=True)
-            plain = _generate(model, _extended(inputs, cached.sequences, count - 1), 1, use_cache=False)
+            cached = _generate(model, inputs, count, self._look, use_cache=True)
+            longer = _extended(inputs, cached.sequences, count - 1)
+            plain = _generate(model, longer, 1, self._look, use_cache=False)
             worst = relative_difference(cached.logits[-1], plain.logits[0])
             if worst > self.tolerance:
-                plain = _generate(model, inputs, count, use_cache=False)
+                plain = _generate(model, inputs, count, self._look, use_cache=False)
                 worst = max(relative_difference(*pair) for pair in zip(cached.logits, plain.logits, strict=True))
         return worst <= self.tolerance, _difference(worst)
 
@@ -293,17 +331,6 @@ def _batch(inputs: dict[str, torch.Tensor]) -> Batch:
 _LAYERS_RUN = "Exactly the planned layers run"
 
 
-def attempt(key: str, title: str, run: Callable[[], tuple[bool, str]]) -> Check:
-    """Return the check's outcome; an error of the model's own code is a failed check that says what it was."""
-    try:
-        passed, detail = run()
-    except PlanError:
-        raise
-    except FAILURES as error:
-        return Check(key, title, False, failure(error))
-    return Check(key, title, passed, detail)
-
-
 def _all_ran(counts: list[tuple[int, int]], checks: list[Check]) -> Check:
     """Return whether as many layers ran as planned; where nothing ran, for the reason that the other checks give."""
     if not counts:
@@ -320,8 +347,10 @@ class _Written:
     logits: list[torch.Tensor]
 
 
-def _generate(model: Any, inputs: dict[str, torch.Tensor], count: int, *, use_cache: bool) -> _Written:
-    """Write tokens greedily.
+def _generate(
+    model: Any, inputs: dict[str, torch.Tensor], count: int, look: Callable[[], None], *, use_cache: bool
+) -> _Written:
+    """Write tokens greedily; `look` is called after each.
 
     Logits are seen by a processor and not asked for: transformers then returns the cache too, and on some devices winds
     it back, which the cache of a layer that does not attend does not allow.
@@ -329,6 +358,7 @@ def _generate(model: Any, inputs: dict[str, torch.Tensor], count: int, *, use_ca
     seen: list[torch.Tensor] = []
 
     def keep(input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        look()
         seen.append(scores.clone())
         return scores
 

@@ -39,6 +39,8 @@ _ROUNDING = 1e-5
 """Of sums in float32, as a share of their spread."""
 _MOST = 81
 """Most ways in which one layer is tried."""
+_LAST_PROJECTIONS = 3
+"""Projections at the end of a half that are tried: behind the one that makes what it adds there may be one for a gate."""
 
 
 @dataclass(frozen=True)
@@ -151,21 +153,45 @@ def _fold(layer: Any, wanted: Any, call: Call | None, spec: Layer, most: float) 
         expected, untouched = _added(wanted, call), _added(layer, call)
         # in half precision a small factor is within the tolerance by itself, so a way has to come much closer than none
         most = min(most, 0.1 * relative_difference(untouched, expected)) + _ROUNDING
-        spots = _spots(layer, [path for path, _ in paths], call)
-        for choice in _first(product(*spots), _MOST):
-            undo = [_put(layer, spot, factor) for spot, factor in zip(choice, amounts, strict=True) if factor != 1]
-            if _same(_added(layer, call), expected, most):
-                return [(spot, factor) for spot, factor in zip(choice, amounts, strict=True) if factor != 1]
+        found, undo = _tried(layer, [path for path, _ in paths], amounts, call, expected, most)
+        if found is not None:
+            return found
+        alone = False
+        if spec.part != "both" and spec.scale not in (0, 1):
+            bare = [1.0 if amount else 0.0 for amount in amounts]
+            half, undo = _tried(layer, [path for path, _ in paths], bare, call, expected / spec.scale, most)
+            alone = half is not None
+            undo()
+    raise RefusedPlanError(_why(layer, spec, both=halves.both, alone=alone))
+
+
+def _tried(
+    layer: Any, paths: Sequence[str], amounts: Sequence[float], call: Call, expected: torch.Tensor, most: float
+) -> tuple[Found | None, Callable[[], None]]:
+    """Put amounts into the weights of a layer so that it adds what is expected.
+
+    Returns:
+        Where they went, and what takes that back; None where no way was found, and the layer is as it was.
+    """
+    for choice in _first(product(*_spots(layer, paths, amounts, call)), _MOST):
+        put = [(spot, amount) for spot, amount in zip(choice, amounts, strict=True) if amount != 1]
+        undo = [_put(layer, spot, amount) for spot, amount in put]
+
+        def back(undo: Sequence[Callable[[], None]] = undo) -> None:
             for one in reversed(undo):
                 one()
-    raise RefusedPlanError(_why(layer, spec, both=halves.both))
+
+        if _same(_added(layer, call), expected, most):
+            return put, back
+        back()
+    return None, lambda: None
 
 
 def _first(ways: Iterator[tuple[Spot, ...]], most: int) -> Iterator[tuple[Spot, ...]]:
     yield from (way for _, way in zip(range(most), ways, strict=False))
 
 
-def _why(layer: nn.Module, spec: Layer, *, both: bool) -> str:
+def _why(layer: nn.Module, spec: Layer, *, both: bool, alone: bool) -> str:
     name = type(layer).__name__
     if spec.part == "both" and both:
         halves = ",".join(str(replace(spec, part=part)) for part in ("attn", "mlp"))
@@ -173,6 +199,12 @@ def _why(layer: nn.Module, spec: Layer, *, both: bool) -> str:
             f"A checkpoint cannot hold {spec}: the MLP of a {name} reads what its attention has added, so a factor on what "
             f"both add is no factor in their weights. The plan {halves} scales each half by {format_number(spec.scale)} and "
             "can be saved."
+        )
+    if alone:
+        return (
+            f"A checkpoint cannot hold {spec}: what leaves a {name} is not just what entered it with what its halves add (a "
+            "norm, a gate or a factor stands behind), so a factor on the difference is no factor in their weights. "
+            f"{replace(spec, scale=1.0)} without one can be saved."
         )
     return f"A checkpoint cannot hold {spec}: no weights of a {name} are known into which it could go."
 
@@ -189,22 +221,40 @@ def _same(found: torch.Tensor, expected: torch.Tensor, most: float) -> bool:
     return relative_difference(found, expected) <= most
 
 
-def _spots(layer: Any, paths: Sequence[str], call: Call) -> list[list[Spot]]:
+def _spots(layer: Any, paths: Sequence[str], amounts: Sequence[float], call: Call) -> list[list[Spot]]:
     """Return, for each half, the places where its factor may go, the likeliest first."""
     with _watching(layer) as seen:
         layer(*call[0], **call[1])
-    found = []
-    for path in paths:
-        half = layer.get_submodule(path)
-        inside = {f"{path}.{name}" if name else path for name, _ in half.named_modules()}
-        behind = [Spot(((f"{name}.weight", shift),)) for name in _norms_behind(seen, path) for shift in (0.0, 1.0)]
-        behind = [_with_bias(layer, spot) for spot in behind]
-        last = [name for name, _, _ in seen if name in inside and _is_projection(layer.get_submodule(name))][-1:]
-        experts = [name for name, _ in half.named_parameters() if any(part in name for part in LAST)]
-        spots = [_with_bias(layer, Spot(((f"{name}.weight", 0.0),))) for name in last]
-        spots += [Spot(tuple((f"{path}.{name}", 0.0) for name in experts))] if experts else []
-        found.append([*behind, *spots])
-    return found
+    ran = {name for name, _, _ in seen}
+    # nothing is to be changed in a half that stays, or that no text reaches, as a decoder's that asks an encoder
+    return [
+        _spots_of(layer, path, seen) if path in ran and amount != 1 else [Spot(())]
+        for path, amount in zip(paths, amounts, strict=True)
+    ]
+
+
+def _spots_of(layer: Any, path: str, seen: Seen) -> list[Spot]:
+    half = layer.get_submodule(path)
+    inside = {f"{path}.{name}" if name else path for name, _ in half.named_modules()}
+    norms = [Spot(((f"{name}.weight", shift),)) for name in _norms_behind(seen, path) for shift in (0.0, 1.0)]
+    ran = [name for name, _, _ in seen if name in inside and _is_projection(layer.get_submodule(name))]
+    last = [Spot(((f"{name}.weight", 0.0),)) for name in reversed(ran[-_LAST_PROJECTIONS:])]
+    return [*(_with_bias(layer, spot) for spot in (*norms, *last)), *_experts(half, path)]
+
+
+def _experts(half: nn.Module, path: str) -> list[Spot]:
+    """Return the last projections of experts all together, without and with a bias that all of them share."""
+    names = [name for name, _ in half.named_parameters()]
+    last = [name for name in names if any(part in name for part in LAST)]
+    shared = [
+        name
+        for owner, _, end in (name.rpartition("bias") for name in names)
+        if not end and (not owner or owner.endswith("."))
+        for name in [f"{owner}bias"]
+        if name not in last and any(one.startswith(owner) for one in last)
+    ]
+    spots = [Spot(tuple((f"{path}.{name}", 0.0) for name in (*last, *more))) for more in ([], shared)]
+    return spots[: 2 if shared else 1] if last else []
 
 
 def _is_projection(module: nn.Module) -> bool:
@@ -243,16 +293,17 @@ def _tensors(args: tuple[Any, ...], output: Any) -> tuple[torch.Tensor | None, t
 
 
 def _norms_behind(seen: Seen, path: str) -> list[str]:
-    """Return the norms that read just what a half has returned."""
+    """Return the norms that read just what a half has returned, and those in it that made that."""
     outputs = [left for name, _, left in seen if name == path and left is not None]
-    if not outputs:
-        return []
     return [
         name
-        for name, entered, _ in seen
-        if "norm" in name.lower() and not name.startswith(f"{path}.") and entered is not None
-        and entered.shape == outputs[-1].shape and torch.equal(entered, outputs[-1])
-    ]  # fmt: skip
+        for name, entered, left in seen
+        if outputs and "norm" in name.lower() and _equal(left if name.startswith(f"{path}.") else entered, outputs[-1])
+    ]
+
+
+def _equal(one: torch.Tensor | None, other: torch.Tensor) -> bool:
+    return one is not None and one.shape == other.shape and torch.equal(one, other)
 
 
 def _put(layer: nn.Module, spot: Spot, factor: float) -> Callable[[], None]:
@@ -280,7 +331,8 @@ def _require_equal(view: Any, asked: Any, plan: LayerPlan) -> None:
     with torch.inference_mode():
         worst = relative_difference(view(input_ids=ids).logits, asked(input_ids=ids).logits)
     if worst > tolerance(asked):
+        wider = "" if asked.dtype == torch.float32 else "open the model with dtype float32, or "
         raise RefusedPlanError(
-            f"A checkpoint cannot hold {plan} of a {type(view).__name__}: with factors in the weights its logits would "
-            f"differ by {worst:.1e} of their spread. Open the model with dtype float32, or export whole layers."
+            f"A checkpoint cannot hold {plan} of a {type(view).__name__}: with its factors and halves in the weights, logits "
+            f"would differ by {worst:.1e} of their spread; {wider}export whole layers."
         )

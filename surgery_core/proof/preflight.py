@@ -7,8 +7,9 @@ and refuses the plan when one fails, so that no wrong number is shown.
 from __future__ import annotations
 
 import hashlib
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,12 +21,17 @@ from surgery_core.errors import RefusedPlanError
 from surgery_core.plans.plan import LayerPlan
 from surgery_core.proof.checks import Check, Trial
 from surgery_core.states.finite import broken_weights
+from surgery_core.stopping import Progress
 from surgery_core.surgery.adapters import has_adapter
 from surgery_core.surgery.anatomy import find_layers
 from surgery_core.surgery.ingredients import Ingredients, Means
 from surgery_core.surgery.view import checked_plan
 
 _FINGERPRINT_BYTES = 2**28
+_PLAN_CHECKS = 4
+"""Checks of a plan: layers by hand and generation, each for one prompt and for a batch."""
+_CHECKS = _PLAN_CHECKS + 6
+"""Those, and of the model its numbers, the unchanged view, generation for both, the lens and a saved copy."""
 
 
 @dataclass(frozen=True)
@@ -55,23 +61,29 @@ class PreflightReport:
         return pd.DataFrame([vars(check) for check in self.checks])
 
 
-def preflight(model: nn.Module, tokenizer: Any = None, plan: LayerPlan | str | None = None) -> PreflightReport:
+def preflight(
+    model: nn.Module, tokenizer: Any = None, plan: LayerPlan | str | None = None, *,
+    stop: threading.Event | None = None, on_progress: Progress | None = None,
+) -> PreflightReport:  # fmt: skip
     """Check whether surgery on this model gives results that can be trusted.
 
     Args:
         model: the base; it is not changed, and that is checked too.
         tokenizer: only its special tokens matter, which the test prompts avoid.
         plan: the plan to check besides; by default the layers backwards after dropping the first.
+        stop: set to end with `Stopped`.
+        on_progress: told how many checks are done, and how many there are.
 
     Raises:
         AnatomyError: when the model's layers cannot be found.
         PlanError: when the plan does not fit the model.
+        Stopped: when `stop` was set.
     """
     began = time.perf_counter()
     n_layers = len(find_layers(model)[1])
     identity = LayerPlan.identity(n_layers)
     chosen = _default_plan(n_layers) if plan is None else checked_plan(plan, n_layers)
-    trial = Trial(model, tokenizer)
+    trial = Trial(model, tokenizer, stop=stop, on_check=_of(_CHECKS + has_adapter(model), on_progress))
     before = fingerprint(model)
     checks = [
         trial.numbers(),
@@ -97,6 +109,8 @@ def prove(
     donors: Mapping[str, nn.Module] | None = None,
     means: Means | None = None,
     suggest: bool = False,
+    stop: threading.Event | None = None,
+    on_progress: Progress | None = None,
 ) -> PreflightReport:
     """Return the checks of one plan, all passed: as many layers run as planned, logits and cached generation are right.
 
@@ -108,21 +122,25 @@ def prove(
         means: mean contributions of the layers, as in `operate`.
         suggest: whether to look for the nearest plan that is allowed where this one is not; takes as long again for
             each that is tried.
+        stop: set to end with `Stopped`.
+        on_progress: told how many checks are done, and how many there are; of a suggestion it says nothing.
 
     Raises:
         PlanError: when the plan does not fit the model, or names what is not there.
         RefusedPlanError: when a check fails; says which and why, and has the nearest allowed plan as `nearest`.
+        Stopped: when `stop` was set.
     """
     from surgery_core.proof.nearest import nearest_plan
 
     plan = checked_plan(plan, len(find_layers(model)[1]))
     ingredients = Ingredients(donors or {}, means)
     try:
-        return proved(Trial(model, tokenizer, ingredients), plan)
+        told = _of(_PLAN_CHECKS, on_progress)
+        return proved(Trial(model, tokenizer, ingredients, stop=stop, on_check=told), plan)
     except RefusedPlanError as error:
         if not suggest:
             raise
-        raise RefusedPlanError(str(error), nearest_plan(model, tokenizer, plan, ingredients)) from None
+        raise RefusedPlanError(error.reason, nearest_plan(model, tokenizer, plan, ingredients, stop=stop)) from None
 
 
 def proved(trial: Trial, plan: LayerPlan, *, brief: bool = False) -> PreflightReport:
@@ -137,6 +155,11 @@ def proved(trial: Trial, plan: LayerPlan, *, brief: bool = False) -> PreflightRe
         name = type(trial.model).__name__
         raise RefusedPlanError(f"This plan cannot be trusted on a {name}. {_own_fault(trial, report) or report.reason}")
     return report
+
+
+def _of(total: int, on_progress: Progress | None) -> Callable[[int], None] | None:
+    """Return what a trial tells of its checks; what a plan's layers need besides is not counted."""
+    return None if on_progress is None else lambda done: on_progress(min(done, total), total)
 
 
 def _own_fault(trial: Trial, report: PreflightReport) -> str:

@@ -1,8 +1,8 @@
-"""Fields of a recipe's file: known ones of the right type, or an error that names them."""
+"""Fields of a recipe's or a workshop's file: known ones of the right type, or an error that names them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from surgery_core.errors import RecipeError
@@ -18,29 +18,45 @@ _WORDS = {
 }
 
 
-def check_fields(table: Mapping[str, Any], known: Mapping[str, type], prefix: str) -> None:
-    """Refuse fields that are not known, or of another type.
+def check_fields(table: Mapping[str, Any], known: Mapping[str, type], prefix: str, of: str = "recipe") -> None:
+    """Refuse fields that are not known, or of another type; `of` is what the file is called.
 
     Raises:
         RecipeError: names the field, what it is, and what is allowed.
     """
     for name, value in table.items():
         if name not in known:
-            raise RecipeError(f"The recipe has an unknown field {prefix + name!r}; allowed: {', '.join(known)}.")
-        check(value, known[name], prefix + name)
+            allowed = ", ".join(known)
+            raise RecipeError(f"The {of} has an unknown field {prefix + name!r}; allowed: {allowed}.", prefix + name)
+        check(value, known[name], prefix + name, of)
 
 
-def check(value: Any, kind: type, name: str) -> Any:
+def check(value: Any, kind: type, name: str, of: str = "recipe") -> Any:
     """Return a value of the right type. Errors as `check_fields`."""
     allowed = (int, float) if kind is float else kind
     if isinstance(value, bool) != (kind is bool) or not isinstance(value, allowed):
-        raise wrong(name, f"must be {_WORDS[kind]}, not {value!r}"[:200])
+        raise wrong(name, f"must be {_WORDS[kind]}, not {value!r}"[:200], of)
     return value
 
 
-def wrong(field: str, problem: str) -> RecipeError:
+def wrong(field: str, problem: str, of: str = "recipe") -> RecipeError:
     """Return the error that says what is wrong with a field."""
-    return RecipeError(f"The recipe's field {field!r} {problem.rstrip('.')}.")
+    return RecipeError(f"The {of}'s field {field!r} {problem.rstrip('.')}.", field)
+
+
+def require(table: Mapping[str, Any], names: Iterable[str], where: str, of: str = "recipe") -> None:
+    """Refuse a table in which one of these fields is missing, or holds nothing but spaces.
+
+    Raises:
+        RecipeError: names the field.
+    """
+    for name in names:
+        if name not in table:
+            raise wrong(f"{where}.{name}" if where else name, "is missing; add it", of)
+        if isinstance(table[name], str) and not table[name].strip():
+            raise wrong(
+                f"{where}.{name}" if where else name, "is empty; write a text, or leave the whole table out", of
+            )
 
 
 def read_titled(item: object, where: str) -> Text:

@@ -9,6 +9,7 @@
     prompts = ["Once upon a time"]
     cut = "papers"                       # joined and cut into windows; leave out to score each text for itself
     lens = "Once upon a time"            # what the app's Lens page reads
+    margin = 0.02                        # perplexities within 2 % of each other count as the same
 
     [generation]
     max_new_tokens = 64
@@ -34,57 +35,80 @@ themselves where they are few:
     number = 2
     texts = [{ title = "One", text = "..." }, { title = "Two", text = "..." }]
 
+Version 2 adds what an experiment of the gallery has; `plan` may be left out there, for the unchanged model:
+
+    version = 2
+    question = "Which layers can a model do without?"
+    do = "On the Sweep page choose 'Which layers matter?' and press Start."
+
+    [[plans]]                            # side by side, at most six
+    name = "Without the middle"
+    plan = "0-4,7-11"
+
+    [sweep]
+    kind = "delete"                      # and options: layer, max_length, times, factors, seed; best, start, skills, prompt
+
+    [study]
+    name = "delete-each"                 # its options follow as further keys
+
+    [paper]                              # what the paper saw; all of it is the paper's
+    title = "The Remarkable Robustness of LLMs: Stages of Inference?"
+    by = "Lad, Gurnee, Tegmark, 2024"
+    arxiv = "2406.19384"                 # or url
+    where = "Abstract"
+    says = "Models keep 72 to 95 % of their top-1 predictions without a middle layer."
+    figure = "72 to 95 %"                # left out where no number was read in the paper itself
+    read = "abstract"                    # text, abstract or second hand
+
+    [claim]                              # where the study's figure lies if that holds here too
+    says = "At least 72 % of top-1 predictions are kept."
+    at_least = 0.72                      # or at_most, or both
+
+    [meaning]                            # of each outcome
+    seen = "..."
+    unseen = "..."
+    open = "..."
+
+    [expected]                           # outcome by model
+    fable = "seen here too"
+
 A recipe says what is measured. Where and how fast it runs (device, dtype) is said when it is run.
 """
 
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import tomli_w
 
-from surgery_core.errors import InputError, NotationError, RecipeError
-from surgery_core.plans.parser import parse_slots
+from surgery_core.errors import InputError, RecipeError
+from surgery_core.plans.plan import LayerPlan
 from surgery_core.recipes.chosen_set import ChosenSet
-from surgery_core.recipes.fields import check, check_fields, read_titled, wrong
+from surgery_core.recipes.fields import wrong
+from surgery_core.recipes.lines import line_of
+from surgery_core.recipes.parts import (
+    MOST_PLANS,
+    Claimed,
+    Meaning,
+    NamedPlan,
+    Paper,
+    StudyChoice,
+    SweepChoice,
+    check_plan,
+)
+from surgery_core.recipes.written import table_of, values_of
+from surgery_core.statistics.verdict import MARGIN, checked_margin
 from surgery_core.text import CUTS, EACH, Text, read_text
 from surgery_core.whole_files import write_whole
 
 if TYPE_CHECKING:
     from surgery_core.plans.generation_settings import GenerationSettings
+    from surgery_core.studies.finding import Outcome
 
-VERSION = 1
 MAX_RECIPE_BYTES = 5_000_000
-_ANY_DEPTH = 1_000_000
-_GENERATION: dict[str, type] = {
-    "max_new_tokens": int,
-    "temperature": float,
-    "top_k": int,
-    "top_p": float,
-    "chat": bool,
-    "system": str,
-}
-_TOP: dict[str, type] = {
-    "version": int,
-    "title": str,
-    "note": str,
-    "model": str,
-    "revision": str,
-    "plan": str,
-    "seed": int,
-    "texts": list,
-    "text_set": dict,
-    "cut": str,
-    "prompts": list,
-    "lens": str,
-    "generation": dict,
-    "own_texts": list,
-    "figures": dict,
-}
 
 
 @dataclass(frozen=True)
@@ -93,16 +117,28 @@ class Recipe:
 
     Attributes:
         model: the name that `load_model` takes.
-        plan: the operated model's anatomy in the plan notation; `""` is the model with no layers.
+        plan: the operated model's anatomy in the plan notation; `""` is the model with no layers. None is the unchanged
+            model, where there are plans, a sweep or a study.
         title: what a list of recipes shows.
         note: what to look for, in a sentence or two.
         revision: a branch, tag or commit of a hub model, or None for its main branch.
         texts: titles of bundled texts to score, or None for all of them.
         own_texts: texts of one's own to score.
         text_set: instead of `texts`, a whole set of them.
+        margin: share of the perplexity within which two models count as the same.
         cut: how the set is scored: `"each"` text for itself, or as `"papers"` do it (`surgery_core.text.as_papers`).
         prompts: beginnings that the model continues before and after.
         lens: a text that the app's Lens page reads; `run_recipe` leaves it alone.
+        topic: what lists of recipes are ordered by.
+        question: what the experiment asks.
+        do: how it is done by hand, in a sentence or two.
+        plans: plans side by side, at most six, each compared with the unchanged model.
+        sweep: one kind of edit tried everywhere.
+        study: the study that answers the question.
+        paper: what a paper saw.
+        claim: where the study's figure lies if that holds here too.
+        meaning: what each outcome means.
+        expected: model and outcome, for each model on which it is known.
         max_new_tokens: length of each continuation, in tokens.
         temperature: 0 for the likeliest token each time; above, the spread of the choice.
         top_k: choose among this many tokens; 0 for no limit.
@@ -113,7 +149,7 @@ class Recipe:
     """
 
     model: str
-    plan: str
+    plan: str | None = None
     title: str = ""
     note: str = ""
     revision: str | None = None
@@ -130,20 +166,34 @@ class Recipe:
     lens: str = ""
     text_set: ChosenSet | None = None
     cut: str = EACH
+    margin: float = MARGIN
+    topic: str = ""
+    question: str = ""
+    do: str = ""
+    plans: tuple[NamedPlan, ...] = ()
+    sweep: SweepChoice | None = None
+    study: StudyChoice | None = None
+    paper: Paper | None = None
+    claim: Claimed | None = None
+    meaning: Meaning | None = None
+    expected: tuple[tuple[str, Outcome], ...] = ()
 
     def __post_init__(self) -> None:
         if not self.model.strip():
             raise wrong("model", "is empty; write a model's name such as fable")
-        try:
-            parse_slots(self.plan, _ANY_DEPTH)
-        except NotationError as error:
-            raise wrong("plan", f"does not parse. {error}") from error
+        if self.plan is not None:
+            check_plan(self.plan, "plan")
+        self._check_second()
         try:
             _ = self.settings
         except InputError as error:
             raise wrong("generation", f"is out of range. {error}") from error
         if self.cut not in CUTS:
             raise wrong("cut", f"is {self.cut!r}; there are {' and '.join(CUTS)}")
+        try:
+            checked_margin(self.margin)
+        except InputError as error:
+            raise wrong("margin", f"is out of range. {error}") from error
         if self.text_set is not None and self.texts is not None:
             raise wrong("text_set", "stands beside texts; leave one of the two out")
         for text in self.own_texts:
@@ -151,6 +201,31 @@ class Recipe:
                 read_text(text.text, text.title)
             except InputError as error:
                 raise wrong("own_texts", f"has a text that cannot be read. {error}") from error
+
+    def _check_second(self) -> None:
+        """Refuse what of version 2 does not go together."""
+        if self.plan is None and not (self.plans or self.sweep or self.study):
+            raise wrong("plan", "is missing; every recipe has one, or else plans, a sweep or a study")
+        if len(self.plans) > MOST_PLANS:
+            raise wrong(f"plans[{MOST_PLANS}]", f"is one too many; at most {MOST_PLANS} stand side by side")
+        names = [one.name for one in self.plans]
+        for at, plan in enumerate(self.plans):
+            check_plan(plan.plan, f"plans[{at}].plan")
+            if plan.name in names[:at]:
+                raise wrong(f"plans[{at}].name", f"is {plan.name!r:.60}, as another one's; give it a name of its own")
+        if self.claim is not None and self.study is None:
+            raise wrong("claim", "is about a study's figure and there is none; add [study] or leave it out")
+        for name in ("meaning", "expected"):
+            if getattr(self, name) and self.claim is None:
+                raise wrong(name, "is about a claim and there is none; add [claim] or leave it out")
+
+    def plan_of(self, n_layers: int) -> LayerPlan:
+        """Return the plan for a model of this depth.
+
+        Raises:
+            PlanError: when it names layers that such a model has not.
+        """
+        return LayerPlan.identity(n_layers) if self.plan is None else LayerPlan.parse(self.plan, n_layers)
 
     @property
     def settings(self) -> GenerationSettings:
@@ -166,13 +241,19 @@ class Recipe:
         """Read a recipe from TOML.
 
         Raises:
-            RecipeError: names the field that is unknown, missing, of the wrong type or out of range.
+            RecipeError: names the field that is unknown, missing, of the wrong type or out of range, and its line.
         """
         try:
             table = tomllib.loads(text)
         except (ValueError, RecursionError) as error:
             raise RecipeError(f"The recipe is not valid TOML: {error}.") from error
-        return _recipe(table)
+        try:
+            return cls(**values_of(table))
+        except RecipeError as error:
+            line = line_of(text, error.field) if error.field else None
+            if line is None:
+                raise
+            raise RecipeError(f"Line {line}: {error}", error.field, line) from error
 
     @classmethod
     def load(cls, path: str | Path) -> Recipe:
@@ -195,7 +276,7 @@ class Recipe:
 
     def dumps(self) -> str:
         """Return the recipe as TOML; `loads` reads it back to an equal recipe."""
-        return tomli_w.dumps(_table(self))
+        return tomli_w.dumps(table_of(self))
 
     def dump(self, path: str | Path) -> None:
         """Write the recipe to a file, whole or not at all.
@@ -207,40 +288,3 @@ class Recipe:
             write_whole(path, self.dumps().encode("utf-8"))
         except (OSError, UnicodeEncodeError) as error:
             raise RecipeError(f"The recipe cannot be written to {str(path)!r}: {error}.") from error
-
-
-def _recipe(table: Mapping[str, Any]) -> Recipe:
-    check_fields(table, _TOP, "")
-    if table.get("version") != VERSION:
-        raise wrong("version", f"must be {VERSION}, the only version that this program knows")
-    for name in ("model", "plan"):
-        if name not in table:
-            raise wrong(name, "is missing; every recipe has one")
-    generation = table.get("generation", {})
-    check_fields(generation, _GENERATION, "generation.")
-    values = {key: value for key, value in table.items() if key not in ("version", "generation", "figures")}
-    for name in ("texts", "prompts"):
-        if name in values:
-            values[name] = tuple(check(item, str, f"{name}[{at}]") for at, item in enumerate(values[name]))
-    if "text_set" in values:
-        values["text_set"] = ChosenSet.read(values["text_set"])
-    values["own_texts"] = tuple(
-        read_titled(item, f"own_texts[{at}]") for at, item in enumerate(table.get("own_texts", ()))
-    )
-    return Recipe(**values, **{key: _GENERATION[key](value) for key, value in generation.items()})
-
-
-def _table(recipe: Recipe) -> dict[str, Any]:
-    """Return the recipe as TOML's types, in the order of the file, without what is left at its default."""
-    values = {field.name: getattr(recipe, field.name) for field in fields(Recipe) if _is_set(recipe, field.name)}
-    generation = {name: values.pop(name) for name in _GENERATION if name in values}
-    own_texts = [{"title": text.title, "text": text.text} for text in values.pop("own_texts", ())]
-    if "text_set" in values:
-        values["text_set"] = values["text_set"].table()
-    table = {"version": VERSION, **{name: values[name] for name in _TOP if name in values}}
-    return table | ({"generation": generation} if generation else {}) | ({"own_texts": own_texts} if own_texts else {})
-
-
-def _is_set(recipe: Recipe, name: str) -> bool:
-    default = next(field.default for field in fields(Recipe) if field.name == name)
-    return bool(getattr(recipe, name) != default)

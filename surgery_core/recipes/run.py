@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import pandas as pd
 
 from surgery_core.errors import RecipeError
-from surgery_core.measure.compare import compare
+from surgery_core.measure.compare import compare, reference
 from surgery_core.measure.generation import Generation, complete
 from surgery_core.measure.results import Comparison
+from surgery_core.measure.skills import load_skills
 from surgery_core.models.opening import LoadedModel, ModelInfo, load_model
 from surgery_core.plans.plan import LayerPlan
 from surgery_core.proof.preflight import prove
+from surgery_core.recipes.parts import SweepChoice
 from surgery_core.recipes.recipe import Recipe
+from surgery_core.recipes.results import PlanResult, StudyResult, SweptRows
+from surgery_core.recipes.studied import run_study
 from surgery_core.states.means import mean_contributions
+from surgery_core.states.shared_prompt import SharedPrompt
+from surgery_core.stopping import Progress, stages
+from surgery_core.surgery.ingredients import Ingredients
 from surgery_core.surgery.view import operate
+from surgery_core.sweeps.kinds import sweep_points
+from surgery_core.sweeps.setup import SweepMeasures
+from surgery_core.sweeps.sweep import Sweep
 from surgery_core.text import PAPERS, Text, TextSet, as_papers, bundled_texts, text_sets
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -43,6 +50,9 @@ class Report:
         plan: the operated model's anatomy.
         comparison: scores before and after, or None where the recipe names no texts.
         continuations: one for each prompt.
+        plans: the plans that stand side by side, each compared with the unchanged model.
+        sweep: what the recipe's sweep measured, or None where it has none.
+        study: what its study found, or None likewise.
     """
 
     recipe: Recipe
@@ -50,6 +60,9 @@ class Report:
     plan: LayerPlan
     comparison: Comparison | None
     continuations: tuple[Continuation, ...]
+    plans: tuple[PlanResult, ...] = ()
+    sweep: SweptRows | None = None
+    study: StudyResult | None = None
 
     def frame(self) -> pd.DataFrame:
         """Return a row a text with the scores before and after; empty where the recipe names no texts."""
@@ -68,6 +81,9 @@ class Report:
             "total": _total(self.comparison) if self.comparison else None,
             "cut": _cut(self.comparison),
             "not_finite": self.comparison.not_finite if self.comparison else "",
+            "plans": [one.row() for one in self.plans],
+            "sweep": None if self.sweep is None else self.sweep.plain(),
+            "study": None if self.study is None else self.study.plain(self.recipe),
         }
 
 
@@ -89,7 +105,8 @@ def run_recipe(
         loaded: the recipe's model, when it is open already.
         device: where to run, as in `load_model`.
         dtype: the number format, as in `load_model`.
-        on_progress: called with the tokens of the texts scored so far, and of all.
+        on_progress: called with how much of the work is done, and of how much: tokens of the texts, where they are only
+            compared.
         stop: when set, the run ends with `Stopped`.
         unproved: whether to go on where the plan does not pass its checks.
         text_set: the set that the recipe names by its digest, where it does not hold the texts themselves.
@@ -99,19 +116,77 @@ def run_recipe(
         ModelLoadError: when its model cannot be opened.
         PlanError: when its plan does not fit the model, or needs another that does not.
         RefusedPlanError: when its numbers would be wrong on this model; has the nearest plan that is allowed.
+        SettingsError: when its sweep or study does not fit the model, or needs a tuned lens and there is none.
     """
     texts = texts_of(recipe, text_set)
     base = loaded or load_model(recipe.model, device=device, dtype=dtype, revision=recipe.revision)
-    plan = LayerPlan.parse(recipe.plan, base.info.n_layers)
-    view = operated_model(base, plan, unproved=unproved)
+    run = _Running(recipe, base, texts, stop, unproved)
+    plan = recipe.plan_of(base.info.n_layers)
+    others = (bool(recipe.plans), recipe.sweep is not None, recipe.study is not None)
+    compares = not (plan.is_identity and any(others))
+    steps = stages(sum(others) + compares, on_progress)
+    continuations, measured = run.compared(plan, next(steps)) if compares else ((), None)
+    plans = run.side_by_side(next(steps)) if recipe.plans else ()
+    swept = run.swept(recipe.sweep, plan, next(steps)) if recipe.sweep is not None else None
+    studied = run_study(recipe, base, texts, stop=stop, on_progress=next(steps)) if recipe.study is not None else None
+    return Report(recipe, base.info, plan, measured, continuations, plans, swept, studied)
 
-    def continued(prompt: str) -> Continuation:
-        before, after = (complete(m, base.tokenizer, prompt, recipe.settings, stop=stop) for m in (base.model, view))
-        return Continuation(prompt, before, after)
 
-    continuations = tuple(continued(prompt) for prompt in recipe.prompts)
-    measured = compare(base.model, view, base.tokenizer, texts, stop=stop, on_progress=on_progress) if texts else None
-    return Report(recipe, base.info, plan, measured, continuations)
+@dataclass(frozen=True, eq=False)
+class _Running:
+    """The parts of a recipe, each measured on the open model."""
+
+    recipe: Recipe
+    base: LoadedModel
+    texts: tuple[Text, ...]
+    stop: threading.Event | None
+    unproved: bool
+
+    def compared(
+        self, plan: LayerPlan, on_progress: Progress
+    ) -> tuple[tuple[Continuation, ...], Comparison | None]:  # fmt: skip
+        """Return the texts and the scores before and after."""
+        view, tokenizer = operated_model(self.base, plan, unproved=self.unproved), self.base.tokenizer
+
+        def continued(prompt: str) -> Continuation:
+            sides, shared = (self.base.model, view), SharedPrompt(self.base.model)
+            before, after = (
+                complete(m, tokenizer, prompt, self.recipe.settings, stop=self.stop, shared=shared) for m in sides
+            )
+            return Continuation(prompt, before, after)
+
+        continuations = tuple(continued(prompt) for prompt in self.recipe.prompts)
+        if not self.texts:
+            return continuations, None
+        found = compare(self.base.model, view, tokenizer, self.texts, stop=self.stop, on_progress=on_progress)
+        return continuations, found.within(self.recipe.margin)
+
+    def side_by_side(self, on_progress: Progress) -> tuple[PlanResult, ...]:
+        """Return each plan compared with the unchanged model, which runs once for all of them."""
+        given = [(one.name, LayerPlan.parse(one.plan, self.base.info.n_layers)) for one in self.recipe.plans]
+        steps, tokenizer = stages(1 + len(given), on_progress), self.base.tokenizer
+        base = reference(self.base.model, tokenizer, self.texts, stop=self.stop, on_progress=next(steps))
+
+        def one(name: str, plan: LayerPlan) -> PlanResult:
+            view = operated_model(self.base, plan, unproved=self.unproved)
+            found = compare(base, view, tokenizer, self.texts, stop=self.stop, on_progress=next(steps))
+            return PlanResult(name, plan, found.within(self.recipe.margin))
+
+        return tuple(one(name, plan) for name, plan in given)
+
+    def swept(self, choice: SweepChoice, start: LayerPlan, on_progress: Progress) -> SweptRows:
+        """Return what the sweep measured."""
+        start = start if choice.start is None else LayerPlan.parse(choice.start, start.n_layers)
+        points, given = sweep_points(choice.kind, start, choice.options), _ingredients(self.base, start)
+        skills = tuple(load_skills()) if choice.skills else ()
+        measures = SweepMeasures(skills=skills, prompt=choice.prompt or None, best=choice.best)
+        sweep = Sweep(
+            self.base.model, self.base.tokenizer, self.texts, points, start=start, donors=given.donors,
+            means=given.means, measures=measures, stop=self.stop,
+        )  # fmt: skip
+        found = sorted(sweep.rows(on_progress=on_progress), key=lambda row: row.number)
+        rows = [row.within(self.recipe.margin) for row in found]
+        return SweptRows(choice, start, tuple(rows), sweep.note)
 
 
 def operated_model(loaded: LoadedModel, plan: LayerPlan, *, unproved: bool = False) -> Any:
@@ -125,15 +200,20 @@ def operated_model(loaded: LoadedModel, plan: LayerPlan, *, unproved: bool = Fal
         PlanError: when the plan does not fit the model, or a donor does not.
         RefusedPlanError: when its numbers would be wrong on this model and `unproved` is not set.
     """
-    layers = [layer for slot in plan for layer in slot.layers]
-    names = {layer.donor for layer in layers if layer.donor is not None}
-    device, dtype = loaded.info.device, loaded.info.dtype
-    donors = {name: load_model(name, device=device, dtype=dtype).model for name in sorted(names)}
-    averaged = any(layer.mean for layer in layers)
-    means = mean_contributions(loaded.model, loaded.tokenizer, bundled_texts()) if averaged else None
+    given = _ingredients(loaded, plan)
     if not (unproved or plan.is_identity):
-        prove(loaded.model, loaded.tokenizer, plan, donors=donors, means=means, suggest=True)
-    return operate(loaded.model, plan, donors=donors, means=means)
+        prove(loaded.model, loaded.tokenizer, plan, donors=given.donors, means=given.means, suggest=True)
+    return operate(loaded.model, plan, donors=given.donors, means=given.means)
+
+
+def _ingredients(loaded: LoadedModel, plan: LayerPlan) -> Ingredients:
+    """Return the models that a plan takes layers from, and the mean contributions that it needs."""
+    device, dtype = loaded.info.device, loaded.info.dtype
+    donors = {name: load_model(name, device=device, dtype=dtype).model for name in sorted(plan.donors)}
+    averaged = any(layer.mean for slot in plan for layer in slot.layers)
+    return Ingredients(
+        donors, mean_contributions(loaded.model, loaded.tokenizer, bundled_texts()) if averaged else None
+    )
 
 
 def texts_of(recipe: Recipe, given: TextSet | None = None) -> tuple[Text, ...]:
@@ -207,5 +287,6 @@ def _certainty(comparison: Comparison) -> dict[str, Any]:
         "n_units": found.n_units,
         "unit": found.unit,
         "more_units": found.more,
+        "margin": found.margin,
         **others,
     }

@@ -27,6 +27,7 @@ from surgery_core.surgery.building import private_copy
 from surgery_core.surgery.change_kinds import change_kind, layer_kinds
 from surgery_core.surgery.closeness import relative_difference
 from surgery_core.surgery.placement import place
+from surgery_core.surgery.recording import watched
 from surgery_core.surgery.stream_form import stream_of
 
 KEPT_BYTES = 2**27
@@ -80,8 +81,11 @@ class BaseRun:
         self._calls[number] = record_calls(self._view, self.batches[number], seen, look)
         return last[0]
 
-    def starts(self, view: nn.Module) -> bool:
-        """Whether a view can start where its plan parts from the base: it is one of the base, and its kind was tried."""
+    def starts(self, view: nn.Module, look: Look = lambda: None) -> bool:
+        """Whether a view can start where its plan parts from the base: it is one of the base, and its kind was tried.
+
+        `look` is called before every layer of the trial; it may raise to stop the work.
+        """
         if base_of(view) is not self.model or any(len(calls) != len(self.kinds) for calls in self._calls.values()):
             return False
         if adapters_around(view) != adapters_around(self.model):
@@ -92,7 +96,7 @@ class BaseRun:
         known, kind = _RIGHT.setdefault(self.model, {}), change_kind(plan, self.kinds)
         with self._lock:
             if kind not in known:
-                known[kind] = self._is_right(view)
+                known[kind] = self._is_right(view, look)
         return known[kind]
 
     def last(self, view: nn.Module, number: int, look: Look = lambda: None) -> torch.Tensor:
@@ -126,14 +130,17 @@ class BaseRun:
                 for gone in [at for at in states if at % self.every]:
                     self._kept -= size_of(states.pop(gone))
 
-    def _is_right(self, view: nn.Module) -> bool:
+    def _is_right(self, view: nn.Module, look: Look) -> bool:
         """Run a view both ways on a few tokens."""
         try:
             if self._few is None:
-                self._few = BaseRun(self.model, [beginning(self.batches[0])])
-                self._few.record(0)
-            batch = self._few.batches[0]
-            ours, whole = self._few.last(view, 0), last_state(view, batch.input_ids, batch.attention_mask)
+                few = BaseRun(self.model, [beginning(self.batches[0])])
+                few.record(0, look)
+                self._few = few
+            batch, copy = self._few.batches[0], private_copy(view)
+            ours = self._few.last(view, 0, look)
+            with watched(find_layers(copy)[1], lambda number, call: look()):
+                whole = last_state(copy, batch.input_ids, batch.attention_mask)
         except FAILURES:
             return False
         real = batch.attention_mask.bool()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,8 +14,11 @@ from surgery_core.plans.plan import LayerPlan
 from surgery_core.states.shared_beginnings import SharedRuns
 from surgery_core.states.tail import Tail
 from surgery_core.states.windows import Batch
+from surgery_core.stopping import looking
+from surgery_core.surgery.anatomy import find_layers
 from surgery_core.surgery.closeness import relative_difference
 from surgery_core.surgery.ingredients import Ingredients
+from surgery_core.surgery.recording import watched
 from surgery_core.surgery.view import operate
 
 PROBES = 2
@@ -25,34 +29,45 @@ TOLERANCE = 1e-4
 
 
 def cannot_start_in_the_middle(
-    model: nn.Module, batch: Batch, plans: Sequence[LayerPlan], ingredients: Ingredients | None = None
-) -> str:
+    model: nn.Module, batch: Batch, plans: Sequence[LayerPlan], ingredients: Ingredients | None = None,
+    stop: threading.Event | None = None,
+) -> str:  # fmt: skip
     """Return why plans have to be run whole on this model, or an empty string.
 
-    A few of the plans are run both ways on a few tokens, and their logits compared.
+    A few of the plans are run both ways on a few tokens, and their logits compared. Raises `Stopped` once `stop` is set.
     """
     probes = [plans[at] for at in sorted({n * len(plans) // PROBES for n in range(PROBES)})]
-    return _difference(model, beginning(batch), [[plan] for plan in probes], ingredients or Ingredients())
+    return _difference(model, beginning(batch), [[plan] for plan in probes], ingredients or Ingredients(), stop)
 
 
 def cannot_run_together(
-    model: nn.Module, batch: Batch, plans: Sequence[LayerPlan], ingredients: Ingredients | None = None
-) -> bool:
-    """Whether plans that end alike must not run their end as one batch: tried with one plan twice."""
+    model: nn.Module, batch: Batch, plans: Sequence[LayerPlan], ingredients: Ingredients | None = None,
+    stop: threading.Event | None = None,
+) -> bool:  # fmt: skip
+    """Whether plans that end alike must not run their end as one batch: tried with one plan twice.
+
+    Raises `Stopped` once `stop` is set.
+    """
     longest = max(plans, key=len)
-    return bool(_difference(model, beginning(batch), [[longest, longest]], ingredients or Ingredients()))
+    return bool(_difference(model, beginning(batch), [[longest, longest]], ingredients or Ingredients(), stop))
 
 
-def _difference(model: nn.Module, batch: Batch, groups: Sequence[Sequence[LayerPlan]], ingredients: Ingredients) -> str:
+def _difference(
+    model: nn.Module, batch: Batch, groups: Sequence[Sequence[LayerPlan]], ingredients: Ingredients,
+    stop: threading.Event | None,
+) -> str:  # fmt: skip
+    look = looking(stop, "Stopped before it was known how plans can run.")
     try:
         plans = [plan for group in groups for plan in group]
-        runs, tail = SharedRuns(model, [batch], plans, ingredients=ingredients), Tail(model)
+        runs, tail = SharedRuns(model, [batch], plans, ingredients=ingredients, stop=stop), Tail(model)
         for group in groups:
             view = operate(model, group[0], donors=ingredients.donors, means=ingredients.means)
             shared = tail.logits(runs.hidden(group, 0)[-1])
             for plan in group:
                 runs.finish(plan)
-            if (gap := _gap(shared, view, batch)) > TOLERANCE * (1 if shared.dtype == torch.float32 else 10):
+            with watched(find_layers(view)[1], lambda number, call: look()):
+                gap = _gap(shared, view, batch)
+            if gap > TOLERANCE * (1 if shared.dtype == torch.float32 else 10):
                 return f"Starting in the middle changes the logits of {group[0]} by {gap:.1g} of their spread."
     except FAILURES as error:
         return f"Starting in the middle stopped with {type(error).__name__}."

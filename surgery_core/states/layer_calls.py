@@ -16,7 +16,11 @@ from surgery_core.states.last import run_body
 from surgery_core.states.windows import Batch
 from surgery_core.surgery import recording
 from surgery_core.surgery.anatomy import find_layers
+from surgery_core.surgery.behaviours import Averaged, MeanOf, mix_in
+from surgery_core.surgery.building import private_copy
 from surgery_core.surgery.layer_io import hidden_input, hidden_of
+from surgery_core.surgery.marks import mark
+from surgery_core.surgery.stream_form import stream_of
 
 Rest = tuple[tuple[Any, ...] | None, dict[str, Any]]
 """What a layer is called with besides the residual stream; None for the first part where that goes by name."""
@@ -49,6 +53,25 @@ def record_calls(view: nn.Module, batch: Batch, seen: Seen, look: Callable[[], N
         run_body(view, batch.input_ids, batch.attention_mask)
     seen(len(calls), last[0])
     return calls
+
+
+def calls_of_copies(model: nn.Module, batch: Batch, copies: int) -> list[Rest]:
+    """Return how layers are called when a batch is there several times: as the model itself would call them.
+
+    Its layers are passed by, so only embeddings and masks are made.
+
+    Args:
+        model: the base; a private copy of it runs.
+        batch: what it would run on.
+        copies: how often its rows follow each other.
+    """
+    view, nothing = private_copy(model), MeanOf(torch.zeros(()), stream_of(model).extras)
+    for layer in find_layers(view)[1]:
+        mix_in(layer, Averaged)
+        mark(layer, nothing)
+    with recording.recorded(find_layers(view)[1]) as seen:
+        run_body(view, batch.input_ids.repeat(copies, 1), batch.attention_mask.repeat(copies, 1))
+    return [without_hidden(call) for call in seen.calls.values()]
 
 
 def call_layer(layer: nn.Module, rest: Rest, hidden: torch.Tensor) -> torch.Tensor:

@@ -13,7 +13,7 @@ is not in the arithmetic. States that do not fit the memory budget are computed 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,19 +23,17 @@ from torch import nn
 from surgery_core.plans.plan import LayerPlan
 from surgery_core.plans.slots import Slot
 from surgery_core.states.beginnings_tree import Node, PrefixTree, size_of
-from surgery_core.states.last import run_body
-from surgery_core.states.layer_calls import Rest, call_layer, record_calls, without_hidden
+from surgery_core.states.layer_calls import Rest, call_layer, calls_of_copies, record_calls
 from surgery_core.states.windows import Batch
 from surgery_core.stopping import looking
-from surgery_core.surgery import recording
 from surgery_core.surgery.anatomy import find_layers
-from surgery_core.surgery.behaviours import Averaged, MeanOf, mix_in
 from surgery_core.surgery.building import private_copy
 from surgery_core.surgery.ingredients import Ingredients
-from surgery_core.surgery.marks import mark
 from surgery_core.surgery.placement import Placement, place
-from surgery_core.surgery.stream_form import stream_of
 from surgery_core.surgery.view import operate_slot
+
+Seen = Callable[[LayerPlan, int, int, torch.Tensor], None]
+"""What is told of a state: the plan, the number of the batch, how many of its slots are behind the state, and itself."""
 
 DEFAULT_MEMORY = 2**30
 """Bytes of hidden states that are kept by default (1 GB)."""
@@ -72,6 +70,8 @@ class SharedRuns:
         ingredients: donors and means that the plans name.
         memory: bytes of hidden states that may be kept.
         stop: looked at between layers.
+        seen: told of every state that is computed, `[batch, seq, d_model]`: the base's from what enters its first layer
+            on, another plan's behind each slot from where it starts.
     """
 
     def __init__(
@@ -83,7 +83,9 @@ class SharedRuns:
         ingredients: Ingredients | None = None,
         memory: int = DEFAULT_MEMORY,
         stop: threading.Event | None = None,
+        seen: Seen | None = None,
     ) -> None:
+        self.seen = seen
         self.model, self.batches, self.ingredients = model, batches, ingredients or Ingredients()
         self.memory, self._look = memory, looking(stop, "The sweep was stopped.")
         self.base = LayerPlan.identity(len(find_layers(model)[1]))
@@ -144,6 +146,8 @@ class SharedRuns:
         after = _Going(going.members, going.left - 1, hidden)
         for _, plan, state in _apart(after):
             self._keep(self.tree.path(plan), len(plan) - after.left, number, state)
+            if self.seen is not None:
+                self.seen(plan, number, len(plan) - after.left, state)
         return after
 
     def _slot_layers(self, slot: Slot) -> list[tuple[Placement, Any]]:
@@ -159,6 +163,8 @@ class SharedRuns:
 
         def seen(depth: int, hidden: torch.Tensor) -> None:
             self._keep(nodes, depth, number, hidden)
+            if self.seen is not None:
+                self.seen(self.base, number, depth, hidden)
             last[0] = hidden
 
         self._calls[number, 1] = record_calls(view, self.batches[number], seen, self._look)
@@ -166,18 +172,9 @@ class SharedRuns:
         return last[0]
 
     def _calls_for(self, number: int, copies: int) -> list[Rest]:
-        """Return how layers are called when a batch is there several times: as the model itself would call them.
-
-        Its layers are passed by, so only embeddings and masks are made.
-        """
+        """Return how layers are called when a batch is there several times."""
         if (number, copies) not in self._calls:
-            view, nothing = private_copy(self.model), MeanOf(torch.zeros(()), stream_of(self.model).extras)
-            for layer in find_layers(view)[1]:
-                mix_in(layer, Averaged)
-                mark(layer, nothing)
-            with recording.recorded(find_layers(view)[1]) as seen:
-                _run_copies(view, self.batches[number], copies)
-            self._calls[number, copies] = [without_hidden(call) for call in seen.calls.values()]
+            self._calls[number, copies] = calls_of_copies(self.model, self.batches[number], copies)
         return self._calls[number, copies]
 
     def _keep(self, nodes: list[Node], depth: int, number: int, hidden: torch.Tensor) -> None:
@@ -220,8 +217,3 @@ def _apart(going: _Going) -> Iterator[tuple[int, LayerPlan, torch.Tensor]]:
     states = going.hidden.chunk(len(going.members))
     for (at, plan), state in zip(going.members, states, strict=True):
         yield at, plan, state
-
-
-def _run_copies(view: Any, batch: Batch, copies: int) -> None:
-    """Run a view on a batch that is there several times."""
-    run_body(view, batch.input_ids.repeat(copies, 1), batch.attention_mask.repeat(copies, 1))

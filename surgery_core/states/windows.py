@@ -88,11 +88,18 @@ def windows_of(text: int, ids: Sequence[int], context: int, stride: int) -> Iter
         scored, begin = end, begin + min(stride, context - 1)
 
 
-def batches_of(windows: Sequence[Window], device: torch.device) -> Iterator[Batch]:
-    """Yield batches of windows of similar length, longest first."""
+def batches_of(windows: Sequence[Window], device: torch.device, passes: int = 1) -> Iterator[Batch]:
+    """Yield batches of windows of similar length, longest first.
+
+    Args:
+        windows: in any order.
+        device: where they run.
+        passes: how many plans run a batch in one pass; all of them have its padding.
+    """
     pending = sorted(windows, key=lambda window: (-len(window.ids), window.text, window.begin))
+    padding = PADDING.get(device.type, BATCH_TOKENS) // passes
     while pending:
-        size = _together([len(window.ids) for window in pending], PADDING.get(device.type, BATCH_TOKENS))
+        size = _together([len(window.ids) for window in pending], padding)
         yield _batch(pending[:size], device)
         pending = pending[size:]
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 import numpy as np
 
+from surgery_core.errors import SettingsError
 from surgery_core.statistics.items import Items
 from surgery_core.statistics.paired import LEAST_UNITS, LEVEL, estimates, sign_flip_p
 from surgery_core.statistics.power import units_needed
@@ -55,6 +56,24 @@ class Verdict:
         return self.word in ("no difference seen", "too few to say")
 
 
+def checked_margin(margin: float) -> float:
+    """Return a margin that can be one.
+
+    Raises:
+        SettingsError: when it is not above 0 and below 1.
+    """
+    if not 0 < margin < 1:
+        raise SettingsError(
+            f"Two models cannot count as the same within {100 * margin:g} %; give more than 0 and less than 100 %."
+        )
+    return float(margin)
+
+
+def same_within(low: float, high: float, margin: float) -> bool:
+    """Whether an interval of mean changes of the loss, in nats, lies within a share of the perplexity."""
+    return math.log1p(-margin) <= low and high <= math.log1p(margin)
+
+
 def judge_losses(change: Array, tokens: Array, unit: str = "text", margin: float = MARGIN) -> Verdict:
     """Return the verdict on the losses of two models.
 
@@ -67,11 +86,35 @@ def judge_losses(change: Array, tokens: Array, unit: str = "text", margin: float
     found = estimates(change, tokens)
     p, n = float(sign_flip_p(change)), len(np.asarray(tokens))
     value, low, high, spread = (float(part) for part in (found.value, found.low, found.high, found.spread))
-    word = _word(value, low, high, p, n, (math.log1p(-margin), math.log1p(margin)))
+    word = _word(value, low, high, p, n, margin)
     more = _more(value, spread, n, math.log1p(margin)) if word in ("no difference seen", "too few to say") else None
     value, low, high = (_less_1(part) for part in (value, low, high))
     sentence = _losses(word, value, low, high, n, unit, margin) + _and_more(more, unit, word)
     return Verdict(word, sentence, value, low, high, p, n, unit, margin, more)
+
+
+def losses_said(
+    word: str, change: float, low: float, high: float, n_texts: int, margin: float = MARGIN, unit: str = "text"
+) -> str:
+    """Return what was found of two models' losses before, as a sentence that begins with what the change was.
+
+    Args:
+        word: the verdict.
+        change: of the mean loss, in nats a token.
+        low, high: its 95 % interval.
+        n_texts: how many texts it is over.
+        margin: share of the perplexity within which the two count as the same.
+        unit: what one of them is, `"text"` or `"window"`.
+    """
+    value, low, high = (_less_1(part) for part in (change, low, high))
+    unit = unit if n_texts >= LEAST_UNITS else "run of tokens"
+    if word in ("worse", "better", "no figures"):
+        return _losses(cast("Word", word), value, low, high, n_texts, unit, margin)
+    head = f"{_surprised(value)} by each token"
+    if word == "too few to say":
+        return f"{head}; too few texts to say whether that is so on others."
+    more = _losses(cast("Word", word), value, low, high, n_texts, unit, margin)
+    return f"{head} ({more[:1].lower()}{more[1:].rstrip('.')})."
 
 
 def judge_items(items: Items) -> Verdict:
@@ -94,14 +137,14 @@ def _spread(items: Items) -> float:
     return math.sqrt(max(0.0, (items.gained + items.lost) / items.n - items.value**2))
 
 
-def _word(value: float, low: float, high: float, p: float, n: int, margin: tuple[float, float]) -> Word:
+def _word(value: float, low: float, high: float, p: float, n: int, margin: float) -> Word:
     if math.isnan(value):
         return "no figures"
     if n < LEAST_UNITS:
         return "too few to say"
     if p <= _ALPHA and (low > 0 or high < 0):
         return "worse" if value > 0 else "better"
-    return "the same" if margin[0] <= low and high <= margin[1] else "no difference seen"
+    return "the same" if same_within(low, high, margin) else "no difference seen"
 
 
 def _more(value: float, spread: float, n: int, margin: float) -> int | None:
@@ -127,7 +170,7 @@ def _losses(word: Word, value: float, low: float, high: float, n: int, unit: str
     reach = f"{_span(low, high)} on {_LIKE.get(unit, 'more of the same text')}"
     if word in ("worse", "better"):
         return f"{_surprised(value)} by each token; {reach}."
-    head = f"The same within {_percent(margin)}" if word == "the same" else "No difference seen"
+    head = f"The same within {100 * margin:g} %" if word == "the same" else "No difference seen"
     return f"{head}: {reach}."
 
 
@@ -194,4 +237,4 @@ def _less_1(log_ratio: float) -> float:
         return math.inf
 
 
-__all__ = ["MARGIN", "Verdict", "Word", "judge_items", "judge_losses"]
+__all__ = ["MARGIN", "Verdict", "Word", "checked_margin", "judge_items", "judge_losses", "losses_said", "same_within"]

@@ -20,6 +20,7 @@ from transformers import AutoModelForCausalLM
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
+from surgery_core.loading import ONE_AT_A_TIME
 from surgery_core.surgery.adapters import merge, unwrapped
 from surgery_core.surgery.anatomy import find_layers, root_of, text_config
 from surgery_core.surgery.config import is_attention
@@ -219,4 +220,6 @@ def _whole_config(view: Any) -> Any:
 
 def reopened(view: Any, folder: str | Path) -> Any:
     """Return the model that was saved in a folder, opened by plain transformers as the view was: format and device."""
-    return AutoModelForCausalLM.from_pretrained(folder, dtype=view.dtype, local_files_only=True).to(view.device).eval()
+    with ONE_AT_A_TIME:
+        model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=view.dtype, local_files_only=True)
+    return model.to(view.device).eval()

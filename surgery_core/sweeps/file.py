@@ -22,6 +22,7 @@ import pandas as pd
 from surgery_core.errors import SweepFileError
 from surgery_core.measure.encoding import Encoded
 from surgery_core.models.opening import ModelInfo
+from surgery_core.plans.plan import LayerPlan
 from surgery_core.sweeps.kinds import SweepOptions
 from surgery_core.sweeps.rows import LATER, SweepRow, frame
 from surgery_core.sweeps.setup import SweepMeasures
@@ -54,13 +55,18 @@ class SweepIdentity:
     @classmethod
     def of(cls, model: str, kind: str, sweep: Sweep, options: SweepOptions | None = None) -> SweepIdentity:
         """Return the identity of a sweep of the model that is called `model`."""
+        given = asdict(options or SweepOptions())
+        return cls.named(model, kind, sweep.start, sweep.setup.encoded, given, sweep.setup.measures)
+
+    @classmethod
+    def named(
+        cls, model: str, kind: str, start: LayerPlan, encoded: Encoded, options: Mapping[str, Any] | None = None,
+        measures: SweepMeasures | None = None,
+    ) -> SweepIdentity:  # fmt: skip
+        """Return the identity of whatever begins with a plan and is measured over texts."""
+        measured = "{}" if measures is None else _measures(measures)
         return cls(
-            model=model,
-            kind=kind,
-            start=str(sweep.start),
-            options=json.dumps(asdict(options or SweepOptions()), sort_keys=True),
-            measures=_measures(sweep.setup.measures),
-            texts=texts_digest(sweep.setup.encoded),
+            model, kind, str(start), json.dumps(dict(options or {}), sort_keys=True), measured, texts_digest(encoded)
         )
 
     def columns(self) -> dict[str, str]:
@@ -99,14 +105,11 @@ class SweepResult:
 
     def to_csv(self) -> str:
         """Return the results file."""
-        records = [self.identity.columns() | row.record() for row in sorted(self.rows, key=lambda row: row.number)]
-        columns = list(dict.fromkeys(name for record in records for name in record))
-        return "".join(map(_line, [columns, *([_cell(record.get(name)) for name in columns] for record in records)]))
+        return csv_of(self.identity, [row.record() for row in sorted(self.rows, key=lambda row: row.number)])
 
     def to_json(self) -> str:
         """Return the sweep as JSON; a figure that there is not (NaN) is null."""
-        rows = [{name: _plain(value) for name, value in row.record().items()} for row in self.rows]
-        return json.dumps({"sweep": asdict(self.identity), "rows": rows}, indent=1, ensure_ascii=False)
+        return json_of(self.identity, [row.record() for row in self.rows])
 
     @classmethod
     def read(cls, text: str, where: str = "The file") -> SweepResult:
@@ -115,8 +118,46 @@ class SweepResult:
         Raises:
             SweepFileError: when it is neither; it says what is wrong.
         """
-        records = _json_records(text, where) if text.lstrip().startswith("{") else _csv_records(text, where)
-        return cls(*_parsed(records, where))
+        return cls(*_parsed(records_of(text, where), where))
+
+
+def csv_of(identity: SweepIdentity, records: Sequence[Mapping[str, Any]]) -> str:
+    """Return flat records as CSV that says in every line what they belong to."""
+    whole = [identity.columns() | dict(record) for record in records]
+    columns = list(dict.fromkeys(name for record in whole for name in record))
+    return "".join(map(_line, [columns, *([_cell(record.get(name)) for name in columns] for record in whole)]))
+
+
+def json_of(identity: SweepIdentity, records: Sequence[Mapping[str, Any]]) -> str:
+    """Return flat records as JSON; a figure that there is not (NaN) is null."""
+    rows = [{name: _plain(value) for name, value in record.items()} for record in records]
+    return json.dumps({"sweep": asdict(identity), "rows": rows}, indent=1, ensure_ascii=False)
+
+
+def records_of(text: str, where: str) -> list[dict[str, Any]]:
+    """Return the records of a results file or of its JSON, each with the columns that say what it belongs to.
+
+    Raises:
+        SweepFileError: when it is neither, or has none; it says what is wrong.
+    """
+    found: Any = _json_records(text, where) if text.lstrip().startswith("{") else _csv_records(text, where)
+    if not found:
+        raise SweepFileError(f"{where} has no rows.")
+    return list(found)
+
+
+def identity_of(records: Sequence[Mapping[str, Any]], where: str) -> SweepIdentity:
+    """Return what all of some records belong to.
+
+    Raises:
+        SweepFileError: when they belong to several things.
+        KeyError: when a column is missing.
+    """
+    names = [str(name) for name in SweepIdentity.__dataclass_fields__]
+    identity = SweepIdentity(**{name: str(records[0][f"sweep_{name}"]) for name in names})
+    for record in records:
+        identity.check({key: str(value) for key, value in record.items()}, where)
+    return identity
 
 
 class SweepFile:
@@ -269,14 +310,10 @@ def _json_records(text: str, where: str) -> list[dict[str, Any]]:
 
 
 def _parsed(records: Sequence[Mapping[str, Any]], where: str) -> tuple[SweepIdentity, tuple[SweepRow, ...]]:
-    if not records:
-        raise SweepFileError(f"{where} has no rows.")
-    names = [str(name) for name in SweepIdentity.__dataclass_fields__]
     try:
-        identity = SweepIdentity(**{name: str(records[0][f"sweep_{name}"]) for name in names})
+        identity = identity_of(records, where)
         rows: dict[int, SweepRow] = {}
         for record in records:
-            identity.check({key: str(value) for key, value in record.items()}, where)
             row = SweepRow.of({key: value for key, value in record.items() if not key.startswith("sweep_")})
             rows.setdefault(row.number, row)
     except (ValueError, KeyError, TypeError) as error:

@@ -23,6 +23,11 @@ def ordered(rows: Iterable[SweepRow]) -> list[SweepRow]:
     return sorted(found, key=lambda row: (row.left != "", row.loss_change if row.left else row.nats))
 
 
+def least_harmful(rows: Iterable[SweepRow]) -> SweepRow | None:
+    """Return the point of a sweep that does the least harm by loss, or None where none came to figures."""
+    return next(iter(ordered(rows)), None)
+
+
 def variants(rows: Iterable[SweepRow]) -> list[tuple[str, float]]:
     """Return the variants of a sweep of lines and their mean change of loss in nats, the least harmful first.
 

@@ -6,6 +6,7 @@ that found is kept for as long as the model lives.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Hashable
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -30,10 +31,13 @@ class SweepProof:
         model: the base.
         tokenizer: only its special tokens matter, which the test prompts avoid.
         ingredients: donors and means that the plans name.
+        stop: looked at between layers.
     """
 
-    def __init__(self, model: nn.Module, tokenizer: Any, ingredients: Ingredients) -> None:
-        self.model, self.tokenizer, self.ingredients = model, tokenizer, ingredients
+    def __init__(
+        self, model: nn.Module, tokenizer: Any, ingredients: Ingredients, stop: threading.Event | None = None
+    ) -> None:
+        self.model, self.tokenizer, self.ingredients, self.stop = model, tokenizer, ingredients, stop
         self.types = layer_kinds(model)
         self.known, self.own = _KNOWN.setdefault(model, {}), dict[Hashable, str]()
         self._trial: Trial | None = None
@@ -50,7 +54,7 @@ class SweepProof:
 
     def _found(self, plan: LayerPlan) -> str:
         if self._trial is None:
-            self._trial = Trial(self.model, self.tokenizer, self.ingredients)
+            self._trial = Trial(self.model, self.tokenizer, self.ingredients, stop=self.stop)
         try:
             proved(self._trial, plan, brief=True)
         except FAILURES as error:

@@ -25,6 +25,9 @@ from surgery_core.sweeps.rows import SweepRow
 from surgery_core.sweeps.running import Run, Writer
 from surgery_core.sweeps.setup import SweepSetup
 
+TOGETHER = 8
+"""About how many plans run together over a round's few texts, all with the padding of those."""
+
 
 def worth_it(setup: SweepSetup, n_points: int) -> bool:
     """Return whether there is a best to look for, and a look to take before all texts are measured."""
@@ -83,7 +86,7 @@ class Race:
 
     def _round(self, number: int, alive: Sequence[SweepPoint], work: _Work) -> dict[int, SweepRow]:
         """Measure some plans over a round's texts; return the rows of those that cannot run."""
-        part = replace(self.setup, encoded=self.setup.encoded.part(self.rounds[number].tolist()))
+        part = replace(self.setup, encoded=self.setup.encoded.part(self.rounds[number].tolist(), TOGETHER))
         run = Run(part, [self.start, *(point.plan for point in alive)])
         self.note = run.note
         refused: dict[int, SweepRow] = {}

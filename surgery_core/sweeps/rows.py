@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pandas as pd
 
+from surgery_core.statistics.verdict import checked_margin, same_within
 from surgery_core.sweeps.kinds import Axis
 
 NAN = float("nan")
@@ -46,7 +47,7 @@ class SweepRow:
             (`surgery_core.statistics`); NaN for the plan that the sweep starts from.
         kl_low, kl_high, top1_low, top1_high, top5_low, top5_high: those of the other figures.
         p: two-sided, of no change of the loss; the rows of a sweep are a family of such tests.
-        verdict: on the loss in one word, as of `Verdict`.
+        verdict: on the loss in one word, as of `Verdict`; two models count as the same within 2 % (see `within`).
         seconds: that it took.
         refused: why it was not run, or failed while it ran; all figures are NaN then.
         not_finite: where the plan's states are not numbers, as a sentence; figures of texts where they are not are NaN.
@@ -102,6 +103,17 @@ class SweepRow:
             return tuple(self.perplexity * _exp(end - self.loss_change) for end in (self.change_low, self.change_high))  # type: ignore[return-value]
         name = "change" if metric == "loss_change" else metric
         return getattr(self, f"{name}_low", NAN), getattr(self, f"{name}_high", NAN)
+
+    def within(self, margin: float) -> SweepRow:
+        """Return the row with the verdict that it has where another share of the perplexity counts as the same.
+
+        Raises:
+            SettingsError: when the margin is not between 0 and 1.
+        """
+        if self.verdict not in ("the same", "no difference seen"):
+            return self
+        same = same_within(self.change_low, self.change_high, checked_margin(margin))
+        return replace(self, verdict="the same" if same else "no difference seen")
 
     def record(self) -> dict[str, Any]:
         """Return the row flat: a column a figure, `loss: TITLE` a text and `skill: NAME` a skill."""

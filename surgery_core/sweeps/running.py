@@ -132,7 +132,7 @@ class Writer:
         self.setup, self.encoded = setup, setup.encoded
         self.first: Sums | None = None
         self._weights = broken_weights(setup.model)
-        self._proof = SweepProof(setup.model, setup.tokenizer, setup.ingredients)
+        self._proof = SweepProof(setup.model, setup.tokenizer, setup.ingredients, setup.stop)
 
     def row(self, point: SweepPoint, sums: Sums) -> SweepRow:
         """Return the row of a plan that was measured over all texts."""
@@ -296,17 +296,17 @@ def _how_many_together(setup: SweepSetup, plans: Sequence[LayerPlan]) -> int:
     device = batches[0].input_ids.device.type
     most = STACKED_TOKENS["cpu" if device == "cpu" else "cuda"] // max(batch.input_ids.numel() for batch in batches)
     most = min(most, MOST_TOGETHER)
-    if most < 2 or len(plans) < 3 or cannot_run_together(setup.model, batches[0], plans, setup.ingredients):
+    if most < 2 or len(plans) < 3 or cannot_run_together(setup.model, batches[0], plans, setup.ingredients, setup.stop):
         return 1
     return most
 
 
 def _why_whole(setup: SweepSetup, plans: Sequence[LayerPlan]) -> str:
-    if any(layer.donor for plan in plans for slot in plan for layer in slot.layers):
+    if any(plan.donors for plan in plans):
         return "Plans with layers of other models are run whole."
     if any(adapters_left_out(setup.model, plan) for plan in plans):
         return "Plans without the adapter's part outside of the layers are run whole."
-    return cannot_start_in_the_middle(setup.model, setup.encoded.batches[0], plans, setup.ingredients)
+    return cannot_start_in_the_middle(setup.model, setup.encoded.batches[0], plans, setup.ingredients, setup.stop)
 
 
 def distinct(ids: Sequence[int], n: int) -> float:

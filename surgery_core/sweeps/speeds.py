@@ -22,7 +22,7 @@ from surgery_core.measure.skills import Skill, score_skill
 from surgery_core.plans.generation_settings import GenerationSettings
 from surgery_core.plans.plan import LayerPlan
 from surgery_core.states.windows import Batch
-from surgery_core.stopping import raise_if_stopped
+from surgery_core.stopping import Progress, raise_if_stopped
 from surgery_core.surgery.anatomy import device_of, find_layers, width_of
 from surgery_core.sweeps.kinds import SweepPoint
 from surgery_core.sweeps.sweep import Sweep
@@ -90,8 +90,9 @@ class Speeds:
 
 
 def measure_speeds(
-    model: nn.Module, tokenizer: Any, skills: Sequence[Skill] = (), *, stop: threading.Event | None = None
-) -> Speeds:
+    model: nn.Module, tokenizer: Any, skills: Sequence[Skill] = (), *, stop: threading.Event | None = None,
+    on_progress: Progress | None = None,
+) -> Speeds:  # fmt: skip
     """Time a model: layers, head, a skill's prompts, written tokens.
 
     Args:
@@ -99,10 +100,12 @@ def measure_speeds(
         tokenizer: its tokenizer.
         skills: what may be asked, if anything.
         stop: when set, the work ends with `Stopped`.
+        on_progress: told how many of the four timings are done.
 
     Raises:
         Stopped: when `stop` was set.
     """
+    told = on_progress or (lambda done, total: None)
     layers = find_layers(model)[1]
     sample = _sample(model, tokenizer)
     weights = sum(one.numel() for one in layers[0].parameters()) if len(layers) else 1
@@ -110,8 +113,11 @@ def measure_speeds(
         n_layers=len(layers), call=_call_seconds(model, stop) / max(1, len(layers)), layer=0.0,
         window=ATTENTION * width_of(model) / max(1, weights), head=0.0, base=0.0, begin=0.0, prompt=0.0, token=0.0,
     )  # fmt: skip
+    told(1, 4)
     known = _timed_sweep(known, model, tokenizer, sample, stop)
+    told(2, 4)
     known = replace(known, prompt=_prompt_seconds(model, tokenizer, skills, stop))
+    told(3, 4)
     return replace(known, token=_token_seconds(model, tokenizer, sample.texts[0].text, stop))
 
 
@@ -193,7 +199,7 @@ def _prompt_seconds(model: Any, tokenizer: Any, skills: Sequence[Skill], stop: t
     for skill in skills:
         raise_if_stopped(stop, "The timing was stopped.")
         asked = replace(skill, items=skill.items[:: max(1, len(skill.items) // PROMPTS)])
-        times += _seconds(lambda: score_skill(model, tokenizer, asked))  # noqa: B023 - called at once
+        times += _seconds(lambda: score_skill(model, tokenizer, asked, stop=stop))  # noqa: B023 - called at once
         count += len(asked.items)
     return times / max(1, count)
 

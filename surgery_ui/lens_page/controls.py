@@ -18,6 +18,7 @@ from surgery_ui.work import plan_jobs as cached
 from surgery_ui.work.lens_jobs import LOGIT, TUNED, Reading
 
 TEXT_PICK, STATISTIC, TOKEN, PART = "lens-pick", "lens-metric", "lens-token", "lens-part"
+INSIDE = "lens-sublayers"
 """Keys of the fields."""
 NAMES = {LOGIT: "Logit lens", TUNED: "Tuned lens"}
 ABOUT = {
@@ -32,6 +33,7 @@ FOLLOWED: dict[Follow, str] = {
     "layer": "After surgery each translator follows its layer, wherever that runs.",
     "position": "After surgery each translator stays at its position, whatever runs there.",
 }
+MORE = "What else colours can show than probability, and rows inside the layers."
 SIDE_BY_SIDE, STACKED, DIFFERENCE = "Side by side", "Stacked", "Difference"
 VIEWS = (SIDE_BY_SIDE, STACKED, DIFFERENCE)
 MID = (
@@ -55,8 +57,19 @@ class Choice:
 def lens_controls(now: session.Experiment) -> Choice:
     """Show the controls above the maps and return what was chosen."""
     text = _text(now)
-    reading, said = _lens(now)
-    metric, picked, view = _statistic(now)
+    with st.container(horizontal=True, gap="medium", vertical_alignment="bottom"):
+        lens, follow, said = _lens(now)
+        beside = st.container(width="content")
+        with st.popover("More", icon=":material/tune:", key="lens-more", help=MORE):
+            metric, picked = _statistic(now)
+            # a field of a panel that is opened later begins with its default, and must not send back another value
+            sublayers = st.toggle(
+                "Inside layers too", bool(st.session_state.get(INSIDE)), key=INSIDE, persist_state="session",
+                on_change=session.touch, help=MID,
+            )  # fmt: skip
+        with beside:
+            view = _view(now, metric)
+    reading = Reading(lens, follow, bool(sublayers))
     n_tokens = cached.count_tokens(now.loaded, chat.as_read(now, text))
     start = _start(lens_jobs.window_of(now.loaded), n_tokens)
     system = state.system if chat.applies(now) else None
@@ -77,24 +90,20 @@ def own_lenses(now: session.Experiment) -> dict[str, str]:
     return state.own_lenses.setdefault(now.loaded.info.key, {})
 
 
-def _lens(now: session.Experiment) -> tuple[Reading, str]:
-    """Show which lens reads and how; return that, and what it means in words."""
+def _lens(now: session.Experiment) -> tuple[str, Follow, str]:
+    """Show which lens reads and what its translators follow; return both, and what they mean in words."""
     own = own_lenses(now)
     names = {LOGIT: NAMES[LOGIT]} | ({TUNED: NAMES[TUNED]} if lens_jobs.has_lens(now.loaded) else {}) | own
     lens, follow = LOGIT, "Their layer"
     if (wanted := State.lens_wanted.take()) is not None and wanted in names:
         state.lens_kind = wanted
-    with st.container(horizontal=True, gap="medium", vertical_alignment="bottom"):
-        if len(names) > 1:
-            lens = segments("Lens", list(names), State.lens_kind.key, format_func=names.__getitem__)
-        if lens != LOGIT and not now.plan.is_identity:
-            text = "Whether the row behind layer 5 is read as layer 5's wherever it runs, or by its place."
-            follow = segments("Translators follow", list(FOLLOW), "lens-follow", help=text)
-        sublayers = st.toggle(
-            "Inside layers too", key="lens-sublayers", persist_state="session", on_change=session.touch, help=MID
-        )
+    if len(names) > 1:
+        lens = segments("Lens", list(names), State.lens_kind.key, format_func=names.__getitem__)
+    if lens != LOGIT and not now.plan.is_identity:
+        text = "Whether the row behind layer 5 is read as layer 5's wherever it runs, or by its place."
+        follow = segments("Translators follow", list(FOLLOW), "lens-follow", help=text)
     said = FOLLOWED[FOLLOW[follow]] if lens != LOGIT and not now.plan.is_identity else ""
-    return Reading(lens, FOLLOW[follow], bool(sublayers)), f"{ABOUT[lens != LOGIT]} {said}".strip()
+    return lens, FOLLOW[follow], f"{ABOUT[lens != LOGIT]} {said}".strip()
 
 
 def _text(now: session.Experiment) -> str:
@@ -121,32 +130,39 @@ def _text(now: session.Experiment) -> str:
     return state.lens
 
 
-def _statistic(now: session.Experiment) -> tuple[Metric, str, str]:
-    """Show what the colours and lines say; return the statistic, the picked token and how the maps stand."""
+def _statistic(now: session.Experiment) -> tuple[Metric, str]:
+    """Show what the colours and lines say; return the statistic and the picked token."""
     offered = [name for name, metric in METRICS.items() if not (metric.between and now.plan.is_identity)]
     if st.session_state.get(STATISTIC) not in offered:
         st.session_state[STATISTIC] = offered[0]
-    picked, view = "", SIDE_BY_SIDE
-    with st.container(horizontal=True, gap="medium", vertical_alignment="top"):
-        name = st.selectbox(
-            "Statistic",
-            offered,
-            format_func=lambda name: METRICS[name].title,
-            key=STATISTIC,
-            width=240,
-            persist_state="session",
-            on_change=session.touch,
-        )
-        metric = METRICS[name]
-        if name == "picked":
-            st.session_state.setdefault(TOKEN, "the")
-            picked = st.text_input(
-                "Token", key=TOKEN, width=140, persist_state="session", on_change=session.touch,
-                help="As the model writes it; a space before it is tried too.",
-            )  # fmt: skip
-        if not now.plan.is_identity and not metric.between:
-            view = segments("Before and after", list(VIEWS), "lens-view")
-    return metric, str(picked), view
+    name = st.selectbox(
+        "Colours and lines show",
+        offered,
+        offered.index(st.session_state[STATISTIC]),
+        format_func=lambda name: METRICS[name].title,
+        key=STATISTIC,
+        width=280,
+        persist_state="session",
+        on_change=session.touch,
+    )
+    if name != "picked":
+        return METRICS[name], ""
+    if not str(st.session_state.get(TOKEN) or "").strip():
+        st.session_state[TOKEN] = "the"
+    picked = st.text_input(
+        "Token", st.session_state[TOKEN], key=TOKEN, width=280, persist_state="session", on_change=session.touch,
+        help="As the model writes it; a space before it is tried too.",
+    )  # fmt: skip
+    return METRICS[name], str(picked)
+
+
+def _view(now: session.Experiment, metric: Metric) -> str:
+    """Show how the two maps stand, where there are two, and return it."""
+    return (
+        SIDE_BY_SIDE
+        if now.plan.is_identity or metric.between
+        else str(segments("Before and after", list(VIEWS), "lens-view"))
+    )
 
 
 def _start(size: int, total: int) -> int:

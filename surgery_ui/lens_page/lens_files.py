@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from surgery_core.errors import LensError, Stopped, SurgeryError
+from surgery_core.errors import LensError, SettingsError, Stopped, SurgeryError
 from surgery_core.lenses.archive import pack_lens, unpack_lens
 from surgery_core.lenses.tuned import Translators
 from surgery_core.models.hub import is_hub_id
@@ -15,6 +15,7 @@ from surgery_ui.session.state import state
 from surgery_ui.words import present
 from surgery_ui.work import lens_jobs
 from surgery_ui.work.lens_jobs import LOGIT
+from surgery_ui.work.limits import limits
 
 FILE, HUB = "lens-file", "lens-hub"
 """Keys of the fields."""
@@ -96,6 +97,10 @@ def _fetch(now: session.Experiment) -> None:
     if not is_hub_id(name):
         problem = LensError(f"{name!r} is no id on the hub; write one such as EleutherAI/pythia-160m-deduped.")
         return session.set_problem("lens-hub", problem)
+    try:
+        limits().check_hub(name)
+    except SettingsError as error:
+        return session.set_problem("lens-hub", error)
     session.set_problem("lens-hub", None)
     state.lens_fetch = (lens_jobs.fetch_job(now.owner, name), now.loaded, name)
 

@@ -12,6 +12,7 @@ import streamlit as st
 from surgery_core.charts import lens_maps as lens_charts
 from surgery_core.charts.style import CELL
 from surgery_core.lenses.before_after import difference
+from surgery_core.lenses.said import lens_said
 from surgery_core.lenses.trajectory import Trajectory
 from surgery_core.states.residuals import points_of
 from surgery_core.sweeps.estimate import lens_seconds
@@ -20,6 +21,7 @@ from surgery_ui.lens_page.cell import choose_cell, show_cell
 from surgery_ui.lens_page.controls import DIFFERENCE, SIDE_BY_SIDE, STACKED, Choice
 from surgery_ui.parts import chart_specs, keeping
 from surgery_ui.parts.awaited import Awaited
+from surgery_ui.parts.opening import Opening
 from surgery_ui.parts.sections import Section
 from surgery_ui.session import echo, session
 from surgery_ui.words import present
@@ -43,10 +45,21 @@ NARROW = 520
 AROUND = 470
 """Height in pixels of what stands above and below the rows of a map, the chosen cell included."""
 TITLES = {"before": "Before", "after": "After"}
+DEPTH = (
+    "Prediction depth (arXiv 2106.09647; with a lens, arXiv 2303.08112, section 5): the layer from which on the likeliest "
+    "next token stays what it is at the end, averaged over the tokens of this text. The later, the harder the text is for "
+    "the model. It is about this text, not about others."
+)
 
 
-def maps_section(now: session.Experiment, choice: Choice) -> Section:
-    """Have both sides read, hold the place of their maps open, and return the section that draws them."""
+def maps_section(now: session.Experiment, choice: Choice, opening: Opening) -> Section:
+    """Have both sides read, hold the place of their maps open, and return the section that draws them.
+
+    Args:
+        now: what the page works on.
+        choice: what is read, and how it is shown.
+        opening: says what both sides come to.
+    """
     plans = {"before": now.identity} if now.plan.is_identity else {"before": now.identity, "after": now.plan}
     sides = {
         side: lens_jobs.lens_job(now.owner, LANES[side], now.loaded, plan, choice.text, choice.reading)
@@ -58,7 +71,8 @@ def maps_section(now: session.Experiment, choice: Choice) -> Section:
     jobs: list[Job[Any]] = [*sides.values(), *([between] if between else [])]
     rows = max(len(points_of(plan, choice.reading.sublayers)) for plan in plans.values())
     expected = _expected(now, choice, jobs, rows)
-    room = page_width(ROOM, CELL)
+    # the room in a chart's own pixels, which are larger ones on a projector
+    room = round(page_width(ROOM, CELL) / chart_specs.times())
 
     def draw() -> None:
         read = {side: job.result for side, job in sides.items()}
@@ -66,6 +80,10 @@ def maps_section(now: session.Experiment, choice: Choice) -> Section:
             read["after"] = replace(read["after"], statistics=read["after"].statistics | between.result)
         _draw(read, choice, room)
 
+    def say() -> str:
+        return lens_said(sides["before"].result, sides["after"].result if "after" in sides else None, now.plan)
+
+    opening.await_(list(sides.values()), say, DEPTH)
     height = AROUND + rows * lens_charts.ROW * (len(plans) if _is_stacked(choice, room) else 1)
     return Awaited(now.owner, jobs, "map", draw, text="Reading the layers", height=height, expected=expected)
 
@@ -110,10 +128,11 @@ def _draw(sides: dict[str, Trajectory], choice: Choice, room: int) -> None:
     fit = _fit(sides, choice, room)
     start = _window(len(first.tokens), fit.shown)
     st.caption(f"{choice.said} **Colour:** {present.plain(_colour(choice, len(sides)))}")
+    width = round(fit.width * chart_specs.times())
     # On a narrow screen the maps scroll sideways in their grid, not the page.
     chart_specs.show(
         _chart(sides, choice, start, start + fit.shown - 1, fit.cell, stacked=_is_stacked(choice, room)),
-        place=st.container(width=fit.width).grid(1, min_column_width=fit.width, wrap=False),
+        place=st.container(width=width).grid(1, min_column_width=width, wrap=False),
         width="content",
         key=MAP,
         on_select=_choose,

@@ -6,7 +6,7 @@ import pandas as pd
 import streamlit as st
 
 from surgery_core.charts import lens_lines as lens_line_charts
-from surgery_core.errors import Stopped, SurgeryError
+from surgery_core.errors import SettingsError, Stopped, SurgeryError
 from surgery_core.lenses.training import LensTraining, summed_quality
 from surgery_core.lenses.tuned import Translators
 from surgery_core.sweeps.estimate import SETTLED, Span, training_seconds
@@ -26,6 +26,8 @@ from surgery_ui.words import sweeps as sweep_words
 from surgery_ui.work import lens_jobs, timing
 from surgery_ui.work.job import Job
 from surgery_ui.work.lens_jobs import LOGIT, TUNED
+from surgery_ui.work.limits import limits
+from surgery_ui.work.long_runs import running
 
 LENGTHS = {"Quick": 40, "Thorough": 120}
 """Steps of 1,024 tokens."""
@@ -74,7 +76,13 @@ def _form(now: session.Experiment) -> None:
     if missing:
         st.info("There is no text of your own yet; paste or upload one above.")
     with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
-        st.button("Train a lens", type=emphasis(), disabled=missing, on_click=_start, args=(now, source, steps))
+        st.button(
+            "Train a lens",
+            type=emphasis(),
+            disabled=missing or not limits().training,
+            on_click=_start,
+            args=(now, source, steps),
+        )
         _estimate(now, steps)
     show_problem("lens-training")
 
@@ -109,6 +117,11 @@ def _own_sets() -> dict[str, TextSet]:
 
 
 def _start(now: session.Experiment, source: str, steps: int) -> None:
+    try:
+        limits().check_training()
+        limits().check_jobs(running(now.owner))
+    except SettingsError as error:
+        return session.set_problem("lens-training", error)
     session.set_problem("lens-training", None)
     text = session.own_text() if source == OWN else None
     chosen = _own_sets().get(source)

@@ -1,19 +1,23 @@
 """The common skeleton of a section that waits for jobs and draws one result.
 
-Its place is held open by a skeleton of the height of what comes, below a bar that says how long that takes. Once all
+Its room is held open at the height of what comes: a bar that says how long that takes, and a skeleton below it. Once all
 of its jobs are done, either their result is drawn there, or what went wrong, with a button that does them again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import streamlit as st
 
 from surgery_ui.parts import waiting
-from surgery_ui.parts.waiting import Waiting
+from surgery_ui.parts.held import held, let_go
+from surgery_ui.parts.waiting import BAR, Waiting
 from surgery_ui.work.job import Job
+from surgery_ui.work.plan_jobs import WORK
+from surgery_ui.work.pool import Pool
 
 
 class Awaited:
@@ -29,17 +33,24 @@ class Awaited:
         expected: returns how many seconds the jobs take in all, where that is known.
         said: whether what is wrong with what the person gave stands in another place already.
         place: an empty element with what stands there meanwhile, in place of a bar and a skeleton.
+        pool: whose jobs these are.
     """
 
     def __init__(
         self, owner: str, jobs: Sequence[Job[Any]], name: str, draw: Callable[[], None], *, text: str = "",
         height: int = 0, expected: Callable[[], float | None] = lambda: None, said: bool = False, place: Any = None,
+        pool: Pool = WORK,
     ) -> None:  # fmt: skip
         self.jobs, self._owner, self._name, self._draw, self._said = list(jobs), owner, name, draw, said
-        self._wait = Waiting(owner, jobs, text, name, expected) if text and jobs else None
-        if place is None:
-            place = st.skeleton(height=height) if height and not self._done else st.empty()
-        self._place = place
+        self._pool = pool
+        waits = bool(height) and not self._done
+        # the bar stands in the same room, so that nothing moves up when it goes
+        with held(name, height) if height else nullcontext():
+            self._wait = Waiting(owner, jobs, text, name, expected, pool) if text and jobs else None
+            if place is None:
+                rest = max(1, height - (BAR if self._wait is not None else 0))
+                place = st.skeleton(height=rest) if waits else st.empty()
+        self._place, self._held = place, bool(height)
         self._drawn = not jobs
 
     @property
@@ -53,6 +64,9 @@ class Awaited:
         if self._drawn or not self._done:
             return
         self._drawn = True
-        if not waiting.failed(self._place, self._owner, self.jobs, self._name, said=self._said):
-            with self._place.container():
-                self._draw()
+        if waiting.failed(self._place, self._owner, self.jobs, self._name, self._pool, said=self._said):
+            if self._held:
+                let_go(self._name)
+            return
+        with self._place.container():
+            self._draw()

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any
 
-from surgery_core.sweeps.estimate import Costs, Span, removal_plans, removal_seconds
-from surgery_core.sweeps.request import SweepRequest
+from surgery_core.sweeps.estimate import Costs, Span
+from surgery_core.sweeps.request import Request
 from surgery_ui.session import session
+from surgery_ui.session.sweep_entry import seconds
 from surgery_ui.words import present
 from surgery_ui.words import sweeps as sweep_words
+from surgery_ui.work import timing
 from surgery_ui.work.job import Job
-from surgery_ui.work.sweep_jobs import SearchRequest
 from surgery_ui.work.timing import costs_job
 
 
-def estimate_of(now: session.Experiment, request: SweepRequest | SearchRequest | None, place: Any) -> Estimate:
+def estimate_of(now: session.Experiment, request: Request | None, place: Any) -> Estimate:
     """Have the model timed for a request, and return the section that says in a place how long it would take."""
     job = costs_job(now.owner, now.loaded, request.texts) if request is not None and request.texts else None
     return Estimate(request, job, place)
@@ -30,8 +30,9 @@ class Estimate:
         place: of the line.
     """
 
-    def __init__(self, request: SweepRequest | SearchRequest | None, job: Job[Costs] | None, place: Any) -> None:
+    def __init__(self, request: Request | None, job: Job[Costs] | None, place: Any) -> None:
         self._request, self._job, self._place, self._drawn = request, job, place, False
+        self._said = ""
 
     @property
     def jobs(self) -> list[Job[Any]]:
@@ -48,9 +49,13 @@ class Estimate:
         """Draw the estimate once."""
         if self._drawn or self._request is None or self._job is None:
             return
-        plans = sweep_words.counted(count(self._request), "plan")
+        plans = sweep_words.counted(self._request.n_plans, "plan")
         if not self._job.done:
-            self._place.caption(f"{plans}. Timing the model …")
+            left = timing.left(self._job)
+            wait = "" if left is None else f", {sweep_words.span(left)} left"
+            if (said := f"{plans}. Timing the model{wait} …") != self._said:
+                self._said = said
+                self._place.caption(said)
             return
         self._drawn = True
         if self.costs is None:
@@ -58,21 +63,7 @@ class Estimate:
                 self._place.error(present.plain(str(self._job.error)))
             return
         about = f"{plans} over {sweep_words.counted(self.costs.n_tokens, 'token')}: "
-        whole = " This model cannot start in the middle, so every plan is run whole." if self.costs.whole else ""
+        whole = self.costs.whole and self._request.n_plans > 1
+        more = " This model cannot start in the middle, so every plan is run whole." if whole else ""
         time = sweep_words.span(Span.about(seconds(self._request, self.costs)))
-        self._place.caption(f"{about}**{time}**.{whole}")
-
-
-def count(request: SweepRequest | SearchRequest) -> int:
-    """Return how many plans a request measures."""
-    if isinstance(request, SweepRequest):
-        return len(request.points)
-    return removal_plans(request.start, request.beam, request.least)
-
-
-@lru_cache(maxsize=64)
-def seconds(request: SweepRequest | SearchRequest, costs: Costs) -> float:
-    """Return about how long a request takes."""
-    if isinstance(request, SweepRequest):
-        return costs.total(request.start, request.points, request.measures)
-    return removal_seconds(costs, request.start, request.beam, request.least, request.measures)
+        self._place.caption(f"{about}**{time}**.{more}")

@@ -22,6 +22,7 @@ MIMES = {
     "csv": "text/csv", "json": "application/json", "parquet": "application/vnd.apache.parquet", "md": "text/markdown",
     "svg": "image/svg+xml", "png": "image/png", "html": "text/html", "toml": "application/toml",
     "py": "text/x-python", "ipynb": "application/x-ipynb+json", "yaml": "application/yaml", "zip": "application/zip",
+    "gguf": "application/octet-stream",
 }  # fmt: skip
 """By a file's ending."""
 

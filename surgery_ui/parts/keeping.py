@@ -7,7 +7,7 @@ it knows, and what is said is drawn in the popover's place. While the popover is
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,7 @@ from streamlit.delta_generator import DeltaGenerator
 from surgery_core.keeping.report.asked import LENSES
 from surgery_core.keeping.tables import markdown, table_file
 from surgery_core.recipes.chosen_set import ChosenSet
+from surgery_core.recipes.parts import NamedPlan, SweepChoice
 from surgery_core.recipes.recipe import Recipe
 from surgery_core.text import FIRST_SET, Text
 from surgery_ui.components.link import copy_text
@@ -26,7 +27,7 @@ from surgery_ui.parts.awaited import Awaited
 from surgery_ui.parts.files import CHARTS, MIMES, palette, rendered, stem
 from surgery_ui.parts.reporting import offer_report
 from surgery_ui.parts.sections import follow_sections
-from surgery_ui.session import session
+from surgery_ui.session import session, tray
 from surgery_ui.session.first import default_prompt
 from surgery_ui.session.state import ModelKey, state
 from surgery_ui.words import present
@@ -36,7 +37,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from surgery_core.keeping.script import LensView, Page
+    from surgery_core.models.opening import LoadedModel
+    from surgery_core.plans.plan import LayerPlan
     from surgery_core.sweeps.request import SweepRequest
+    from surgery_core.sweeps.rows import SweepRow
+    from surgery_ui.work.job import Job
 
 TABLES = ("csv", "json", "parquet")
 _run = threading.local()
@@ -44,19 +49,32 @@ _run = threading.local()
 
 
 def begin(
-    scripts: DeltaGenerator | None, results: DeltaGenerator | None, report: DeltaGenerator | None = None
+    scripts: DeltaGenerator | None, results: DeltaGenerator | None, report: DeltaGenerator | None = None,
+    recipe: DeltaGenerator | None = None,
 ) -> None:  # fmt: skip
     """Say where a run's offers are drawn; None while the popover is closed."""
-    _run.scripts, _run.results, _run.report, _run.later = scripts, results, report, []
+    _run.scripts, _run.results, _run.report, _run.recipe, _run.later = scripts, results, report, recipe, []
 
 
 def offer_checkpoint(now: session.Experiment) -> None:
-    """Offer the plan's model as a checkpoint, made when it is asked for, and as a mergekit file; `finish` follows that."""
+    """Offer the plan's model as a checkpoint, a GGUF file and a mergekit file; what is asked for `finish` follows."""
     if now.plan.is_identity:
         return
     st.markdown("**The operated model**")
     if cached.download_bytes():
-        _checkpoint(now)
+        _large(
+            now, "zip", "checkpoint", cached.checkpoint_job,
+            "A zip for plain transformers: weights, tokenizer, and a card with the plan, figures and proof. It is opened "
+            "again and compared before you get it.",
+        )  # fmt: skip
+        if why := cached.why_no_gguf(now.loaded, now.plan):
+            st.caption(f"No GGUF file: {present.plain(why[0].lower() + why[1:])}")
+        else:
+            _large(
+                now, "gguf", "GGUF file", cached.gguf_job,
+                "For llama.cpp and all that reads GGUF: the weights as the file has them that this model came from, with the "
+                "tokenizer and the chat template. It is opened again and compared before you get it.",
+            )  # fmt: skip
     job = cached.mergekit_job(now.owner, now.loaded, now.plan)
 
     def draw() -> None:
@@ -69,26 +87,36 @@ def offer_checkpoint(now: session.Experiment) -> None:
     _run.later.append(Awaited(now.owner, [job], "mergekit", draw))
 
 
-def _checkpoint(now: session.Experiment) -> None:
+def _large(
+    now: session.Experiment, kind: str, what: str, make: Callable[[str, LoadedModel, LayerPlan, bool], Job[bytes]],
+    about: str,
+) -> None:  # fmt: skip
+    """Offer a file that is made when it is asked for.
+
+    Args:
+        now: what the session works on.
+        kind: the file's ending.
+        what: what it is called.
+        make: the job that makes it.
+        about: what it holds.
+    """
     wanted = (now.loaded.info.key, str(now.plan))
-    if state.checkpoint != wanted:
+    if state.prepared.get(kind) != wanted:
         st.button(
-            "Prepare a checkpoint", key="keep-prepare", icon=":material/archive:", width="stretch",
-            on_click=_prepare, args=(wanted,),
-            help="A zip for plain transformers: weights, tokenizer, and a card with the plan, figures and proof. It is opened "
-            "again and compared before you get it.",
+            f"Prepare a {what}", key=f"keep-prepare-{kind}", icon=":material/archive:", width="stretch",
+            on_click=_prepare, args=(kind, wanted), help=about,
         )  # fmt: skip
         return
-    job = cached.checkpoint_job(now.owner, now.loaded, now.plan, _insists(now))
-    name = f"{stem(now.loaded.info.name)}-operated.zip"
+    job = make(now.owner, now.loaded, now.plan, _insists(now))
+    name = f"{stem(now.loaded.info.name)}-operated.{kind}"
 
     def draw() -> None:
         st.download_button(
-            f"Checkpoint, {present.size(len(job.result))}", job.result, name, MIMES["zip"], key="keep-zip",
-            on_click="ignore", width="stretch", icon=":material/archive:",
+            f"{what[0].upper()}{what[1:]}, {present.size(len(job.result))}", job.result, name, MIMES[kind],
+            key=f"keep-{kind}", on_click="ignore", width="stretch", icon=":material/archive:",
         )  # fmt: skip
 
-    _run.later.append(Awaited(now.owner, [job], "checkpoint", draw, text="Saving, scoring, checking"))
+    _run.later.append(Awaited(now.owner, [job], kind, draw, text="Saving, scoring, checking"))
 
 
 def finish() -> None:
@@ -96,15 +124,16 @@ def finish() -> None:
     follow_sections(getattr(_run, "later", []))
 
 
-def _prepare(wanted: tuple[ModelKey, str]) -> None:
+def _prepare(kind: str, wanted: tuple[ModelKey, str]) -> None:
     session.touch()
-    state.checkpoint = wanted
+    state.prepared[kind] = wanted
 
 
 def offer_script(
-    now: session.Experiment, page: Page, *, lens: LensView | None = None, sweep: SweepRequest | None = None
-) -> None:
-    """Offer what a page shows as a script and as a notebook."""
+    now: session.Experiment, page: Page, *, lens: LensView | None = None, sweep: SweepRequest | None = None,
+    rows: Sequence[SweepRow] = (),
+) -> None:  # fmt: skip
+    """Offer what a page shows as a script, a notebook and a report; of a sweep that is done, `rows` are all of its rows."""
     place: DeltaGenerator | None = getattr(_run, "scripts", None)
     if place is None:
         return
@@ -112,24 +141,29 @@ def offer_script(
     from surgery_core.keeping.script import Shown, notebook, script
 
     info = now.loaded.info
-    shown = Shown(page, recipe_of(now), info.n_layers, info.device, info.dtype, _insists(now), lens, sweep, _texts())
+    recipe = recipe_of(now, sweep)
+    if sweep is not None:
+        offer_recipe(recipe, "keep-recipe-sweep")
+    shown = Shown(page, recipe, info.n_layers, info.device, info.dtype, _insists(now), lens, sweep, _texts())
     files = {"py": ("Script", script(shown)), "ipynb": ("Notebook", notebook(shown))}
     for kind, (label, data) in files.items():
         place.download_button(
             label, data, f"{stem(info.name)}-{page}.{kind}", MIMES[kind], key=f"keep-{kind}", on_click="ignore",
             width="stretch",
         )  # fmt: skip
-    _report(now, page, lens, sweep)
+    _report(now, page, lens, sweep, rows)
 
 
-def _report(now: session.Experiment, page: Page, lens: LensView | None, sweep: SweepRequest | None) -> None:
+def _report(
+    now: session.Experiment, page: Page, lens: LensView | None, sweep: SweepRequest | None, rows: Sequence[SweepRow]
+) -> None:  # fmt: skip
     """Offer what a page shows as a report."""
     place: DeltaGenerator | None = getattr(_run, "report", None)
     if place is None:
         return
-    recipe = recipe_of(now) if lens is None else replace(recipe_of(now), lens=lens.text)
+    recipe = recipe_of(now, sweep) if lens is None else replace(recipe_of(now), lens=lens.text)
     reads = lens.lens if lens is not None and lens.lens in LENSES else LENSES[0]
-    _run.later += offer_report(now, place, page, recipe, reads, sweep, unproved=_insists(now))
+    _run.later += offer_report(now, place, page, recipe, reads, sweep, rows=rows, unproved=_insists(now))
 
 
 def offer_results(
@@ -157,13 +191,13 @@ def wants_results() -> bool:
 
 
 def chart_file(chart: Any) -> Callable[[str], bytes]:
-    """Return what makes the files of an Altair chart."""
+    """Return what makes the files of an Altair chart, or of one that is made when it is asked for."""
     theme = palette()
-    return lambda kind: rendered(chart, kind, theme)
+    return lambda kind: rendered(chart() if callable(chart) else chart, kind, theme)
 
 
-def recipe_of(now: session.Experiment) -> Recipe:
-    """Return what the session works on as a recipe: model, plan, texts, prompt and settings."""
+def recipe_of(now: session.Experiment, sweep: SweepRequest | None = None) -> Recipe:
+    """Return what the session works on as a recipe: model, plan, texts, prompt and settings, and the sweep that is shown."""
     info, own, how = now.loaded.info, session.own_text(), chat.settings(now)
     recipe = Recipe(
         info.name, str(now.plan), title=f"{info.title}, {now.plan or 'no layers'}", note=state.comment,
@@ -171,9 +205,30 @@ def recipe_of(now: session.Experiment) -> Recipe:
         max_new_tokens=how.max_new_tokens, temperature=how.temperature, top_k=how.top_k, top_p=how.top_p,
         seed=how.seed, chat=how.chat, system=how.system,
     )  # fmt: skip
+    plans = tuple(NamedPlan(one.name, str(one.plan)) for one in tray.kept())
     chosen = session.text_set()
     kept = None if chosen.name == FIRST_SET else ChosenSet.of(chosen)
-    return replace(recipe, text_set=kept, cut=state.cut, own_texts=() if own is None else (own,))
+    return replace(
+        recipe, text_set=kept, cut=state.cut, margin=state.margin, plans=plans, own_texts=() if own is None else (own,),
+        sweep=None if sweep is None else _sweep_choice(now, sweep),
+    )  # fmt: skip
+
+
+def _sweep_choice(now: session.Experiment, asked: SweepRequest) -> SweepChoice:
+    start, measures = None if asked.start == now.plan else str(asked.start), asked.measures
+    return SweepChoice(
+        asked.kind, asked.options, measures.best, start, bool(measures.skills), measures.prompt or ""
+    )  # fmt: skip
+
+
+def offer_recipe(recipe: Recipe, key: str = "keep-recipe") -> None:
+    """Offer the experiment as a file, in place of the one that was offered before a page said more of it."""
+    place: DeltaGenerator | None = getattr(_run, "recipe", None)
+    if place is not None:
+        place.download_button(
+            "Recipe", recipe.dumps(), f"{stem(recipe.title)}.toml", MIMES["toml"], key=key, on_click="ignore",
+            width="stretch", help="Model, plan, texts, prompt and settings as a small file; it opens here and with `run`.",
+        )  # fmt: skip
 
 
 def _texts() -> tuple[Text, ...]:

@@ -12,6 +12,7 @@ from surgery_ui.parts.problems import show_problem
 from surgery_ui.session import own_texts, session
 from surgery_ui.session.state import state
 from surgery_ui.work import plan_jobs as cached
+from surgery_ui.work.limits import limits
 
 TYPED = "own-typed"
 MOST_MB = 5
@@ -28,7 +29,7 @@ def own_text_form(now: session.Experiment) -> None:
             height=120,
             persist_state="session",
             on_change=session.touch,
-            placeholder="A few sentences of any kind, up to 1 MB",
+            placeholder=f"A few sentences of any kind, up to {limits().text_kb:,} kB",
         )
         with st.container(horizontal=True):
             st.button("Score this text", key="own-score", on_click=_take_typed)
@@ -63,7 +64,7 @@ def _take_files() -> None:
 
 def _take(data: str | bytes, title: str) -> None:
     try:
-        state.own = cached.keep_own_text(read_text(data, title=title))
+        state.own = cached.keep_own_text(read_text(data, title=title, most=limits().text_kb * 1_000))
     except TextError as error:
         return session.set_problem("own", error)
     session.set_problem("own", None)

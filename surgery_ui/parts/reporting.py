@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from surgery_core.keeping.report.asked import PARTS, USUAL, Asked, AskedSweep
+from surgery_core.keeping.report.asked import PARTS, USUAL, Asked, AskedSweep, Swept
 from surgery_core.recipes.recipe import Recipe
 from surgery_ui.parts.awaited import Awaited
 from surgery_ui.parts.chart_specs import altair_lock
@@ -22,17 +23,18 @@ from surgery_ui.work import plan_jobs as cached
 if TYPE_CHECKING:
     from surgery_core.keeping.report.findings import Findings
     from surgery_core.sweeps.request import SweepRequest
+    from surgery_core.sweeps.rows import SweepRow
 
 TITLE, CHOSEN, MAKE = "keep-report-title", "keep-report-parts", "keep-report"
 """Keys of the fields and of the button."""
 MOST_TITLE = 120
-_OF_PAGES = {"lens": "lens", "skills": "skills", "sweep": "sweep"}
+_OF_PAGES = {"lens": "lens", "skills": "skills", "sweep": "sweep", "compare": "plans"}
 """Parts that a page adds to the usual ones."""
 
 
 def offer_report(
     now: session.Experiment, place: DeltaGenerator, page: str, recipe: Recipe, lens: str, sweep: SweepRequest | None,
-    *, unproved: bool,
+    *, rows: Sequence[SweepRow] = (), unproved: bool,
 ) -> list[Awaited]:  # fmt: skip
     """Offer a report, and return what waits for it once it is asked for.
 
@@ -43,6 +45,7 @@ def offer_report(
         recipe: the experiment.
         lens: what reads layers.
         sweep: the sweep that the page shows.
+        rows: all of its rows, once it is done.
         unproved: whether figures of a plan are shown that did not pass its checks.
     """
     with place.container():
@@ -51,7 +54,7 @@ def offer_report(
             "Title of the report", key=TITLE, max_chars=MOST_TITLE, placeholder=recipe.title, on_change=session.touch,
             persist_state="session",
         )  # fmt: skip
-        asked = _asked(page, lens, sweep, unproved)
+        asked = _asked(page, recipe, lens, sweep, unproved)
         recipe = replace(recipe, title=" ".join(title.split()) or recipe.title)
         wanted = json.dumps([now.loaded.info.key, recipe.dumps(), asked.plain()])
         if state.report != wanted:
@@ -61,7 +64,8 @@ def offer_report(
                 help="One page that opens without a network, with live charts. `model-surgery verify` runs its figures again.",
             )  # fmt: skip
             return []
-        job = cached.report_job(now.owner, now.loaded, now.plan, recipe, asked)
+        swept = Swept(sweep, tuple(sorted(rows, key=lambda row: row.number))) if sweep is not None and rows else None
+        job = cached.report_job(now.owner, now.loaded, now.plan, recipe, asked, swept)
 
         def draw() -> None:
             st.download_button(
@@ -72,9 +76,10 @@ def offer_report(
         return [Awaited(now.owner, [job], "report", draw, text="Measuring the report")]
 
 
-def _asked(page: str, lens: str, sweep: SweepRequest | None, unproved: bool) -> Asked:
+def _asked(page: str, recipe: Recipe, lens: str, sweep: SweepRequest | None, unproved: bool) -> Asked:
     """Show which parts there are, and return what is chosen."""
-    there = [part for part in PARTS if part != "sweep" or sweep is not None]
+    missing = {part for part, one in (("sweep", sweep), ("plans", recipe.plans or None)) if one is None}
+    there = [part for part in PARTS if part not in missing]
     own = _OF_PAGES.get(page)
     usual = [part for part in there if part in USUAL or part == own]
     chosen = st.pills(
@@ -83,9 +88,10 @@ def _asked(page: str, lens: str, sweep: SweepRequest | None, unproved: bool) -> 
     )  # fmt: skip
     parts = tuple(part for part in there if part in chosen)
     if "sweep" in parts and sweep is not None:
-        st.caption("The sweep is run once more, over the texts of this experiment.")
-        start = None if sweep.start.is_identity else str(sweep.start)
-        return Asked(parts, lens, AskedSweep(sweep.kind, sweep.options, start), unproved)
+        st.caption(
+            "The sweep as it is shown; where it is not done, or over other texts than this experiment's, it is run."
+        )
+        return Asked(parts, lens, AskedSweep.of(sweep), unproved)
     return Asked(parts, lens, None, unproved)
 
 

@@ -11,6 +11,7 @@ import streamlit as st
 from surgery_core.charts.sweep_marks import Sheet
 from surgery_core.charts.sweeps import sweep_chart
 from surgery_core.sweeps.frames import ValueScale, sweep_frame, value_scale, wants_log
+from surgery_core.sweeps.request import SweepRequest
 from surgery_core.sweeps.rows import METRICS
 from surgery_ui.parts import adoption, chart_specs, sweep_shelf
 from surgery_ui.parts.problems import show_problem
@@ -18,6 +19,7 @@ from surgery_ui.session import echo, session
 from surgery_ui.session.state import state
 from surgery_ui.session.sweep_entry import Entry
 from surgery_ui.words import sweeps as sweep_words
+from surgery_ui.work.kinds import Lane
 from surgery_ui.work.sweep_jobs import SWEEPS
 
 METRIC, LOG = "sweep-metric", "sweep-log"
@@ -36,7 +38,7 @@ FILLS = ("planned", "running")
 
 def metric_choice(shown: Sequence[Entry]) -> str:
     """Show which figure is drawn and return it; only those that all sweeps shown have."""
-    known = [metric for metric in METRICS if all(_has(entry, metric) for entry in shown)] or ["perplexity"]
+    known = known_metrics(shown)
     if st.session_state.get(METRIC) not in known:
         st.session_state[METRIC] = known[0]
     chosen = st.selectbox(
@@ -44,6 +46,11 @@ def metric_choice(shown: Sequence[Entry]) -> str:
         on_change=session.touch,
     )  # fmt: skip
     return str(chosen)
+
+
+def known_metrics(shown: Sequence[Entry]) -> list[str]:
+    """Return the figures that all sweeps shown have; perplexity where they have none in common."""
+    return [metric for metric in METRICS if all(_has(entry, metric) for entry in shown)] or ["perplexity"]
 
 
 def chart(entry: Entry, metric: str, now: session.Experiment, scale: ValueScale | None = None, title: str = "") -> None:
@@ -115,9 +122,8 @@ def progress(entry: Entry, now: session.Experiment) -> None:
     """Show how far a sweep is, with the buttons that stop it and go on with it."""
     if entry.state not in UNDER_WAY:
         return
-    total = max(1, len(entry.planned))
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        st.progress(min(1.0, entry.done / total), text=_said(entry))
+        st.progress(entry.share, text=_said(entry))
         if entry.state == "running":
             st.button("Pause", key="sweep-pause", icon=":material/pause:", on_click=_act, args=("pause", entry, now))
         elif entry.request is not None:
@@ -128,14 +134,26 @@ def progress(entry: Entry, now: session.Experiment) -> None:
     show_problem("sweep-act")
 
 
+NOUNS = {Lane.SWEEP: "", Lane.SEARCH: " removals", Lane.IMPORTANCE: " windows of text"}
+"""What the results of work are called where they are counted, by its lane."""
+
+
+def count(entry: Entry) -> str:
+    """Return how far a sweep is: `3 of 12`, `2 of 11 removals`."""
+    return f"{entry.done} of {entry.total}{NOUNS[entry.lane]}" if entry.total else "the beginning"
+
+
 def _said(entry: Entry) -> str:
-    count = f"{entry.done} of {len(entry.planned)}"
     if entry.state != "running":
-        return f"Paused at {count}"
+        return f"Paused at {count(entry)}"
     if entry.job is not None and entry.job.started is None:
         return f"Waiting for its turn; {sweep_words.counted(max(1, sum(SWEEPS.load()) - 1), 'sweep')} before it"
-    left = entry.time_left()
-    return count if left is None else f"{count}, {sweep_words.span(left)} left"
+    parts = [count(entry) if entry.total else "Starting"]
+    if entry.lane is Lane.SEARCH and entry.job is not None and entry.job.progress[1]:
+        parts.append("{} of at most {} plans tried".format(*entry.job.progress))
+    if (left := entry.time_left()) is not None:
+        parts.append(f"{sweep_words.span(left)} left")
+    return ", ".join(parts)
 
 
 def _act(action: str, entry: Entry, now: session.Experiment) -> None:
@@ -151,6 +169,6 @@ def _act(action: str, entry: Entry, now: session.Experiment) -> None:
 def _has(entry: Entry, metric: str) -> bool:
     """Whether a sweep has a figure, or will have it."""
     rows = [row for row in entry.rows if not row.refused and not row.not_finite]
-    if not rows and entry.request is not None:
+    if not rows and isinstance(entry.request, SweepRequest):
         return metric in entry.request.measures.metrics
     return not any(math.isnan(float(getattr(row, metric))) for row in rows)

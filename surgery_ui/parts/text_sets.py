@@ -21,6 +21,14 @@ CUT_HELP = (
 )
 
 
+MARGINS = (0.01, 0.02, 0.05, 0.1)
+"""Shares of the perplexity that can be chosen as not worth a difference; a link or a recipe may have others."""
+MARGIN_HELP = (
+    "“The same” is said where the whole 95 % interval of the change of perplexity lies within this. Figures and intervals "
+    "stay what they are."
+)
+
+
 def set_choice(key: str, label: str = "Texts", more: Sequence[str] = ()) -> str:
     """Show the sets of texts, other choices behind them, and how they are scored; return the title that is chosen.
 
@@ -38,6 +46,7 @@ def set_choice(key: str, label: str = "Texts", more: Sequence[str] = ()) -> str:
     with st.container(horizontal=True, gap="medium", width="content" if more else "stretch"):
         chosen = str(segments(label, [*titles, *more], key, on_change=_take, args=(key,)))
         _cut_choice(f"{key}-cut")
+        _margin_choice(f"{key}-margin")
     return chosen
 
 
@@ -66,6 +75,24 @@ def _take_cut(key: str) -> None:
     chosen = next((name for name, title in CUTS.items() if title == st.session_state[key]), None)
     if chosen is not None and chosen != state.cut:
         state.cut, state.detail = chosen, 0
+
+
+def _margin_choice(key: str) -> None:
+    margins = sorted({*MARGINS, state.margin})
+    echo.hold(key, _percent(state.margin))
+    titles = [_percent(margin) for margin in margins]
+    segments("Same within", titles, key, on_change=_take_margin, args=(key,), help=MARGIN_HELP)
+
+
+def _take_margin(key: str) -> None:
+    session.touch()
+    chosen = str(st.session_state[key] or "").removesuffix(" %")
+    if chosen:
+        state.margin = float(chosen) / 100
+
+
+def _percent(margin: float) -> str:
+    return f"{100 * margin:g} %"
 
 
 def _take(key: str) -> None:

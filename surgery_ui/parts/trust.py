@@ -15,12 +15,17 @@ from surgery_core.proof.preflight import PreflightReport
 from surgery_ui.parts import waiting
 from surgery_ui.parts.awaited import Awaited
 from surgery_ui.parts.sections import Section, emphasis
+from surgery_ui.parts.waiting import Waiting
 from surgery_ui.session import session
 from surgery_ui.session.state import ModelKey, state
 from surgery_ui.words import present
 from surgery_ui.work import plan_jobs as cached
 from surgery_ui.work.following import follow
 from surgery_ui.work.job import Job, Unexpected
+from surgery_ui.work.kinds import Lane
+
+CHECKS = 460
+"""Height of the checks' table with the line above it, in pixels."""
 
 
 def preflight_section(now: session.Experiment) -> Section:
@@ -31,9 +36,9 @@ def preflight_section(now: session.Experiment) -> Section:
         "and runs the others backwards."
     )
     job = cached.preflight_job(now.owner, now.loaded)
-    place = st.empty()
-    place.caption("Checking, which takes a few seconds.")
-    return Awaited(now.owner, [job], "preflight", lambda: _draw(job.result), place=place)
+    return Awaited(
+        now.owner, [job], "preflight", lambda: _draw(job.result), text="Checking", height=CHECKS
+    )  # fmt: skip
 
 
 def trust_section(now: session.Experiment) -> Trust:
@@ -71,7 +76,7 @@ class Trust:
             now = self._now
             self._jobs = [cached.preflight_job(now.owner, now.loaded)]
             if not now.plan.is_identity:
-                self._jobs.append(cached.proof_job(now.owner, now.loaded, now.plan))
+                self._jobs.append(cached.proof_job(now.owner, Lane.PROOF, now.loaded, now.plan))
         return self._jobs
 
     def show(self) -> None:
@@ -98,10 +103,12 @@ def _refuse(now: session.Experiment, refused: RefusedPlanError, insists: bool) -
     with st.container(horizontal=True, vertical_alignment="center"):
         place = st.empty()
         st.button("Show the numbers anyway", on_click=_insist, args=(_experiment_key(now),))
-    place.caption("Looking for the nearest plan that is allowed.")
     nearest = cached.nearest_job(now.owner, now.loaded, now.plan)
-    follow([nearest], lambda: None)
-    _offer(place, None if nearest.error is not None else nearest.result)
+    with place:
+        bar = Waiting(now.owner, [nearest], "Looking for the nearest plan that is allowed", "nearest")
+    follow([nearest], bar.show)
+    if not waiting.failed(place, now.owner, [nearest], "nearest"):
+        _offer(place, nearest.result)
     st.stop()
 
 

@@ -25,6 +25,8 @@ from surgery_ui.work.pool import Pool
 
 SHORT = 4.0
 """Seconds: work that ends sooner needs no button to cancel it."""
+BAR = 52
+"""Height of the bar in pixels, with the gap below it."""
 ROW = 35
 """Height of a row of a table in pixels."""
 
@@ -81,6 +83,14 @@ class Waiting:
         if self._bar is not None:
             self._place.empty()
             self._bar = None
+
+
+def writing(job: Job[Any]) -> str:
+    """Return how far a text is and how long it goes on, for the line below it."""
+    (done, total), left = job.progress, timing.left(job)
+    if job.done or not done or left is None:
+        return "Writing …"
+    return f"Writing … {done} of {total} tokens, {sweep_words.span(left)} left"
 
 
 def failed(

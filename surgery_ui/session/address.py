@@ -8,8 +8,11 @@ from dataclasses import dataclass, field, replace
 
 from surgery_core.errors import SettingsError, TextError
 from surgery_core.plans.generation_settings import MAX_SYSTEM, GenerationSettings
+from surgery_core.statistics.verdict import MARGIN, checked_margin
 from surgery_core.text import CUTS, EACH, Text, read_text, text_sets
+from surgery_ui.rooms.names import read_code
 from surgery_ui.session.packing import packed, unpacked
+from surgery_ui.work.limits import limits
 
 MAX_VALUE = 2_000
 """Longest name, in characters, that is read."""
@@ -32,7 +35,7 @@ class Setting:
 
 
 SETTINGS = {
-    "length": Setting("max_new_tokens", int, 1, 512),
+    "length": Setting("max_new_tokens", int, 1, limits().tokens),
     "temperature": Setting("temperature", float, 0.0, 2.0),
     "top_k": Setting("top_k", int, 0, 10_000),
     "top_p": Setting("top_p", float, 0.01, 1.0),
@@ -70,10 +73,15 @@ class Address:
         system: what the model is told before them.
         texts: the name of the set of texts that plans are scored on, or the id of one's own, kept on the server.
         cut: how they are scored.
+        margin: share of the perplexity within which two models count as the same.
         look: how the Lens page reads, as pairs of a name in `LOOKS` and its value.
         comment: a sentence for whoever opens the link.
+        tray: plans side by side, as `tray.written` writes them.
         text: the person's own text itself; only in a link that was copied.
         revision: the beginning of the model's revision; only there too.
+        recipe: key of the gallery's card that is open.
+        present: whether type is larger, for a projector.
+        room: code of the room that is joined.
         problems: a sentence for each part that could not be read.
     """
 
@@ -87,10 +95,15 @@ class Address:
     system: str | None = None
     texts: str | None = None
     cut: str | None = None
+    margin: float | None = None
     look: tuple[tuple[str, str], ...] = ()
     comment: str | None = None
+    tray: str | None = None
     text: Text | None = None
     revision: str | None = None
+    recipe: str | None = None
+    present: bool | None = None
+    room: str | None = None
     problems: tuple[str, ...] = ()
 
     @classmethod
@@ -102,24 +115,31 @@ class Address:
             own, problems = None, [*problems, "The address names an own text that cannot exist; it was left out."]
         model = parameters.get("model", "").strip()[:MAX_VALUE] or None
         chat, said = _switch("chat", parameters)
+        present, unclear = _switch("present", parameters)
         named, missing = _named_set(parameters.get("texts"))
         cut, unknown = _cut(parameters.get("cut"))
-        texts, more = _texts(parameters, ("plan", "prompt", "lens", "system"))
+        margin, odd = _margin(parameters.get("same"))
+        texts, more = _texts(parameters, ("plan", "prompt", "lens", "system", "tray"))
         own_text, also = _own_text(parameters)
         texts["system"] = (texts["system"] or "")[:MAX_SYSTEM] or None
         return cls(
-            model=model, **texts, own=own, settings=settings, chat=chat, texts=named, cut=cut, text=own_text,
+            model=model, **texts, own=own, settings=settings, chat=chat, texts=named, cut=cut, margin=margin, text=own_text,
             look=tuple((name, parameters[name]) for name in LOOKS if _means_something(name, parameters.get(name))),
             comment=" ".join(parameters.get("comment", "").split())[:MAX_COMMENT] or None,
-            revision=parameters.get("revision", "")[:40] or None, problems=(*problems, *said, *missing, *unknown, *more, *also),
+            revision=parameters.get("revision", "")[:40] or None, recipe=parameters.get("recipe", "")[:MAX_LOOK] or None,
+            present=present, room=read_code(parameters.get("room")),
+            problems=(*problems, *said, *unclear, *missing, *unknown, *odd, *more, *also),
         )  # fmt: skip
 
     def parameters(self) -> dict[str, str]:
         """Return the address's parameters; what is left at its default is left out, and so are texts that are too long."""
         names = {"model": self.model, "own": self.own, "texts": self.texts, "comment": self.comment}
-        names |= {"revision": self.revision, "cut": self.cut if self.cut != EACH else None}
+        names |= {"revision": self.revision, "recipe": self.recipe, "cut": self.cut if self.cut != EACH else None}
+        names["same"] = None if self.margin in (None, MARGIN) else f"{100 * self.margin:g}"
         found = {name: text for name, text in names.items() if text is not None}
         found |= {} if self.chat is None else {"chat": str(int(self.chat))}
+        found |= {"present": "1"} if self.present else {}
+        found |= {"room": self.room} if self.room else {}
         found |= {} if self.plan is None or len(self.plan) > MAX_PLAN else {"plan": self.plan}
         for name, text in self._texts().items():
             found |= _written(name, text)
@@ -138,7 +158,7 @@ class Address:
 
     def _texts(self) -> dict[str, str]:
         own = None if self.text is None else f"{' '.join(self.text.title.split())}\n{self.text.text}"
-        texts = {"prompt": self.prompt, "lens": self.lens, "system": self.system, "text": own}
+        texts = {"prompt": self.prompt, "lens": self.lens, "system": self.system, "tray": self.tray, "text": own}
         return {name: text for name, text in texts.items() if text is not None}
 
 
@@ -198,6 +218,16 @@ def _cut(name: str | None) -> tuple[str | None, list[str]]:
     if name is None or name in CUTS:
         return name, []
     return None, [f"The address has cut={name[:40]!r}; there are {' and '.join(CUTS)}. It was left out."]
+
+
+def _margin(text: str | None) -> tuple[float | None, list[str]]:
+    """Return the margin that an address has, in percent there."""
+    try:
+        return (None if text is None else checked_margin(float(text) / 100)), []
+    except ValueError:
+        return None, [
+            f"The address has same={(text or '')[:40]!r}; allowed is a number of percent below 100. It was left out."
+        ]
 
 
 def _read_settings(parameters: Mapping[str, str]) -> tuple[GenerationSettings, list[str]]:

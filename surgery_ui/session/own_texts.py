@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from surgery_core.errors import TextError
-from surgery_core.text import TextSet, text_sets
+from surgery_core.recipes.recipe import Recipe
+from surgery_core.text import FIRST_SET, TextSet, text_sets
 from surgery_core.text_sources.found import Limits
 from surgery_ui.session.state import state
 from surgery_ui.words.labels import free
@@ -57,6 +58,15 @@ def add(chosen: TextSet) -> str:
     state.own_sets = others
     state.own_sets = others | {chosen.name: _free(chosen.title)}
     return chosen.name
+
+
+def set_of(recipe: Recipe) -> TextSet | None:
+    """Return the set of texts that a recipe scores; None where it names others, or one that is not on this server."""
+    if recipe.text_set is not None:
+        return find(recipe.text_set.name or recipe.text_set.digest[:32])
+    if recipe.texts is None:
+        return text_sets()[FIRST_SET]
+    return next((one for one in text_sets().values() if tuple(t.title for t in one.texts) == recipe.texts), None)
 
 
 def remove(name: str) -> None:

@@ -18,15 +18,17 @@ from surgery_core.models.opening import LoadedModel
 from surgery_core.plans.generation_settings import GenerationSettings
 from surgery_core.plans.plan import LayerPlan
 from surgery_core.recipes.recipe import Recipe
+from surgery_core.statistics.verdict import MARGIN
 from surgery_core.surgery.view import check_plan
 from surgery_core.text import EACH, FIRST_SET, Text, TextSet, text_sets
-from surgery_ui.session import echo, own_texts, plans, switching
+from surgery_ui.session import echo, own_texts, plans, room, switching, tray
 from surgery_ui.session.address import LOOKS, MAX_COMMENT, SHARED_LENSES, Address
 from surgery_ui.session.first import default_prompt, first_model
 from surgery_ui.session.history import History
 from surgery_ui.session.memory import TABS, is_token
 from surgery_ui.session.state import State, bring_back, state, to_keep
 from surgery_ui.session.sweep_entry import Entry
+from surgery_ui.work import closing
 from surgery_ui.work import plan_jobs as cached
 
 ADDRESS_DELAY = 0.3
@@ -52,15 +54,27 @@ def begin() -> None:
     if not State.owner.is_set:
         state.owner = state.session = uuid.uuid4().hex
     parameters = st.query_params.to_dict()
-    if state.address is None or _is_news(parameters):
-        _adopt(Address.read(parameters), fresh=state.address is None)
+    if fresh := state.address is None:
+        state.came_bare = not parameters
+    if fresh or _is_news(parameters):
+        _adopt(Address.read(parameters), fresh=fresh)
+    room.pin()
     switching.open_model()
     _compare_revision()
     _take_plan()
+    _take_tray()
+    if (now := experiment()) is not None:
+        used = now.plan.donors.union(*(one.plan.donors for one in tray.kept()))
+        closing.note_use(now.owner, used | {now.loaded.info.name})
     _write_address()
     if state.tab_token is not None:
         TABS.keep(state.tab_token, state.session, to_keep())
     state.edited = False
+
+
+def presents() -> bool:
+    """Return whether type is larger; also before the address of a new session was taken over."""
+    return state.present if state.address is not None else st.query_params.get("present") == "1"
 
 
 def experiment() -> Experiment | None:
@@ -91,15 +105,25 @@ def address() -> Address:
         system=state.system or None,
         texts=state.text_set if state.text_set != FIRST_SET else None,
         cut=state.cut,
+        margin=state.margin,
         look=_look(),
         comment=state.comment or None,
+        tray=(tray.written() if now else "") or None,
+        recipe=state.recipe_open,
+        present=state.present,
+        room=state.room or None,
     )
 
 
 def link() -> Address:
-    """Return the address for somebody else: with the person's own text, and the revision that figures are of."""
+    """Return the address for somebody else: with the person's own text, and the revision that figures are of.
+
+    How large type is belongs to the person's own screen.
+    """
     now = experiment()
-    return replace(address(), text=own_text(), revision=now.loaded.info.revision[:12] if now else None)
+    return replace(
+        address(), present=None, room=None, text=own_text(), revision=now.loaded.info.revision[:12] if now else None
+    )
 
 
 def own_text() -> Text | None:
@@ -194,25 +218,18 @@ def open_recipe(recipe: Recipe) -> None:
     if recipe.text_set is not None and recipe.text_set.texts:
         own_texts.add(recipe.text_set.found())
     settings = replace(recipe.settings, chat=False, system="")
-    named = set_of(recipe)
+    named = own_texts.set_of(recipe)
     _adopt(
         Address(
             recipe.model, recipe.plan, prompt=recipe.prompts[0] if recipe.prompts else None,
             lens=recipe.lens or state.lens, own=own, settings=settings, chat=recipe.chat,
             system=recipe.system or None, comment=recipe.note[:MAX_COMMENT] or None, revision=recipe.revision,
-            texts=None if named is None else named.name, cut=recipe.cut,
+            texts=None if named is None else named.name, cut=recipe.cut, margin=recipe.margin,
+            tray=tray.as_text((one.name, one.plan) for one in recipe.plans) or None, present=state.present,
         ),
         fresh=True,
     )  # fmt: skip
-
-
-def set_of(recipe: Recipe) -> TextSet | None:
-    """Return the set of texts that a recipe scores; None where it names others, or one that is not on this server."""
-    if recipe.text_set is not None:
-        return own_texts.find(recipe.text_set.name or recipe.text_set.digest[:32])
-    if recipe.texts is None:
-        return text_sets()[FIRST_SET]
-    return next((one for one in text_sets().values() if tuple(t.title for t in one.texts) == recipe.texts), None)
+    state.wanted_identity = recipe.plan is None
 
 
 def recall(token: object) -> None:
@@ -275,6 +292,7 @@ def _adopt(found: Address, fresh: bool) -> None:
         state.problems["address"] = SurgeryError(" ".join(found.problems))
     state.model = found.model or (state.model if State.model.is_set else first_model())
     state.wanted_plan, state.plan_said = found.plan, found.plan is not None
+    state.wanted_identity = False
     state.settings = found.settings if fresh or found.settings != GenerationSettings() else state.settings
     for field, said in ((State.prompt, found.prompt), (State.lens, found.lens)):
         echo.put(field.key, said if said is not None else default_prompt() if fresh else field.read())
@@ -282,12 +300,17 @@ def _adopt(found: Address, fresh: bool) -> None:
     state.own = own or (None if fresh else state.own)
     for name, value in found.look:
         st.session_state[LOOKS[name][0]] = value == "True" if name == "inside" else value
+    state.recipe_open = found.recipe
     state.comment = found.comment or ("" if fresh else state.comment)
     state.wanted_revision = found.revision
+    state.wanted_tray = found.tray
     state.chat = found.chat if found.chat is not None or fresh else state.chat
+    state.present = state.present and not fresh if found.present is None else found.present
+    room.adopt(found.room)
     state.system = found.system or ("" if fresh else state.system)
     state.text_set = found.texts or (FIRST_SET if fresh else state.text_set)
     state.cut = found.cut or (EACH if fresh else state.cut)
+    state.margin = found.margin or (MARGIN if fresh else state.margin)
     _require_set()
 
 
@@ -320,11 +343,24 @@ def _compare_revision() -> None:
 
 def _take_plan() -> None:
     """Parse and adopt the plan that an address asked for, once the model is there."""
-    wanted = State.wanted_plan.take()
+    wanted, unchanged = State.wanted_plan.take(), State.wanted_identity.take()
+    if unchanged and state.loaded is not None:
+        change("notation", lambda plan: LayerPlan.identity(plan.n_layers))
     if wanted is None or state.loaded is None:
         return
     if not change("notation", lambda plan: LayerPlan.parse(wanted, plan.n_layers)):
         echo.put(State.notation.key, wanted)
+
+
+def _take_tray() -> None:
+    """Adopt the plans side by side that an address asked for, once the model is there."""
+    wanted = State.wanted_tray.take()
+    if wanted is None or state.loaded is None:
+        return
+    found, problems = tray.read(wanted, state.loaded.info.n_layers)
+    tray.take(found)
+    if problems:
+        state.problems["address"] = SurgeryError(" ".join(problems))
 
 
 def _step(new: History) -> None:
@@ -340,8 +376,7 @@ def _require_possible(plan: LayerPlan) -> None:
     Raises:
         PlanError: as for `operate`.
     """
-    donors = {name: one.model for name, one in cached.donors(plan).items()}
-    check_plan(plans.open_model().model, plan, donors)
+    check_plan(plans.open_model().model, plan, {name: one.model for name, one in cached.donors(plan).items()})
 
 
 def _recall_plans(kept: dict[tuple[str, ...], History]) -> None:
@@ -356,7 +391,6 @@ def _recall_plans(kept: dict[tuple[str, ...], History]) -> None:
 
 def _recall_sweeps(kept: list[Entry], count: int) -> None:
     """Put the sweeps that a tab had before those of this session; numbers stay unique."""
-    new = state.sweeps
-    for number, entry in enumerate(new, count + 1):
+    for number, entry in enumerate(state.sweeps, count + 1):
         entry.number = number
-    state.sweeps, state.sweep_count = [*kept, *new], count + len(new)
+    state.sweeps, state.sweep_count = [*kept, *state.sweeps], count + len(state.sweeps)

@@ -11,6 +11,7 @@ callback use stand in the widget's module.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, cast, overload
@@ -21,11 +22,15 @@ from surgery_core.errors import SurgeryError
 from surgery_core.lenses.tuned import Translators
 from surgery_core.models.opening import LoadedModel
 from surgery_core.plans.generation_settings import GenerationSettings
+from surgery_core.statistics.verdict import MARGIN
 from surgery_core.text import EACH, FIRST_SET
 from surgery_core.text_sources.found import FoundTexts
 from surgery_ui.session.history import History, Left, Refused
+from surgery_ui.session.least import Least
 from surgery_ui.session.sweep_entry import Entry
+from surgery_ui.work.channel import Channel
 from surgery_ui.work.job import Job
+from surgery_ui.work.kinds import Lane
 from surgery_ui.work.lens_jobs import LOGIT
 
 Value = TypeVar("Value")
@@ -114,6 +119,9 @@ class State:
     problems = Field[dict[str, SurgeryError]]("problems", dict, make=dict)
     """What is wrong, by the control beside which it is said."""
 
+    channel = Field[Channel]("channel", Channel, make=Channel)
+    """By which the browser gets the words of the texts early."""
+
     # the address
     address = Field[dict[str, str] | None]("address", dict | None, default=None)
     """Its parameters as they were written last; None in a new session."""
@@ -127,6 +135,8 @@ class State:
     """A sentence for whoever opens the link."""
     wanted_revision = Field[str | None]("wanted_revision", str | None, default=None)
     """Beginning of the revision that an address was made with, until its model is open."""
+    wanted_identity = Field[bool]("wanted-identity", bool, default=False)
+    """Whether the unchanged model was asked for, until the model is open."""
     plan_said = Field[bool]("plan-said", bool, default=False)
     """Whether the newest address named a plan."""
 
@@ -141,6 +151,12 @@ class State:
     """The plan of the open model, with undo and redo."""
     histories = Field[dict[ModelKey, History]]("histories", dict, make=dict, outlives=True)
     """The same of every model that was open here, by the model's key."""
+    trays = Field[dict[ModelKey, tuple[Any, ...]]]("trays", dict, make=dict, outlives=True)
+    """Plans that are kept side by side (`tray.Kept`), by the model's key; the dictionary is replaced, not changed."""
+    looks = Field[tuple[Any, ...]]("looks", tuple, default=(), outlives=True)
+    """What was looked at (`looks.Look`), the newest last."""
+    wanted_tray = Field[str | None]("wanted_tray", str | None, default=None)
+    """Plans side by side that an address asked for, until its model is open."""
     left = Field[Left | None]("left", Left | None, default=None)
     """The model that was open before, as long as that is worth a word."""
     refused = Field[Refused | None]("refused", Refused | None, default=None, outlives=True)
@@ -164,10 +180,50 @@ class State:
     chosen = Field[dict[str, Any]]("chosen", dict, make=dict)
     """What was chosen last in every choice of one, by its key."""
 
-    checkpoint = Field[tuple[ModelKey, str] | None]("checkpoint", tuple | None, default=None)
-    """Model and plan of which a checkpoint was asked for."""
+    # the screen
+    present = Field[bool]("present", bool, default=False)
+    """Whether type is larger, for a projector."""
+    came_bare = Field[bool]("came-bare", bool, default=False)
+    """Whether the session began with an address that says nothing, as no link and no reload does."""
+    kinds_loaded = Field[bool]("kinds-loaded", bool, default=False)
+    """Whether its browser was given one of each kind of element, to load their code."""
+    tour_asked = Field[tuple[int, str]]("tour-asked", tuple, default=(0, ""))
+    """How often the tour was asked for, and its chapter."""
+
+    # the room
+    room = Field[str]("room-code-now", str, default="", outlives=True)
+    """Code of the room that was joined, or an empty text."""
+    room_key = Field[str]("room-key", str, default="", outlives=True)
+    """The organiser's key, where this session has it."""
+    room_follows = Field[bool]("room-follows", bool, default=False, outlives=True)
+    """Whether plans that the organiser pushes are taken over by themselves."""
+    room_pushed = Field[int]("room-plan-number", int, default=0, outlives=True)
+    """Number of the newest of them that was taken over or left."""
+    room_step = Field[int | None]("room-step", int | None, default=None, outlives=True)
+    """Number of the task that is shown; the first that is not done where none was chosen."""
+    room_noted = Field[tuple[str, float]]("room-noted", tuple, default=("", -math.inf))
+    """Page of which the room was last told that the person is there, and when, by the monotonic clock."""
+    room_entered = Field[str]("room-entered", str, default="")
+    """The plan that is on its way to the board."""
+    room_said = Field[str]("room-said", str, default="")
+    """What came of the last one."""
+
+    prepared = Field[dict[str, Any]]("prepared", dict, make=dict)
+    """Model and plan of which a large file was asked for, by the file's ending."""
     report = Field[str]("report", str, default="")
     """The report that was asked for: model, recipe and parts, as JSON."""
+
+    # the gallery
+    recipe_open = Field[str | None]("recipe-open", str | None, default=None)
+    """Key of the card that is open."""
+    recipes_run = Field[frozenset[tuple[ModelKey, str]]]("recipes-run", frozenset, default=frozenset(), outlives=True)
+    """Models and keys of cards that were run here."""
+    own_recipes = Field[dict[str, str]]("own-recipes", dict, make=dict, outlives=True)
+    """Texts of the recipes that were dropped on the page, by their keys."""
+    recipe_draft = Field[str]("recipe-draft", str, default="")
+    """Text of a recipe that cannot be read yet."""
+    go_to = Field[str]("go-to", str, default="")
+    """Name of the page that is to be shown next."""
 
     # texts
     prompt = Field[str]("prompt", str)
@@ -182,6 +238,8 @@ class State:
     """Name of the texts that plans are scored on: of a set that comes along, or the id of one of the person's own."""
     cut = Field[str]("cut", str, default=EACH)
     """How they are scored: each for itself, or as papers do it."""
+    margin = Field[float]("margin", float, default=MARGIN)
+    """Share of the perplexity within which two models count as the same."""
     own_sets = Field[dict[str, str]]("own-sets", dict, make=dict, outlives=True)
     """Titles of the person's own sets, by their ids on the server."""
     set_draft = Field[FoundTexts | None]("set-draft", FoundTexts | None, default=None)
@@ -190,6 +248,8 @@ class State:
     """Id of the person's own text on the server."""
     detail = Field[int]("detail", int, default=0)
     """Number of the text that is shown token by token."""
+    opened = Field[int]("opened", int, default=0)
+    """How often a text was opened from its line in the table of scores."""
 
     # the Lens page
     lens = Field[str]("lens", str)
@@ -216,8 +276,12 @@ class State:
     """All of them, the newest last; the list is replaced, not changed."""
     sweep_count = Field[int]("sweep-count", int, default=0, outlives=True)
     """Number of the newest."""
-    sweep_shown = Field[int | None]("sweep-shown", int | None, default=None, outlives=True)
-    """Number of the chosen one; None for the newest."""
+    sweep_starts = Field[int]("sweep-starts", int, default=0)
+    """How many were started or shown by a click on the Sweep page; it scrolls to them then."""
+    measured = Field[int]("measured", int, default=0)
+    """How often what a reading estimates was measured by a click; the page scrolls to that."""
+    sweeps_shown = Field[dict[Lane, int]]("sweeps-shown", dict, make=dict, outlives=True)
+    """Number of the chosen one, of those that run in each lane; the newest where none is."""
     sweep_draft = Field[Entry | None]("sweep-draft", Entry | None, default=None)
     """The sweep that the controls ask for, before it is started."""
     sweep_uploads = Field[int]("sweep-uploads", int, default=0)
@@ -230,12 +294,8 @@ class State:
     """The same from then on, until it has been said."""
     log_chosen = Field[dict[str, bool]]("log-chosen", dict, make=dict)
     """Figures whose axis a person made logarithmic, or even."""
-    search_job = Field[Job[None] | None]("search-job", Job | None, default=None, outlives=True)
-    """The newest greedy removal."""
-    search_seconds = Field[float | None]("search-seconds", float | None, default=None)
-    """How long it was expected to take."""
-    search_ends = Field[int | None]("search-ends", int | None, default=None, outlives=True)
-    """How many layers it leaves."""
+    least = Field[Least | None]("least", Least | None, default=None, outlives=True)
+    """The newest search for the least important layer."""
 
 
 state = State()
@@ -247,7 +307,7 @@ def fields() -> list[Field[Any]]:
 
 
 def to_keep() -> dict[str, Any]:
-    """Return what outlives a reload, by its keys: plans with undo, sweeps, the search, own lenses; and whose work runs."""
+    """Return what outlives a reload, by its keys: plans with undo, sweeps, own lenses; and whose work runs."""
     return {field.key: field.read() for field in fields() if field.outlives and field.is_set}
 
 

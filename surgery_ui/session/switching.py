@@ -12,12 +12,15 @@ from __future__ import annotations
 import streamlit as st
 
 from surgery_core.models.opening import LoadedModel
+from surgery_core.sweeps.estimate import Span
 from surgery_ui.session import plans
 from surgery_ui.session.first import first_model
 from surgery_ui.session.history import Left, Refused
 from surgery_ui.session.state import State, state
 from surgery_ui.words import present
+from surgery_ui.words import sweeps as words
 from surgery_ui.work import plan_jobs as cached
+from surgery_ui.work import timing
 from surgery_ui.work.following import follow
 
 
@@ -29,7 +32,7 @@ def open_model() -> None:
             continue
         job = cached.model_job(state.owner, name)
         if not job.done:
-            with st.spinner(f"Opening {present.plain(name)}"):
+            with st.spinner(_opening(name), show_time=True):
                 follow([job], lambda: None)
         if job.error is None:
             if name != wanted:
@@ -38,6 +41,13 @@ def open_model() -> None:
         state.problems.setdefault("model", job.error)
     _refuse(wanted)
     state.loaded = None
+
+
+def _opening(name: str) -> str:
+    """Return what is said while a model is opened: how long that takes, where it is not in an instant."""
+    seconds = timing.opening_seconds(name)
+    takes = f", which takes {words.span(Span.about(seconds))}" if seconds is not None and seconds >= 1 else ""
+    return f"Opening {present.plain(name)}{takes}"
 
 
 def choose(name: str | None) -> None:

@@ -9,10 +9,9 @@ import streamlit as st
 from surgery_core.errors import InputError, RecipeError
 from surgery_core.recipes.chosen_set import ChosenSet
 from surgery_core.recipes.recipe import MAX_RECIPE_BYTES, Recipe
-from surgery_ui.parts import keeping
-from surgery_ui.parts.files import MIMES, stem
+from surgery_ui.parts import asked_sweep, keeping
 from surgery_ui.parts.problems import show_problem
-from surgery_ui.session import session
+from surgery_ui.session import own_texts, session
 from surgery_ui.session.address import MAX_COMMENT
 from surgery_ui.session.state import state
 from surgery_ui.work import plan_jobs as cached
@@ -29,7 +28,7 @@ def keep(now: session.Experiment) -> None:
     with popover:
         st.markdown("**This experiment**")
         scripts = st.container(horizontal=True, gap="xsmall")
-        _recipe(now, scripts)
+        recipe = scripts.empty()
         st.text_input(
             "Comment", state.comment, key=COMMENT, max_chars=MAX_COMMENT, on_change=_take_comment,
             placeholder="A sentence that the link and the recipe show",
@@ -49,17 +48,10 @@ def keep(now: session.Experiment) -> None:
             placeholder="or paste its text",
         )  # fmt: skip
         show_problem("recipe")
-    keeping.begin(scripts, results, report)
+    keeping.begin(scripts, results, report, recipe)
+    keeping.offer_recipe(keeping.recipe_of(now))
     with checkpoint:
         keeping.offer_checkpoint(now)
-
-
-def _recipe(now: session.Experiment, place: st.delta_generator.DeltaGenerator) -> None:
-    recipe = keeping.recipe_of(now)
-    place.download_button(
-        "Recipe", recipe.dumps(), f"{stem(recipe.title)}.toml", MIMES["toml"], key="keep-recipe", on_click="ignore",
-        width="stretch", help="Model, plan, texts, prompt and settings as a small file; it opens here and with `run`.",
-    )  # fmt: skip
 
 
 def _take_comment() -> None:
@@ -85,19 +77,35 @@ def _open(text: str, *, merge: bool) -> None:
     if not merge:
         recipe = Recipe.loads(text)
         session.open_recipe(recipe)
-        _say_what_is_left_out(recipe)
+        asks = recipe.sweep is not None and _ask_sweep(now, recipe)
+        _say_what_is_left_out(recipe, sweep=asks)
     elif now is not None:
         plan = cached.read_mergekit(now.loaded, text)
         session.change("recipe", lambda _: plan)
 
 
-def _say_what_is_left_out(recipe: Recipe) -> None:
-    """Say which parts of a recipe a page has no place for."""
+def _ask_sweep(now: session.Experiment | None, recipe: Recipe) -> bool:
+    """Fill in the fields of the Sweep page; return whether they say all that the recipe's sweep does."""
+    asked = recipe.sweep
+    if asked is None or now is None or now.loaded.info.name != recipe.model:
+        return False
+    return asked_sweep.fill(asked, recipe.plan_of(now.loaded.info.n_layers))
+
+
+def _say_what_is_left_out(recipe: Recipe, *, sweep: bool) -> None:
+    """Say which parts of a recipe a page has no place for; `sweep` is whether the Sweep page has its sweep."""
     left = [f"{len(recipe.prompts)} prompts"] if len(recipe.prompts) > 1 else []
     left += [f"{len(recipe.own_texts)} texts of its own"] if len(recipe.own_texts) > 1 else []
-    left += ["a choice of bundled texts"] if session.set_of(recipe) is None and recipe.text_set is None else []
-    if recipe.text_set is not None and session.set_of(recipe) is None:
+    left += ["a choice of bundled texts"] if own_texts.set_of(recipe) is None and recipe.text_set is None else []
+    parts = (("a sweep", None if sweep else recipe.sweep), ("a study", recipe.study))
+    more = [name for name, one in parts if one is not None]
+    if recipe.text_set is not None and own_texts.set_of(recipe) is None:
         session.set_problem("recipe", _missing(recipe.text_set))
+    elif more:
+        session.set_problem(
+            "recipe",
+            InputError(f"Opened. The recipe has {' and '.join(more)}; drop it on the Gallery page to run that."),
+        )
     elif left:
         session.set_problem(
             "recipe",

@@ -5,23 +5,30 @@ from __future__ import annotations
 import streamlit as st
 
 from surgery_core.errors import NotationError, PlanError, SurgeryError
-from surgery_core.models.offered import list_models
+from surgery_core.plans.labels import slot_labels
 from surgery_core.plans.plan import LayerPlan
 from surgery_ui.components.link import copy_link
-from surgery_ui.components.strip import layer_strip, read_edit, sent_edit
+from surgery_ui.components.strip import layer_strip, looked_at, read_edit, sent_edit
 from surgery_ui.components.tab import browser_tab, new_steps, sent
+from surgery_ui.parts import sweep_shelf
+from surgery_ui.parts.places import go_to
 from surgery_ui.parts.problems import show_problem
+from surgery_ui.parts.tray import keep_button
 from surgery_ui.session import echo, session, switching
+from surgery_ui.session.memory import is_token
 from surgery_ui.session.state import State, state
 from surgery_ui.sidebar.keep import keep
 from surgery_ui.sidebar.tools import tools
 from surgery_ui.words import labels, present
+from surgery_ui.work import plan_jobs as cached
+from surgery_ui.work.limits import limits
 
 
 def sidebar() -> None:
     """Show the sidebar."""
     with st.container(gap=None):  # the component has no height, and shall not have a gap either
         browser_tab(state.tab_token is not None, _take_token, _take_steps)
+        _take_known_token()
         with st.container():
             _model_picker()
     _left()
@@ -40,12 +47,19 @@ def sidebar() -> None:
 
 def model_labels() -> dict[str, str]:
     """Return what each model that can be chosen is called, by its name; no two alike."""
-    titles = {choice.name: choice.title for choice in list_models()}
+    titles = {choice.name: choice.title for choice in cached.choices()}
     return labels.unique(titles, {name: name for name in titles})
 
 
 def _take_token() -> None:
     session.recall(sent("token"))
+
+
+def _take_known_token() -> None:
+    """Take the token of a browser that has shown it before: to a server that was started anew it is no change."""
+    if state.tab_token is None and is_token(sent("token")):
+        _take_token()
+        st.rerun()
 
 
 def _take_steps() -> None:
@@ -57,7 +71,7 @@ def _take_steps() -> None:
 
 def _model_picker() -> None:
     choices = model_labels()
-    current = state.loaded_name
+    current, others = state.loaded_name, _others()
     if current is not None:
         choices.setdefault(current, current)
     echo.put(State.picker.key, current)
@@ -66,10 +80,9 @@ def _model_picker() -> None:
         list(choices),
         key=State.picker.key,
         format_func=lambda name: choices.get(name, name),
-        accept_new_options=True,
-        placeholder="Choose, or type a hub id",
-        help="Models in the models folder are listed. You can also type a Hugging Face id such as org/name, or org/name:file.gguf. "
-        "An adapter opens with its base model.",
+        accept_new_options=bool(others),
+        placeholder=f"Choose, or type a {others}" if others else "Choose a model",
+        help=_explained(others),
         on_change=_take_model,
     )
     echo.drawn(State.picker.key)
@@ -77,6 +90,23 @@ def _model_picker() -> None:
     now = session.experiment()
     if now is not None:
         st.caption(present.facts(now.loaded.info))
+
+
+def _others() -> str:
+    """Return what can be typed where a model is chosen: an id on the hub, a path, or nothing."""
+    allowed = limits()
+    if allowed.allowed:
+        return ""
+    return " or a ".join(["hub id"] * allowed.hub + ["path"] * allowed.paths)
+
+
+def _explained(others: str) -> str:
+    typed = {
+        "hub id": "You can also type a Hugging Face id such as org/name, or org/name:file.gguf.",
+        "path": "You can also type the path of a model on the server.",
+        "hub id or a path": "You can also type a Hugging Face id such as org/name, or a path on the server.",
+    }.get(others, "")
+    return f"Models in the models folder are listed. {typed} An adapter opens with its base model.".replace("  ", " ")
 
 
 def _take_model() -> None:
@@ -121,8 +151,15 @@ def _refused() -> None:
 
 def _strip(now: session.Experiment) -> None:
     adapter = now.loaded.info.adapter
-    layer_strip(now.plan, state.strip_edit, _take_edit, () if adapter is None else adapter.layers)
+    layers = () if adapter is None else adapter.layers
+    layer_strip(now.plan, state.strip_edit, _take_edit, _take_look, layers, _damage(now))
     show_problem("strip")
+
+
+def _damage(now: session.Experiment) -> dict[int, tuple[float, str]]:
+    """Return what deleting each layer cost in the newest sweep that tried it, for the chips."""
+    changes = sweep_shelf.deletion_costs(now)
+    return {layer: (labels.strength(change), labels.cost(change)) for layer, change in changes.items()}
 
 
 def _take_edit() -> None:
@@ -134,6 +171,14 @@ def _take_edit() -> None:
     session.change("strip", lambda _: plan)
 
 
+def _take_look() -> None:
+    """Show the row of a layer on the Lens page."""
+    plan = session.history().plan
+    if (at := looked_at(plan)) is not None:
+        state.cell = ("after", slot_labels(plan)[at], -1)
+        go_to("lens")
+
+
 def _steps(now: session.Experiment) -> None:
     history = session.history()
     with st.container(horizontal=True, gap="xsmall", vertical_alignment="center"):
@@ -142,6 +187,7 @@ def _steps(now: session.Experiment) -> None:
             "", icon=":material/redo:", help="Redo", key="redo", on_click=session.redo, disabled=not history.undone
         )
         st.button("Reset", key="reset", on_click=session.reset, disabled=history.plan.is_identity)
+        keep_button(now, key="tray-keep")
     with st.container(horizontal=True, gap="xsmall"):
         with st.container():
             link = session.link()
@@ -157,13 +203,15 @@ def _steps(now: session.Experiment) -> None:
 
 
 def _notation() -> None:
+    if not State.notation.is_set:
+        # a run that went on to another page has not drawn the field, and Streamlit has let go of its text
+        echo.put(State.notation.key, str(session.history().plan))
     st.text_input(
         "Notation",
         # A browser that draws the field late begins with this, and must not send back an empty text instead.
         state.notation,
         key=State.notation.key,
         on_change=_take_notation,
-        help=NOTATION_HELP,
     )
     echo.drawn(State.notation.key)
     error = session.problem("notation")
@@ -172,6 +220,11 @@ def _notation() -> None:
         st.error(present.plain(error.reason[:1].upper() + error.reason[1:]))
     else:
         show_problem("notation")
+    with st.container(horizontal=True, gap="xsmall"):
+        with st.popover("How to write it", type="tertiary", key="notation-help"):
+            st.markdown(NOTATION_HELP)
+        with st.popover("Keys", type="tertiary", key="keys-help"):
+            st.markdown(KEYS_HELP)
 
 
 def _take_notation() -> None:
@@ -196,8 +249,32 @@ def _take_notation() -> None:
 
 
 MAX_NOTATION = 20_000
-LONG = {"prompt": "the prompt", "lens": "the Lens page's text", "system": "the system prompt", "text": "your own text"}
+LONG = {
+    "prompt": "the prompt",
+    "lens": "the Lens page's text",
+    "system": "the system prompt",
+    "text": "your own text",
+    "tray": "the plans side by side",
+}
 """What texts are called that a link may be too short for."""
+
+
+KEYS_HELP = """
+| key | what it does |
+| --- | --- |
+| ? | shows these keys, and hides them |
+| Ctrl+Z, Ctrl+Y | undo and redo, anywhere on the page; ⌘ on a Mac |
+| Tab | goes to the layers; then arrows choose one |
+| Shift and arrows | move the chosen layer |
+| Space | lifts it: arrows move it, Space puts it down, Escape puts it back |
+| Shift+Space, Shift-click | select a range of layers |
+| Delete | deletes what is chosen |
+| Enter | opens its menu: repeat, scale, one half, another layer |
+| Ctrl+A on a layer | selects all of them |
+| arrows in a coloured text | go from token to token |
+
+The field below a chart does by keys what a click on it does.
+"""
 
 
 NOTATION_HELP = """

@@ -2,42 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import streamlit as st
 
-from surgery_ui.parts import sweep_shelf
-from surgery_ui.session.state import state
+from surgery_ui.parts import sweep_chart, sweep_shelf
+from surgery_ui.session.sweep_entry import Entry
 from surgery_ui.words import present
-from surgery_ui.work.job import Job
+from surgery_ui.work.kinds import Lane
 
 TICK = 2.0
 """Seconds between two looks; a job that no page looks at stops itself after some more of them."""
 
 
-def status() -> None:
-    """Show work in progress and keep it going; nothing where there is none."""
-    if _busy():
-        st.fragment(_show, run_every=TICK)()
+def status(drawn: Lane | None) -> None:
+    """Show work in progress and keep it going; nothing where there is none.
+
+    Args:
+        drawn: the lane whose work the page itself shows.
+    """
+    if _busy(drawn):
+        st.fragment(_show, run_every=TICK)(drawn)
 
 
-def _busy() -> bool:
-    return sweep_shelf.sync() is not None or _search() is not None
+def _busy(drawn: Lane | None) -> list[Entry]:
+    sweep_shelf.sync()
+    return [entry for entry in sweep_shelf.entries() if entry.state == "running" and entry.lane != drawn]
 
 
-def _search() -> Job[Any] | None:
-    job = state.search_job
-    if job is None or job.done:
-        return None
-    job.look()
-    return job
-
-
-def _show() -> None:
-    entry, search = sweep_shelf.sync(), _search()
-    if entry is not None:
-        total = max(1, len(entry.planned))
-        st.progress(min(1.0, entry.done / total), text=present.plain(f"{entry.name}: {entry.done} of {total}"))
-    if search is not None:
-        done, most = search.progress
-        st.progress(min(1.0, done / most) if most else 0.0, text="Removing layers")
+def _show(drawn: Lane | None) -> None:
+    for entry in _busy(drawn):
+        st.progress(entry.share, text=present.plain(f"{entry.name}: {sweep_chart.count(entry)}"))

@@ -13,6 +13,7 @@ from surgery_core.plans.plan import LayerPlan
 from surgery_core.plans.presets import Preset, all_presets
 from surgery_core.plans.presets import preset as find_preset
 from surgery_ui.session import session
+from surgery_ui.sidebar.looked_at import looked_at
 from surgery_ui.words import labels, present
 
 DELETED, ORDER, REPLACED, BY, SWITCHED, LAYER, SEED = (
@@ -37,6 +38,8 @@ def tools(now: session.Experiment) -> None:
             body(now.plan)
             # Here and not below the buttons, where the open tool would lie over it.
             _problem(label)
+    with below:
+        looked_at(now)
 
 
 def _key(tool: str) -> str:

@@ -92,7 +92,7 @@ def _adopt_field(entry: Entry) -> None:
 
 
 def _skill_map(entry: Entry) -> pd.DataFrame:
-    titles = [skill.title for skill in entry.request.measures.skills] if entry.request is not None else []
+    titles = [skill.title for skill in entry.request.measures.skills] if isinstance(entry.request, SweepRequest) else []
     return skill_map_frame(entry.kind, entry.labels, entry.planned, entry.rows, titles)
 
 
@@ -111,7 +111,7 @@ def _entry(now: session.Experiment, request: SweepRequest) -> Entry | None:
     mine = model_name(now.loaded.info)
     found = [
         entry for entry in sweep_shelf.entries()
-        if entry.model == mine and entry.request is not None and entry.request.measures.skills
+        if entry.model == mine and isinstance(entry.request, SweepRequest) and entry.request.measures.skills
         and (entry.request.kind, entry.request.start) == (request.kind, request.start)
     ]  # fmt: skip
     return max(found, key=lambda entry: (entry.state in ("finished", "running"), entry.number), default=None)

@@ -8,17 +8,21 @@ import pandas as pd
 import streamlit as st
 
 from surgery_core.charts import layers as layer_charts
+from surgery_core.measure.said import answers_said
 from surgery_core.measure.skills.frames import item_frame, skill_frame, skill_means, skills_verdict
-from surgery_core.statistics import Verdict
 from surgery_ui.parts import chart_specs, keeping
 from surgery_ui.parts.awaited import Awaited
 from surgery_ui.parts.choices import segments
+from surgery_ui.parts.opening import Opening
 from surgery_ui.parts.sections import Section
 from surgery_ui.session import session
-from surgery_ui.words import present
 from surgery_ui.work.kinds import Lane
 from surgery_ui.work.sweep_jobs import skills_job
 
+VERDICT = (
+    "All prompts of all skills, each before and after: McNemar's exact test, and Newcombe's interval for paired shares. "
+    "Lines on bars are Wilson's 95 % intervals of each side alone; two that overlap can still differ."
+)
 LANES = {"before": Lane.SKILLS_BEFORE, "after": Lane.SKILLS_AFTER}
 FIGURES = {"accuracy": "Accuracy", "margin": "Margin in nats"}
 HEIGHT = 900
@@ -34,18 +38,18 @@ SHOWN = {
 """Filters of the list of prompts: a column and the values that stay."""
 
 
-def skills_section(now: session.Experiment) -> Section:
+def skills_section(now: session.Experiment, opening: Opening) -> Section:
     """Ask both sides the skills, hold their place open, and return the section that draws them."""
     plans = {"before": now.identity} if now.plan.is_identity else {"before": now.identity, "after": now.plan}
     jobs = [skills_job(now.owner, LANES[side], now.loaded, plan) for side, plan in plans.items()]
 
     def draw() -> None:
         results = [job.result for job in jobs]
-        _overview(skill_frame(*results), len(results) > 1)
-        if len(results) > 1:
-            _verdict(skills_verdict(*results))
+        told_apart = skills_verdict(*results).word if len(results) > 1 else ""
+        _overview(skill_frame(*results), len(results) > 1, told_apart)
         _prompts(item_frame(*results), len(results) > 1)
 
+    opening.await_(jobs, lambda: answers_said([job.result for job in jobs], now.plan), VERDICT)
     return Awaited(now.owner, jobs, "skills", draw, text="Asking the skills", height=HEIGHT)
 
 
@@ -62,18 +66,20 @@ def offer_skills(section: Section) -> None:
     keeping.offer_results({"Skills": frame, "Every prompt": item_frame(*results)}, charts)
 
 
-def _overview(frame: pd.DataFrame, compared: bool) -> None:
+def _overview(frame: pd.DataFrame, compared: bool, word: str) -> None:
+    """Show means and charts; the accuracy's change has a colour only where the verdict on the answers says so."""
     means = skill_means(frame)
+    decided = word == ("better" if means.accuracy_change > 0 else "worse")
     row = st.container().grid(2, min_column_width=155)
     row.metric(
         "Mean accuracy", f"{means.accuracy:.1%}",
         f"{100 * means.accuracy_change:+.1f} points" if compared else None, delta_arrow="off", border=True,
-        delta_color="gray" if means.accuracy_change == 0 else "normal", height="stretch",
+        delta_color="normal" if decided else "gray", height="stretch",
         help="Share of prompts where the right answer is the most probable one, averaged over the skills.",
     )  # fmt: skip
     row.metric(
         "Mean margin", f"{means.margin:.2f} nats", f"{means.margin_change:+.2f} nats" if compared else None,
-        delta_arrow="off", border=True, delta_color="gray" if means.margin_change == 0 else "normal", height="stretch",
+        delta_arrow="off", border=True, delta_color="gray", height="stretch",
         help="How far the right answer is ahead of the best wrong one; negative when it is behind.",
     )  # fmt: skip
     charts = st.container().grid(2, min_column_width=330)
@@ -88,14 +94,6 @@ def _overview(frame: pd.DataFrame, compared: bool) -> None:
         st.caption(
             "Nothing is changed yet. Change the plan in the sidebar, and the answers after surgery stand beside these."
         )
-
-
-def _verdict(found: Verdict) -> None:
-    st.caption(
-        f"{present.plain(found.sentence)} Lines on bars are 95 % intervals.",
-        help="All prompts of all skills, each before and after: McNemar's exact test, and Newcombe's interval for paired "
-        "shares. Lines on bars are Wilson's intervals of each side alone; two that overlap can still differ.",
-    )
 
 
 def _prompts(frame: pd.DataFrame, compared: bool) -> None:

@@ -11,12 +11,13 @@ from surgery_core.charts.style import layer_losses
 from surgery_core.lenses.trajectory import Trajectory
 from surgery_core.measure.results import Comparison
 from surgery_core.text import Text
+from surgery_ui.components.arrival import arrival
 from surgery_ui.components.tinted import MAX_TOKENS, tinted_text
 from surgery_ui.parts import chart_specs, waiting
 from surgery_ui.parts.awaited import Awaited
 from surgery_ui.parts.sections import Section
 from surgery_ui.session import session
-from surgery_ui.session.state import State
+from surgery_ui.session.state import State, state
 from surgery_ui.surgery_page.scores import BUNDLED, OWN, Scores
 from surgery_ui.words import present
 from surgery_ui.words.labels import unique
@@ -24,15 +25,15 @@ from surgery_ui.work import lens_jobs
 from surgery_ui.work.job import Job
 from surgery_ui.work.kinds import Lane
 
-CHARACTERS = 32
-"""Characters a token, more than any text has on average."""
 TEXT, CHART = 190, 320
 """Heights of what stands here, in pixels, where it is not there yet."""
 
 
 def detail_sections(now: session.Experiment, scores: Scores) -> list[Section]:
     """Show which text is looked at, and return the two sections about it. They come, and fail, each by itself."""
-    st.subheader("Token by token", anchor=False)
+    with st.container(gap=None):  # the place has no height, and shall not have a gap either
+        arrival("text-arrival", state.opened)
+        st.subheader("Token by token", anchor=False)
     lane, text = _choice(scores)
     tokens = _tokens(now, scores.jobs_by_lane[lane], text)
     st.subheader("Layer by layer", anchor=False)
@@ -95,7 +96,6 @@ def _draw_layers(sides: list[Trajectory]) -> None:
 
 
 def _lens_jobs(now: session.Experiment, text: Text) -> list[Job[Any]]:
-    # Only as much as the model sees at once is read; to cut a text of a megabyte into tokens takes many seconds.
-    beginning = text.text[: CHARACTERS * lens_jobs.window_of(now.loaded)]
+    beginning = lens_jobs.beginning(now.loaded, text)
     before = lens_jobs.lens_job(now.owner, Lane.LAYERS_BEFORE, now.loaded, now.identity, beginning)
     return [before, lens_jobs.lens_job(now.owner, Lane.LAYERS_AFTER, now.loaded, now.plan, beginning)]

@@ -17,6 +17,8 @@ from surgery_core.text import Text
 from surgery_ui.parts import waiting
 from surgery_ui.parts.waiting import Waiting
 from surgery_ui.session import session
+from surgery_ui.session.state import state
+from surgery_ui.surgery_page.table import MOST_ROWS, show_table
 from surgery_ui.words import present
 from surgery_ui.work import plan_jobs as cached
 from surgery_ui.work import timing
@@ -26,21 +28,18 @@ from surgery_ui.work.kinds import Lane
 BUNDLED, OWN = Lane.SCORES, Lane.OWN_SCORES
 """Lanes of the two jobs: the bundled texts, and the person's own, which may be long."""
 Expected = Callable[[], float | None]
-METRIC = 128
+METRIC = 115
 """Height of a headline figure in pixels."""
-MOST_ROWS = 16
-"""Rows of the table that are shown at once."""
-LINE = 24
-"""Height of the line below them."""
+LEAST = {False: 155, True: 232}
+"""Width of one in which its words fit, by whether type is larger; four in a row, or two."""
 
 
 @dataclass
 class Places:
-    """Where the figures stand: the headline with its cells and verdict, what went wrong by lane, the table, notes below."""
+    """Where the figures stand: the headline with its cells, what went wrong by lane, the table, notes below."""
 
     headline: DeltaGenerator
     cells: list[Any]
-    verdict: DeltaGenerator
     trouble: dict[Lane, DeltaGenerator]
     grid: Any
     notes: DeltaGenerator
@@ -53,14 +52,13 @@ def scores_section(now: session.Experiment, headline: DeltaGenerator, table: Del
     jobs = {lane: _request(now, lane, some) for lane, some in texts.items()}
     place = headline.empty()
     cells = [] if jobs[BUNDLED].done else _metric_skeletons(place)
-    verdict = headline.empty() if now.plan.is_identity else headline.empty().skeleton(height=LINE)
     with table:
         bars = [_bar(now, lane, job, texts[lane]) for lane, job in jobs.items()]
         trouble = {lane: st.empty() for lane in jobs}
         waits = not any(job.done for job in jobs.values())
         height = waiting.table_height(min(MOST_ROWS, sum(len(some) for some in texts.values())))
         grid = st.skeleton(height=height) if waits else st.empty()
-        places = Places(place, cells, verdict, trouble, grid, st.container())
+        places = Places(place, cells, trouble, grid, st.container())
     return Scores(now.owner, texts, jobs, bars, places)
 
 
@@ -103,19 +101,26 @@ class Scores:
         if waiting.failed(self._places.headline, self._owner, [job], "headline"):
             return
         if not waiting.not_finite(self._places.headline, job.result):
-            _metrics(self._places.cells or _metric_cells(self._places.headline), job.result)
-            _verdict(self._places.verdict, job.result)
+            _metrics(self._places.cells or _metric_cells(self._places.headline), _within(job.result))
 
     def _show_table(self) -> None:
         done = [self.jobs_by_lane[lane] for lane in (OWN, BUNDLED) if lane in self._drawn]
-        results = [job.result for job in done if job.error is None]
+        results = [_within(job.result) for job in done if job.error is None]
         if results:
             frame = pd.concat([result.frame() for result in results], ignore_index=True)
-            self._places.grid = _table(self._places.grid, frame)
+            self._places.grid = show_table(self._places.grid, frame, self._opens(results), len(results))
             self._say_stride(frame)
             self._say_cut([result.cut for result in results if result.cut is not None])
         elif len(done) == len(self.jobs_by_lane):
             self._places.grid.empty()
+
+    def _opens(self, results: Sequence[Any]) -> list[int]:
+        """Return by line of the table which text it opens below; none where texts are cut into windows."""
+        texts = [text for lane in (OWN, BUNDLED) for text in self.texts.get(lane, ())]
+        lines = [row for result in results for row in result.rows]
+        if len(results) < len(self.jobs_by_lane) or len(lines) != len(texts):
+            return []
+        return list(range(len(texts)))
 
     def _say_cut(self, cuts: Sequence[Cut]) -> None:
         if cuts and not self._said_cut:
@@ -162,21 +167,23 @@ def _expected(now: session.Experiment, lane: Lane, job: Job[Any], texts: tuple[T
 
 
 def _metric_cells(place: DeltaGenerator) -> list[DeltaGenerator]:
-    with place.container():
-        row = st.container().grid(4, min_column_width=155)
+    row = _metric_row(place)
     return [row.empty() for _ in range(4)]
 
 
 def _metric_skeletons(place: DeltaGenerator) -> list[Any]:
-    with place.container():
-        row = st.container().grid(4, min_column_width=155)
+    row = _metric_row(place)
     return [row.skeleton(height=METRIC) for _ in range(4)]
 
 
-def _verdict(place: DeltaGenerator, result: Comparison | ScoreTable) -> None:
-    """Say under the headline whether the difference is real."""
-    if isinstance(result, Comparison):
-        place.caption(present.verdict(result), help=present.INTERVAL)
+def _metric_row(place: DeltaGenerator) -> Any:
+    with place.container():
+        return st.container().grid(4, min_column_width=LEAST[state.present])
+
+
+def _within(result: Comparison | ScoreTable) -> Comparison | ScoreTable:
+    """Return the figures with verdicts that count as the same what the person counts so."""
+    return result.within(state.margin) if isinstance(result, Comparison) else result
 
 
 def _metrics(cells: list[Any], result: Comparison | ScoreTable) -> None:
@@ -191,47 +198,3 @@ def _metrics(cells: list[Any], result: Comparison | ScoreTable) -> None:
             border=True,
             height="stretch",
         )
-
-
-def _table(place: Any, frame: pd.DataFrame) -> Any:
-    number = st.column_config.NumberColumn
-    if "ratio" not in frame:
-        columns: dict[str, Any] = {
-            "title": "Text",
-            "tokens": number("Tokens", width="small", format="localized"),
-            "perplexity": number("Perplexity", width="small", format="%.2f"),
-            "bits_per_byte": number("Bits per byte", format="%.3f"),
-        }
-    else:
-        bar = st.column_config.ProgressColumn
-        # A bar of infinite length could not be drawn.
-        ratio = frame["ratio"].where(frame["ratio"].abs() < float("inf"))
-        widest = float(ratio.max()) if ratio.notna().any() else 2.0
-        columns = {
-            "title": "Text",
-            "tokens": number("Tokens", width="small", format="localized"),
-            "perplexity_before": number(
-                "Before", width="small", format="%.2f", help="Perplexity of the unchanged model."
-            ),
-            "perplexity_after": number("After", width="small", format="%.2f", help="Perplexity after surgery."),
-            "ratio": bar(
-                "Ratio", width=150, format="×%.2f", min_value=0, max_value=max(2.0, widest), help="After over before."
-            ),
-            "kl": number("KL, nats", width="small", format="%.3f", help="Mean KL(base || operated) over the tokens."),
-            "top1": number("Top-1 kept", format="%.1f%%", help="How often both models think the same token likeliest."),
-            "verdict": st.column_config.TextColumn(
-                "Verdict",
-                width=140,
-                help="Over runs of 16 tokens of this text. “–” where the text is too short to say.",
-            ),
-        }
-        words = frame["verdict"].where(frame["verdict"] != "too few to say", "–")
-        frame = frame.assign(top1=100 * frame["top1"], ratio=ratio, verdict=words)
-    shown = frame[list(columns)]
-    return place.dataframe(
-        shown,
-        hide_index=True,
-        height="content" if len(frame) <= MOST_ROWS else waiting.table_height(MOST_ROWS),
-        column_config=columns,
-        alt="Perplexity of every text, before and after",
-    )

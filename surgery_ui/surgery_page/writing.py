@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,28 +18,32 @@ from surgery_ui.parts.problems import show_problem
 from surgery_ui.session import session
 from surgery_ui.session.address import SETTINGS
 from surgery_ui.session.state import State, state
-from surgery_ui.words import present
+from surgery_ui.words import present, texts
 from surgery_ui.work import plan_jobs as cached
+from surgery_ui.work.channel import Channel
 from surgery_ui.work.job import Job
 from surgery_ui.work.kinds import Lane
 
 PICK = "prompt-pick"
 LANES = {"before": Lane.TEXT_BEFORE, "after": Lane.TEXT_AFTER}
+FIRST = 0.06
+"""Seconds that an edit's first words have to themselves, before the page is drawn on the same cores."""
+FRAME = 0.02
+"""Seconds in which a browser shows them; it shows nothing while it takes in the page."""
+SELDOM = 1.0
+"""Seconds between two drawings of a text that is written, where the browser gets its words by a way of their own."""
 
 
 def writing_section(now: session.Experiment) -> Writing:
     """Show the controls of the text, have both sides written, and return the section that draws them meanwhile."""
     _controls(now)
     chat.caption(now)
-    settings = _wanted(now)
     jobs = _text_jobs(now)
     trouble, places = st.container(), _columns(now.plan.is_identity)
     # What stood here is of a former plan or prompt: each side begins empty, with its line below.
     elements = {side: places[side].empty() for side in jobs}
     notes = {side: places[side].caption("Writing …") for side in jobs}
-    # an answer is no continuation of the message's last word
-    shown = f"{state.prompt}\n\n" if settings.chat else state.prompt
-    section = Writing(now.owner, shown, jobs, trouble, elements, notes)
+    section = Writing(now.owner, _shown_prompt(now), jobs, trouble, elements, notes, state.channel)
     section.show()
     return section
 
@@ -46,18 +51,28 @@ def writing_section(now: session.Experiment) -> Writing:
 def begin_writing() -> None:
     """Have the text written before the page is drawn, so that the first words are there as soon as their place is."""
     now = session.experiment()
-    if now is not None and cached.refusal(now.loaded, now.plan) is None:
-        _text_jobs(now)
+    if now is None or cached.refusal(now.loaded, now.plan) is not None:
+        return
+    first = next(iter(_text_jobs(now)))
+    if state.channel.connected and state.channel.wait_for_words(first, FIRST):
+        time.sleep(FRAME)
 
 
 def _text_jobs(now: session.Experiment) -> dict[str, Job[Generation]]:
     """Have both sides written, the one after surgery first."""
     plans = {"before": now.identity} if now.plan.is_identity else {"after": now.plan, "before": now.identity}
     prompt, settings = state.prompt, _wanted(now)
-    return {
+    jobs = {
         side: cached.text_job(now.owner, LANES[side], now.loaded, plan, prompt, settings)
         for side, plan in plans.items()
     }
+    state.channel.follow(_shown_prompt(now), jobs)
+    return jobs
+
+
+def _shown_prompt(now: session.Experiment) -> str:
+    """Return the prompt as the texts begin with it; an answer is no continuation of the message's last word."""
+    return f"{state.prompt}\n\n" if _wanted(now).chat else state.prompt
 
 
 class Writing:
@@ -69,25 +84,34 @@ class Writing:
         jobs: what writes them, by side.
         trouble: where it is said what is wrong with the prompt.
         elements, notes: where each side and the line below it stand.
+        channel: by which the browser may get the words earlier.
+
+    Attributes:
+        jobs_by_side: the same jobs.
     """
 
     def __init__(
         self, owner: str, prompt: str, jobs: dict[str, Job[Generation]], trouble: DeltaGenerator,
-        elements: dict[str, DeltaGenerator], notes: dict[str, DeltaGenerator],
+        elements: dict[str, DeltaGenerator], notes: dict[str, DeltaGenerator], channel: Channel,
     ) -> None:  # fmt: skip
-        self._owner, self._prompt, self._jobs = owner, prompt, jobs
+        self._owner, self._prompt, self.jobs_by_side = owner, prompt, jobs
         self._trouble, self._elements, self._notes = trouble, elements, notes
+        self._channel, self._turn = channel, channel.turn
         self._said = False
         self._shown: dict[str, tuple[_Seen, str]] = {}
+        self._next, self._said_at = 0.0, time.monotonic()
 
     @property
     def jobs(self) -> list[Job[Any]]:
         """Return the jobs to look at."""
-        return list(self._jobs.values())
+        return list(self.jobs_by_side.values())
 
     def show(self) -> None:
         """Draw what is new."""
-        seen = {side: _look(job) for side, job in self._jobs.items()}
+        seen = {side: _look(job) for side, job in self.jobs_by_side.items()}
+        self._say_how_far(seen)
+        if self._can_wait(seen):
+            return
         for side, now in seen.items():
             # What failed is drawn once, however far the other side writes: its button may be there only once.
             beside = seen.get("before" if side == "after" else "after", _Seen("")).text
@@ -100,19 +124,39 @@ class Writing:
             else:
                 self._fail(side)
 
+    def _can_wait(self, seen: dict[str, _Seen]) -> bool:
+        """Whether there are only more words, which the browser has already; the page then draws them now and then."""
+        known = {side: shown[0] for side, shown in self._shown.items()}
+        if any(side not in known or now.ended != known[side].ended for side, now in seen.items()):
+            self._next = time.monotonic() + SELDOM
+            return False
+        if self._channel.connected and time.monotonic() < self._next:
+            return True
+        self._next = time.monotonic() + SELDOM
+        return False
+
+    def _say_how_far(self, seen: dict[str, _Seen]) -> None:
+        """Say below a side that takes longer than a moment how many tokens it has, and how long it goes on."""
+        if time.monotonic() < self._said_at + SELDOM:
+            return
+        self._said_at = time.monotonic()
+        for side, now in seen.items():
+            if not now.ended:
+                self._notes[side] = self._notes[side].caption(waiting.writing(self.jobs_by_side[side]))
+
     def _draw(self, side: str, now: _Seen, other: str) -> None:
-        body = present.continuation(self._prompt, now.text, other)
+        body = texts.continuation(self._prompt, now.text, other, f"{side} {self._turn}")
         self._elements[side] = self._elements[side].html(body)
         if now.generation is not None:
             self._notes[side] = self._notes[side].caption(present.written(now.generation))
 
     def _fail(self, side: str) -> None:
         """Say what went wrong in the side's place; what is wrong with the prompt is said once, above both."""
-        said = isinstance(self._jobs[side].error, InputError)
+        said = isinstance(self.jobs_by_side[side].error, InputError)
         if said and not self._said:
             self._said = True
-            self._trouble.error(present.plain(str(self._jobs[side].error)))
-        waiting.failed(self._elements[side], self._owner, [self._jobs[side]], f"text-{side}", said=said)
+            self._trouble.error(present.plain(str(self.jobs_by_side[side].error)))
+        waiting.failed(self._elements[side], self._owner, [self.jobs_by_side[side]], f"text-{side}", said=said)
         self._notes[side].empty()
 
 
@@ -123,6 +167,11 @@ class _Seen:
     text: str
     generation: Generation | None = None
     error: SurgeryError | None = None
+
+    @property
+    def ended(self) -> bool:
+        """Whether no more words come."""
+        return self.generation is not None or self.error is not None
 
 
 def _look(job: Job[Generation]) -> _Seen:
@@ -141,7 +190,9 @@ def _columns(identity: bool) -> dict[str, DeltaGenerator]:
     }
     places["before"].markdown("**Before**")
     places["after"].markdown("**After**")
-    if identity:
+    if not identity:
+        st.caption("Underlined: from where the two texts differ, to their end.")
+    else:
         places["after"].caption(
             "Nothing is changed yet. Drag a layer in the sidebar, click it for more, or choose a preset; "
             "what the changed model writes appears here."

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import streamlit as st
 
-from surgery_ui.parts import doubts, sweep_chart, sweep_shelf
+from surgery_ui.parts import asked_sweep, doubts, sweep_chart, sweep_shelf
 from surgery_ui.parts.problems import show_problem
 from surgery_ui.session import echo, session
 from surgery_ui.session.state import state
 from surgery_ui.session.sweep_entry import Entry
 from surgery_ui.words import present
+from surgery_ui.work.kinds import Lane
 
 LIST, OTHERS = "sweep-list", "sweep-others"
 """Keys of the fields."""
@@ -17,15 +18,25 @@ MOST_COMPARED = 4
 MAX_NAME = 60
 
 
-def shelf() -> None:
-    """Show the list of sweeps with what can be done with it."""
-    found = sweep_shelf.entries()
+TITLES = {
+    Lane.SWEEP: "Sweeps of this session",
+    Lane.SEARCH: "Removals of this session",
+    Lane.IMPORTANCE: "Readings of this session",
+}
+"""What the list is called, by the lane of what is in it."""
+
+
+def shelf(lane: Lane) -> None:
+    """Show the list of what there is of a lane, with what can be done with it; sweeps can stand side by side."""
+    found = sweep_shelf.entries(lane)
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
         if found:
-            _chooser(found)
+            _chooser(found, lane)
         with st.popover("Open a file", icon=":material/folder_open:"):
-            st.file_uploader("A sweep saved as CSV or JSON", ["csv", "json"], key=_file_key(), on_change=_open)
-    if len(found) > 1:
+            st.file_uploader(
+                "A sweep, removal or importance saved as CSV or JSON", ["csv", "json"], key=_file_key(), on_change=_open
+            )
+    if len(found) > 1 and lane is Lane.SWEEP:
         _comparison(found)
     show_problem("sweep-file")
 
@@ -33,7 +44,7 @@ def shelf() -> None:
 def compared() -> list[Entry]:
     """Return the sweeps that are shown side by side, or none."""
     shown, others = sweep_shelf.shown(), st.session_state.get(OTHERS, [])
-    found = [entry for entry in sweep_shelf.entries() if entry.number in others and entry is not shown]
+    found = [entry for entry in sweep_shelf.entries(Lane.SWEEP) if entry.number in others and entry is not shown]
     return [shown, *found] if shown is not None and found else []
 
 
@@ -51,12 +62,12 @@ def side_by_side(found: list[Entry], now: session.Experiment) -> None:
             doubts.show(entry.rows)
 
 
-def _chooser(found: list[Entry]) -> None:
-    shown = sweep_shelf.shown()
+def _chooser(found: list[Entry], lane: Lane) -> None:
+    shown = sweep_shelf.shown(lane)
     names = {entry.number: entry.name for entry in reversed(found)}
     echo.put(LIST, shown.number if shown is not None else found[-1].number)
     st.selectbox(
-        "Sweeps of this session", list(names), key=LIST, format_func=lambda number: names.get(number, ""),
+        TITLES[lane], list(names), key=LIST, format_func=lambda number: names.get(number, ""),
         width=300, on_change=_choose,
     )  # fmt: skip
     echo.drawn(LIST)
@@ -65,7 +76,7 @@ def _chooser(found: list[Entry]) -> None:
             # A field of its own for each sweep, which begins with that sweep's name whenever the popover opens.
             key = f"sweep-name-{shown.number}"
             st.text_input("Name", shown.name, MAX_NAME, key, on_change=_rename, args=(shown, key))
-            st.button("Remove this sweep", key="sweep-remove", on_click=_remove, args=(shown,))
+            st.button("Remove from the list", key="sweep-remove", on_click=_remove, args=(shown,))
 
 
 def _comparison(found: list[Entry]) -> None:
@@ -89,8 +100,10 @@ def _warn(found: list[Entry]) -> None:
 
 def _choose() -> None:
     session.touch()
-    if not echo.is_echo(LIST):
-        state.sweep_shown = st.session_state[LIST]
+    chosen = st.session_state[LIST]
+    for entry in sweep_shelf.entries() if not echo.is_echo(LIST) else ():
+        if entry.number == chosen:
+            sweep_shelf.show(entry)
 
 
 def _rename(entry: Entry, key: str) -> None:
@@ -108,9 +121,13 @@ def _open() -> None:
     session.touch()
     file = st.session_state[_file_key()]
     if file is not None:
-        sweep_shelf.guarded("sweep-file", lambda: sweep_shelf.open_file(file.name, file.getvalue()))
+        sweep_shelf.guarded("sweep-file", lambda: _show_file(file.name, file.getvalue()))
         # A field of its own for the next file: this one keeps the file that was read.
         state.sweep_uploads += 1
+
+
+def _show_file(name: str, data: bytes) -> None:
+    asked_sweep.open_tab(sweep_shelf.open_file(name, data).lane)
 
 
 def _file_key() -> str:

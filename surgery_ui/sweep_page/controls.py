@@ -13,14 +13,29 @@ from surgery_core.measure.skills import Skill, load_skills
 from surgery_core.plans.labels import slot_labels
 from surgery_core.plans.plan import LayerPlan
 from surgery_core.statistics.race import looks_at
-from surgery_core.sweeps.estimate import Costs
 from surgery_core.sweeps.kinds import BEST, FACTORS, SweepOptions, most_times, sweep_kind, usual_best
-from surgery_core.sweeps.request import SweepRequest
+from surgery_core.sweeps.request import Request, SweepRequest
 from surgery_core.sweeps.setup import SweepMeasures
 from surgery_core.text import PAPERS, Text, as_papers, bundled_prompts
 from surgery_ui.parts import sweep_shelf
+from surgery_ui.parts.asked_sweep import (
+    BASE,
+    FACTORS_TYPED,
+    FAMILY,
+    PROMPT,
+    SHUFFLE,
+    SKILLS,
+    STRIP,
+    TIMES,
+    WRITES,
+    best_key,
+    from_key,
+    kind_key,
+    open_lane,
+    texts_key,
+)  # fmt: skip
 from surgery_ui.parts.choices import segments
-from surgery_ui.parts.estimate import Estimate
+from surgery_ui.parts.estimate import Estimate, estimate_of
 from surgery_ui.parts.own_text import own_text_form
 from surgery_ui.parts.problems import show_problem
 from surgery_ui.parts.sections import emphasis
@@ -29,32 +44,8 @@ from surgery_ui.session import echo, session
 from surgery_ui.session.state import state
 from surgery_ui.words import present
 from surgery_ui.words import sweeps as sweep_words
-from surgery_ui.work.timing import costs_job
 
-STRIP, BASE = "The plan in the strip", "The unchanged model"
 PICK, OWN = "Pick some", "My own"
-TAB = "sweep-tab"
-"""Key of the page's tabs, which are called as follows."""
-SWEEP, IMPORTANCE, REMOVAL = "Sweep", "Importance", "Removal"
-FAMILY, FACTORS_TYPED, PROMPT = "sweep-family", "sweep-factors", "sweep-prompt"
-"""Keys of the fields that are set elsewhere than where they stand."""
-FINDINGS = {
-    "Layers as painters": ("painters", SWEEP),
-    "ShortGPT": ("delete", IMPORTANCE),
-    "Deeper layers": ("skip-block", SWEEP),
-    "Swapped neighbours": ("swap-neighbours", SWEEP),
-}
-"""One-click sweeps, each checking what a paper saw, and the tab that shows what came of it."""
-
-
-def presets(now: session.Experiment) -> None:
-    """Show the buttons that check a paper's finding with one click."""
-    with st.container(horizontal=True, gap="small", vertical_alignment="center"):
-        st.caption("Check a finding with one click:", width="content")
-        for title, (key, tab) in FINDINGS.items():
-            about = present.plain(sweep_words.PAPERS[key])
-            st.button(title, key=f"finding-{key}", help=about, on_click=_check, args=(now, key, tab))
-    show_problem("finding")
 
 
 def request_form(now: session.Experiment) -> SweepRequest | None:
@@ -87,7 +78,7 @@ def _best(kind: str, n_plans: int, n_texts: int) -> int | None:
     """Show whether only the best plans are looked for, where that saves something, and return how many."""
     if n_plans <= BEST or len(looks_at(n_texts)) < 2:
         return None
-    key = f"sweep-best-{kind}"
+    key = best_key(kind)
     st.session_state.setdefault(key, usual_best(sweep_kind(kind), n_plans) is not None)
     only = st.toggle(
         f"Only the best {BEST}", key=key, persist_state="session", on_change=session.touch,
@@ -109,25 +100,49 @@ def _too_short(kind: str, start: LayerPlan) -> bool:
     return True
 
 
-def start_button(now: session.Experiment, request: SweepRequest | None, estimate: Estimate) -> None:
-    """Show the Start button; while a sweep runs it says so."""
-    running = sweep_shelf.sync()
+def start_row(now: session.Experiment, request: Request | None, *, key: str) -> Estimate:
+    """Show the Start button of the open tab, with the time beside it that this would take; return that, to be drawn.
+
+    Args:
+        now: what the page works on.
+        request: what the controls ask for; None where they ask for nothing that can be done.
+        key: of the button; problems are said under it.
+    """
+    with st.container(horizontal=True, gap="medium", vertical_alignment="center"):
+        button, line = st.container(width="content"), st.empty()
+    estimate = estimate_of(now, request, line)
+    estimate.show()
+    with button:
+        _start_button(now, request, estimate, key=key)
+    return estimate
+
+
+def _start_button(now: session.Experiment, request: Request | None, estimate: Estimate, *, key: str) -> None:
+    """Show the Start button of the open tab; while what it starts runs, it says so.
+
+    Args:
+        now: what the page works on.
+        request: what the controls ask for.
+        estimate: of that.
+        key: of the button; problems are said under it.
+    """
+    running = sweep_shelf.sync(open_lane())
     st.button(
         "Start",
-        key="sweep-start",
+        key=key,
         type=emphasis(),
         icon=":material/play_arrow:",
         disabled=request is None or running is not None,
-        help=None if running is None else "A sweep is running.",
+        help=None if running is None else f"“{running.name}” is running.",
         on_click=_begin,
-        args=(now, request, estimate),
+        args=(now, request, estimate, key),
     )
-    show_problem("sweep-start")
+    show_problem(key)
 
 
 def text_choice(name: str) -> str:
     """Show which texts are scored and return the choice."""
-    return set_choice(_texts_key(name), more=(PICK, OWN))
+    return set_choice(texts_key(name), more=(PICK, OWN))
 
 
 def chosen_texts(now: session.Experiment, name: str, which: str | None = None) -> tuple[Text, ...]:
@@ -172,42 +187,8 @@ def _keep_known(key: str, titles: Sequence[str]) -> None:
     echo.hold(key, list(titles[:3]) if picked is None or (picked and not known) else known)
 
 
-def _check(now: session.Experiment, kind: str, tab: str) -> None:
-    """Start a paper's sweep on the unchanged model over all texts, and show the tab that says what came of it."""
-    session.touch()
-    st.session_state[TAB] = tab
-    if tab == IMPORTANCE:
-        st.session_state[_texts_key("importance")], st.session_state[_from_key("importance")] = (
-            session.text_set().title,
-            BASE,
-        )
-    request = SweepRequest(kind, SweepOptions(), now.identity, session.scored_texts())
-    family = next(name for name, kinds in sweep_words.families().items() if kind in kinds)
-    st.session_state[FAMILY], st.session_state[_kind_key(family)] = family, kind
-    sweep_shelf.guarded("finding", lambda: sweep_shelf.start(now, request, _costs(now, request)))
-
-
-def _begin(now: session.Experiment, request: SweepRequest, estimate: Estimate) -> None:
-    session.touch()
-    sweep_shelf.guarded("sweep-start", lambda: sweep_shelf.start(now, request, estimate.costs))
-
-
-def _costs(now: session.Experiment, request: SweepRequest) -> Costs | None:
-    """Return the timing for a request where it is known already."""
-    job = costs_job(now.owner, now.loaded, request.texts)
-    return job.result if job.done and job.error is None else None
-
-
-def _kind_key(family: str) -> str:
-    return f"sweep-kind-{family}"
-
-
-def _texts_key(name: str) -> str:
-    return f"{name}-texts"
-
-
-def _from_key(name: str) -> str:
-    return f"{name}-from"
+def _begin(now: session.Experiment, request: Request, estimate: Estimate, control: str) -> None:
+    sweep_shelf.begin(control, now, request, costs=estimate.costs)
 
 
 def _family(families: Collection[str]) -> str:
@@ -215,7 +196,7 @@ def _family(families: Collection[str]) -> str:
 
 
 def _kind(family: str) -> str:
-    key = _kind_key(family)
+    key = kind_key(family)
     kinds = sweep_words.families()[family]
     st.session_state.setdefault(key, kinds[0])
     kind = st.selectbox(
@@ -229,7 +210,7 @@ def start_choice(now: session.Experiment, name: str, label: str = "Starts from")
     """Show which plan is worked on, where the strip has been changed, and return it."""
     if now.plan.is_identity:
         return now.plan
-    chosen = segments(label, (STRIP, BASE), _from_key(name))
+    chosen = segments(label, (STRIP, BASE), from_key(name))
     return now.plan if chosen == STRIP else now.identity
 
 
@@ -243,11 +224,9 @@ def _options(kind: str, start: LayerPlan) -> Any:
     if "max_length" in needs:
         given["max_length"] = _number("Longest block", 1, max(1, length), f"sweep-length-{length}", max(1, length - 1))
     if "times" in needs:
-        given["times"] = _number(
-            "Runs how often", 2, most_times(kind, length, given.get("max_length", 1)), "sweep-times", 2
-        )
+        given["times"] = _number("Runs how often", 2, most_times(kind, length, given.get("max_length", 1)), TIMES, 2)
     if "seed" in needs:
-        given["seed"] = _number("Seed of shuffles", 0, 2**31 - 1, "sweep-seed", 0)
+        given["seed"] = _number("Seed of shuffles", 0, 2**31 - 1, SHUFFLE, 0)
     typed = _factors() if "factors" in needs else None
     return lambda: SweepOptions(**given | ({} if typed is None else {"factors": read_factors(typed)}))
 
@@ -302,11 +281,11 @@ def read_factors(typed: str) -> tuple[float, ...]:
 def _measures() -> SweepMeasures:
     prompts = {prompt.title: prompt.text for prompt in bundled_prompts()}
     skills = st.toggle(
-        "Ask the skills too", key="sweep-skills", persist_state="session", on_change=session.touch,
+        "Ask the skills too", key=SKILLS, persist_state="session", on_change=session.touch,
         help="Every plan also answers the labelled prompts of the Skills page. Takes longer.",
     )  # fmt: skip
     text = st.toggle(
-        "Let it write too", key="sweep-writes", persist_state="session", on_change=session.touch,
+        "Let it write too", key=WRITES, persist_state="session", on_change=session.touch,
         help="Every plan also continues a prompt; measured is how varied its text is. Takes longer.",
     )  # fmt: skip
     measures = SweepMeasures(skills=_all_skills() if skills else ())

@@ -1,8 +1,9 @@
-"""One sweep on the page: how far it is, its chart as it fills, what was refused, its table and its files."""
+"""What a tab of the Sweep page shows below its controls: the list, and one sweep with its chart, its table and its files."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import pandas as pd
 import streamlit as st
@@ -13,28 +14,50 @@ from surgery_core.sweeps.frames import OF_LOSS, SHARES, figure, sweep_frame
 from surgery_core.sweeps.request import SweepRequest
 from surgery_core.sweeps.rows import METRICS, SweepRow
 from surgery_core.sweeps.rows import frame as rows_frame
+from surgery_ui.components.arrival import arrival
 from surgery_ui.parts import adoption, doubts, sweep_shelf
 from surgery_ui.parts.estimate import Estimate
 from surgery_ui.parts.problems import show_problem
-from surgery_ui.parts.sweep_chart import FILLS, TICK, chart, log_switch, metric_choice, plans_of, progress
+from surgery_ui.parts.sweep_chart import FILLS, TICK, chart, count, log_switch, metric_choice, plans_of, progress
 from surgery_ui.session import session
+from surgery_ui.session.state import state
 from surgery_ui.session.sweep_entry import Entry
 from surgery_ui.sweep_page import comparing as sweep_compare
 from surgery_ui.sweep_page import saving as sweep_save
 from surgery_ui.words import present
 from surgery_ui.words import sweeps as sweep_words
+from surgery_ui.work.kinds import Lane
 
 
-def live(now: session.Experiment, request: SweepRequest | None, estimate: Estimate) -> None:
-    """Show the sweeps of the session; while one runs, look at it again and again.
+@dataclass(frozen=True)
+class Board:
+    """How the work of one lane is shown.
+
+    Attributes:
+        lane: whose work.
+        draw: shows one entry; it is given what the page works on, and the estimate of what the controls ask for.
+        none: what is said where there is nothing yet.
+    """
+
+    lane: Lane
+    draw: Callable[[Entry, session.Experiment, Estimate], None]
+    none: str
+
+
+def results(now: session.Experiment, board: Board, estimate: Estimate, draft: SweepRequest | None = None) -> None:
+    """Show the work of a lane below the controls of its tab; while some runs, look at it again and again.
 
     Args:
         now: what the page works on.
-        request: what the controls above ask for; without any sweep yet, its empty chart is shown.
-        estimate: of the same; the model may still be timed.
+        board: how it is shown.
+        estimate: of what the controls ask for; the model may still be timed.
+        draft: what they ask for, where its empty chart is to be shown as long as there is nothing else.
     """
-    state = _state(estimate)
-    st.fragment(_live, run_every=TICK if state != SETTLED else None)(now, request, estimate, state)
+    st.divider()
+    arrival("sweep-arrival", state.sweep_starts)
+    sweep_compare.shelf(board.lane)
+    stage = _stage(board.lane, estimate)
+    st.fragment(_live, run_every=TICK if stage != SETTLED else None)(now, board, draft, estimate, stage)
 
 
 POINTS = {"bars": "bar", "heat": "cell", "lines": "point"}
@@ -42,29 +65,32 @@ POINTS = {"bars": "bar", "heat": "cell", "lines": "point"}
 
 
 SETTLED = (False, True)
-"""No sweep runs, and the model has been timed."""
+"""Nothing runs, and the model has been timed."""
 
 
-def _state(estimate: Estimate) -> tuple[bool, bool]:
-    return sweep_shelf.sync() is not None, all(job.done for job in estimate.jobs)
+def _stage(lane: Lane, estimate: Estimate) -> tuple[bool, bool]:
+    return sweep_shelf.sync(lane) is not None, all(job.done for job in estimate.jobs)
 
 
-def _live(now: session.Experiment, request: SweepRequest | None, estimate: Estimate, before: tuple[bool, bool]) -> None:
+def _live(
+    now: session.Experiment, board: Board, draft: SweepRequest | None, estimate: Estimate, before: tuple[bool, bool]
+) -> None:  # fmt: skip
     adoption.follow()
-    if (running := sweep_shelf.sync()) is not None and running.drawn:
+    if (running := sweep_shelf.sync(board.lane)) is not None and running.drawn:
         running.await_first()
-    if _state(estimate) != before:
+    if _stage(board.lane, estimate) != before:
         # Only a whole run redraws the controls that wait for a sweep to end.
         st.rerun()
-    entry, others = sweep_shelf.shown(), sweep_compare.compared()
-    if entry is None and request is not None:
-        entry = sweep_shelf.draft(now, request)
+    entry, others = sweep_shelf.shown(board.lane), sweep_compare.compared() if board.lane is Lane.SWEEP else []
+    if entry is None and draft is not None:
+        entry = sweep_shelf.draft(now, draft)
     if entry is None:
-        st.info("No sweep yet. Choose one above and press Start, or check a paper's finding with one click.")
+        st.info(board.none)
     elif others:
         sweep_compare.side_by_side(others, now)
     else:
-        _one(entry, now, estimate)
+        board.draw(entry, now, estimate)
+        entry.drawn = True
 
 
 def _one(entry: Entry, now: session.Experiment, estimate: Estimate) -> None:
@@ -73,16 +99,21 @@ def _one(entry: Entry, now: session.Experiment, estimate: Estimate) -> None:
     with above:
         with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
             with st.container():
-                _head(entry)
+                head(entry)
             metric = metric_choice([entry])
             _log_choice(entry, metric)
-        _trouble(entry, now, estimate.costs.texts if estimate.costs is not None else None)
+        _seen(entry)
+        trouble(entry, now, estimate)
     with drawn:
         chart(entry, metric, now)
     with below:
         _adopt_field(entry, metric)
         _below(entry, metric)
-    entry.drawn = True
+
+
+SWEEPS = Board(
+    Lane.SWEEP, _one, "No sweep yet. Choose one above and press Start, or check a paper's finding with one click."
+)
 
 
 def _log_choice(entry: Entry, metric: str) -> None:
@@ -107,14 +138,30 @@ def _adopt_field(entry: Entry, metric: str) -> None:
     adoption.field("sweep", plans_of(entry), said, POINTS[entry.kind.form])
 
 
-def _head(entry: Entry) -> None:
+def head(entry: Entry) -> None:
+    """Show what a sweep is called, of what it is, and how far it is."""
     st.subheader(present.plain(entry.name), anchor=False)
     st.caption(present.plain(_facts(entry)))
 
 
-def _trouble(entry: Entry, now: session.Experiment, texts: str | None) -> None:
+def _seen(entry: Entry) -> None:
+    """Say in words what is measured, once nothing is added any more; a line that grew would push the chart about."""
+    if entry.state in FILLS or not entry.done:
+        return
+    names = _names(entry) if entry.kind.form == "bars" else {row.number: row.plan for row in entry.rows}
+    say(sweep_words.seen(entry.rows, names, state.margin))
+
+
+def say(said: str, help: str = "") -> None:
+    """Show the sentence that says what work came to, if there is one; by default with what its intervals mean."""
+    if said:
+        st.markdown(present.plain(said), help=help or present.interval_help(state.margin))
+
+
+def trouble(entry: Entry, now: session.Experiment, estimate: Estimate) -> None:
     """Say what is special about a sweep: opened from a file, broken off, run whole, not done yet."""
     if entry.identity is not None and entry.state == "opened":
+        texts = estimate.costs.texts if estimate.costs is not None else None
         different = sweep_words.differences(entry.identity, model_name(now.loaded.info), texts)
         if different:
             st.warning(present.plain(f"Opened to read only: {'; '.join(different)}."))
@@ -136,12 +183,21 @@ def _facts(entry: Entry) -> str:
     return f"{model}, from {start or 'no layers'}{', ' if texts else ''}{texts}. {_where(entry)}"
 
 
+WHOLE = {
+    Lane.SWEEP: "All {} plans measured.",
+    Lane.SEARCH: "Done: {} removals, one layer at a time.",
+    Lane.IMPORTANCE: "All texts are read: {} windows.",
+}
+"""What is said of work that came to its end, by its lane."""
+
+
 def _where(entry: Entry) -> str:
-    total = len(entry.planned)
+    if entry.state == "finished" and entry.done < entry.total:
+        return f"Ended at {count(entry)}: no plan without one more layer comes to figures."
     words = {
-        "running": "", "paused": f"Paused at {entry.done} of {total}.", "opened": "Opened from a file.",
-        "cancelled": f"Cancelled at {entry.done} of {total}.", "failed": f"Stopped at {entry.done} of {total}.",
-        "finished": f"All {total} plans measured.",
+        "running": "", "paused": f"Paused at {count(entry)}.", "opened": "Opened from a file.",
+        "cancelled": f"Cancelled at {count(entry)}.", "failed": f"Stopped at {count(entry)}.",
+        "finished": WHOLE[entry.lane].format(entry.total),
     }  # fmt: skip
     return words[entry.state]
 
@@ -163,7 +219,7 @@ def _below(entry: Entry, metric: str) -> None:
     if entry.done:
         with st.expander("Table", icon=":material/table_rows:"):
             _table(entry)
-        sweep_save.save(entry, metric)
+        sweep_save.save(entry, sweep_save.charts(entry, metric))
 
 
 def _best(entry: Entry) -> None:
@@ -185,7 +241,7 @@ def _table(entry: Entry) -> None:
     shown["Plan"] = frame["plan"]
     number = st.column_config.NumberColumn
     columns = {METRICS[metric]: number(METRICS[metric], format="%.4g") for metric in known}
-    shown["Verdict"] = frame["verdict"]
+    shown["Verdict"] = [row.within(state.margin).verdict for row in sorted(entry.rows, key=lambda row: row.number)]
     st.dataframe(
         shown.assign(**{METRICS[metric]: frame[metric] for metric in known}), hide_index=True, column_config=columns,
         alt="All rows of the sweep",

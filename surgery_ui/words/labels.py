@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Hashable, Mapping
 from itertools import chain
@@ -35,3 +36,23 @@ def free(wanted: str, taken: set[str]) -> str:
     wanted = " ".join(wanted.split())
     numbered = (f"{wanted} ({number})" for number in range(2, len(taken) + 3))
     return next(name for name in chain([wanted], numbered) if name not in taken)
+
+
+UNCHANGED = "Unchanged model"
+"""What a list of plans calls the one that changes nothing."""
+
+FULL = 3.0
+"""Nats a token from which on a layer's chip has its full tint."""
+_SLIGHT = 0.02
+
+
+def strength(change: float) -> float:
+    """Return how strongly a chip is tinted for what deleting its layer cost, 0 to 1: by orders of magnitude."""
+    if change <= 0:
+        return 0.0
+    return min(1.0, math.log1p(change / _SLIGHT) / math.log1p(FULL / _SLIGHT))
+
+
+def cost(change: float) -> str:
+    """Return what deleting a layer cost, in words."""
+    return f"without it {change:+.3f} nats a token".replace("-", "−")

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import html
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,8 +15,6 @@ from surgery_core.plans.plan import LayerPlan
 from surgery_core.plans.words import which
 from surgery_core.statistics.verdict import Word
 
-_CONTROLS = {code: chr(0x2400 + code) for code in range(32) if chr(code) not in "\n\t"}
-"""A picture for each control character; a model may write any of them."""
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#+\-.!|~$:&])")
 
 
@@ -118,22 +115,16 @@ def headline(result: Comparison | ScoreTable) -> tuple[Metric, ...]:
     )
 
 
-def verdict(result: Comparison) -> str:
-    """Return in a line whether what was seen would be seen on other texts of the same kind."""
-    found = result.verdict()
-    said = found.word[0].upper() + found.word[1:]
-    sentence = found.sentence.removeprefix(f"{said}: ")
-    return (
-        f"**{said}.** {plain(sentence[0].upper() + sentence[1:])}" if not sentence.startswith(said) else plain(sentence)
-    )
+def interval_help(margin: float) -> str:
+    """Return what intervals are about and what they are not; `margin` is what counts as the same, as a share."""
+    return f"{_INTERVAL} “The same” means that the whole interval lies within {100 * margin:g} % of no change."
 
 
-INTERVAL = (
+_INTERVAL = (
     "Figures in brackets, and those under Top-1 agreement and Mean KL, are 95 % intervals: where the figure would lie on "
     "other texts of the same kind as these, for this model. They say nothing about other kinds of text. Differences are "
     "taken on the same tokens before and after; what counts as one is a text, or a run of 16 tokens where there are fewer "
-    "than eight texts, because the tokens of one text hang together. “The same” means that the whole interval lies within "
-    "2 % of no change."
+    "than eight texts, because the tokens of one text hang together."
 )
 
 
@@ -155,31 +146,10 @@ def written(generation: Generation) -> str:
     return f"{generation.n_tokens} tokens{ended}"
 
 
-def continuation(prompt: str, text: str, other: str) -> str:
-    """Return a prompt and its continuation as HTML: the prompt quiet, what differs from `other` underlined.
-
-    Everything is escaped; it may come from a model.
-    """
-    same = _common(text, other) if other else len(text)
-    line = "text-decoration:underline dotted 1px rgb(128 128 128/.8);text-underline-offset:4px"
-    prompt, text = prompt.translate(_CONTROLS), text.translate(_CONTROLS)
-    body = (
-        f'<span style="opacity:.65">{html.escape(prompt)}</span>'
-        f"<span>{html.escape(text[:same])}</span>"
-        f'<span style="{line}">{html.escape(text[same:])}</span>'
-    )
-    return f'<div style="white-space:pre-wrap;overflow-wrap:anywhere;line-height:1.6">{body}</div>'
-
-
 def _colour(word: Word) -> Literal["red", "green", "gray"]:
     """Return the colour of a change: only one that would be seen again has one."""
     colours: dict[str, Literal["red", "green", "gray"]] = {"worse": "red", "better": "green"}
     return colours.get(word, "gray")
-
-
-def _common(text: str, other: str) -> int:
-    length = next((i for i, (a, b) in enumerate(zip(text, other, strict=False)) if a != b), min(len(text), len(other)))
-    return text.rfind(" ", 0, length) + 1 if length < len(text) else length
 
 
 def _device(device: str) -> str:
@@ -216,3 +186,13 @@ def fact_rows(info: ModelInfo) -> dict[str, str]:
         "Revision": info.revision[:12],
         "Licence": info.licence or "not stated",
     }
+
+
+def memory(opened: Sequence[ModelInfo], free: int, most: int) -> str:
+    """Return what the open models take of the server's memory, what is left, and how many stay open at most."""
+    taken = size(sum(info.bytes for info in opened))
+    models = f"{len(opened)} {'model is' if len(opened) == 1 else 'models are'} in memory"
+    return (
+        f"{models} and {'takes' if len(opened) == 1 else 'take'} {taken}; {size(free)} are free. A model that needs more than "
+        f"that is refused before it is read. At most {most} stay open; the one that was wanted longest ago goes first."
+    )

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from itertools import takewhile
 
 from surgery_core.measure.importance import rank_correlation
 from surgery_core.statistics.ranks import rank_interval
+from surgery_core.statistics.verdict import losses_said
 from surgery_core.sweeps.estimate import Span
 from surgery_core.sweeps.file import SweepIdentity
 from surgery_core.sweeps.findings import Best, kept_in_the_middle, longest_block, ordered, variants
 from surgery_core.sweeps.frames import figure
 from surgery_core.sweeps.kinds import all_kinds
 from surgery_core.sweeps.rows import SweepRow
+from surgery_ui.words import present
 
 FAMILIES: dict[str, tuple[str, ...]] = {
     "Delete": ("delete", "delete-attention", "delete-mlp", "skip-block"),
@@ -105,7 +109,9 @@ def counted(number: int, noun: str) -> str:
 
 def lower(title: str) -> str:
     """Return a title for the middle of a sentence."""
-    return title[:1].lower() + title[1:]
+    first = title.split(" ")[0]
+    # what begins with somebody's name, or with an abbreviation, keeps it
+    return title if first.endswith("'s") or first[1:].lower() != first[1:] else title[:1].lower() + title[1:]
 
 
 def here(kind: str, rows: Sequence[SweepRow], names: dict[int, str]) -> str:
@@ -132,14 +138,121 @@ def here(kind: str, rows: Sequence[SweepRow], names: dict[int, str]) -> str:
         return f"Here perplexity is highest {highest} and lowest {lowest}."
     if kind in ("delete", "swap-neighbours"):
         least, most = kept_in_the_middle(rows)
-        between = (
-            "" if math.isnan(least) else f" Between the two ends, {least:.0%} to {most:.0%} of top predictions stay."
-        )
-        return (
-            f"Here {names[found[-1].number]} does the most harm (perplexity {figure(found[-1].perplexity)}) and "
-            f"{names[found[0].number]} the least ({figure(found[0].perplexity)}).{between}"
-        )
+        between = f"Here, between the two ends, {least:.0%} to {most:.0%} of top predictions stay."
+        return "" if math.isnan(least) else between
     return ""
+
+
+def seen(rows: Sequence[SweepRow], names: dict[int, str], margin: float) -> str:
+    """Return what a sweep shows so far, in two sentences; empty before two plans are measured.
+
+    Args:
+        rows: that are there.
+        names: what its points are called, by number.
+        margin: within which two models count as the same, as a share.
+    """
+    found = ordered(rows)
+    if len(found) < 2:
+        return ""
+    # the figures of those that were left are of fewer texts, and surely none of the best
+    whole = [row for row in found if not row.left]
+    if not whole:
+        return ""
+    words = Counter(row.within(margin).verdict for row in whole)
+    parts = [f"{words[word]} {said.format(100 * margin)}" for word, said in _WORDS.items() if words[word]]
+    among = f"Of {counted(len(whole), 'plan')}{' measured to the end' if len(whole) < len(found) else ''}"
+    least, most = names[whole[0].number], names[whole[-1].number]
+    if len(whole) < len(found):
+        ends = f"{least} costs least{_harm(whole[0], 'perplexity ')}."
+    else:
+        first = _harm(whole[-1], "perplexity ")
+        ends = f"{most} costs most{first}, {least} least{_harm(whole[0], '' if first else 'perplexity ')}."
+    return f"{among}: {', '.join(parts)}. {ends}" if parts else ends
+
+
+def removed(rows: Sequence[SweepRow], margin: float) -> str:
+    """Return what a greedy removal shows, in two sentences; empty before a layer is gone.
+
+    Args:
+        rows: of its steps.
+        margin: within which two models count as the same, as a share.
+    """
+    steps = sorted((row for row in rows if row.number >= 0 and not math.isnan(row.nats)), key=lambda row: row.number)
+    if not steps:
+        return ""
+    free = list(takewhile(lambda row: row.within(margin).verdict in _NOT_WORSE, steps))
+    first, doubled = steps[0], next((row for row in steps if row.loss_change > math.log(2)), None)
+    if first.verdict == "too few to say":
+        head = f"{_gone(first)} goes first; there are too few texts to say how much the model misses it on others."
+    elif not free:
+        head = f"Even without {_gone(first)}, the first to go, the model is worse."
+    else:
+        can = f"{counted(len(free), 'layer')} can go" if len(free) < len(steps) else f"All {len(free)} that went can go"
+        can = can if len(steps) > 1 or len(free) < len(steps) else "It can go"
+        head = f"{can} without the model being seen to be worse: {_listed([str(row.y) for row in free])}."
+    if doubled is None:
+        return f"{head} With {counted(int(steps[-1].x), 'layer')} left, perplexity is {_times(steps[-1])} that of the start."
+    return f"{head} Perplexity is more than twice that of the start once {_gone(doubled)} is gone, {doubled.x} left."
+
+
+_NOT_WORSE = ("the same", "no difference seen", "better")
+_LISTED = 6
+"""Most names that a sentence lists."""
+
+
+def _gone(row: SweepRow) -> str:
+    return f"{row.y} ({_times(row)})"
+
+
+def _times(row: SweepRow) -> str:
+    return present.times(math.exp(min(700.0, row.loss_change)))
+
+
+def _listed(names: Sequence[str]) -> str:
+    if len(names) > _LISTED:
+        return f"{', '.join(names[: _LISTED - 1])} and {len(names) - _LISTED + 1} more"
+    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
+
+
+def ranked(estimates: Mapping[str, float], name: str, measured: tuple[Sequence[float], Sequence[float]] | None) -> str:
+    """Return what an estimate of importance shows: the two ends, and whether deleting each layer agrees with it.
+
+    Args:
+        estimates: of each layer, by its label.
+        name: of the estimate.
+        measured: the estimates of the layers whose deletion was measured, and the damage; None where none was.
+    """
+    known = sorted(((value, label) for label, value in estimates.items() if not math.isnan(value)), reverse=True)
+    if len(known) < 2:
+        return ""
+    (most, first), (least, last) = known[0], known[-1]
+    head = f"{first} changes the residual stream most ({name} {present.amount(most)}), {last} least ({present.amount(least)})."
+    return f"{head} {_foreseen(name, *measured)}" if measured is not None else head
+
+
+def _foreseen(name: str, estimate: Sequence[float], damage: Sequence[float]) -> str:
+    """Return whether an estimate and the measured damage rank layers alike, by the interval of their correlation."""
+    rho, ends = agreement(estimate, damage)
+    if not ends:
+        return "There are too few layers to say whether that foretells what deleting one costs."
+    low, high = (float(end) for end in ends.split(" to "))
+    if low > 0:
+        return f"That foretells what deleting a layer costs: {name} ranks layers alike ({rho}, {ends})."
+    if high < 0:
+        return f"Deleting ranks layers the other way round ({rho}, {ends})."
+    return f"Whether that foretells what deleting a layer costs is not seen ({rho}, {ends})."
+
+
+_WORDS = {
+    "worse": "worse", "the same": "the same within {:g} %", "no difference seen": "without a difference seen",
+    "better": "better", "too few to say": "with too few texts to say",
+}  # fmt: skip
+
+
+def _harm(row: SweepRow, of: str) -> str:
+    """Return what a plan costs in perplexity, in brackets; nothing of an end that overflows."""
+    change = row.loss_change
+    return f" ({of}{present.times(math.exp(change))})" if abs(change) < 700 else ""
 
 
 _ADAPTER = {
@@ -187,6 +300,29 @@ def left_early(count: int) -> str:
     return (
         f"{counted(count, 'plan')}, drawn faintly, {'was' if count == 1 else 'were'} left early: surely not among the best. "
         "What is shown of them is of the texts until then; their change against the starting plan is of the same texts."
+    )
+
+
+def least_said(label: str, row: SweepRow, margin: float, unit: str = "text") -> str:
+    """Return what is said of the layer that was removed because the model misses it least.
+
+    Args:
+        label: of the layer.
+        row: of the sweep that deleted each, of this one.
+        margin: share of the perplexity within which two models count as the same.
+        unit: what the texts are, `"text"` or `"window"`.
+    """
+    word, texts = row.within(margin).verdict, len(row.texts)
+    found = losses_said(word, row.loss_change, row.change_low, row.change_high, texts, margin, unit)
+    return f"{label} hurt least and was removed: {found}"
+
+
+def least_help(n_layers: int, margin: float) -> str:
+    """Return how to read that."""
+    return (
+        f"Against the plan before, on the texts below. The layer was chosen among {n_layers} on these same texts, so on "
+        f"others it may cost a little more. The interval is one of 95 %; two models count as the same within "
+        f"{100 * margin:g} %. Undo brings the layer back."
     )
 
 

@@ -14,12 +14,15 @@ from typing import Any, Generic, TypeVar, cast
 
 from surgery_core.errors import Stopped, SurgeryError
 from surgery_ui.work.kinds import PATIENCE
+from surgery_ui.work.sizes import size_of
 
 Result = TypeVar("Result")
 Key = tuple[Hashable, ...]
 Work = Callable[["Job[Result]"], Result]
 
 _log = logging.getLogger(__name__)
+_TELLING = threading.Lock()
+"""Two pages may begin to listen to one job at the same moment."""
 
 
 class Unexpected(SurgeryError):
@@ -52,8 +55,10 @@ class Job(Generic[Result]):
 
     Attributes:
         needs: jobs whose results this one's work takes; it starts once they are done.
+        asked: when it was made.
         reported_at: when it last said how far it is.
         took: how many seconds its own work took, once that is done.
+        size: about how many bytes its result and its pieces keep, once that is done.
     """
 
     def __init__(
@@ -64,8 +69,10 @@ class Job(Generic[Result]):
         self.stop: threading.Event = _Stop(self)
         self.text = ""
         self.pieces: list[Any] = []
+        self.asked = time.monotonic()
         self.started: float | None = None
         self.took: float | None = None
+        self.size = 0
         self.reported_at = time.monotonic()
         self._reported = (0, 0)
         self._awaited = tuple(need for need in self.needs if not need.done)
@@ -148,8 +155,9 @@ class Job(Generic[Result]):
 
     def tell(self, listener: threading.Event) -> None:
         """Set `listener` whenever there is something new to show, for as long as somebody else holds it."""
-        known = tuple(one for one in self._listeners if one() is not None)
-        self._listeners = (*known, weakref.ref(listener))
+        with _TELLING:
+            known = tuple(one for one in self._listeners if one() is not None)
+            self._listeners = (*known, weakref.ref(listener))
 
     def write(self, piece: str) -> None:
         """Append to the text that pages show while the job runs."""
@@ -157,9 +165,12 @@ class Job(Generic[Result]):
         self._say_new()
         self._stop_if_abandoned()
 
-    def put(self, piece: Any) -> None:
-        """Append to the results that pages show while the job runs."""
-        self.pieces.append(piece)
+    def put(self, piece: Any, *, instead: bool = False) -> None:
+        """Append to the results that pages show while the job runs, or put one in the place of the last."""
+        if instead:
+            self.pieces[-1:] = [piece]
+        else:
+            self.pieces.append(piece)
         self._say_new()
         self._stop_if_abandoned()
 
@@ -185,8 +196,11 @@ class Job(Generic[Result]):
             self._error = Unexpected("Something went wrong on the server; its log has the details. Try again.")
         finally:
             self.took = time.monotonic() - began
+            kept = (self.text, self.pieces, self._result)
             self._release()
             self._finish()
+        # whoever waits for the result has it by now
+        self.size = size_of(kept)
 
     def drop(self, error: Stopped | None = None) -> None:
         """Finish without running: nobody wants the job any more. What its work holds on to is let go."""

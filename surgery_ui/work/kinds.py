@@ -9,9 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from types import MappingProxyType
 
+from surgery_ui.work.limits import limits
+
+MOST_MODELS = limits().open_models
+"""Models that stay open at most."""
 PATIENCE = 30.0
 """Seconds after which a job that no page looks at stops itself, where its kind says nothing else."""
 
@@ -24,6 +28,30 @@ class Workers(StrEnum):
     SWEEPS = "sweeps"
     TRAINING = "lenses"
     FETCHING = "lens-hub"
+
+
+class Turn(IntEnum):
+    """What of one person's waiting work is done first."""
+
+    FIRST = 0
+    """What an edit is made for: texts, and the figures at the head of a page."""
+    THEN = 1
+    """What a page shows in detail, and whatever was asked for by a button."""
+    LAST = 2
+    """What nobody reads at once: checks and timings."""
+
+
+class Tells(StrEnum):
+    """How a page knows how far work is, and how long it goes on."""
+
+    PROGRESS = "progress"
+    """It reports steps done and steps in all."""
+    PIECES = "pieces"
+    """Its pieces come one after the other, and their number is known."""
+    CLOCK = "clock"
+    """Somebody else's code does it, which tells nothing; the time is estimated from its size or from the last time."""
+    SHORT = "short"
+    """It takes less than a second, also on a model of a hundred million parameters."""
 
 
 class Lane(StrEnum):
@@ -45,7 +73,10 @@ class Lane(StrEnum):
     LENS_QUALITY = "lens-quality"
     PREFLIGHT = "preflight"
     PROOF = "proof"
+    ROOM_SCORES = "room-scores"
+    ROOM_PROOF = "room-proof"
     CHECKPOINT = "checkpoint"
+    GGUF = "gguf"
     MERGEKIT = "mergekit"
     REPORT = "report"
     TEXT_COUNTS = "text-counts"
@@ -53,14 +84,23 @@ class Lane(StrEnum):
     COSTS = "costs"
     COSTS_OWN = "costs-own"
     COSTS_AVERAGES = "costs-averages"
-    COSTS_IMPORTANCE = "costs-importance"
     IMPORTANCE = "importance"
     SKILLS_BEFORE = "skills-before"
     SKILLS_AFTER = "skills-after"
     SWEEP = "sweep"
     SEARCH = "search"
+    STUDY = "study"
     LENS_TRAINING = "lens-training"
     LENS_FETCH = "lens-fetch"
+
+
+TRAY = 6
+"""Plans side by side at most."""
+
+
+def tray_lanes(what: str) -> tuple[str, ...]:
+    """Return the lanes of what is computed for plans side by side: one for each plan, and none is that of the page's own."""
+    return tuple(f"tray-{what}-{at}" for at in range(TRAY))
 
 
 @dataclass(frozen=True)
@@ -75,53 +115,59 @@ class Kind:
         dropped: lanes that an edit of the plan lets go of, since what they compute is of the plan of before.
         held: lanes that outlive an edit of the plan.
         patience: seconds after which a job that no page looks at stops itself.
+        turn: what of one person's waiting work is done first.
+        tells: how a page knows how far it is.
     """
 
     key: str
     pool: Workers
     kept: int
     about: str
-    dropped: tuple[Lane, ...] = ()
-    held: tuple[Lane, ...] = ()
+    dropped: tuple[str, ...] = ()
+    held: tuple[str, ...] = ()
     patience: float = PATIENCE
+    turn: Turn = Turn.THEN
+    tells: Tells = Tells.PROGRESS
 
     @property
-    def lanes(self) -> tuple[Lane, ...]:
+    def lanes(self) -> tuple[str, ...]:
         """Return the lanes in which it may be asked for; none where only other jobs need it."""
         return *self.dropped, *self.held
 
 
 TABLE = (
     Kind(
-        "model", Workers.MODELS, 3,
+        "model", Workers.MODELS, MOST_MODELS,
         "A model, opened. Plans are of models: an edit is of the one that is open, and another one goes on opening.",
-        held=(Lane.MODEL,),
+        held=(Lane.MODEL,), tells=Tells.CLOCK,
     ),
     Kind(
         "text", Workers.WORK, 256,
-        "A prompt continued. The unchanged model's text is the same for every plan.",
-        dropped=(Lane.TEXT_AFTER,), held=(Lane.TEXT_BEFORE,),
+        "A prompt continued. The unchanged model's text is the same for every plan, and plans side by side stay.",
+        dropped=(Lane.TEXT_AFTER,), held=(Lane.TEXT_BEFORE, *tray_lanes("text")), turn=Turn.FIRST,
     ),
     Kind(
         "base", Workers.WORK, 6,
         "Predictions of the unchanged model over texts, for every plan that is compared with it. It holds them and the "
-        "model itself. No lane: it goes when nothing that is wanted needs it.",
+        "model itself. No lane: it goes when nothing that is wanted needs it.", turn=Turn.FIRST,
     ),
     Kind(
         "table", Workers.WORK, 16,
         "Texts scored under the unchanged model. On a page it stands where the figures of the next plan will, and gives "
         "way to them; when the server starts it is asked for ahead.",
-        dropped=(Lane.SCORES, Lane.OWN_SCORES), held=(Lane.TABLE_AHEAD,),
+        dropped=(Lane.SCORES, Lane.OWN_SCORES), held=(Lane.TABLE_AHEAD,), turn=Turn.FIRST, tells=Tells.SHORT,
     ),
     Kind(
-        "comparison", Workers.WORK, 64, "A plan compared with the unchanged model over texts.",
-        dropped=(Lane.SCORES, Lane.OWN_SCORES),
+        "comparison", Workers.WORK, 64,
+        "A plan compared with the unchanged model over texts. Plans side by side, and those for a board, are not the one that is "
+        "edited.",
+        dropped=(Lane.SCORES, Lane.OWN_SCORES), held=(Lane.ROOM_SCORES, *tray_lanes("scores")), turn=Turn.FIRST,
     ),
     Kind(
         "lens", Workers.WORK, 24,
         "Layers read on a text, for the maps and for one text in detail. Those of the unchanged model are the same for "
         "every plan.",
-        dropped=(Lane.LENS_AFTER, Lane.LAYERS_AFTER), held=(Lane.LENS_BEFORE, Lane.LAYERS_BEFORE),
+        dropped=(Lane.LENS_AFTER, Lane.LAYERS_AFTER), held=(Lane.LENS_BEFORE, Lane.LAYERS_BEFORE, *tray_lanes("layers")),
     ),
     Kind(
         "distances", Workers.WORK, 8, "Cell by cell, how far the lens's reading after surgery is from that before.",
@@ -140,20 +186,29 @@ TABLE = (
     Kind(
         "preflight", Workers.WORK, 8,
         "The checks of a model. They try a plan of their own, so an edit has nothing to do with them.",
-        held=(Lane.PREFLIGHT,),
+        held=(Lane.PREFLIGHT,), turn=Turn.LAST,
     ),
-    Kind("proof", Workers.WORK, 128, "Whether the numbers of a plan are right.", dropped=(Lane.PROOF,)),
-    Kind("nearest", Workers.WORK, 32, "The nearest plan that is allowed to one that is not.", dropped=(Lane.PROOF,)),
+    Kind(
+        "proof", Workers.WORK, 128,
+        "Whether the numbers of a plan are right; of plans side by side, each of them, and of one for a board.",
+        dropped=(Lane.PROOF,), held=(Lane.ROOM_PROOF, *tray_lanes("proof")), turn=Turn.LAST,
+    ),
+    Kind("nearest", Workers.WORK, 32, "The nearest plan that is allowed to one that is not.", dropped=(Lane.PROOF,), turn=Turn.LAST),
     Kind(
         "checkpoint", Workers.WORK, 2,
         "A plan's model as a zip to download, which may be large.",
         dropped=(Lane.CHECKPOINT,),
     ),
     Kind(
+        "gguf", Workers.WORK, 2,
+        "A plan's model as a GGUF file to download, which may be large.",
+        dropped=(Lane.GGUF,),
+    ),
+    Kind(
         "report", Workers.WORK, 4, "Everything that a report of a plan shows, measured from the beginning.",
         dropped=(Lane.REPORT,),
     ),
-    Kind("mergekit", Workers.WORK, 32, "A plan as a file of mergekit.", dropped=(Lane.MERGEKIT,)),
+    Kind("mergekit", Workers.WORK, 32, "A plan as a file of mergekit.", dropped=(Lane.MERGEKIT,), tells=Tells.SHORT),
     Kind(
         "counts", Workers.WORK, 16, "Tokens of texts that were picked, which no plan changes.",
         held=(Lane.TEXT_COUNTS,),
@@ -161,26 +216,22 @@ TABLE = (
     Kind(
         "speeds", Workers.WORK, 8,
         "A model, timed once for everybody and for every plan.",
-        held=(Lane.SPEEDS,),
+        held=(Lane.SPEEDS,), turn=Turn.LAST,
     ),
     Kind(
         "costs", Workers.WORK, 64,
         "What work over texts costs on a model, counted for every plan: an estimate for the next one needs it as well.",
-        held=(Lane.COSTS,),
+        held=(Lane.COSTS,), turn=Turn.LAST, tells=Tells.SHORT,
     ),
     Kind(
         "reading", Workers.WORK, 64,
         "The same from the beginnings of long texts. It is of no plan either, and the next one waits for the same texts.",
-        held=(Lane.COSTS_OWN, Lane.COSTS_AVERAGES, Lane.COSTS_IMPORTANCE),
-    ),
-    Kind(
-        "importance", Workers.WORK, 24, "What each layer of a plan does to the residual stream.",
-        dropped=(Lane.IMPORTANCE,),
+        held=(Lane.COSTS_OWN, Lane.COSTS_AVERAGES), turn=Turn.LAST, tells=Tells.SHORT,
     ),
     Kind(
         "skills", Workers.WORK, 64,
         "Every prompt of the skills asked. The answers of the unchanged model are the same for every plan.",
-        dropped=(Lane.SKILLS_AFTER,), held=(Lane.SKILLS_BEFORE,),
+        dropped=(Lane.SKILLS_AFTER,), held=(Lane.SKILLS_BEFORE, *tray_lanes("skills")),
     ),
     Kind(
         "sweep", Workers.SWEEPS, 16,
@@ -193,14 +244,24 @@ TABLE = (
         held=(Lane.SEARCH,),
     ),
     Kind(
+        "importance", Workers.SWEEPS, 16,
+        "What each layer of a plan does to the residual stream. Like a sweep, it keeps the plan that it was started from.",
+        held=(Lane.IMPORTANCE,),
+    ),
+    Kind(
+        "study", Workers.SWEEPS, 64,
+        "A recipe of the gallery, run on the unchanged model. It goes on while its person looks at other pages.",
+        held=(Lane.STUDY,), patience=600.0,
+    ),
+    Kind(
         "lens-training", Workers.TRAINING, 8,
         "A tuned lens, trained on the unchanged model. It goes on while its person edits and looks at other pages.",
-        held=(Lane.LENS_TRAINING,), patience=1800.0,
+        held=(Lane.LENS_TRAINING,), patience=1800.0, tells=Tells.PIECES,
     ),
     Kind(
         "lens-fetch", Workers.FETCHING, 8,
         "A lens from the hub, which is of no plan. A download takes longer than a look at another page.",
-        held=(Lane.LENS_FETCH,), patience=120.0,
+        held=(Lane.LENS_FETCH,), patience=120.0, tells=Tells.CLOCK,
     ),
 )  # fmt: skip
 

@@ -38,6 +38,8 @@ TRAINING = Pool(1, kinds_of(Workers.TRAINING), Workers.TRAINING)
 FETCHING = Pool(2, kinds_of(Workers.FETCHING), Workers.FETCHING)
 LOGIT, TUNED = "logit", "tuned"
 MAX_LENSES = 32
+CHARACTERS = 32
+"""Characters a token, more than any text has on average."""
 
 _beside: Kept[Translators] = Kept(4)
 _lenses: Kept[Translators] = Kept(MAX_LENSES)
@@ -72,6 +74,11 @@ def window_of(loaded: LoadedModel) -> int:
     return window_length(loaded.model, DEFAULT_CONTEXT)
 
 
+def beginning(loaded: LoadedModel, text: Text) -> str:
+    """Return as much of a text as the model sees at once: to cut one of a megabyte into tokens takes many seconds."""
+    return text.text[: CHARACTERS * window_of(loaded)]
+
+
 def _read(loaded: LoadedModel, text: str, reading: Reading) -> Text:
     """Return a text as the model reads it."""
     checked = read_text(text, title="The text")
@@ -79,7 +86,7 @@ def _read(loaded: LoadedModel, text: str, reading: Reading) -> Text:
 
 
 def lens_job(
-    owner: str, lane: Lane, loaded: LoadedModel, plan: LayerPlan, text: str, reading: Reading = LOGIT_LENS
+    owner: str, lane: str, loaded: LoadedModel, plan: LayerPlan, text: str, reading: Reading = LOGIT_LENS
 ) -> Job[Trajectory]:
     """Read a plan's layers on a text."""
 
@@ -134,7 +141,9 @@ def quality_job(owner: str, loaded: LoadedModel, texts: tuple[Text, ...], lens: 
     """Measure how far the logit lens and a tuned lens are from the model's own output."""
 
     def work(job: Job[pd.DataFrame]) -> pd.DataFrame:
-        return lens_quality(loaded.model, loaded.tokenizer, translators(loaded, lens), texts, stop=job.stop)
+        return lens_quality(
+            loaded.model, loaded.tokenizer, translators(loaded, lens), texts, stop=job.stop, on_progress=job.report
+        )
 
     return WORK.request(owner, Lane.LENS_QUALITY, ("quality", loaded.info.key, texts, lens), work)
 

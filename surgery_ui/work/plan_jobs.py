@@ -17,47 +17,65 @@ from surgery_core.errors import PlanError, RefusedPlanError, TextError
 from surgery_core.measure.compare import Reference, compare, reference
 from surgery_core.measure.generation import Generation, complete
 from surgery_core.measure.results import Comparison, ScoreTable
-from surgery_core.models.offered import stamp_of
+from surgery_core.models.offered import ModelChoice, list_models, offered, path_of, stamp_of
 from surgery_core.models.opening import LoadedModel, load_model
 from surgery_core.plans.generation_settings import GenerationSettings
 from surgery_core.plans.plan import LayerPlan
 from surgery_core.proof.nearest import nearest_plan
 from surgery_core.proof.preflight import PreflightReport, preflight, prove
 from surgery_core.states.means import mean_contributions
+from surgery_core.states.shared_prompt import SharedPrompt
+from surgery_core.stopping import looking
+from surgery_core.surgery.anatomy import find_layers
 from surgery_core.surgery.ingredients import Ingredients, Means
+from surgery_core.surgery.recording import watched
 from surgery_core.surgery.view import operate
 from surgery_core.text import Text, TextSet, bundled_texts, encode
 from surgery_core.text_sources.counts import TextCounts, count_texts
 from surgery_ui.work.job import Job, Key, Work
 from surgery_ui.work.kept import Kept
 from surgery_ui.work.kinds import Lane, Workers, kinds_of
+from surgery_ui.work.limits import MB, limits
 from surgery_ui.work.pool import Pool
 
 if TYPE_CHECKING:
-    from surgery_core.keeping.report.asked import Asked
+    from surgery_core.keeping.report.asked import Asked, Swept
     from surgery_core.keeping.report.findings import Findings
     from surgery_core.recipes.recipe import Recipe
 
 MODELS = Pool(1, kinds_of(Workers.MODELS), Workers.MODELS)
-WORK = Pool(max(1, os.cpu_count() or 1), kinds_of(Workers.WORK), Workers.WORK)
+WORK = Pool(max(1, os.cpu_count() or 1), kinds_of(Workers.WORK), Workers.WORK, limits().cache_mb * MB * 3 // 4)
 MAX_OWN_TEXTS = 64
 MAX_OWN_SETS = 48
-DOWNLOAD_VARIABLE = "MODEL_SURGERY_DOWNLOAD_MB"
-"""Environment variable with the size in MB up to which a page hands out checkpoints; 0 for none."""
-DOWNLOAD_MB = 200
-"""The size where it does not say."""
+MAX_PROMPTS = 2
+"""Prompts of which it is kept what models have read of them, up to 128 MB each."""
 
 
 _means: Kept[Means] = Kept(4)
+_prompts: Kept[SharedPrompt] = Kept(MAX_PROMPTS)
 _own_texts: Kept[Text] = Kept(MAX_OWN_TEXTS)
 _own_sets: Kept[TextSet] = Kept(MAX_OWN_SETS)
 
 
-def model_job(owner: str, name: str, *, allow_paths: bool = False) -> Job[LoadedModel]:
-    """Open a model, again where its files have changed since."""
-    key = ("model", name, allow_paths, stamp_of(name))
-    MODELS.forget(lambda other: other[:3] == key[:3] and other != key)
-    return MODELS.request(owner, Lane.MODEL, key, lambda job: load_model(name, allow_paths=allow_paths), anew=True)
+def model_job(owner: str, name: str) -> Job[LoadedModel]:
+    """Open a model that may be opened here, again where its files have changed since."""
+    # what was opened under other limits is not open under these
+    key = ("model", name, stamp_of(name), limits())
+    MODELS.forget(lambda other: other[:2] == key[:2] and other != key)
+    return MODELS.request(owner, Lane.MODEL, key, lambda job: _opened(name), anew=True)
+
+
+def choices() -> tuple[ModelChoice, ...]:
+    """Return the models that lie ready and may be opened here."""
+    allowed = limits().allowed
+    return tuple(one for one in list_models() if not allowed or one.name in allowed)
+
+
+def _opened(name: str) -> LoadedModel:
+    allowed = limits()
+    allowed.check_model(name, lambda one: one in offered() or (allowed.paths and path_of(one) is not None))
+    most = allowed.model_mb * MB if allowed.model_mb else None
+    return load_model(name, allow_paths=allowed.paths, most_bytes=most)
 
 
 def open_models() -> list[LoadedModel]:
@@ -67,8 +85,7 @@ def open_models() -> list[LoadedModel]:
 
 def donors(plan: LayerPlan) -> dict[str, LoadedModel]:
     """Return the open models that a plan takes layers from; one that is not open is left out."""
-    wanted = {layer.donor for slot in plan for layer in slot.layers if layer.donor is not None}
-    return {one.info.name: one for one in open_models() if one.info.name in wanted} if wanted else {}
+    return {one.info.name: one for one in open_models() if one.info.name in plan.donors} if plan.donors else {}
 
 
 def plan_key(plan: LayerPlan) -> tuple[Hashable, ...]:
@@ -94,15 +111,27 @@ def view(loaded: LoadedModel, plan: LayerPlan) -> Any:
 
 
 def text_job(
-    owner: str, lane: Lane, loaded: LoadedModel, plan: LayerPlan, prompt: str, settings: GenerationSettings
+    owner: str, lane: str, loaded: LoadedModel, plan: LayerPlan, prompt: str, settings: GenerationSettings
 ) -> Job[Generation]:
     """Continue a prompt under a plan; the job's text grows while it runs."""
 
     def work(job: Job[Generation]) -> Generation:
         model = view(loaded, plan)
-        return complete(model, loaded.tokenizer, prompt, settings, on_text=job.write, stop=job.stop)
+        key = id(loaded.model), prompt, settings.chat, settings.system
+        shared = _prompts.get(key, lambda: SharedPrompt(loaded.model))
+        look = looking(job.stop)
+        with watched(find_layers(model)[1], lambda number, call: look()):
+            return complete(
+                model, loaded.tokenizer, prompt, settings, on_text=job.write, stop=job.stop, shared=shared,
+                on_progress=job.report,
+            )  # fmt: skip
 
     return WORK.request(owner, lane, ("text", loaded.info.key, plan_key(plan), prompt, settings), work)
+
+
+def forget_prompts() -> None:
+    """Let go of what models have read of prompts, which may be much."""
+    _prompts.clear()
 
 
 def checkpoint_job(owner: str, loaded: LoadedModel, plan: LayerPlan, unproved: bool) -> Job[bytes]:
@@ -116,19 +145,40 @@ def checkpoint_job(owner: str, loaded: LoadedModel, plan: LayerPlan, unproved: b
     return WORK.request(owner, Lane.CHECKPOINT, key, work)
 
 
-def report_job(owner: str, loaded: LoadedModel, plan: LayerPlan, recipe: Recipe, asked: Asked) -> Job[Findings]:
-    """Measure what a report of a plan shows."""
+def gguf_job(owner: str, loaded: LoadedModel, plan: LayerPlan, unproved: bool) -> Job[bytes]:
+    """Write a plan's model as a GGUF file to download."""
+    from surgery_core.keeping.gguf_file import gguf_bytes
+
+    def work(job: Job[bytes]) -> bytes:
+        return gguf_bytes(
+            loaded, plan, download_bytes(), unproved=unproved, stop=job.stop, on_progress=job.report
+        )  # fmt: skip
+
+    key = ("gguf", loaded.info.key, plan_key(plan), unproved)
+    return WORK.request(owner, Lane.GGUF, key, work)
+
+
+def why_no_gguf(loaded: LoadedModel, plan: LayerPlan) -> str:
+    """Return why a plan cannot be written as a GGUF file, as `cannot_be_gguf`."""
+    from surgery_core.keeping.gguf_file import cannot_be_gguf
+
+    return cannot_be_gguf(loaded.info, plan)
+
+
+def report_job(
+    owner: str, loaded: LoadedModel, plan: LayerPlan, recipe: Recipe, asked: Asked, swept: Swept | None = None
+) -> Job[Findings]:
+    """Measure what a report of a plan shows; `swept` is a sweep that was measured already."""
 
     def work(job: Job[Findings]) -> Findings:
         # it is loaded in the job's thread: a page has no use for it
         from surgery_core.keeping.report.findings import find
 
-        wanted = {layer.donor for slot in plan for layer in slot.layers if layer.donor is not None}
-        if closed := sorted(wanted - donors(plan).keys()):
+        if closed := sorted(plan.donors - donors(plan).keys()):
             raise PlanError(
                 f"The plan takes layers from {closed[0]!r}, which is not open; open it in the picker first."
             )
-        return find(recipe, asked, loaded=loaded, stop=job.stop, on_progress=job.report)
+        return find(recipe, asked, loaded=loaded, swept=swept, stop=job.stop, on_progress=job.report)
 
     key = ("report", loaded.info.key, plan_key(plan), recipe, asked)
     return WORK.request(owner, Lane.REPORT, key, work)
@@ -151,11 +201,10 @@ def read_mergekit(loaded: LoadedModel, text: str) -> LayerPlan:
 
 def download_bytes() -> int:
     """Return how large a checkpoint may be that is downloaded from a page, in bytes."""
-    given = os.environ.get(DOWNLOAD_VARIABLE, "")
-    return (int(given) if given.isdecimal() else DOWNLOAD_MB) * 1_000_000
+    return limits().download_mb * MB
 
 
-def table_job(owner: str, lane: Lane, loaded: LoadedModel, texts: tuple[Text, ...]) -> Job[ScoreTable]:
+def table_job(owner: str, lane: str, loaded: LoadedModel, texts: tuple[Text, ...]) -> Job[ScoreTable]:
     """Score texts under the unchanged model."""
 
     def work(job: Job[ScoreTable]) -> ScoreTable:
@@ -166,7 +215,7 @@ def table_job(owner: str, lane: Lane, loaded: LoadedModel, texts: tuple[Text, ..
 
 
 def comparison_job(
-    owner: str, lane: Lane, loaded: LoadedModel, plan: LayerPlan, texts: tuple[Text, ...]
+    owner: str, lane: str, loaded: LoadedModel, plan: LayerPlan, texts: tuple[Text, ...]
 ) -> Job[Comparison]:
     """Compare a plan with the unchanged model over texts."""
 
@@ -203,8 +252,11 @@ def plan_seconds(loaded: LoadedModel, texts: tuple[Text, ...], plan: LayerPlan) 
 
 def preflight_job(owner: str, loaded: LoadedModel) -> Job[PreflightReport]:
     """Find out, once for each model, whether surgery on it can be trusted."""
-    key = ("preflight", loaded.info.key)
-    return WORK.request(owner, Lane.PREFLIGHT, key, lambda job: preflight(loaded.model, loaded.tokenizer))
+
+    def work(job: Job[PreflightReport]) -> PreflightReport:
+        return preflight(loaded.model, loaded.tokenizer, stop=job.stop, on_progress=job.report)
+
+    return WORK.request(owner, Lane.PREFLIGHT, ("preflight", loaded.info.key), work)
 
 
 def proof_key(loaded: LoadedModel, plan: LayerPlan) -> tuple[Hashable, ...]:
@@ -212,14 +264,17 @@ def proof_key(loaded: LoadedModel, plan: LayerPlan) -> tuple[Hashable, ...]:
     return "proof", loaded.info.key, plan_key(plan)
 
 
-def proof_job(owner: str, loaded: LoadedModel, plan: LayerPlan) -> Job[PreflightReport]:
+def proof_job(owner: str, lane: str, loaded: LoadedModel, plan: LayerPlan) -> Job[PreflightReport]:
     """Find out, once for each plan, whether its numbers are right; the job's error is the refusal."""
 
     def work(job: Job[PreflightReport]) -> PreflightReport:
         given = ingredients(loaded, plan)
-        return prove(loaded.model, loaded.tokenizer, plan, donors=given.donors, means=given.means)
+        return prove(
+            loaded.model, loaded.tokenizer, plan, donors=given.donors, means=given.means, stop=job.stop,
+            on_progress=job.report,
+        )  # fmt: skip
 
-    return WORK.request(owner, Lane.PROOF, proof_key(loaded, plan), work)
+    return WORK.request(owner, lane, proof_key(loaded, plan), work)
 
 
 def refusal(loaded: LoadedModel, plan: LayerPlan) -> RefusedPlanError | None:
@@ -232,7 +287,9 @@ def nearest_job(owner: str, loaded: LoadedModel, plan: LayerPlan) -> Job[LayerPl
     """Look for the nearest plan that is allowed."""
 
     def work(job: Job[LayerPlan | None]) -> LayerPlan | None:
-        return nearest_plan(loaded.model, loaded.tokenizer, plan, ingredients(loaded, plan))
+        return nearest_plan(
+            loaded.model, loaded.tokenizer, plan, ingredients(loaded, plan), stop=job.stop, on_progress=job.report
+        )
 
     return WORK.request(owner, Lane.PROOF, ("nearest", loaded.info.key, plan_key(plan)), work)
 

@@ -9,7 +9,8 @@ long as it is. Nothing here imports Streamlit.
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
+import time
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -17,7 +18,9 @@ from surgery_ui.work.job import Cancelled, Job, Key, Result, Unexpected, Work
 from surgery_ui.work.kinds import Kind
 
 MAX_REMEMBERED = 256
-"""Most requests of which a pool remembers that their owners cancelled them, and most that failed for their owners."""
+"""Most requests of which a pool remembers that their owners cancelled them, that failed for their owners, or their times."""
+LONG = 10.0
+"""Seconds after which work that waits is done in the order in which it came."""
 
 
 def _cancelled(key: Key, which: Sequence[Key]) -> Job[Any]:
@@ -35,6 +38,24 @@ def _bound(remembered: OrderedDict[Any, Any]) -> None:
         remembered.popitem(last=False)
 
 
+class _Times:
+    """How long work took the last time, by what it is of (kind, model) and by the place of a page that it is for."""
+
+    def __init__(self) -> None:
+        self._seconds: OrderedDict[tuple[Key, str], float] = OrderedDict()
+
+    def note(self, job: Job[Any], lanes: Iterable[str]) -> None:
+        """Remember how long a job took that has a result."""
+        if job.took is not None and job.error is None:
+            self._seconds.update({(job.key[:2], lane): job.took for lane in (*lanes, "")})
+            _bound(self._seconds)
+
+    def of(self, key: Key, lanes: Iterable[str]) -> float:
+        """Return how many seconds such work took; 0 where that is not known, so that it soon is."""
+        known = [self._seconds[key[:2], lane] for lane in lanes if (key[:2], lane) in self._seconds]
+        return min(known, default=self._seconds.get((key[:2], ""), 0.0))
+
+
 class Pool:
     """A few worker threads, a queue that is fair between owners, and the bounded store of finished jobs.
 
@@ -42,10 +63,14 @@ class Pool:
         workers: threads at most.
         kinds: of the jobs that it does, by the first part of their keys; `kinds.TABLE` has all of them.
         name: of the threads.
+        most_bytes: memory that the results of finished jobs may keep; None for no bound.
     """
 
-    def __init__(self, workers: int, kinds: Mapping[str, Kind], name: str = "jobs") -> None:
+    def __init__(
+        self, workers: int, kinds: Mapping[str, Kind], name: str = "jobs", most_bytes: int | None = None
+    ) -> None:
         self._workers = workers
+        self._most_bytes = most_bytes
         self._kinds = kinds
         self._name = name
         self._lock = threading.Condition()
@@ -56,6 +81,7 @@ class Pool:
         self._lanes: dict[tuple[str, str], Job[Any]] = {}
         self._cancelled: OrderedDict[tuple[str, Key], None] = OrderedDict()
         self._failed: OrderedDict[tuple[str, Key], Job[Any]] = OrderedDict()
+        self._times = _Times()
 
     def request(
         self,
@@ -147,6 +173,21 @@ class Pool:
             for place in mine:
                 self._let_go(self._lanes.pop(place), needs=needs)
 
+    def owners_of(self, model: Key) -> set[str]:
+        """Return who wants jobs on a model that are not done; the second part of a job's key is that of its model."""
+        with self._lock:
+            return {owner for (owner, _), job in self._lanes.items() if not job.done and job.key[1:2] == (model,)}
+
+    def wanted_by(self, owner: str) -> int:
+        """Return how many jobs an owner wants that run or wait."""
+        with self._lock:
+            return len({id(job) for (who, _), job in self._lanes.items() if who == owner and not job.done})
+
+    def kept_bytes(self) -> int:
+        """Return about how much memory the results of finished jobs keep, in bytes."""
+        with self._lock:
+            return sum(job.size for job in self._jobs.values() if job.done)
+
     def load(self) -> tuple[int, int]:
         """Return how many jobs run and how many wait."""
         with self._lock:
@@ -208,11 +249,26 @@ class Pool:
         return [job for job in self._waiting if job.ready]
 
     def _next(self) -> Job[Any]:
-        """Take the waiting job that can start whose owner has the fewest running, the oldest of those."""
-        busy = [owner for job in self._running for owner in self._owners(job)]
-        chosen = min(self._ready(), key=lambda job: min((busy.count(who) for who in self._owners(job)), default=0))
+        """Take the waiting job that can start whose owner has the fewest running.
+
+        Of those it is one of the kinds that have their turn first, of these the shortest, and of equals the oldest. What
+        has waited for long is done in the order in which it came: short work that keeps coming must not hold it up.
+        """
+        busy = Counter(owner for job in self._running for owner in self._owners(job))
+        late = time.monotonic() - LONG
+
+        def order(job: Job[Any]) -> tuple[float, ...]:
+            running = min((busy[who] for who in self._owners(job)), default=0)
+            if job.asked < late:
+                return running, -1, job.asked
+            return running, self._kinds[str(job.key[0])].turn, self._times.of(job.key, self._lanes_of(job))
+
+        chosen = min(self._ready(), key=order)
         self._waiting.remove(chosen)
         return chosen
+
+    def _lanes_of(self, job: Job[Any]) -> list[str]:
+        return [lane for (_, lane), wanted in self._lanes.items() if wanted is job]
 
     def _start_workers(self) -> None:
         self._threads = [thread for thread in self._threads if thread.is_alive()]
@@ -233,6 +289,7 @@ class Pool:
             with self._lock:
                 self._running.remove(job)
                 self._remember_failure(job)
+                self._times.note(job, self._lanes_of(job))
                 self._lanes = {place: wanted for place, wanted in self._lanes.items() if wanted is not job}
                 self._trim()
                 # What waited for this job may start now, on any worker.
@@ -241,12 +298,17 @@ class Pool:
             del job
 
     def _trim(self) -> None:
-        """Forget the oldest finished jobs of every kind beyond its bound, and those of no use to anyone."""
+        """Forget the oldest finished jobs beyond the bound of their kind or of memory, and those of no use to anyone."""
         kept: dict[str, int] = {}
+        room = self._most_bytes
         for key, job in reversed(list(self._jobs.items())):
             if not job.done:
                 continue
             kind = str(key[0])
             kept[kind] = kept.get(kind, 0) + 1
-            if not job.reusable or kept[kind] > self._kinds[kind].kept:
+            # the newest stays however large it is: somebody waits for it
+            full = room is not None and sum(kept.values()) > 1 and job.size > room
+            if not job.reusable or full or kept[kind] > self._kinds[kind].kept:
                 del self._jobs[key]
+            elif room is not None:
+                room = max(0, room - job.size)

@@ -1,47 +1,71 @@
-"""Long work of the Sweep and Skills pages: sweeps, searches, importance, timings, skills.
+"""Long work of the Sweep and Skills pages: sweeps, removals, importance, skills.
 
 Sweeps have workers of their own, fewer than there are cores, so that everybody else's edits are still answered.
-A sweep that is paused gives its worker and its memory back; it goes on from the rows that are there.
+A sweep that is paused gives its worker and its memory back; it goes on from the rows that are there. So do a removal, from
+its last step, and importance, from what was read.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from surgery_core.errors import Stopped
-from surgery_core.measure.importance import Importance, importance
+from surgery_core.measure.encoding import Encoded, encode_texts
+from surgery_core.measure.importance import Reading, read_on
 from surgery_core.measure.skills import SkillResult, load_skills, score_skill
 from surgery_core.models.opening import LoadedModel
 from surgery_core.plans.plan import LayerPlan
 from surgery_core.sweeps.file import SweepIdentity, model_name
-from surgery_core.sweeps.removal import remove_greedily
-from surgery_core.sweeps.request import SweepRequest
+from surgery_core.sweeps.kinds import SweepKind
+from surgery_core.sweeps.removal import Removal, remove_greedily
+from surgery_core.sweeps.request import (
+    GREEDY,
+    IMPORTANCE,
+    ImportanceRequest,
+    RemovalRequest,
+    Request,
+    SweepRequest,
+)  # fmt: skip
 from surgery_core.sweeps.setup import SweepMeasures
 from surgery_core.sweeps.sweep import Sweep
-from surgery_core.text import Text
 from surgery_ui.work import plan_jobs as cached
 from surgery_ui.work.job import Job
 from surgery_ui.work.kinds import Lane, Workers, kinds_of
+from surgery_ui.work.limits import MB, limits
 from surgery_ui.work.pool import Pool
 
-SWEEPS = Pool(max(1, (os.cpu_count() or 1) - 1), kinds_of(Workers.SWEEPS), Workers.SWEEPS)
+SWEEPS = Pool(max(1, (os.cpu_count() or 1) - 1), kinds_of(Workers.SWEEPS), Workers.SWEEPS, limits().cache_mb * MB // 4)
 
 
-@dataclass(frozen=True)
-class SearchRequest:
-    """What a greedy removal is asked to do."""
+Mark = frozenset[int] | Removal | Reading | None
+"""What work goes on from: numbers of rows, the last step of a removal, or what was read; nothing at the beginning."""
 
-    start: LayerPlan
-    texts: tuple[Text, ...]
-    beam: int = 1
-    least: int = 1
-    measures: SweepMeasures = SweepMeasures()  # noqa: RUF009 - it is frozen
+LANES = {GREEDY.key: Lane.SEARCH, IMPORTANCE.key: Lane.IMPORTANCE}
+"""Where work is asked for that is no sweep, by its kind."""
+
+
+def lane_of(kind: SweepKind) -> Lane:
+    """Return the lane of a kind; of each, one runs at a time for a person."""
+    return LANES.get(kind.key, Lane.SWEEP)
+
+
+def start_job(owner: str, loaded: LoadedModel, request: Request, mark: Mark = None) -> Job[str]:
+    """Do what is asked for, from a mark on.
+
+    The job's pieces are first its identity and then its rows, its steps, or the one reading of all that was read; its text
+    is a note on how it runs.
+    """
+    if isinstance(request, RemovalRequest):
+        return removal_job(owner, loaded, request, mark if isinstance(mark, Removal) else None)
+    if isinstance(request, ImportanceRequest):
+        return importance_job(owner, loaded, request, mark if isinstance(mark, Reading) else None)
+    return sweep_job(owner, loaded, request, mark if isinstance(mark, frozenset) else ())
 
 
 def sweep_job(owner: str, loaded: LoadedModel, request: SweepRequest, done: Iterable[int] = ()) -> Job[str]:
-    """Run a sweep; the job's pieces are its identity and then its rows, its text a note on how it runs."""
+    """Run a sweep, but for the rows that are done."""
     left_out = frozenset(done)
 
     def work(job: Job[str]) -> str:
@@ -57,32 +81,55 @@ def sweep_job(owner: str, loaded: LoadedModel, request: SweepRequest, done: Iter
     return SWEEPS.request(owner, Lane.SWEEP, key, work, anew=True)
 
 
-def search_job(owner: str, loaded: LoadedModel, request: SearchRequest) -> Job[None]:
-    """Remove layers one at a time; the job's pieces are the steps."""
+def removal_job(owner: str, loaded: LoadedModel, request: RemovalRequest, before: Removal | None = None) -> Job[str]:
+    """Remove layers one at a time, from a step on."""
 
-    def work(job: Job[None]) -> None:
+    def work(job: Job[str]) -> str:
+        encoded, given = (
+            _named(loaded, request, job, request.options, request.measures),
+            cached.ingredients(loaded, request.start),
+        )
         steps = remove_greedily(
-            loaded.model, loaded.tokenizer, request.texts, start=request.start, beam=request.beam,
-            least=request.least, measures=request.measures, stop=job.stop, on_progress=job.report,
+            loaded.model, loaded.tokenizer, encoded, start=request.start, beam=request.beam, least=request.least,
+            measures=request.measures, donors=given.donors, means=given.means, before=before, stop=job.stop,
+            on_progress=job.report,
         )  # fmt: skip
         for step in steps:
             job.put(step)
+        return ""
 
-    return SWEEPS.request(owner, Lane.SEARCH, ("search", loaded.info.key, request), work, anew=True)
-
-
-def importance_job(owner: str, loaded: LoadedModel, plan: LayerPlan, texts: tuple[Text, ...]) -> Job[Importance]:
-    """Measure what each layer does to the residual stream, without any surgery."""
-
-    def work(job: Job[Importance]) -> Importance:
-        model = cached.view(loaded, plan)
-        return importance(model, loaded.tokenizer, texts, stop=job.stop, on_progress=job.report)
-
-    key = ("importance", loaded.info.key, cached.plan_key(plan), texts)
-    return cached.WORK.request(owner, Lane.IMPORTANCE, key, work)
+    key = ("search", loaded.info.key, cached.plan_key(request.start), request, () if before is None else before.kept)
+    return SWEEPS.request(owner, Lane.SEARCH, key, work, anew=True)
 
 
-def skills_job(owner: str, lane: Lane, loaded: LoadedModel, plan: LayerPlan) -> Job[tuple[SkillResult, ...]]:
+def importance_job(
+    owner: str, loaded: LoadedModel, request: ImportanceRequest, before: Reading | None = None
+) -> Job[str]:
+    """Measure what each layer does to the residual stream, without any surgery, behind what was read."""
+
+    def work(job: Job[str]) -> str:
+        encoded, model = _named(loaded, request, job), cached.view(loaded, request.start)
+        for number, reading in enumerate(read_on(model, encoded, before, job.stop)):
+            job.report(reading.read, reading.windows)
+            job.put(reading, instead=number > 0)
+        return ""
+
+    key = ("importance", loaded.info.key, cached.plan_key(request.start), request, 0 if before is None else before.read)
+    return SWEEPS.request(owner, Lane.IMPORTANCE, key, work, anew=True)
+
+
+def _named(
+    loaded: LoadedModel, request: RemovalRequest | ImportanceRequest, job: Job[str],
+    options: Mapping[str, int] | None = None, measures: SweepMeasures | None = None,
+) -> Encoded:  # fmt: skip
+    """Return the texts of a request as tokens, once the job has said what its pieces belong to."""
+    encoded = encode_texts(loaded.model, loaded.tokenizer, request.texts)
+    kind = request.family.key
+    job.put(SweepIdentity.named(model_name(loaded.info), kind, request.start, encoded, options, measures))
+    return encoded
+
+
+def skills_job(owner: str, lane: str, loaded: LoadedModel, plan: LayerPlan) -> Job[tuple[SkillResult, ...]]:
     """Ask a plan every prompt of the skills that come with the package."""
 
     def work(job: Job[tuple[SkillResult, ...]]) -> tuple[SkillResult, ...]:
@@ -96,6 +143,12 @@ def skills_job(owner: str, lane: Lane, loaded: LoadedModel, plan: LayerPlan) -> 
         return tuple(results)
 
     return cached.WORK.request(owner, lane, ("skills", loaded.info.key, cached.plan_key(plan)), work)
+
+
+def known_skills(loaded: LoadedModel, plan: LayerPlan) -> tuple[SkillResult, ...] | None:
+    """Return what a plan answered, where it was asked; nothing is computed."""
+    job = cached.WORK.outcome(("skills", loaded.info.key, cached.plan_key(plan)))
+    return None if job is None or job.error is not None else job.result
 
 
 def _sweep(loaded: LoadedModel, request: SweepRequest, job: Job[str]) -> Sweep:

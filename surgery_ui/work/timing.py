@@ -9,6 +9,7 @@ from typing import Any
 
 from surgery_core.measure.encoding import encode_texts
 from surgery_core.measure.skills import load_skills
+from surgery_core.models.offered import weight_bytes
 from surgery_core.models.opening import LoadedModel
 from surgery_core.sweeps.estimate import Costs, Span, corrected, costs_of, costs_of_long, remaining
 from surgery_core.sweeps.speeds import Speeds, measure_speeds
@@ -19,6 +20,8 @@ from surgery_ui.work.plan_jobs import WORK
 
 BEGINNING = 40_000
 """Characters of each text that are encoded to count how long it takes: some windows of most models."""
+READ, UNPACKED = 300e6, 13e6
+"""Bytes of weights that are read a second, and of packed ones that are unpacked (SmolLM2 on two cores)."""
 LONG_TEXT = 20_000
 """Characters from which on texts are worth a timing of the model before they are read."""
 
@@ -54,23 +57,45 @@ def are_long(texts: Sequence[Text]) -> bool:
     return sum(len(text.text) for text in texts) >= LONG_TEXT
 
 
+def known_costs(loaded: LoadedModel, texts: tuple[Text, ...]) -> Costs | None:
+    """Return what work over these texts costs, where that was counted before; nothing is timed here."""
+    return known(WORK.outcome(("costs", loaded.info.key, texts)))  # type: ignore[no-any-return]
+
+
+def opening_seconds(name: str) -> float | None:
+    """Return how long a model takes to be opened, from the size of its weights; None where they have to be fetched."""
+    found = weight_bytes(name)
+    if found is None:
+        return None
+    size, packed = found
+    return size / (UNPACKED if packed else READ)
+
+
 def known(job: Job[Any] | None) -> Any:
     """Return a timing's result, or None where it is not there (yet)."""
     return job.result if job is not None and job.done and job.error is None else None
 
 
-def left(job: Job[Any], expected: float | None = None) -> Span | None:
-    """Return how long a job goes on, from how fast it went so far and from what was expected of it, in seconds."""
+def left(job: Job[Any], expected: float | None = None, begun: float = 0.0) -> Span | None:
+    """Return how long a job goes on, from how fast it went so far and from what was expected of it, in seconds.
+
+    Args:
+        job: that runs, or waits.
+        expected: of the whole work, where that is known.
+        begun: share of the whole work that was done before the job began.
+    """
+    expected_here = None if expected is None else (1 - begun) * expected
     began = job.working
     if job.done or began is None:
-        return None if job.done or expected is None else Span.about(expected)
+        return None if job.done or expected_here is None else Span.about(expected_here)
     done, total = job.progress
-    if not done:
-        return None if expected is None else _less(Span.about(expected), time.monotonic() - began)
+    share = min(1.0, done / total) if total else 0.0
+    if share <= begun:
+        return None if expected_here is None else _less(Span.about(expected_here), time.monotonic() - began)
     heard = job.heard_at
     took, since = heard - began, time.monotonic() - heard
-    share = min(1.0, done / total)
-    parts = (share, took, 1 - share) if expected is None else (share * expected, took, (1 - share) * expected)
+    new = share - begun
+    parts = (new, took, 1 - share) if expected is None else (new * expected, took, (1 - share) * expected)
     found = remaining(*parts) if expected is None else corrected(*parts)
     return None if found is None else _less(found, since)
 
@@ -86,6 +111,6 @@ def _less(span: Span, seconds: float) -> Span:
 
 def _speeds(loaded: LoadedModel) -> dict[Key, Work[Speeds]]:
     def work(job: Job[Speeds]) -> Speeds:
-        return measure_speeds(loaded.model, loaded.tokenizer, load_skills(), stop=job.stop)
+        return measure_speeds(loaded.model, loaded.tokenizer, load_skills(), stop=job.stop, on_progress=job.report)
 
     return {("speeds", loaded.info.key): work}

@@ -6,6 +6,7 @@ Without Chromium these tests are skipped with a line that says how to install it
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -29,6 +30,8 @@ TWIN = "9 fables+one"
 STREAMLITS_OWN = "RuntimeError: dictionary changed size during iteration"
 """How a run ends now and then that a click has replaced already: Streamlit 1.67 lists the session's state in it while
 the run that took its place writes there (`SafeSessionState.filtered_state` has a lock a run). Nobody sees it."""
+COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+"""What a traceback is coloured with where the environment says that its reader likes it."""
 FLAGS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -113,8 +116,10 @@ def _streamlit_run(port: int) -> list[str]:
 
 
 @contextmanager
-def served(command: Callable[[int], list[str]], log: Path, *, cwd: Path, env: dict[str, str]) -> Iterator[str]:
-    """Start a server by the command for a port and give its address as soon as it answers.
+def served(
+    command: Callable[[int], list[str]], log: Path, *, cwd: Path, env: dict[str, str], base: str = ""
+) -> Iterator[str]:
+    """Start a server by the command for a port and give its address, with the path `base`, as soon as it answers.
 
     Its log has no traceback in the end.
     """
@@ -124,12 +129,12 @@ def served(command: Callable[[int], list[str]], log: Path, *, cwd: Path, env: di
     with log.open("wb") as output:
         process = subprocess.Popen(command(port), cwd=cwd, env=env, stdout=output, stderr=subprocess.STDOUT)
     try:
-        _wait_until_healthy(f"http://127.0.0.1:{port}", process, log)
-        yield f"http://127.0.0.1:{port}"
+        _wait_until_healthy(f"http://127.0.0.1:{port}{base}", process, log)
+        yield f"http://127.0.0.1:{port}{base}"
     finally:
         process.terminate()
         process.wait(20)
-    said = log.read_text(encoding="utf-8", errors="replace")
+    said = COLOURS.sub("", log.read_text(encoding="utf-8", errors="replace"))
     assert said.count("Traceback") == said.count(STREAMLITS_OWN), said
 
 
@@ -142,7 +147,10 @@ def server(chromium: Any, models: Path, tmp_path_factory: pytest.TempPathFactory
 
 @pytest.fixture
 def cold_server(chromium: Any, models: Path, tmp_path: Path) -> Iterator[str]:
-    """Return the address of another server that has only just begun to open the first model."""
+    """Return the address of another server that has only just begun to open the first model.
+
+    A test that must see a sweep of the unchanged model running needs one: what any other test has measured is there at once.
+    """
     with started(models, tmp_path / "log.txt") as address:
         yield address
 

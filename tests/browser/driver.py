@@ -45,7 +45,7 @@ def figures(page: Any) -> tuple[str, ...]:
 
 def texts(page: Any) -> list[str]:
     """Return what is written before and after."""
-    shown = page.locator('[data-testid="stHtml"]')
+    shown = page.locator('[data-testid="stMainBlockContainer"] [data-testid="stHtml"]')
     shown.nth(1).wait_for()
     return shown.all_inner_texts()
 

@@ -273,7 +273,7 @@ def test_text_streams_in_while_it_is_written(visit: Visit) -> None:
     chip(page, 6).focus()
     lengths = page.evaluate(
         """async () => {
-            const after = () => [...document.querySelectorAll('[data-testid="stHtml"]')][1]?.innerText.length ?? 0;
+            const after = () => [...document.querySelectorAll('[data-testid="stMain"] [data-testid="stHtml"]')][1]?.innerText.length ?? 0;
             const seen = new Set();
             document.activeElement.shadowRoot.activeElement.dispatchEvent(
                 new KeyboardEvent('keydown', {key: 'Delete', bubbles: true, composed: true}));

@@ -155,9 +155,9 @@ def test_undo_and_redo_by_keyboard_from_anywhere_but_a_text_field(visit: Visit, 
     assert plan(page) == "0-9"
 
 
-def test_a_reload_brings_undo_redo_and_sweeps_back_and_a_link_does_not(visit: Visit) -> None:
-    page = visit("/sweep?plan=0-10")
-    page.get_by_role("button", name="Layers as painters").click()
+def test_a_reload_brings_undo_redo_and_sweeps_back_and_a_link_does_not(visit: Visit, cold_server: str) -> None:
+    page = visit(cold_server + "/sweep?plan=0-10")
+    page.get_by_role("button", name="What can the middle bear?").click()
     page.get_by_text(re.compile(r"^[1-9]\d* of 55")).first.wait_for(timeout=60_000)
     type_notation(page, "0-9")
     await_plan(page, "0-9")
@@ -229,7 +229,7 @@ def test_a_donor_in_quotes_runs_and_its_chip_says_whose_layer_it_is(visit: Visit
 
 
 @pytest.mark.parametrize("options", [{}, PHONE])
-def test_a_long_plan_scrolls_in_its_list_and_nothing_is_cut(visit: Visit, options: dict[str, Any]) -> None:
+def test_a_long_plan_stands_in_rows_of_ten_and_nothing_is_cut(visit: Visit, options: dict[str, Any]) -> None:
     page = visit(f"{MODELS}?plan=(0-11)x10", **options)
     if options:
         page.get_by_test_id("stExpandSidebarButton").click()
@@ -240,6 +240,13 @@ def test_a_long_plan_scrolls_in_its_list_and_nothing_is_cut(visit: Visit, option
     chips = found.locator(".chip span")
     assert chips.count() == 120
     assert chips.evaluate_all("all => all.every(one => one.scrollWidth <= one.clientWidth)")
+    tops = chips.evaluate_all("all => all.map(one => one.closest('li').getBoundingClientRect().top)")
+    assert all(len(set(tops[at : at + 10])) == 1 for at in range(0, 120, 10))
+    assert len(set(tops)) == 12
+    # the keys go by rows of ten too
+    page.get_by_role("button", name=re.compile(r"^L0, position 0(,|$)")).focus()
+    page.keyboard.press("ArrowDown")
+    expect(page.get_by_role("button", name=re.compile(r"^L10, position 10(,|$)"))).to_be_focused()
     page.get_by_role("button", name=re.compile(r"^L11, position 119")).click()
     expect(menu(page)).to_be_visible()
     box = menu(page).bounding_box()
@@ -247,6 +254,13 @@ def test_a_long_plan_scrolls_in_its_list_and_nothing_is_cut(visit: Visit, option
     assert box["x"] + box["width"] <= page.viewport_size["width"]
     page.keyboard.press("Delete")
     await_plan(page, "(0-11)x9,0-10")
+    if not options:
+        drag(
+            page,
+            page.get_by_role("button", name=re.compile(r"^L2, position 2(,|$)")),
+            page.get_by_role("button", name=re.compile(r"^L8, position 20(,|$)")),
+        )
+        expect(page.get_by_role("button", name=re.compile(r"^L2, position 20(,|$)"))).to_be_visible()
 
 
 @pytest.mark.parametrize("options", [{"viewport": PHONE["viewport"]}, PHONE])
@@ -265,6 +279,13 @@ def test_a_wide_screens_sidebar_stays(visit: Visit) -> None:
     page.get_by_role("heading", name="Which skills survive").wait_for()
     settle(page)
     expect(page.get_by_test_id("stSidebar")).to_have_attribute("data-collapsed", "false")
+    # from anywhere but a field
+    sheet = page.get_by_test_id("stPopoverBody")
+    page.get_by_label("Notation", exact=True).press("?")
+    expect(sheet).to_have_count(0)
+    page.get_by_role("heading", name="Which skills survive").click()
+    page.keyboard.press("?")
+    expect(sheet).to_contain_text("undo and redo, anywhere on the page")
 
 
 def test_what_is_wrong_with_a_tool_is_said_in_its_popover(visit: Visit) -> None:

@@ -62,9 +62,9 @@ def test_bars_appear_while_it_runs_and_a_click_takes_a_plan_over(visit: Visit, e
     assert figures(page) == expected("0-4,6-11")
 
 
-def test_cancel_answers_at_once_and_pause_goes_on(visit: Visit) -> None:
-    page = visit("/sweep")
-    page.get_by_role("button", name="Deeper layers").click()
+def test_cancel_answers_at_once_and_pause_goes_on(visit: Visit, cold_server: str) -> None:
+    page = visit(cold_server + "/sweep")
+    page.get_by_role("button", name="Which block can go?").click()
     bar(page, "First layer of the block: L0; Layers skipped: 2; Perplexity: ").wait_for(state="attached")
     page.get_by_text(re.compile(r"^[1-9]\d* of 77")).wait_for(timeout=60_000)
     page.get_by_role("button", name="Pause").click()
@@ -85,9 +85,9 @@ def test_cancel_answers_at_once_and_pause_goes_on(visit: Visit) -> None:
     assert plan(page) == "0-11"
 
 
-def test_a_sweep_goes_on_under_another_page(visit: Visit) -> None:
-    page = visit("/sweep")
-    page.get_by_role("button", name="Layers as painters").click()
+def test_a_sweep_goes_on_under_another_page(visit: Visit, cold_server: str) -> None:
+    page = visit(cold_server + "/sweep")
+    page.get_by_role("button", name="What can the middle bear?").click()
     page.get_by_role("button", name="Pause").wait_for()
     page.get_by_role("link", name="Models").click()
     status = page.get_by_test_id("stSidebar").get_by_text(re.compile(r"Six changes of a growing middle: \d+ of 55"))
@@ -154,6 +154,7 @@ def test_what_somebody_else_measured_is_there_as_soon_as_it_is_asked_for(visit: 
         page = visit("/sweep?plan=0-2")
         page.get_by_role("tab", name="Importance").click()
         settle(page)
+        start(page)
         page.get_by_role("button", name="Measure it").click()
         page.get_by_test_id("stMetricValue").nth(2).wait_for(timeout=60_000)
     for _ in range(2):

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from surgery_ui.work.channel import PATH
 from tests.browser.conftest import ROOT, served
 from tests.browser.driver import await_plan, figures, order, settle, type_notation
 
@@ -66,7 +67,12 @@ def test_the_wheel_holds_the_app_and_the_model_and_little_else(wheel: Path) -> N
     assert wheel.stat().st_size < MEGABYTES * 2**20
     for file in ("app.py", ".streamlit/config.toml", *(f"pages/{path.name}" for path in (ROOT / "pages").glob("*.py"))):
         assert f"surgery_ui/shipped/{file}" in names
+    assert "surgery_ui/shipped/glossary.md" in names
     assert "surgery_core/shipped/models/fable/model.safetensors" in names
+    for path in (ROOT / "workshops").glob("*.toml"):
+        assert f"surgery_core/shipped/workshops/{path.name}" in names
+    for path in (ROOT / "recipes").rglob("*.*"):
+        assert f"surgery_core/shipped/{path.relative_to(ROOT).as_posix()}" in names
     assert "surgery_core/shipped/models/fable/lens/params.safetensors" in names
     assert {"surgery_core/data/texts.toml", "surgery_core/py.typed", "surgery_core/__init__.pyi"} <= set(names)
     tops = {name.partition("/")[0] for name in names}
@@ -96,8 +102,11 @@ def test_its_commands_are_those_of_the_library(program: Path, elsewhere: dict[st
 def test_the_app_is_drawn_and_works(chromium: Any, address: str, expected: Any, elsewhere: dict[str, Any]) -> None:
     context = chromium.new_context(viewport={"width": 1400, "height": 900})
     page = context.new_page()
+    sockets: list[Any] = []
+    page.on("websocket", lambda socket: sockets.append(socket))
     page.goto(address)
     settle(page)
+    assert {socket.url.rpartition("/")[2] for socket in sockets if not socket.is_closed()} == {"stream", PATH}
     assert order(page) == [f"L{layer}" for layer in range(12)]
     type_notation(page, "0-4,6,5,7-11")
     await_plan(page, "0-4,6,5,7-11")
@@ -108,7 +117,7 @@ def test_the_app_is_drawn_and_works(chromium: Any, address: str, expected: Any, 
     assert list(elsewhere["cwd"].iterdir()) == []
 
 
-@pytest.mark.parametrize("page_name", ["lens", "sweep", "skills", "models"])
+@pytest.mark.parametrize("page_name", ["lens", "sweep", "skills", "models", "glossary"])
 def test_every_page_is_drawn_from_a_cold_link(chromium: Any, address: str, page_name: str) -> None:
     context = chromium.new_context(viewport={"width": 1400, "height": 900})
     page = context.new_page()

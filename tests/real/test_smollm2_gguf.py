@@ -50,6 +50,23 @@ def test_twenty_prompts_are_continued_as_transformers_continues_them(opened: Any
         assert "".join(sc.generate(opened.model, opened.tokenizer, prompt, settings)) == expected
 
 
+def test_a_plan_is_written_as_gguf_and_is_what_transformers_runs(opened: Any, plain: Any, tmp_path: Path) -> None:
+    order = [0, 1, 2, 10, 10, 28, 29]
+    file = sc.export_gguf(opened, "0-2,10,10,28-29", tmp_path / "new.gguf")
+    found: Any = AutoModelForCausalLM.from_pretrained(
+        file.parent, gguf_file=file.name, dtype=torch.float32, quantization_config=GgufConfig(dequantize=True)
+    )
+    ids, layers = opened.tokenizer(PROMPTS[0], return_tensors="pt").input_ids, plain.model.layers
+    plain.model.layers = torch.nn.ModuleList([layers[index] for index in order])
+    try:
+        with torch.inference_mode():
+            expected, logits = plain(ids, use_cache=False).logits, found.eval()(ids).logits
+    finally:
+        plain.model.layers = layers
+    assert found.config.num_hidden_layers == 7
+    assert torch.equal(logits, expected)
+
+
 def test_its_facts_and_its_chat_template(opened: Any) -> None:
     info = opened.info
     assert (info.n_layers, info.d_model, info.vocab_size, info.n_parameters) == (30, 576, 49_152, 134_515_008)

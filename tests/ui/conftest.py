@@ -74,6 +74,6 @@ def clickable(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def draw(specs: object, name: str, made_of: object, make: Callable[[], object], **chart: Any) -> None:
         make()
-        st.selectbox(chart["alt"], sent, key=chart["key"], format_func=str, on_change=chart["on_select"])
+        st.selectbox(chart["alt"], sent, key=chart["key"], format_func=str, on_change=chart.get("on_select"))
 
     monkeypatch.setattr(chart_specs, "draw", draw)

@@ -24,7 +24,7 @@ from tests.ui.support.reading import (
 )
 
 ByHand = Callable[[list[int]], Any]
-PAGES = ("surgery", "lens", "sweep", "skills", "models")
+PAGES = ("surgery", "lens", "sweep", "skills", "gallery", "models", "room", "glossary")
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -322,3 +322,13 @@ def test_the_models_page_lists_what_can_be_opened(open_app: Open) -> None:
     app.button(key="open-other").click().run()
     assert not app.error
     assert app.selectbox(key="picker").value == "other"
+
+
+def test_no_button_is_always_in_the_first_colour() -> None:
+    """White on it cannot be read in the dark theme; `sections.emphasis` chooses."""
+    found = [
+        path.name
+        for path in (Path(__file__).resolve().parents[2] / "surgery_ui").rglob("*.py")
+        if 'type="primary"' in path.read_text("utf-8")
+    ]
+    assert found == []

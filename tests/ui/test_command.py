@@ -53,7 +53,7 @@ def test_a_model_by_name_or_by_folder(served: list[list[str]], tiny_folder: Path
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["swep"], "there is no folder 'swep', and no such command; commands: info, run, sweep"),
+        (["swep"], "there is no folder 'swep', and no such command; commands: info, run, gallery, sweep"),
         (["--port", "0"], "'0' is no port; give a number from 1 to 65535"),
         (["--port", "x"], "'x' is no port"),
         (

@@ -5,16 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from surgery_core.errors import ReportError, SettingsError
 from surgery_core.sweeps.kinds import SweepOptions
+
+if TYPE_CHECKING:
+    from surgery_core.sweeps.request import SweepRequest
+    from surgery_core.sweeps.rows import SweepRow
 
 PARTS = MappingProxyType(
     {
         "plan": "The plan as a picture",
         "writing": "Text before and after",
         "scores": "Perplexity of every text",
+        "plans": "Plans side by side",
         "lens": "What each layer would say next",
         "skills": "Skills",
         "sweep": "A sweep",
@@ -22,7 +27,7 @@ PARTS = MappingProxyType(
 )
 """Parts of a report that can be left out, in the order in which they stand, with their titles."""
 USUAL = ("plan", "writing", "scores")
-"""Parts where nothing is chosen; a lens and a sweep come along where the recipe has a text for one, or a kind is named."""
+"""Parts where nothing is chosen; plans, a lens and a sweep come along where the recipe has them, or a kind is named."""
 LENSES = ("logit", "tuned")
 
 
@@ -34,11 +39,49 @@ class AskedSweep:
         kind: key of the kind.
         options: of the kind.
         start: notation of the plan that every plan of it changes; None for the unchanged model.
+        skills: whether every plan is asked the skills too.
+        prompt: what every plan continues, for the variety of its text; None for no text.
+        new_tokens: length of that text in tokens.
+        best: look only for so many plans of the least loss; None for all of them.
     """
 
     kind: str
     options: SweepOptions = SweepOptions()  # noqa: RUF009 - it is frozen
     start: str | None = None
+    skills: bool = False
+    prompt: str | None = None
+    new_tokens: int = 64
+    best: int | None = None
+
+    @classmethod
+    def of(cls, request: SweepRequest) -> AskedSweep:
+        """Return what a sweep was asked to do; its texts are left to the report."""
+        start, measures = None if request.start.is_identity else str(request.start), request.measures
+        return cls(
+            request.kind, request.options, start, bool(measures.skills), measures.prompt, measures.new_tokens, measures.best
+        )  # fmt: skip
+
+    def plain(self) -> dict[str, Any]:
+        """Return it as values that JSON and TOML hold, without what is as usual."""
+        options = {key: value for key, value in asdict(self.options).items() if value is not None}
+        further = {key: value for key, value in asdict(self).items() if key not in ("kind", "options")}
+        usual = asdict(AskedSweep(self.kind))
+        held = {key: value for key, value in further.items() if value != usual[key]}
+        return {"kind": self.kind, "options": options | {"factors": list(options["factors"])}} | held
+
+    @classmethod
+    def read(cls, held: Mapping[str, Any]) -> AskedSweep:
+        """Return what such values say; errors as those of a dataclass."""
+        options = held["options"] | {"factors": tuple(held["options"]["factors"])}
+        return cls(**{**held, "kind": str(held["kind"]), "options": SweepOptions(**options)})
+
+
+@dataclass(frozen=True, eq=False)
+class Swept:
+    """A sweep: what it was asked, and its rows in order, the starting plan's first."""
+
+    request: SweepRequest
+    rows: tuple[SweepRow, ...]
 
 
 @dataclass(frozen=True)
@@ -73,11 +116,7 @@ class Asked:
         """Return it as values that JSON and TOML hold."""
         held: dict[str, Any] = {"parts": list(self.parts), "lens": self.lens, "unproved": self.unproved}
         if self.sweep is not None:
-            swept = asdict(self.sweep)
-            options = {key: value for key, value in swept["options"].items() if value is not None}
-            options["factors"] = list(options["factors"])
-            held["sweep"] = {"kind": swept["kind"], "options": options}
-            held["sweep"] |= {} if swept["start"] is None else {"start": swept["start"]}
+            held["sweep"] = self.sweep.plain()
         return held
 
     @classmethod
@@ -88,11 +127,7 @@ class Asked:
             ReportError: where it says nothing that can be read.
         """
         try:
-            swept = held.get("sweep")
-            sweep = None
-            if swept is not None:
-                options = swept["options"] | {"factors": tuple(swept["options"]["factors"])}
-                sweep = AskedSweep(str(swept["kind"]), SweepOptions(**options), swept.get("start"))
+            sweep = AskedSweep.read(held["sweep"]) if held.get("sweep") is not None else None
             return cls(tuple(held["parts"]), held["lens"], sweep, bool(held["unproved"]))
         except (KeyError, TypeError, AttributeError) as error:
             raise ReportError(f"What the report shows cannot be read ({error}); make the report again.") from error

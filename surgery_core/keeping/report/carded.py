@@ -11,13 +11,13 @@ import pandas as pd
 from surgery_core.keeping.report.asked import Asked
 from surgery_core.keeping.report.evidence import Evidence, card_block
 from surgery_core.keeping.report.figures import Stated
-from surgery_core.keeping.report.findings import made_with
 from surgery_core.keeping.report.stating import score_figures, text_name
 from surgery_core.keeping.report.tolerances import tolerances_of
 from surgery_core.keeping.tables import cell_text, markdown
 from surgery_core.measure.results import Comparison
 from surgery_core.models.opening import ModelInfo
 from surgery_core.plans.plan import LayerPlan
+from surgery_core.recipes.made import made_with
 from surgery_core.recipes.recipe import Recipe
 
 HEADING = "## Before and after"

@@ -9,12 +9,14 @@ import pandas as pd
 
 from surgery_core.charts import layers as layer_charts
 from surgery_core.charts import lens_lines, lens_maps
+from surgery_core.charts.plans import plan_scores, ratios
 from surgery_core.charts.style import CELL, layer_losses
 from surgery_core.charts.sweep_marks import Sheet
 from surgery_core.charts.sweeps import sweep_chart
 from surgery_core.charts.texts import text_scores
 from surgery_core.charts.theme import vega_config
-from surgery_core.keeping.report.findings import Findings, Swept
+from surgery_core.keeping.report.asked import Swept
+from surgery_core.keeping.report.findings import Findings
 from surgery_core.measure.skills.frames import skill_frame
 from surgery_core.plans.labels import slot_labels
 from surgery_core.sweeps.frames import sweep_frame
@@ -29,6 +31,9 @@ def charts_of(found: Findings) -> Specs:
     made: dict[str, Make] = {}
     if found.report.comparison is not None and "scores" in found.asked.parts:
         made["scores"] = _scores(found.report.comparison.frame())
+    if found.report.plans and "plans" in found.asked.parts:
+        plans = ratios({one.name: one.comparison for one in found.report.plans})
+        made["plans"] = lambda dark: plan_scores(plans, list(plans["plan"]), dark=dark)
     if found.lens:
         frames = [one.frame() for one in found.lens]
         made["lens"] = lambda dark: lens_maps.lens_maps(

@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-import platform
 import threading
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
 from typing import Any
 
-import torch
-import transformers
-
-from surgery_core import __version__
 from surgery_core.errors import TextError
-from surgery_core.keeping.report.asked import Asked
+from surgery_core.keeping.report.asked import Asked, AskedSweep, Swept
 from surgery_core.keeping.report.firm import firm_beginning
 from surgery_core.keeping.report.tolerances import tolerances_of
 from surgery_core.lenses.files import load_lens
@@ -23,27 +16,19 @@ from surgery_core.lenses.trajectory import Trajectory
 from surgery_core.lenses.tuned import TunedLens
 from surgery_core.measure.skills import SkillResult, load_skills, score_skills
 from surgery_core.models.offered import located
-from surgery_core.models.opening import LoadedModel, ModelInfo, load_model
+from surgery_core.models.opening import LoadedModel, load_model
 from surgery_core.plans.plan import LayerPlan
+from surgery_core.recipes.made import made_with
 from surgery_core.recipes.recipe import Recipe
 from surgery_core.recipes.run import Report, operated_model, run_recipe, texts_of
+from surgery_core.stopping import Progress, stages
 from surgery_core.sweeps.request import SweepRequest
-from surgery_core.sweeps.rows import SweepRow
+from surgery_core.sweeps.setup import SweepMeasures
 from surgery_core.sweeps.sweep import sweep
 from surgery_core.text import Text, chat_text
 
 LENS_TOKENS = 40
 """Most tokens of a lens's map."""
-Progress = Callable[[int, int], None]
-_STEPS = 1000
-
-
-@dataclass(frozen=True, eq=False)
-class Swept:
-    """A sweep: what it was asked, and its rows in order, the starting plan's first."""
-
-    request: SweepRequest
-    rows: tuple[SweepRow, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +56,8 @@ class Findings:
 
 def find(
     recipe: Recipe, asked: Asked | None = None, *, loaded: LoadedModel | None = None, device: str = "auto",
-    dtype: str = "auto", on_progress: Progress | None = None, stop: threading.Event | None = None,
+    dtype: str = "auto", swept: Swept | None = None, on_progress: Progress | None = None,
+    stop: threading.Event | None = None,
 ) -> Findings:  # fmt: skip
     """Measure what a report shows.
 
@@ -80,6 +66,7 @@ def find(
         asked: what the report shows.
         loaded: the recipe's model, when it is open already.
         device, dtype: as for `load_model`.
+        swept: a sweep that was measured already; it is taken over where it is the one that is asked for, and else run.
         on_progress: called with how much of the work is done, and of how much.
         stop: when set, the work ends with `Stopped`.
 
@@ -91,39 +78,20 @@ def find(
     """
     asked = asked or Asked()
     base = loaded or load_model(recipe.model, device=device, dtype=dtype, revision=recipe.revision)
+    request = None if asked.sweep is None else sweep_request(recipe, asked.sweep, base.info.n_layers)
     wanted = [part for part in ("lens", "skills", "sweep") if part in asked.parts]
-    stages = _stages(1 + len(wanted), on_progress)
-    ran = run_recipe(recipe, loaded=base, on_progress=next(stages), stop=stop, unproved=asked.unproved)
+    steps = stages(1 + len(wanted), on_progress)
+    # what is not shown is not measured; a sweep is asked for by itself, and a study has no place in a report
+    plain = recipe if recipe.plan is None else replace(recipe, sweep=None, study=None)
+    plain = plain if recipe.plan is None or "plans" in asked.parts else replace(plain, plans=())
+    ran = run_recipe(plain, loaded=base, on_progress=next(steps), stop=stop, unproved=asked.unproved)
+    ran = replace(ran, recipe=recipe)
     view = operated_model(base, ran.plan, unproved=True)
     firm = tuple(_firm(base, view, recipe, one) for one in ran.continuations)
-    lens = _read(base, view, recipe, asked, next(stages), stop) if "lens" in asked.parts else ()
-    skills = _skills(base, view, next(stages), stop) if "skills" in asked.parts else ()
-    swept = _swept(base, recipe, asked, next(stages), stop) if asked.sweep is not None else None
-    return Findings(asked, ran, firm, lens, skills, swept, made_with(base.info))
-
-
-def made_with(info: ModelInfo) -> dict[str, str]:
-    """Return what figures depend on besides the recipe: versions, and the model's revision, number format and device."""
-    versions = {
-        "surgery_core": __version__, "torch": torch.__version__, "transformers": transformers.__version__,
-        "python": platform.python_version(),
-    }  # fmt: skip
-    facts = {
-        "model": info.name, "title": info.title, "revision": info.revision, "layers": str(info.n_layers),
-        "dtype": info.dtype, "device": info.device, "machine": f"{platform.system()} {platform.machine()}",
-    }  # fmt: skip
-    return {name: str(value) for name, value in (versions | facts).items()}
-
-
-def _stages(n: int, on_progress: Progress | None) -> Iterator[Progress]:
-    """Yield the progress of one of n stages after another, each for as much of the whole."""
-
-    def report(stage: int, done: int, total: int) -> None:
-        if on_progress is not None:
-            on_progress(round((stage + done / max(1, total)) * _STEPS), n * _STEPS)
-
-    for stage in range(n):
-        yield partial(report, stage)
+    lens = _read(base, view, recipe, asked, next(steps), stop) if "lens" in asked.parts else ()
+    skills = _skills(base, view, next(steps), stop) if "skills" in asked.parts else ()
+    found = None if request is None else _swept(base, request, swept, next(steps), stop)
+    return Findings(asked, ran, firm, lens, skills, found, made_with(base.info))
 
 
 def _firm(base: LoadedModel, view: Any, recipe: Recipe, one: Any) -> tuple[int, int]:
@@ -174,14 +142,28 @@ def _skills(
     return side(base.model, 0), side(view, 1)
 
 
+def sweep_request(recipe: Recipe, what: AskedSweep, n_layers: int) -> SweepRequest:
+    """Return what a report's sweep is asked to do on a model with so many layers: over the recipe's texts.
+
+    Raises:
+        SettingsError, PlanError: when it does not fit such a model.
+    """
+    start = LayerPlan.identity(n_layers) if what.start is None else LayerPlan.parse(what.start, n_layers)
+    skills = tuple(load_skills()) if what.skills else ()
+    measures = SweepMeasures(skills=skills, prompt=what.prompt, new_tokens=what.new_tokens, best=what.best)
+    request = SweepRequest(what.kind, what.options, start, texts_of(recipe), measures)
+    _ = request.points
+    return request
+
+
 def _swept(
-    base: LoadedModel, recipe: Recipe, asked: Asked, update: Progress, stop: threading.Event | None
+    base: LoadedModel, request: SweepRequest, given: Swept | None, update: Progress, stop: threading.Event | None
 ) -> Swept:  # fmt: skip
-    assert asked.sweep is not None
-    what, n = asked.sweep, base.info.n_layers
-    start = LayerPlan.identity(n) if what.start is None else LayerPlan.parse(what.start, n)
-    request = SweepRequest(what.kind, what.options, start, texts_of(recipe))
+    if given is not None and given.request == request:
+        update(1, 1)
+        return given
     rows = sweep(
-        base.model, base.tokenizer, request.texts, what.kind, what.options, start=start, stop=stop, on_progress=update
-    )
+        base.model, base.tokenizer, request.texts, request.kind, request.options, measures=request.measures,
+        start=request.start, stop=stop, on_progress=update,
+    )  # fmt: skip
     return Swept(request, tuple(sorted(rows, key=lambda row: row.number)))

@@ -57,6 +57,7 @@ def _sections(found: Findings, stated: Mapping[str, Stated]) -> list[str]:
         "headline": lambda: sections.headline(found, stated),
         "writing": lambda: sections.writing_section(found),
         "scores": lambda: sections.scores_section(found, stated),
+        "plans": lambda: sections.plans_section(found, stated),
         "lens": lambda: sections.lens_section(found, stated),
         "skills": lambda: sections.skills_section(found, stated),
         "sweep": lambda: sections.sweep_section(found, stated),

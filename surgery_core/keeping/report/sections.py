@@ -11,7 +11,7 @@ from surgery_core.keeping.report.asked import PARTS
 from surgery_core.keeping.report.differences import differing
 from surgery_core.keeping.report.figures import Stated
 from surgery_core.keeping.report.findings import LENS_TOKENS, Findings
-from surgery_core.keeping.report.stating import SIDES, lens_losses, lens_name, sweep_name, text_name
+from surgery_core.keeping.report.stating import SIDES, lens_losses, lens_name, plan_name, sweep_name, text_name
 from surgery_core.plans.words import describe
 from surgery_core.recipes.recipe import Recipe
 
@@ -22,7 +22,7 @@ NARROW = 360
 
 def title_of(recipe: Recipe) -> str:
     """Return a report's title: the recipe's, or what it does to which model."""
-    return recipe.title or f"{recipe.model}, {recipe.plan or 'no layers'}"
+    return recipe.title or f"{recipe.model}, {'unchanged' if recipe.plan is None else recipe.plan or 'no layers'}"
 
 
 def top(found: Findings) -> str:
@@ -133,6 +133,28 @@ def scores_section(found: Findings, stated: Stating) -> str:
     return markup.section(PARTS["scores"], markup.chart("scores", caption), markup.table(heads, rows, 2))
 
 
+def plans_section(found: Findings, stated: Stating) -> str:
+    """Return the plans that stand side by side, each against the unchanged model."""
+    if not found.report.plans:
+        return ""
+    rows = []
+    for at, one in enumerate(found.report.plans, 1):
+        of = plan_name(at, one.name)
+        cells = {name: markup.figure(stated[f"{of}: {name}"]) for name in PLANS}
+        span = f"{cells.pop('low end')} to {cells.pop('high end')}"
+        plan = f"<code>{escape(str(one.plan) or '(no layers)')}</code>"
+        rows.append(
+            [escape(one.name), plan, cells["verdict"], cells["perplexity"], cells["ratio"], span, cells["KL"], cells["top-1 kept"]]
+        )  # fmt: skip
+    caption = "Perplexity of each plan over the unchanged model's, with its 95 % interval."
+    heads = ("Name", "Plan", "Verdict", "Perplexity", "Ratio", "95 % interval", "KL, nats", "Top-1 kept")
+    return markup.section(PARTS["plans"], markup.chart("plans", caption), markup.table(heads, rows, 3))
+
+
+PLANS = ("perplexity", "ratio", "low end", "high end", "KL", "top-1 kept", "verdict")
+"""Figures of a plan that stands beside others, as they are stated."""
+
+
 def lens_section(found: Findings, stated: Stating) -> str:
     """Return the map of what each layer would say, and the loss that is read off after it."""
     if not found.lens:
@@ -173,22 +195,29 @@ def skills_section(found: Findings, stated: Stating) -> str:
     )
 
 
+SWEPT = {
+    "perplexity": "Perplexity", "KL": "KL, nats", "top-1 kept": "Top-1 kept", "skills right": "Skills right",
+    "distinct pairs": "Different pairs in its text",
+}  # fmt: skip
+"""Figures of a sweep's plans, as they are stated, and what their column is called."""
+
+
 def sweep_section(found: Findings, stated: Stating) -> str:
     """Return a sweep, as a chart and as a table."""
     if found.swept is None:
         return ""
-    asked, rows = found.swept.request, []
+    asked, margin = found.swept.request, found.report.recipe.margin
+    shown = [head for head in SWEPT if any(f"{sweep_name(row.number)}: {head}" in stated for row in found.swept.rows)]
+    rows = []
     for row in found.swept.rows:
-        name = sweep_name(row.number)
-        known = not row.refused
-        figures = [
-            markup.figure(stated[f"{name}: {one}"]) if known else "" for one in ("perplexity", "KL", "top-1 kept")
-        ]
-        plan = f"<code>{escape(row.plan or '(no layers)')}</code>"
-        rows.append([plan, escape(row.refused or ("where it starts" if row.number < 0 else row.verdict)), *figures])
+        names = [f"{sweep_name(row.number)}: {head}" for head in shown]
+        figures = [markup.figure(stated[name]) if name in stated else "" for name in names]
+        verdict = "where it starts" if row.number < 0 else row.within(margin).verdict
+        word = row.refused or (f"{verdict}; left early" if row.left else verdict)
+        rows.append([f"<code>{escape(row.plan or '(no layers)')}</code>", escape(word), *figures])
     n = len(asked.points)
     caption = f"{asked.family.title}: {n} plans over the same texts, from {asked.start or '(no layers)'}. {asked.family.about}"
-    heads = ("Plan", "Against the start", "Perplexity", "KL, nats", "Top-1 kept")
+    heads = ("Plan", "Against the start", *(SWEPT[head] for head in shown))
     return markup.section(
         f"{PARTS['sweep']}: {asked.family.title}", markup.chart("sweep", caption), markup.table(heads, rows, 2)
     )

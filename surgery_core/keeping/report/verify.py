@@ -19,7 +19,7 @@ from surgery_core.errors import ReportError
 from surgery_core.keeping.report.carded import figures_text, shown_otherwise
 from surgery_core.keeping.report.evidence import SETTINGS, Evidence, read_card, read_page, read_recipe
 from surgery_core.keeping.report.figures import Stated, Tolerance
-from surgery_core.keeping.report.findings import Progress, find, made_with
+from surgery_core.keeping.report.findings import find
 from surgery_core.keeping.report.page import page_digest
 from surgery_core.keeping.report.sections import title_of
 from surgery_core.keeping.report.stating import figures_of
@@ -27,7 +27,9 @@ from surgery_core.keeping.report.tolerances import tolerances_of
 from surgery_core.measure.compare import score
 from surgery_core.models.opening import LoadedModel, load_model
 from surgery_core.plans.parser import parse_slots
+from surgery_core.recipes.made import made_with
 from surgery_core.recipes.run import texts_of
+from surgery_core.stopping import Progress
 
 Outcome = Literal["agrees", "differs", "edited", "shown otherwise", "not there", "not compared"]
 MOST_BYTES = 20_000_000
@@ -257,7 +259,9 @@ def _saved(
 
 def _as_saved(usual: Tolerance, read: Read, saved: LoadedModel) -> Tolerance:
     """Return the tolerance of saved weights: a factor that was folded into them was rounded to their number format."""
-    scaled = any(layer.scale != 1 for slot in parse_slots(read.evidence.recipe.plan, 10**6) for layer in slot.layers)
+    scaled = any(
+        layer.scale != 1 for slot in parse_slots(read.evidence.recipe.plan or "", 10**6) for layer in slot.layers
+    )
     stored = tolerances_of(saved.info.stored_as or saved.info.dtype)
     return Tolerance("relative", stored.perplexity) if scaled else usual
 

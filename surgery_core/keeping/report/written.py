@@ -8,10 +8,11 @@ from pathlib import Path
 from surgery_core.errors import ReportError
 from surgery_core.keeping.report.asked import Asked
 from surgery_core.keeping.report.evidence import Evidence, recipe_with_figures
-from surgery_core.keeping.report.findings import Findings, Progress, find
+from surgery_core.keeping.report.findings import Findings, find
 from surgery_core.keeping.report.page import report_page
 from surgery_core.models.opening import LoadedModel
 from surgery_core.recipes.recipe import Recipe
+from surgery_core.stopping import Progress
 from surgery_core.whole_files import write_whole
 
 KINDS = ("html", "toml")

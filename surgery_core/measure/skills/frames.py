@@ -6,9 +6,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
 from surgery_core.measure.skills.scoring import ItemResult, SkillResult
+from surgery_core.statistics.family import discoveries
 from surgery_core.statistics.items import paired_items, wilson
 from surgery_core.statistics.verdict import Verdict, judge_items
 
@@ -67,6 +69,22 @@ def skills_verdict(before: Sequence[SkillResult], after: Sequence[SkillResult]) 
     """Return whether the answers to all items of all skills differ, item by item (`surgery_core.statistics`)."""
     sides = [[one.correct for result in side for one in result.items] for side in (before, after)]
     return judge_items(paired_items(*sides))
+
+
+def skills_that_suffer(before: Sequence[SkillResult], after: Sequence[SkillResult]) -> dict[str, float]:
+    """Return the change of accuracy, by title, of the skills that are worse after surgery.
+
+    Each skill is one McNemar test and all of them are a family: those count that are told apart at a false discovery rate
+    of 5 % (`discoveries`).
+    """
+    answers = [[[item.correct for item in result.items] for result in side] for side in (before, after)]
+    asked = [paired_items(*sides) for sides in zip(*answers, strict=True)]
+    seen = discoveries(np.array([items.p for items in asked]))
+    return {
+        result.skill.title: items.value
+        for result, items, told_apart in zip(before, asked, seen, strict=True)
+        if told_apart and items.value < 0
+    }
 
 
 def skill_means(frame: pd.DataFrame) -> SkillMeans:

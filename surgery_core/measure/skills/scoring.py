@@ -6,20 +6,16 @@ import math
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from surgery_core.errors import InputError
+from surgery_core.measure.skills.asking import Answer, Tokens, answers_of, asked_batch
 from surgery_core.measure.skills.items import Skill, SkillItem, load_skills
-from surgery_core.text import Text, encode
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from surgery_core.measure.readout import Readout
-    from surgery_core.states.windows import Batch
-
-Tokens = tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -59,19 +55,6 @@ class SkillResult:
     def margin(self) -> float:
         """Mean margin in nats."""
         return sum(result.margin for result in self.items) / len(self.items)
-
-
-@dataclass(frozen=True)
-class _Answer:
-    """One answer as tokens: `tokens[start:]` are scored, given those before."""
-
-    tokens: Tokens
-    start: int
-
-    @property
-    def read(self) -> Tokens:
-        """What the model has to read; answers of one token to the same prompt share it."""
-        return self.tokens[:-1]
 
 
 def score_skills(
@@ -119,7 +102,7 @@ def score_skill(
 
     if batch_size < 1:
         raise InputError(f"The batch size is {batch_size}; it must be 1 or more.")
-    answers = [_tokenize(tokenizer, item) for item in skill.items]
+    answers = [answers_of(tokenizer, item) for item in skill.items]
     reads = sorted({answer.read for group in answers for answer in group}, key=lambda read: (len(read), read))
     wanted = {answer: 0.0 for group in answers for answer in group}
     readout, look = Readout(model), looking(stop, "Stopped before the whole skill was asked.")
@@ -130,44 +113,16 @@ def score_skill(
     return SkillResult(skill, tuple(results))
 
 
-def _tokenize(tokenizer: PreTrainedTokenizerBase, item: SkillItem) -> list[_Answer]:
-    prompt = encode(tokenizer, Text("The prompt", item.prompt), least=0)
-    wholes = [encode(tokenizer, Text("The answer", item.prompt + answer)) for answer in item.answers]
-    shared = sum(1 for _ in takewhile(lambda place: len(set(place)) == 1, zip(prompt, *wholes, strict=False)))
-    if not shared:
-        raise InputError(f"The prompt {item.prompt!r} has no token of its own in this tokenizer; write a longer one.")
-    return [_Answer(tuple(whole), shared) for whole in wholes]
-
-
 def _score_batch(
     model: PreTrainedModel,
     readout: Readout,
     reads: list[Tokens],
-    answers: dict[_Answer, float],
+    answers: dict[Answer, float],
     look: Callable[[], None],
-) -> dict[_Answer, float]:
+) -> dict[Answer, float]:
     """Return the scores of the answers that these prompts lead to."""
     rows = {read: row for row, read in enumerate(reads)}
     here = [answer for answer in answers if answer.read in rows]
-    batch = _batch(model, reads, [(rows[answer.read], answer) for answer in here])
+    batch = asked_batch(model, reads, [(rows[answer.read], answer) for answer in here])
     losses = iter(readout.figures(readout.read(batch, look), batch.targets, look=look).nll.tolist())
     return {answer: -math.fsum(next(losses) for _ in answer.tokens[answer.start :]) for answer in here}
-
-
-def _batch(model: PreTrainedModel, reads: list[Tokens], answers: list[tuple[int, _Answer]]) -> Batch:
-    """Return prompts as a batch that scores the tokens of answers, each given with its row. Padding is on the right."""
-    import torch
-
-    from surgery_core.states.windows import Batch
-    from surgery_core.surgery.anatomy import device_of
-
-    length, device = max(map(len, reads)), device_of(model)
-    ids = torch.tensor([[*read, *[0] * (length - len(read))] for read in reads], device=device)
-    mask = torch.tensor([[1] * len(read) + [0] * (length - len(read)) for read in reads], device=device)
-    places = [
-        (row, position - 1, answer.tokens[position])
-        for row, answer in answers
-        for position in range(answer.start, len(answer.tokens))
-    ]
-    rows, columns, targets = torch.tensor(places, device=device).T
-    return Batch(ids, mask, rows, columns, targets, rows.cpu(), columns.cpu() + 1)

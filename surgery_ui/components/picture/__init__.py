@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from pathlib import Path
 
 import streamlit as st
@@ -11,6 +13,7 @@ from surgery_core.plans.plan import LayerPlan
 
 WIDE, NARROW = 780, 340
 """Widths in pixels."""
+_HEIGHT = re.compile(r'<svg [^>]*height="([\d.]+)"')
 _HERE = Path(__file__).parent
 _mount = st.components.v2.component(
     "model_surgery_picture",
@@ -20,7 +23,11 @@ _mount = st.components.v2.component(
 )
 
 
-def show_plan(plan: LayerPlan, *, dark: bool) -> None:
-    """Show which layers run where, before and after."""
-    drawn = [plan_picture(plan, dark=dark, orient="rows", width=width) for width in (WIDE, NARROW)]
-    _mount(key="plan-picture", data={"wide": drawn[0], "narrow": drawn[1]})
+def show_plan(plan: LayerPlan, *, dark: bool, times: float = 1) -> None:
+    """Show which layers run where, before and after; on a wide page so many times as large as usual."""
+    widths = (round(WIDE / times), NARROW)
+    wide, narrow = (plan_picture(plan, dark=dark, orient="rows", width=width) for width in widths)
+    # its room is kept while a browser fetches what draws it, so that nothing below moves
+    heights = [float(found[1]) for found in map(_HEIGHT.search, (wide, narrow)) if found]
+    tallest = max(heights[0] * times, *heights[1:])
+    _mount(key="plan-picture", data={"wide": wide, "narrow": narrow, "times": times}, height=math.ceil(tallest))

@@ -7,6 +7,7 @@ export default function ({ parentElement, data }) {
   const drawings = NAMES.map((name) => {
     const drawing = document.importNode(reader.parseFromString(data[name], "image/svg+xml").documentElement, true);
     drawing.classList.add(name);
+    if (name === "wide") drawing.style.width = `${drawing.getAttribute("width") * data.times}px`;
     return drawing;
   });
   place.replaceChildren(...drawings);

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import streamlit as st
@@ -26,22 +27,40 @@ _mount = st.components.v2.component(
 )
 
 
-def layer_strip(plan: LayerPlan, edit: int, on_edit: Callable[[], None], adapted: Sequence[int] = ()) -> None:
+def layer_strip(
+    plan: LayerPlan, edit: int, on_edit: Callable[[], None], on_look: Callable[[], None], adapted: Sequence[int] = (),
+    damage: Mapping[int, tuple[float, str]] = MappingProxyType({}),
+) -> None:  # fmt: skip
     """Show the plan as chips.
 
     Args:
         plan: what is shown.
         edit: number of the newest edit from the browser that was handled.
         on_edit: called when there is a newer one.
+        on_look: called when a layer is to be seen in the lens; `looked_at` says which.
         adapted: layers of the model that have an adapter to be switched.
+        damage: by layer, how strongly its chip is tinted (0 to 1) for what deleting it cost, and that in words.
     """
-    data = {"slots": [str(slot) for slot in plan], "depth": plan.n_layers, "edit": edit, "adapted": list(adapted)}
-    _mount(key=KEY, data=data, on_edit_change=on_edit)
+    data: dict[str, Any] = {
+        "slots": [str(slot) for slot in plan],
+        "depth": plan.n_layers,
+        "edit": edit,
+        "adapted": list(adapted),
+    }
+    data["damage"] = {str(layer): list(cost) for layer, cost in damage.items()}
+    _mount(key=KEY, data=data, on_edit_change=on_edit, on_look_change=on_look)
 
 
 def sent_edit() -> Any:
     """Return the newest edit that the browser sent, as it sent it."""
     return st.session_state[KEY].get("edit")
+
+
+def looked_at(plan: LayerPlan) -> int | None:
+    """Return the position of the layer that is to be seen in the lens; None where there is no such position."""
+    value = st.session_state[KEY].get("look")
+    at = value.get("position") if isinstance(value, Mapping) else None
+    return at if isinstance(at, int) and not isinstance(at, bool) and 0 <= at < len(plan) else None
 
 
 def read_edit(value: Any, n_layers: int) -> tuple[LayerPlan, int]:

@@ -26,7 +26,12 @@ Object.assign(Strip.prototype, {
     const slot = this.slots[at];
     const title = element("h3", {}, `${slot.spoken}, position ${at}`);
     this.panel.hidden = false;
-    this.fill(this.panel, [title, this.moveRow(slot, at), ...(slot.index === null ? [] : this.layerRows(slot))]);
+    this.fill(this.panel, [
+      title,
+      this.moveRow(slot, at),
+      ...(slot.index === null ? [] : this.layerRows(slot)),
+      this.lookRow(at),
+    ]);
     this.placeMenu();
   },
 
@@ -63,6 +68,12 @@ Object.assign(Strip.prototype, {
     const rows = [this.scaleRow(slot), this.replaceRow(slot)];
     const adapter = this.hasAdapter(slot) ? [this.adapterRow(slot)] : [];
     return slot.mean ? rows : [this.partRow(slot), ...adapter, ...rows]; // a mean is that of a whole layer
+  },
+
+  lookRow(at) {
+    const row = element("div", { class: "row" });
+    row.append(this.action("See it in the lens", "look", () => this.look(at)));
+    return row;
   },
 
   // Another model's layer may have one too, which is only known where it is switched off already.

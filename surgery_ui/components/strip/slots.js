@@ -4,6 +4,7 @@ const NAME = String.raw`"(?:[^"\\]|\\.)*"|[A-Za-z][A-Za-z0-9_./-]*`;
 const CHANGES = String.raw`(\.bare)?(\.attn|\.mlp)?(?:\*(-?[\d.e+-]+))?`;
 const LAYER = new RegExp(String.raw`^(mean\()?(?:(${NAME})\s*:)?(\d+)\)?${CHANGES}$`, "su");
 const WIDTHS = [{ name: 4, note: 6 }, { name: 9, note: 14 }, { name: 15, note: 22 }];
+const NARROW = [{ name: 4, note: 4 }, { name: 7, note: 10 }, { name: 11, note: 16 }]; // of ten in a row
 // Characters of a chip's two lines that fit into one, two and three columns; longer ones are cut and stand in its title.
 
 // What a slot's text says.
@@ -56,9 +57,10 @@ function write(slot, changes) {
 }
 
 // How many columns a chip takes.
-function columns(slot) {
-  const fit = WIDTHS.findIndex((width) => slot.name.length <= width.name && slot.note.length <= width.note);
-  return fit < 0 ? WIDTHS.length : fit + 1;
+function columns(slot, grouped) {
+  const widths = grouped ? NARROW : WIDTHS;
+  const fit = widths.findIndex((width) => slot.name.length <= width.name && slot.note.length <= width.note);
+  return fit < 0 ? widths.length : fit + 1;
 }
 
 // Ids of the chips that are out of order: all but a longest increasing run of layer numbers.

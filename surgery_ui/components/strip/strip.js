@@ -7,16 +7,21 @@
 const strips = new WeakMap();
 const LIFTED = "Lifted. Arrows move it, Space puts it down, Escape puts it back.";
 const MARKS = "Tinted: changed. Bar: moved. Dashed: repeated.";
+const COST = "Rust: what deleting it cost in the sweep.";
 const REST = "Drag to move, click for more, Shift-click for several.";
 const KEYS =
   "Keys: arrows choose, Shift and arrows move, Space lifts, Shift and Space select, Delete deletes, Enter opens the menu.";
-const MANY = 40; // slots from which chips are smaller
+const GROUPED = 20; // slots from which chips stand in rows of ten, without the L of their names
 
 export default function (component) {
   const { parentElement, data, setTriggerValue } = component;
   let strip = strips.get(parentElement);
   if (!strip) strips.set(parentElement, (strip = new Strip(parentElement)));
   strip.send = (slots, edit) => setTriggerValue("edit", { slots, edit });
+  strip.look = (position) => {
+    strip.closeMenu(false);
+    setTriggerValue("look", { position });
+  };
   strip.receive(data);
   return () => strip.detach();
 }
@@ -45,6 +50,7 @@ class Strip {
     this.slots = [];
     this.depth = 0;
     this.adapted = new Set(); // layers with an adapter
+    this.damage = {}; // by layer: [how strongly it is tinted, 0 to 1; what its deletion cost, in words]
     this.edit = 0;
     this.nextId = 0;
     this.focusId = null; // the chip that Tab reaches
@@ -81,6 +87,7 @@ class Strip {
 
   receive(data) {
     if (!data || data.edit < this.edit || this.drag?.on) return;
+    this.damage = data.damage;
     this.edit = data.edit;
     this.depth = data.depth;
     this.adapted = new Set(data.adapted);
@@ -110,6 +117,11 @@ class Strip {
     this.render();
     this.say(message);
     this.send(slots.map((slot) => slot.text), this.edit);
+  }
+
+  // A row of an unchanged model begins with a round number, so that a layer is found at once.
+  get isGrouped() {
+    return this.slots.length > GROUPED;
   }
 
   indexOf(id) {
@@ -181,7 +193,7 @@ class Strip {
     const moved = movedIds(this.slots);
     const seen = new Set();
     const scrolled = this.list.scrollTop;
-    this.root.classList.toggle("many", this.slots.length > MANY);
+    this.root.classList.toggle("grouped", this.isGrouped);
     this.list.replaceChildren(
       ...this.slots.map((slot, position) => {
         const copy = slot.layer !== null && seen.has(slot.layer);
@@ -193,16 +205,18 @@ class Strip {
     this.renderTray();
     this.renderSelection();
     const marks = this.list.querySelector(".changed") !== null;
-    this.hint.textContent = this.lifted ? LIFTED : marks ? MARKS : REST;
+    const costs = this.list.querySelector(".costly") !== null;
+    this.hint.textContent = this.lifted ? LIFTED : [marks ? MARKS : REST, costs ? COST : ""].join(" ").trim();
     this.hint.title = KEYS;
     if (focusWasHere) this.focus();
     if (this.menuId !== null) this.indexOf(this.menuId) < 0 ? this.closeMenu(false) : this.drawMenu();
   }
 
   chip(slot, position, moved, copy) {
-    const item = element("li", { class: `wide-${columns(slot)}` });
+    const item = element("li", { class: `wide-${columns(slot, this.isGrouped)}` });
     const chosen = this.selected.has(slot.id);
-    const marks = [moved && "moved", copy && "repeated", changesOf(slot), chosen && "selected"].filter(Boolean);
+    const cost = slot.layer === null ? undefined : this.damage[slot.layer];
+    const marks = [moved && "moved", copy && "repeated", changesOf(slot), cost?.[1], chosen && "selected"].filter(Boolean);
     const chip = element("button", {
       type: "button",
       class: "chip",
@@ -211,9 +225,16 @@ class Strip {
       "aria-haspopup": "dialog",
       "aria-keyshortcuts": "Enter Delete Space Shift+Space Shift+ArrowLeft Shift+ArrowRight",
     });
-    chip.append(element("span", {}, slot.name));
-    chip.title = slot.index === null ? `${slot.spoken}: they read the same input` : slot.note ? slot.spoken : "";
+    chip.append(element("span", {}, this.isGrouped && slot.index !== null ? slot.name.slice(1) : slot.name));
+    const said = slot.note || this.isGrouped ? slot.spoken : "";
+    chip.title = slot.index === null ? `${slot.spoken}: they read the same input` : said;
+    chip.classList.toggle("round", this.isGrouped && slot.layer !== null && slot.layer % 10 === 0);
     if (slot.note) chip.append(element("small", {}, slot.note));
+    if (cost) {
+      chip.title = [chip.title === slot.spoken ? "" : chip.title, `${slot.spoken}: ${cost[1]}`].filter(Boolean).join("\n");
+      chip.style.setProperty("--cost", `${Math.round(45 * cost[0])}%`);
+    }
+    chip.classList.toggle("costly", cost !== undefined);
     chip.classList.toggle("changed", moved || copy || slot.note !== "" || slot.layer === null);
     chip.classList.toggle("moved", moved);
     chip.classList.toggle("copy", copy);
@@ -234,7 +255,8 @@ class Strip {
     this.trayLabel.textContent = gone.length ? "Deleted. Click or drag back." : "Drop a layer here to delete it.";
     this.trayChips.replaceChildren(
       ...gone.map((layer) => {
-        const chip = element("button", { type: "button", class: "chip", "aria-label": `Put L${layer} back` }, "L" + layer);
+        const name = this.isGrouped ? String(layer) : "L" + layer;
+        const chip = element("button", { type: "button", class: "chip", "aria-label": `Put L${layer} back` }, name);
         chip.dataset.layer = layer;
         chip.onclick = (event) => event.detail === 0 && this.restore(layer); // keyboard; the mouse is in onUp
         return chip;

@@ -1,4 +1,4 @@
-"""The browser's tab: its token, undo and redo by keyboard, and a phone's drawer that closes over the chosen page."""
+"""The browser's tab: its token, undo, redo and the sheet of keys by keyboard, and a phone's drawer."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 // and again, and then only its way to Python is renewed.
 const NAME = "model-surgery-tab";
 const NARROW = 768; // px; where Streamlit's sidebar lies over the page
+const LINKS = '[data-testid="stSidebarNavLink"], [data-testid="stPageLink-NavLink"]';
 
 export default function ({ data, setStateValue }) {
   const tab = (window[Symbol.for(NAME)] ??= setUp());
@@ -46,6 +47,7 @@ function randomHex(bytes) {
 }
 
 function onKey(event, tab) {
+  if (event.key === "?") return showKeys(event);
   if (!(event.ctrlKey || event.metaKey) || event.altKey || isTextField(event.composedPath()[0])) return;
   const key = event.key.toLowerCase();
   if (key !== "z" && key !== "y") return;
@@ -53,6 +55,16 @@ function onKey(event, tab) {
   event.stopPropagation();
   tab.log += key === "y" || event.shiftKey ? "r" : "u";
   tab.send("steps", { page: tab.page, log: tab.log });
+}
+
+// The sheet of all keys is a popover of the sidebar; where that is closed there is none.
+function showKeys(event) {
+  if (event.ctrlKey || event.metaKey || event.altKey || isTextField(event.composedPath()[0])) return;
+  const button = document.querySelector(".st-key-keys-help button");
+  if (!button?.checkVisibility()) return;
+  event.preventDefault();
+  button.scrollIntoView({ block: "nearest" });
+  button.click();
 }
 
 function isTextField(target) {
@@ -64,7 +76,7 @@ function isTextField(target) {
 
 // On a narrow screen the sidebar lies over the page; after a page was chosen in it, it would hide that page.
 function onClick(event) {
-  if (window.innerWidth > NARROW || !event.target.closest?.('[data-testid="stSidebarNavLink"]')) return;
+  if (window.innerWidth > NARROW || !event.target.closest?.(LINKS)) return;
   setTimeout(() => {
     const open = document.querySelector('[data-testid="stSidebar"][data-collapsed="false"]');
     if (open) open.querySelector('[data-testid="stSidebarCollapseButton"] button')?.click();

@@ -6,7 +6,7 @@ import json
 import math
 import re
 from dataclasses import replace
-from io import BytesIO
+from io import BytesIO, StringIO
 from typing import Any
 
 import altair as alt
@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from surgery_core.charts import layers as layer_charts
 from surgery_core.charts import sweeps as sweep_charts
+from surgery_core.charts.sheets import importance_sheet, removal_sheet
 from surgery_core.charts.sweep_marks import Sheet
 from surgery_core.charts.sweeps import sweep_chart
 from surgery_core.plans.labels import slot_labels
@@ -388,11 +389,30 @@ def test_removal_curves_of_a_file_stand_one_above_the_other_without_clicks() -> 
         "perplexity": [77.0, 90.0], "skill_accuracy": [0.9, 0.8],
     })  # fmt: skip
     titles = {"perplexity": "Perplexity", "skill_accuracy": "Skill accuracy"}
-    found = spec(layer_charts.removal_sheet(frame, titles, width=500))
+    found = spec(removal_sheet(frame, titles, width=500))
     named = [one["layer"][0]["encoding"]["y"]["title"] for one in found["vconcat"]]
     assert named == ["Perplexity (log scale)", "Skill accuracy"]
     assert {one["width"] for one in found["vconcat"]} == {500}
     assert "params" not in found
+
+
+def test_all_of_importance_stands_in_one_file_and_each_map_has_its_own_colours() -> None:
+    layers = pd.DataFrame({
+        "position": [0, 1], "layer": ["L0", "L1"], "block_influence": [0.4, 0.1], "contribution_norm": [7.0, 2.0],
+    })  # fmt: skip
+    places = ["input", "L0", "L1"]
+    pairs = pd.DataFrame(
+        [(a, b, 0.5 + 0.5 * (a == b)) for a in places for b in places], columns=["row", "column", "cosine"]
+    )
+    blocks = pd.DataFrame([(0, 1, 0.2), (0, 2, 0.3), (1, 1, 0.1)], columns=["start", "length", "angular_distance"])
+    titles = {"block_influence": "Block Influence", "contribution_norm": "Contribution norm"}
+    sheet = importance_sheet(layers, titles, pairs, blocks, ["L0", "L1"], width=500)
+    found = spec(sheet)
+    assert [one.get("title") for one in found["vconcat"]] == [*titles.values(), None, None]
+    assert found["resolve"]["scale"]["color"] == "independent"
+    picture = StringIO()
+    sheet.save(picture, format="svg")
+    assert {"L0", "L1", "Cosine similarity", "Angular distance"} <= set(re.findall(r">([^<>]+)<", picture.getvalue()))
 
 
 def test_what_has_not_run_is_hollow_so_that_it_is_no_low_figure() -> None:

@@ -14,7 +14,10 @@ import pytest
 
 from surgery_core.cli.options import main
 from surgery_core.cli.output import table, write_json
+from surgery_core.lenses.reading import LogitLens, read_lens
+from surgery_core.models.opening import load_model
 from surgery_core.recipes.recipe import Recipe
+from surgery_core.surgery.view import operate
 
 ROOT = Path(__file__).resolve().parents[3]
 COMMANDS = ("info", "run", "lens", "train-lens", "skills", "preflight", "export")
@@ -131,6 +134,69 @@ def test_lens_shows_a_line_a_layer_of_the_plan(capsys: pytest.CaptureFixture[str
     assert json.loads(output(capsys, *arguments, "--json"))[0]["token"] == "c"
 
 
+def test_lens_reads_both_sides_inside_layers_and_from_a_token_on(capsys: pytest.CaptureFixture[str]) -> None:
+    read = ("lens", "--model", "tiny", "--plan", "0,3", "--prompt", "A cat sat.", "--start", "4", "--positions", "99")
+    cells = rows(output(capsys, *read, "--before", "--inside", "--csv"))
+    assert [(side, len([c for c in cells if c["side"] == side])) for side in ("before", "after")] == [
+        ("before", 9 * 6), ("after", 5 * 6),
+    ]  # fmt: skip
+    model = load_model("tiny", device="cpu")
+    view = operate(model.model, "0,3")
+    frame = read_lens(LogitLens(view), view, model.tokenizer, "A cat sat.", sublayers=True, start=4).frame()
+    assert [cell["top"] for cell in cells if cell["side"] == "after"] == list(frame["top"])
+
+
+def test_averages_of_the_lens_are_means_over_all_tokens(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, story: str
+) -> None:
+    (tmp_path / "b.txt").write_text("A dog and a cat and a cow.", encoding="utf-8")
+    asked = ("lens", "--model", "tiny", "--plan", "0,3", "--averages", "--texts", story, str(tmp_path / "b.txt"))
+    found = json.loads(output(capsys, *asked, "--json"))
+    assert [row["layer"] for row in found] == ["input", "L0", "L3"]
+    model = load_model("tiny", device="cpu")
+    view, entropies = operate(model.model, "0,3"), []
+    for path in (story, str(tmp_path / "b.txt")):
+        frame = read_lens(
+            LogitLens(view), view, model.tokenizer, Path(path).read_text(encoding="utf-8").strip()
+        ).frame()
+        entropies += list(frame[frame["row"] == 1]["entropy"])
+    assert found[1]["entropy"] == pytest.approx(sum(entropies) / len(entropies), rel=1e-4)
+    assert found[1]["entropy_low"] <= found[1]["entropy"] <= found[1]["entropy_high"]
+
+
+def test_scripts_of_pages_are_asked_for_with_all_that_pages_have(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    made = tmp_path / "made.py"
+    keep = ("keep", "--model", "tiny", "--plan", "0,3", "--to", str(made), "--force")
+    output(
+        capsys,
+        *keep,
+        "--page",
+        "lens",
+        "--prompt",
+        "A",
+        "--lens",
+        "tuned",
+        "--follow",
+        "position",
+        "--inside",
+        "--start",
+        "2",
+    )
+    assert "follow='position', sublayers=True, start=2" in made.read_text(encoding="utf-8")
+    assert "sc.TunedLens(model" in made.read_text(encoding="utf-8")
+    output(
+        capsys, *keep, "--page", "sweep", "--sweep", "scale", "--sweep-factors", "0.5,2", "--sweep-start", "0-2", "--sweep-skills",
+        "--sweep-prompt", "A",
+    )  # fmt: skip
+    code = made.read_text(encoding="utf-8")
+    assert "'scale'" in code
+    assert "factors=(0.5, 2.0)" in code
+    assert "start='0-2'" in code
+    assert "skills=sc.load_skills(), prompt='A', new_tokens=64" in code
+
+
 def test_a_lens_is_trained_saved_and_read_through(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, story: str
 ) -> None:
@@ -212,6 +278,9 @@ def test_standard_input_is_a_text(capsys: pytest.CaptureFixture[str], monkeypatc
         (("run", "--recipe", "/nowhere/x.toml"), "cannot be read"),
         (("lens", "--model", "tiny", "--prompt", ""), "at least 1"),
         (("lens", "--model", "tiny", "--prompt", "a", "--positions", "0"), "--positions is 0"),
+        (("lens", "--model", "tiny", "--averages", "--inside"), "leave out --inside and --start"),
+        (("keep", "--plan", "0", "--to", "x.py", "--inside"), "--inside is of the Lens page; say --page lens"),
+        (("keep", "--plan", "0", "--to", "x.py", "--sweep", "delete"), "--sweep is of a sweep, and none is asked for"),
         (("lens", "--model", "tiny", "--prompt", "a", "--tuned", "/nowhere"), "/nowhere"),
         (("train-lens", "--model", "tiny", "--to", "x", "--steps", "0"), "0 steps"),
         (("skills", "--model", "tiny", "--plan", "4"), "no layer 4"),
@@ -245,7 +314,7 @@ def test_an_interruption_ends_quietly(monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("surgery_core.cli.commands._load", interrupt)
+    monkeypatch.setattr("surgery_core.cli.commands.load", interrupt)
     assert main(["info"]) == 130
 
 

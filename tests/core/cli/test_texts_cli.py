@@ -139,3 +139,37 @@ def test_what_does_not_go_together_is_said(
     assert out == ""
     assert said in err
     assert err.count("\n") == 1
+
+
+def test_a_margin_in_percent_changes_the_verdict_and_is_kept(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    rows = json.loads(call(capsys, "sweep", "--model", "tiny", "--json")[0])
+    plan = next(row["plan"] for row in rows if row["verdict"] == "no difference seen")
+    found = {}
+    for margin in ("0.0001", "99.9"):
+        path = tmp_path / f"{margin}.toml"
+        out, _ = call(capsys, *RUN, "--plan", plan, "--json", "--margin", margin, "--save-recipe", str(path))
+        total = json.loads(out)["total"]
+        found[margin] = total["verdict"]
+        assert total["margin"] == pytest.approx(float(margin) / 100)
+        assert Recipe.load(path).margin == total["margin"]
+        again, _ = call(capsys, "run", "--json", "--recipe", str(path))
+        assert json.loads(again)["total"] == total
+    assert found == {"0.0001": "no difference seen", "99.9": "the same"}
+    _, err = call(capsys, *RUN, "--margin", "100", code=2)
+    assert "cannot count as the same within 100 %; give more than 0 and less than 100 %." in err
+    _, err = call(capsys, "run", "--recipe", str(path), "--margin", "3", code=2)
+    assert "leave out --margin" in err
+
+
+def test_a_margin_for_the_rows_of_a_sweep(capsys: pytest.CaptureFixture[str]) -> None:
+    usual, wide = (
+        json.loads(call(capsys, "sweep", "--model", "tiny", "--json", *more)[0])[1:]
+        for more in ((), ("--margin", "99.9"))
+    )
+    assert any(row["verdict"] == "no difference seen" for row in usual)
+    assert {row["verdict"] for row in wide} <= {"the same", "worse", "better"}
+    assert [row["nats"] for row in usual] == [row["nats"] for row in wide]
+    _, err = call(capsys, "sweep", "--model", "tiny", "--kind", "importance", "--margin", "5", code=2)
+    assert "leave out --margin" in err

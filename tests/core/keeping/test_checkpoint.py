@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
-import shutil
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -14,10 +12,9 @@ import torch
 from huggingface_hub import ModelCard
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from surgery_core.cli.options import main
-from surgery_core.errors import InputError, ModelError, RefusedPlanError, Stopped
+from surgery_core.errors import InputError, RefusedPlanError, Stopped
 from surgery_core.keeping import checkpoint
-from surgery_core.keeping.checkpoint import card, export_checkpoint, push, zipped
+from surgery_core.keeping.checkpoint import card, export_checkpoint, zipped
 from surgery_core.models.opening import LoadedModel, load_model
 from surgery_core.plans.plan import LayerPlan
 from surgery_core.surgery.view import operate
@@ -117,63 +114,3 @@ def test_what_a_kill_left_behind_is_no_hindrance(base: LoadedModel, tmp_path: Pa
     (tmp_path / ".new.part" / "model.safetensors").write_bytes(b"half")
     export_checkpoint(base, "0,2", tmp_path / "new", figures=False)
     assert [path.name for path in tmp_path.iterdir()] == ["new"]
-
-
-class Hub:
-    """Takes the place of the hub's client, and keeps what is pushed."""
-
-    endpoint = "https://hub.example"
-
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.private = folder, None
-
-    def create_repo(self, repo: str, *, private: bool, exist_ok: bool) -> None:
-        self.private = private
-
-    def upload_folder(self, *, repo_id: str, folder_path: Any, commit_message: str) -> object:
-        shutil.copytree(folder_path, self.folder / repo_id)
-        return object()
-
-
-@pytest.fixture
-def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Hub:
-    made = Hub(tmp_path / "hub")
-    monkeypatch.setattr(checkpoint, "HfApi", lambda: made)
-    return made
-
-
-def test_the_command_line_pushes_what_it_saved(
-    tiny_folder: Path, tmp_path: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("MODEL_SURGERY_MODELS", str(tmp_path / "models"))
-    (tmp_path / "models").mkdir()
-    (tmp_path / "models" / "tiny").symlink_to(tiny_folder)
-    asked = ["export", "--model", "tiny", "--plan", "0,2", "--to", str(tmp_path / "new"), "--no-figures", "--json"]
-    assert main([*asked, "--push", "me/small"]) == 0
-    assert json.loads(capsys.readouterr().out)["pushed"] == "https://hub.example/me/small"
-    assert hub.private is True
-    saved = AutoModelForCausalLM.from_pretrained(tmp_path / "hub" / "me" / "small")
-    assert saved.config.num_hidden_layers == 2
-
-
-def test_a_name_that_is_no_repository_is_refused_before_anything_is_saved(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(["export", "--plan", "0", "--to", str(tmp_path / "new"), "--push", "../x"]) == 2
-    assert "'../x' is no name of a repository" in capsys.readouterr().err
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_hub_that_refuses_or_is_out_of_reach_is_a_sentence(
-    base: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from tests.core.support.fake_hub import serve
-
-    with serve() as real:
-        monkeypatch.setattr(
-            checkpoint, "HfApi", lambda: __import__("huggingface_hub").HfApi(endpoint=real.endpoint, token="hf_x")
-        )
-        with pytest.raises(ModelError, match="me/small"):
-            push(tmp_path, "me/small")
-    with pytest.raises(ModelError, match="could not be pushed"):
-        push(tmp_path, "me/small")

@@ -25,7 +25,7 @@ from surgery_core import (
     load_skills,
     text_sets,
 )
-from surgery_core.keeping.script import LensView, Page, Shown, cells, notebook, script
+from surgery_core.keeping.script import PAGES, LensView, Page, Shown, cells, notebook, script
 from surgery_core.recipes.chosen_set import ChosenSet
 from surgery_core.sweeps.request import SweepRequest
 
@@ -76,7 +76,7 @@ def test_a_comparison_is_printed_as_a_person_would_compute_it(tmp_path: Path, mo
     assert len([line for line in printed.splitlines() if ": perplexity " in line]) == len(bundled_texts()) + 2
 
 
-@pytest.mark.parametrize("page", ["surgery", "lens", "skills", "models", "sweep"])
+@pytest.mark.parametrize("page", PAGES)
 @pytest.mark.parametrize("plan", ["0-3", "2,(0|1),mean(1)"])
 def test_every_page_has_a_script_of_steps_that_compile(page: Page, plan: str) -> None:
     made = script(shown(page, plan))

@@ -62,6 +62,21 @@ def test_figures_are_those_of_whole_logits(family: str, keep: bool, monkeypatch:
     assert torch.allclose(base.nll.double(), own, atol=1e-5)
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_losses_of_several_tokens_at_one_position(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(readout_module, "CHUNK_ELEMENTS", 5 * VOCAB)
+    model = model_of(family)
+    hidden, logits = states(model)
+    places = torch.tensor([17, 0, 0, 4, 5, 17, 0])
+    targets = torch.tensor([3, 8, 9, 95, 1, 3, 8])
+    losses = Readout(model).losses(Readout(model).enter(hidden), places, targets)
+    expected = -logits.double().log_softmax(-1)[places, targets]
+    assert torch.allclose(losses.double(), expected, atol=1e-5)
+    hidden[4] = torch.nan
+    broken = Readout(model).losses(Readout(model).enter(hidden), places, targets)
+    assert broken.isnan().tolist() == [place == 4 for place in places]
+
+
 @pytest.mark.parametrize("vocab", VOCABULARIES)
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_large_vocabularies_in_every_number_format(vocab: int, dtype: torch.dtype) -> None:

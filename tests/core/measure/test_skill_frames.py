@@ -5,7 +5,14 @@ from __future__ import annotations
 import pandas as pd
 
 from surgery_core.measure.skills import ItemResult, Skill, SkillItem, SkillResult
-from surgery_core.measure.skills.frames import SkillMeans, item_frame, preferred, skill_frame, skill_means
+from surgery_core.measure.skills.frames import (
+    SkillMeans,
+    item_frame,
+    preferred,
+    skill_frame,
+    skill_means,
+    skills_that_suffer,
+)
 
 ITEMS = (SkillItem("One", " a", (" b", " c")), SkillItem("Two", " d", (" e",)), SkillItem("Three", " f", (" g",)))
 SKILL = Skill("letters", "Letters", "about", "", ITEMS)
@@ -53,3 +60,21 @@ def test_means_count_every_skill_alike() -> None:
     })  # fmt: skip
     assert skill_means(frame) == SkillMeans(0.5, 0.5, -0.25, -1.5)
     assert skill_means(frame[:2]) == SkillMeans(0.75, 2.0, 0.0, 0.0)
+
+
+def test_a_skill_suffers_where_its_items_say_so_and_not_by_chance() -> None:
+    """By hand: 12 of 12 items lost have p = 2 / 4096; 1 of 12 lost has p = 1, which nobody calls suffering."""
+
+    def answered(title: str, right: list[bool]) -> SkillResult:
+        item = SkillItem("One", " a", (" b",))
+        asked = tuple(ItemResult(item, -1.0, (-2.0 if one else -0.5,)) for one in right)
+        return SkillResult(Skill(title, title, "about", "", (item,) * len(right)), asked)
+
+    every = [True] * 12
+    before = [answered(title, every) for title in ("lost", "one off", "kept")]
+    after = [
+        answered("lost", [False] * 12), answered("one off", [False, *every[1:]]), answered("kept", every),
+    ]  # fmt: skip
+    assert skills_that_suffer(before, after) == {"lost": -1.0}
+    assert skills_that_suffer(after, before) == {}
+    assert skills_that_suffer(before, before) == {}

@@ -87,6 +87,68 @@ def test_bundled_answers_cannot_be_guessed_from_their_frequency() -> None:
         assert max(share.values()) <= 0.55 * len(skill.items), skill.name
 
 
+NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+
+
+def calculated(statement: str) -> str:
+    """Return what a sum in digits or words comes to, written as it is."""
+    words = statement.lower().split()
+    if words[1] in "+-":
+        return str(int(words[0]) + int(words[2]) if words[1] == "+" else int(words[0]) - int(words[2]))
+    one, other = NUMBERS.index(words[0]), NUMBERS.index(words[2])
+    return NUMBERS[one + other if words[1] == "and" else one - other]
+
+
+def test_sums_are_right_and_their_examples_too() -> None:
+    skill = next(skill for skill in load_skills() if skill.name == "arithmetic")
+    assert len(skill.items) == 40
+    assert len({item.prompt for item in skill.items}) == 40
+    for item in skill.items:
+        *examples, asked = item.prompt.split("; " if item.prompt[0].isdigit() else ". ")
+        assert item.right == f" {calculated(asked)}"
+        for example in examples:
+            assert example.split()[-1] == calculated(example)
+            # an example that is the question would give the answer away
+            assert example.rsplit(" ", 1)[0] != asked
+            assert example.split()[-1] != item.right.strip()
+        assert len(set(item.answers)) == 4
+
+
+def test_brackets_close_the_last_one_that_is_open() -> None:
+    skill = next(skill for skill in load_skills() if skill.name == "brackets")
+    closing = {"(": ")", "[": "]", "{": "}"}
+    assert len({item.prompt for item in skill.items}) == len(skill.items) == 40
+    for item in skill.items:
+        open_ones: list[str] = []
+        for token in item.prompt.split():
+            if token in closing:
+                open_ones.append(token)
+            elif token in closing.values():
+                assert closing[open_ones.pop()] == token
+        assert item.right == f" {closing[open_ones[-1]]}"
+        assert set(item.answers) == {" )", " ]", " }"}
+
+
+@pytest.mark.parametrize("name", ["arithmetic", "brackets"])
+def test_an_answer_is_wrong_as_often_as_it_is_right(name: str) -> None:
+    items = next(skill for skill in load_skills() if skill.name == name).items
+    for answer in {answer for item in items for answer in item.answers}:
+        offered = sum(answer in item.answers for item in items)
+        right = sum(answer == item.right for item in items)
+        # a share of 1 in 4, or 1 in 3, of the items that offer it
+        assert right / offered == pytest.approx(1 / len(items[0].answers), abs=0.1), answer
+
+
+@pytest.mark.parametrize("name", ["arithmetic", "brackets"])
+def test_answers_have_as_many_tokens_as_each_other(name: str) -> None:
+    from surgery_core.measure.skills.asking import answers_of
+    from surgery_core.models.opening import load_model
+
+    tokenizer = load_model("fable").tokenizer
+    for item in next(skill for skill in load_skills() if skill.name == name).items:
+        assert len({len(answer.tokens) - answer.start for answer in answers_of(tokenizer, item)}) == 1
+
+
 def test_no_bundled_prompt_is_a_training_sentence() -> None:
     from training.skill_sentences import documents
 

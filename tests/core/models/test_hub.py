@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from surgery_core.errors import ModelLoadError
+from surgery_core.keeping.gguf_file import export_gguf
 from surgery_core.models.hub import hub_file, is_hub_id
 from surgery_core.models.offered import list_models
 from surgery_core.models.opening import load_model
@@ -254,6 +255,14 @@ def test_a_repository_of_gguf_files_says_how_to_name_one(hub: FakeHub, ggufs: Pa
 def test_a_gguf_file_in_a_folder_of_a_repository(hub: FakeHub, ggufs: Path) -> None:
     assert load_model("someone/ggufs/half/tiny.F16.gguf").info.revision == COMMIT
     assert load_model("someone/ggufs:half/tiny.F16.gguf").info.n_layers == 4
+
+
+def test_a_gguf_file_of_the_hub_is_written_from_its_copy_in_the_cache(
+    hub: FakeHub, ggufs: Path, tmp_path: Path
+) -> None:
+    loaded, asked = load_model("someone/ggufs:tiny.Q8_0.gguf"), len(hub.asked)
+    assert load_model(str(export_gguf(loaded, "2,0", tmp_path / "new.gguf"))).info.n_layers == 2
+    assert len(hub.asked) == asked
 
 
 def test_a_gguf_file_that_a_repository_does_not_have(hub: FakeHub, ggufs: Path) -> None:

@@ -13,10 +13,11 @@ import torch
 
 from surgery_core.errors import ModelLoadError, TextError
 from surgery_core.measure.compare import score
+from surgery_core.models import offered
 from surgery_core.models.card import read_card
 from surgery_core.models.checkpoint import read_checkpoint
 from surgery_core.models.devices import stated_format
-from surgery_core.models.offered import list_models, stamp, stamp_of
+from surgery_core.models.offered import list_models, stamp, stamp_of, weight_bytes
 from surgery_core.models.opening import load_model
 from surgery_core.text import Text, encode
 from tests.tiny import build_model, build_tokenizer
@@ -188,3 +189,12 @@ def test_a_package_that_a_tokenizer_model_needs_is_named(spelled: Path, monkeypa
     monkeypatch.setattr("surgery_core.models.weights._installed", lambda module: module != "sentencepiece")
     with pytest.raises(ModelLoadError, match=r"is in tokenizer\.model, .*pip install sentencepiece"):
         load_model(str(spelled))
+
+
+def test_how_many_bytes_of_weights_a_model_has(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MODEL_SURGERY_MODELS", str(folder.parent))
+    assert weight_bytes("tiny") == ((folder / "model.safetensors").stat().st_size, False)
+    assert weight_bytes("org/name") is None
+    (packed := folder.parent / "packed.gguf").write_bytes(b"GGUF" + bytes(996))
+    monkeypatch.setattr(offered, "offered", lambda: {"packed": (packed, "folder")})
+    assert weight_bytes("packed") == (1000, True)

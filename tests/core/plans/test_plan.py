@@ -348,3 +348,8 @@ def test_planning_imports_neither_torch_nor_streamlit() -> None:
         "assert not {'torch', 'transformers', 'streamlit', 'pandas'} & set(sys.modules), 'heavy import'"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_donors_are_the_other_models_that_layers_come_from() -> None:
+    assert LayerPlan.parse('0,a:1,(2|b:3),"a":0', 4).donors == {"a", "b"}
+    assert LayerPlan.identity(4).donors == LayerPlan.parse("", 4).donors == set()

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from surgery_core.plans.plan import LayerPlan
-from surgery_core.plans.words import describe
+from surgery_core.plans.words import describe, subject
 
 
 @pytest.mark.parametrize(
@@ -54,3 +54,43 @@ def test_every_plan_has_words(order: list[int]) -> None:
 )
 def test_plans_without_adapters_in_words(notation: str, words: str) -> None:
     assert describe(LayerPlan.parse(notation, 6)) == words
+
+
+@pytest.mark.parametrize(
+    ("notation", "words"),
+    [
+        ("0-11", "Unchanged"),
+        ("", "Without any layer"),
+        ("0-4,6-11", "Without L5"),
+        ("0-4,7-11", "Without L5 and L6"),
+        ("0-3,8-11", "Without L4 to L7"),
+        ("0,2,4,6,8-11", "Without 4 of its 12 layers"),
+        ("0-4,6,5,7-11", "With L5 and L6 swapped"),
+        ("11-0", "With its layers in another order"),
+        ("0-5,5-11", "With L5 twice"),
+        ("0-4,5x3,6-11", "With L5 three times"),
+        ("(0-11)x2", "With layers repeated"),
+        ("0-5,6,5,6-11", "With layers repeated"),
+        ("1,0,3-11", "After surgery"),
+        ("0-4,5.attn,6-11", "With L5.attn"),
+        ("0-4,5*0.5,6-11", "With L5×0.5"),
+        ("0-4,(5|6),7-11", "With L5|L6"),
+        ("0-4,(5|7),6,8-11", "After surgery"),
+        ("0-4,5.attn,6*0.5,7-11", "After surgery"),
+        ("0-3,5.attn,4,6-11", "After surgery"),
+        ("0-4,other:5,6-11", "After surgery"),
+        ("0-4,mean(5),6-11", "With mean L5"),
+    ],
+)
+def test_what_a_sentence_about_a_plan_begins_with(notation: str, words: str) -> None:
+    assert subject(LayerPlan.parse(notation, 12)) == words
+
+
+slots = st.sampled_from(["7", "0-4", "7-3", "5x3", "(1-3)x2", "5.attn*0.5", "(4|5)", "mean(2)", "d:3"])
+
+
+@given(st.lists(slots, max_size=6).map(",".join))
+def test_every_plan_begins_a_sentence(notation: str) -> None:
+    said = subject(LayerPlan.parse(notation, 8))
+    assert said.startswith(("Un", "With", "After"))
+    assert (said == "Unchanged") == LayerPlan.parse(notation, 8).is_identity

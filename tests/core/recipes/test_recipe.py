@@ -35,6 +35,7 @@ recipes = st.builds(
     top_k=st.integers(0, 1000),
     top_p=st.floats(0, 1, exclude_min=True),
     seed=st.integers(0, 2**63 - 1),
+    margin=st.floats(0, 1, exclude_min=True, exclude_max=True),
 )
 
 
@@ -109,7 +110,7 @@ def test_a_whole_recipe_is_read_field_by_field() -> None:
     ("toml", "named"),
     [
         ("", "'version'"),
-        ("version = 2\nmodel = 'fable'\nplan = ''", "'version' must be 1"),
+        ("version = 3\nmodel = 'fable'\nplan = ''", "'version' must be 1 or 2"),
         ("version = true\nmodel = 'fable'\nplan = ''", "'version'"),
         ("version = 1\nplan = ''", "'model' is missing"),
         ("version = 1\nmodel = 'fable'", "'plan' is missing"),

@@ -34,6 +34,20 @@ def test_where_the_next_text_would_cost_more_padding_than_a_pass_of_its_own_a_ba
     assert [list(batch.input_ids.shape) for batch in batches_of(windows, CPU)] == [[2, 300], [2, 220]]
 
 
+def test_where_several_plans_run_a_batch_they_share_the_padding_that_is_allowed() -> None:
+    windows = [window for number, n in enumerate((60, 50, 42, 40)) for window in windows_of(number, [1] * n, 512, 9)]
+    shapes = {
+        passes: [list(batch.input_ids.shape) for batch in batches_of(windows, CPU, passes)] for passes in (1, 4, 8)
+    }
+    assert shapes == {1: [[4, 60]], 4: [[2, 60], [2, 42]], 8: [[2, 60], [2, 42]]}
+    assert [list(batch.input_ids.shape) for batch in batches_of(windows, CPU, 96)] == [
+        [1, 60],
+        [1, 50],
+        [1, 42],
+        [1, 40],
+    ]
+
+
 def test_a_device_that_runs_many_at_once_gets_them_together() -> None:
     windows = [
         window for number, n in enumerate((300, 250, 220, 150)) for window in windows_of(number, [1] * n, 512, 9)

@@ -191,7 +191,7 @@ def test_verdicts_in_words() -> None:
     )
     same = judge_losses(*changes(0.0, 0.02))
     assert same.word == "the same"
-    assert same.sentence == "The same within 2.0 %: between 1.3 % less and 1.3 % more surprised on texts like these."
+    assert same.sentence == "The same within 2 %: between 1.3 % less and 1.3 % more surprised on texts like these."
     assert judge_losses(*changes(0.0, 0.02), margin=0.01).word == "no difference seen"
     unclear = judge_losses(*changes(0.01, 0.05))
     assert unclear.word == "no difference seen"

@@ -18,9 +18,12 @@ from transformers import AutoModelForCausalLM
 
 from surgery_core.errors import ModelError
 from surgery_core.lenses.reading import LogitLens
+from surgery_core.models.opening import LoadedModel, ModelInfo
 from surgery_core.models.weights import quiet
 from surgery_core.plans.plan import LayerPlan
 from surgery_core.proof.checks import Trial
+from surgery_core.proof.export import export_model
+from surgery_core.proof.folding import folded
 from surgery_core.proof.preflight import prove
 from surgery_core.states.residuals import residuals
 from surgery_core.surgery.anatomy import find_layers
@@ -29,9 +32,11 @@ from surgery_core.surgery.saving import save_view
 from surgery_core.surgery.view import operate
 from tests.core.support.families import greedy
 from tests.core.support.halves_by_hand import residual_of, written_down
+from tests.tiny import build_tokenizer
 
 FAILURES = (RuntimeError, ValueError, TypeError, LookupError, AttributeError, NotImplementedError, OSError)
-NEW_TOKENS = 20
+NEW_TOKENS = 10
+"""Tokens that are generated with and without the cache; prompt and text are longer than any window of the tiny models."""
 Inputs = dict[str, torch.Tensor]
 
 
@@ -141,6 +146,14 @@ def averaged(model: Any) -> tuple[str, Hooked, Means | None]:
     return "0-1,mean(2),3", hooked, Means(vectors, ("random",), 1)
 
 
+def parted(model: Any) -> tuple[str, Hooked, Means | None]:
+    """Halves with factors: what a half adds is silenced, and what is left of the layer is scaled."""
+    _, hooked, _ = halved(model)
+    hooked.change(1, lambda before, after: before + 0.5 * (after - before))
+    hooked.change(2, lambda before, after: before - 3 * (after - before))
+    return "0,1.attn*0.5,2.mlp*-3,3", hooked, None
+
+
 SLOTS = {"parts": halved, "scale": scaled, "parallel": beside, "mean": averaged}
 
 
@@ -237,6 +250,59 @@ def export_outcome(model: Any, plan: str, expected: Callable[[Inputs], torch.Ten
         logits = saved(**batch, use_cache=False).logits
     problem = difference(logits, expected(batch), batch["attention_mask"].bool())
     return Outcome("wrong", problem) if problem else Outcome("right")
+
+
+FOLDED = {"saved halves": halved, "saved scaled halves": parted, "saved scale": scaled}
+
+
+def folded_outcome(model: Any, name: str) -> Outcome:
+    """Return whether halves and factors, put into weights and opened again by plain transformers, do what hooks do.
+
+    What would come back as another model has to be refused by the export itself.
+    """
+    notation, hooked, _ = FOLDED[name](model)
+    layers = find_layers(model)[1]
+    plan = LayerPlan.parse(notation, len(layers))
+    try:
+        view = folded(model, plan)
+    except ModelError as error:
+        return Outcome("refused", unnamed(str(error), layers))
+    problem = saved_problem(view, hooked)
+    if not problem:
+        return Outcome("right")
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            export_model(opened(model), plan, f"{folder}/new")
+    except ModelError as error:
+        return Outcome("refused", unnamed(str(error), layers))
+    return Outcome("wrong", problem)
+
+
+def saved_problem(view: Any, hooked: Hooked) -> str:
+    """Return in what a saved view, opened again, differs from the base with hooks; empty where in nothing."""
+    with tempfile.TemporaryDirectory() as folder, quiet():
+        save_view(view, folder)
+        saved = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    for batch in (inputs(1, padded=False), inputs(3, padded=True)):
+        with torch.inference_mode():
+            logits, expected = (one(**batch, use_cache=False).logits for one in (saved, hooked.model))
+        if problem := difference(logits, expected, batch["attention_mask"].bool()):
+            return problem
+    return ""
+
+
+def unnamed(reason: str, layers: Any) -> str:
+    """Return a reason without the name of the layers' class, so that classes with the same one can share it."""
+    for name in sorted({type(layer).__name__ for layer in layers}, key=len, reverse=True):
+        reason = reason.replace(f"a {name}", "a layer")
+    return reason
+
+
+def opened(model: Any) -> LoadedModel:
+    """Return a tiny model as `load_model` would."""
+    facts = dict.fromkeys((field.name for field in dataclasses.fields(ModelInfo)), "")
+    known = {"n_layers": len(find_layers(model)[1]), "dtype": "float32", "notes": (), "name": "tiny", "licence": None}
+    return LoadedModel(model, build_tokenizer(), ModelInfo(**(facts | known | {"adapter": None, "gguf": None})))
 
 
 def difference(logits: torch.Tensor, expected: torch.Tensor, real: torch.Tensor) -> str:

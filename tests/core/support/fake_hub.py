@@ -13,9 +13,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
+Hub = TypeVar("Hub", bound=Any)
 
 
 @dataclass
@@ -109,9 +111,14 @@ def _etag(file: Path) -> str:
 @contextmanager
 def serve() -> Iterator[FakeHub]:
     """Run a fake hub on a free port for as long as the block runs."""
-    hub = FakeHub()
-    handler = type("Handler", (_Handler,), {"hub": hub})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    with played(_Handler, FakeHub()) as hub:
+        yield hub
+
+
+@contextmanager
+def played(handler: type[BaseHTTPRequestHandler], hub: Hub) -> Iterator[Hub]:
+    """Run a server with this handler, which has the hub as an attribute, and tell the hub its address."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (handler,), {"hub": hub}))
     hub.endpoint = f"http://127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()

@@ -35,7 +35,7 @@ def tiny_llama(**changes: Any) -> Any:
 
 
 def write_llama(path: Path, kind: str = "F32", *, model: Any = None, **changes: Any) -> Path:
-    """Write a Llama with its tokenizer; matrices are stored as `kind`, norms as F32. `changes` replace its facts."""
+    """Write a Llama with its tokenizer; matrices are stored as `kind`, norms as F32. `changes` replace its facts, `more` adds some."""
     model = tiny_llama() if model is None else model
     factors = changes.get("factors")
     writer = gguf.GGUFWriter(path, "llama")
@@ -50,6 +50,29 @@ def write_llama(path: Path, kind: str = "F32", *, model: Any = None, **changes: 
     writer.write_tensors_to_file()
     writer.close()
     return path
+
+
+def write_other(path: Path, architecture: str, model: Any, facts: dict[str, Any]) -> Path:
+    """Write a model of another architecture, in F32, with the names and these facts that llama.cpp has for it."""
+    kind = next(kind for kind, name in gguf.MODEL_ARCH_NAMES.items() if name == architecture)
+    names = gguf.get_tensor_name_map(kind, model.config.num_hidden_layers)
+    writer = gguf.GGUFWriter(path, architecture)
+    _write_further(writer, architecture, facts)
+    _write_tokenizer(writer)
+    for name, tensor in model.state_dict().items():
+        if name != "lm_head.weight" or not model.config.tie_word_embeddings:
+            _write_tensor(writer, names.get_name(name, (".weight", ".bias")), tensor.squeeze().numpy(), "F32")
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+def _write_further(writer: gguf.GGUFWriter, architecture: str, facts: dict[str, Any]) -> None:
+    kinds = {int: gguf.GGUFValueType.UINT32, float: gguf.GGUFValueType.FLOAT32, list: gguf.GGUFValueType.ARRAY}
+    for key, value in facts.items():
+        writer.add_key_value(f"{architecture}.{key}", value, kinds[type(value)])
 
 
 def _write_facts(writer: gguf.GGUFWriter, config: Any, changes: dict[str, Any]) -> None:
@@ -68,6 +91,7 @@ def _write_facts(writer: gguf.GGUFWriter, config: Any, changes: dict[str, Any]) 
         writer.add_uint32(f"llama.{key}", value)
     writer.add_float32("llama.rope.freq_base", config.rope_parameters["rope_theta"])
     writer.add_float32("llama.attention.layer_norm_rms_epsilon", config.rms_norm_eps)
+    _write_further(writer, "llama", changes.get("more", {}))
     if "rope_scaling" in changes:
         writer.add_string("llama.rope.scaling.type", changes["rope_scaling"])
     if "split_count" in changes:

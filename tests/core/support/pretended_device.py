@@ -165,7 +165,7 @@ def spread(model: Any, first: str, second: str) -> Any:
     for module in behind:
         put(module, second)
     put(model, first)
-    for module in (*layers, *([norm[1]] if norm else []), head):
+    for module in (model.get_input_embeddings(), *layers, *([norm[1]] if norm else []), head):
         place = second if any(module is one for one in behind) else first
         add_hook_to_module(module, AlignDevicesHook(execution_device=torch.device(place)))
     return model

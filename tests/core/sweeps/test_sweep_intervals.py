@@ -7,6 +7,7 @@ import math
 import pytest
 
 from surgery_core import compare, operate, sweep
+from surgery_core.errors import SettingsError
 from surgery_core.sweeps.rows import SweepRow
 from tests.tiny import build_model, build_tokenizer
 
@@ -51,3 +52,30 @@ def test_rows_come_back_from_their_records_and_older_records_have_no_intervals()
     }
     assert math.isnan(SweepRow.of(old).p)
     assert SweepRow.of(old).verdict == ""
+
+
+@pytest.mark.parametrize("margin", [1e-6, 0.001, 0.02, 0.3, 0.9])
+def test_a_row_and_a_comparison_count_the_same_as_the_same(margin: float) -> None:
+    """Of both, all texts: what lies within a margin is decided from the interval alone."""
+    model, tokenizer = build_model("llama"), build_tokenizer()
+    rows = list(sweep(model, tokenizer, texts(13), "delete"))[1:]
+    found = [compare(model, operate(model, row.plan), tokenizer, texts(13)).within(margin) for row in rows]
+    assert [row.within(margin).verdict for row in rows] == [one.verdict().word for one in found]
+    for one in found:
+        ends = one.interval("ratio")
+        if one.verdict().word in ("the same", "no difference seen"):
+            assert (one.verdict().word == "the same") == (1 - margin <= ends.low and ends.high <= 1 + margin)
+        assert [text.verdict().margin for text in one.rows] == [margin] * 13
+        assert one.frame()["verdict"].tolist() == [text.verdict(margin).word for text in one.rows]
+
+
+def test_margins_change_words_and_never_figures() -> None:
+    model, tokenizer = build_model("llama"), build_tokenizer()
+    rows = list(sweep(model, tokenizer, texts(13), "delete"))[1:]
+    words = {row.within(0.999).verdict for row in rows} | {row.within(1e-9).verdict for row in rows}
+    assert {"the same", "no difference seen"} <= words
+    for row in rows:
+        assert row.within(0.5).record() | {"verdict": ""} == pytest.approx(row.record() | {"verdict": ""}, nan_ok=True)
+    for wrong in (0.0, -0.1, 1.0, 7.0, math.nan):
+        with pytest.raises(SettingsError, match="give more than 0 and less than 100 %"):
+            next(row for row in rows if row.verdict not in ("worse", "better")).within(wrong)

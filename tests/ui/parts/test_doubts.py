@@ -71,7 +71,7 @@ def test_a_removal_says_which_steps_cannot_be_trusted(open_app: Open, monkeypatc
     app.session_state["sweep-tab"] = "Removal"
     app.run()
     app.button(key="search-start").click().run()
-    wait(app, lambda: app.session_state["search-job"].done)
+    wait(app, lambda: finished(app))
     check(app.run())
 
 

@@ -27,7 +27,7 @@ def refusing(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
             raise RefusedPlanError(REASON)
 
     monkeypatch.setattr(cached, "prove", prove)
-    monkeypatch.setattr(cached, "nearest_plan", lambda *given: LayerPlan.parse("0-1", 4))
+    monkeypatch.setattr(cached, "nearest_plan", lambda *given, **how: LayerPlan.parse("0-1", 4))
     forget()
     yield asked
     forget()

@@ -78,7 +78,6 @@ def test_what_failed_is_not_computed_again_by_other_clicks(open_app: Open, monke
         ("lens", lens_jobs, "read_lens", "retry-map", {}),
         ("lens", lens_jobs, "lens_averages", "retry-averages", {"lens-texts": True}),
         ("skills", sweep_jobs, "score_skill", "retry-skills", {}),
-        ("sweep", sweep_jobs, "importance", "retry-importance", {"sweep-tab": "Importance"}),
     ],
 )
 def test_every_page_offers_to_do_again_what_failed(

@@ -35,6 +35,18 @@ def test_what_is_written_is_read_back(
     assert Address.read(address.parameters()) == address
 
 
+def test_a_margin_is_written_in_percent_and_a_bad_one_is_named() -> None:
+    assert Address(margin=0.05).parameters() == {"same": "5"}
+    assert Address.read({"same": "5"}).margin == 0.05
+    assert Address(margin=0.02).parameters() == {}
+    for wrong in ("0", "100", "-3", "wide", "nan", ""):
+        read = Address.read({"same": wrong})
+        assert read.margin is None
+        assert read.problems == (
+            f"The address has same={wrong!r}; allowed is a number of percent below 100. It was left out.",
+        )
+
+
 def test_defaults_are_left_out() -> None:
     assert Address(model="fable", plan="0-3").parameters() == {"model": "fable", "plan": "0-3"}
 

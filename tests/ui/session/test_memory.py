@@ -174,3 +174,19 @@ def test_every_press_of_a_log_counts_once() -> None:
 )
 def test_a_log_that_is_none_changes_nothing(value: Any) -> None:
     assert new_steps(value, ("p", 2)) == ([], ("p", 2))
+
+
+def test_a_tab_that_was_not_seen_for_long_is_forgotten() -> None:
+    now = [0.0]
+    tabs = Tabs(seconds=60.0, clock=lambda: now[0])
+    tabs.take("a" * 32, "me")
+    tabs.keep("a" * 32, "me", {"plan": "0-3"})
+    now[0] = 50.0
+    tabs.take("b" * 32, "you")
+    tabs.keep("b" * 32, "you", {"plan": "1"})
+    now[0] = 61.0
+    assert tabs.take("b" * 32, "you") == {"plan": "1"}
+    assert tabs.take("a" * 32, "me") == {}
+    now[0] = 200.0
+    tabs.keep("b" * 32, "you", {"plan": "2"})
+    assert tabs.take("b" * 32, "you") == {}, "what comes too late is kept by nobody"

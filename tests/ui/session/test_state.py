@@ -57,20 +57,21 @@ def test_a_misspelt_name_a_wrong_type_and_a_value_that_is_not_there_are_errors()
 
 
 def test_only_what_a_reload_may_have_is_kept_for_it() -> None:
-    """By hand: plans, sweeps, the search, lenses, titles of sets and whose work runs; no text and nothing that is of one run."""
+    """By hand: plans, looks, sweeps, lenses, titles of sets and recipes, the room, whose work runs; no text, nothing of one run."""
     state.owner, state.own, state.prompt, state.sweep_count = "me", "0" * 32, "secret", 3
     assert to_keep() == {"owner": "me", "sweep-count": 3}
     assert {field.key for field in fields() if field.outlives} == {
-        "owner", "histories", "refused", "sweeps", "sweep-count", "sweep-shown", "search-job", "search-ends",
-        "own-lenses", "own-sets",
+        "owner", "histories", "refused", "sweeps", "sweep-count", "sweeps-shown", "least", "own-lenses",
+        "own-sets", "trays", "looks", "recipes-run", "own-recipes",
+        "room-code-now", "room-key", "room-plan-number", "room-step", "room-follows",
     }  # fmt: skip
-    bring_back({"owner": "them", "sweep-shown": None})
-    assert (state.owner, State.sweep_shown.is_set) == ("them", False)
+    bring_back({"owner": "them", "least": None})
+    assert (state.owner, State.least.is_set) == ("them", False)
 
 
 def test_a_session_holds_nothing_of_another_type_than_declared(open_app: Open) -> None:
     app = open_app(plan="0,3,1")
-    for page in ("lens", "sweep", "skills", "models"):
+    for page in ("lens", "sweep", "skills", "compare", "models"):
         app.switch_page(f"../pages/{page}.py").run()
     held = {field.key: field for field in fields() if field.key in app.session_state}
     assert len(held) > 20

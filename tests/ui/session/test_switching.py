@@ -12,10 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from surgery_core.plans import presets
-from surgery_ui.session import echo
+from surgery_ui.session import echo, switching
 from surgery_ui.session.plans import PLAN_LANES
 from surgery_ui.words import labels
 from surgery_ui.work import plan_jobs as cached
+from surgery_ui.work import timing
 from tests.ui.conftest import Open
 from tests.ui.support.reading import errors, plan, said, submit, type_notation
 from tests.ui.support.sweeping import entries, run_sweep
@@ -219,3 +220,19 @@ def test_every_lane_of_work_that_depends_on_the_plan_is_let_go(open_app: Open, m
     moving = {lane for lane, found in keys.items() if len(found) > 1}
     assert moving <= set(PLAN_LANES)
     assert {"after", "scores", "layers-after", "lens-after", "skills-after", "proof"} <= moving
+
+
+@pytest.mark.parametrize(
+    ("found", "sentence"),
+    [
+        (None, "Opening org/name"),
+        ((30_000_000, False), "Opening org/name"),
+        ((1_200_000_000, False), "Opening org/name, which takes 3 to 6 s"),
+        ((98_000_000, True), "Opening org/name, which takes 5 to 10 s"),
+    ],
+)
+def test_how_long_opening_takes_is_said_where_it_is_no_instant(
+    monkeypatch: pytest.MonkeyPatch, found: Any, sentence: str
+) -> None:
+    monkeypatch.setattr(timing, "weight_bytes", lambda name: found)
+    assert switching._opening("org/name") == sentence

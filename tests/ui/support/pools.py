@@ -31,6 +31,6 @@ class EveryKind(dict[str, Kind]):
         return FreeKind(key, Workers.WORK, self._kept.get(key, 16), "A test's.", patience=self._patience)
 
 
-def free_pool(workers: int, *, patience: float = PATIENCE, **kept: int) -> Pool:
+def free_pool(workers: int, *, patience: float = PATIENCE, most_bytes: int | None = None, **kept: int) -> Pool:
     """Return a pool that keeps as many jobs of a kind as are given, and 16 of every other kind."""
-    return Pool(workers, EveryKind(kept, patience))
+    return Pool(workers, EveryKind(kept, patience), most_bytes=most_bytes)

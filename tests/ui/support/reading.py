@@ -47,7 +47,7 @@ def table(app: AppTest) -> Any:
 
 def written(app: AppTest) -> list[str]:
     """Return the new text of each side, without its prompt."""
-    bodies = [element.body for element in app.get("html")]
+    bodies = [element.body for element in app.get("html") if not element.body.startswith("<style>")]
     return [html.unescape("".join(re.findall(r"<span[^>]*>(.*?)</span>", body, re.S)[1:])) for body in bodies]
 
 

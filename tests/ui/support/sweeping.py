@@ -27,6 +27,12 @@ def sweep_page(open_app: Open, kind: str = "delete", **address: str) -> AppTest:
     return app.run()
 
 
+def open_tab(open_app: Open, tab: str, **address: str) -> AppTest:
+    app = open_app("sweep", **address)
+    app.session_state["sweep-tab"] = tab
+    return app.run()
+
+
 def run_sweep(open_app: Open, kind: str = "delete", **address: str) -> AppTest:
     app = sweep_page(open_app, kind, **address)
     app.button(key="sweep-start").click().run()

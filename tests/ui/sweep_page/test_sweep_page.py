@@ -5,19 +5,21 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
+import streamlit as st
 
-from surgery_core.sweeps.removal import removal_frame
+from surgery_ui.components.pictured import Choice
 from surgery_ui.parts import files as saved
-from surgery_ui.sweep_page import removal as search_view
-from surgery_ui.sweep_page.controls import FINDINGS, OWN, PICK, read_factors
+from surgery_ui.sweep_page import questions, removal_view
+from surgery_ui.sweep_page.controls import OWN, PICK, read_factors
+from surgery_ui.sweep_page.questions import QUESTIONS
 from surgery_ui.words import sweeps as sweep_words
 from tests.ui.conftest import Open
 from tests.ui.support.reading import errors, said, wait
-from tests.ui.support.sweeping import click, entries, finished, run_sweep, sweep_page
+from tests.ui.support.sweeping import click, entries, finished, open_tab, run_sweep, sweep_page
 
 ByHand = Callable[[list[int]], Any]
 
@@ -247,19 +249,28 @@ def test_skills_and_written_text_are_measured_when_asked_for(open_app: Open) -> 
     wait(app, lambda: finished(app))
     app.run()
     row = entries(app)[0].rows[0]
-    assert len(row.skills) == 7
+    assert len(row.skills) == 9
     assert len(row.distinct) == 3
     app.selectbox(key="sweep-metric").set_value("skill_accuracy").run()
     assert not app.exception
 
 
-@pytest.mark.parametrize("title", list(FINDINGS))
-def test_a_papers_finding_is_checked_with_one_click(open_app: Open, title: str) -> None:
-    kind, tab = FINDINGS[title]
+def plain_buttons(choices: Sequence[Choice], key: str, on_click: Callable[[str], None]) -> None:
+    """Stand in for the pictured buttons, which only a browser can click."""
+    for choice in choices:
+        st.button(choice.label, key=f"{key}-{choice.name}", on_click=on_click, args=(choice.name,))
+
+
+@pytest.mark.parametrize("title", list(QUESTIONS))
+def test_a_question_is_answered_with_one_click(open_app: Open, monkeypatch: pytest.MonkeyPatch, title: str) -> None:
+    monkeypatch.setattr(questions, "pictured_buttons", plain_buttons)
+    kind, tab = QUESTIONS[title].kind, QUESTIONS[title].tab
     app = open_app("sweep", plan="0,2-3")
-    app.button(key=f"finding-{kind}").click().run()
+    app.button(key=f"sweep-questions-{title}").click().run()
+    assert not app.exception
     wait(app, lambda: finished(app))
-    wait(app, lambda: "arXiv" in said(app) and not app.get("progress"))
+    wait(app, lambda: not app.get("progress"))
+    assert ("arXiv" in said(app)) == (kind in sweep_words.PAPERS and kind != "repeat")
     assert entries(app)[0].request.start.is_identity
     assert app.session_state["sweep-tab"] == tab
     if tab == "Importance":
@@ -268,7 +279,7 @@ def test_a_papers_finding_is_checked_with_one_click(open_app: Open, title: str) 
         assert all(not metric.delta or re.fullmatch(r"-?\d\.\d\d to -?\d\.\d\d", metric.delta) for metric in app.metric)
         assert "costs most" in said(app)
     else:
-        assert "What this model shows." in said(app) or kind == "painters"
+        assert "What this model shows." in said(app) or kind in ("painters", "repeat")
 
 
 def test_an_empty_chart_shows_what_will_be_measured(open_app: Open) -> None:
@@ -293,32 +304,30 @@ def test_without_texts_there_is_no_empty_chart(open_app: Open) -> None:
 
 
 def test_removal_is_started_drawn_and_adopted(open_app: Open) -> None:
-    app = open_app("sweep")
-    app.session_state["sweep-tab"] = "Removal"
-    app.run()
-    assert "No search yet" in said(app)
+    app = open_tab(open_app, "Removal")
+    assert "No removal yet" in said(app)
     app.button(key="search-start").click().run()
-    job = app.session_state["search-job"]
-    wait(app, lambda: job.done)
-    app.run()
-    assert [step.layers_left for step in job.pieces] == [4, 3, 2, 1]
+    wait(app, lambda: finished(app)).run()
+    assert "Done: 3 removals, one layer at a time." in said(app)
+    (entry,) = entries(app)
+    assert [row.x for row in entry.rows] == [4, 3, 2, 1]
     table = next(frame.value for frame in app.dataframe if "Layers left" in frame.value)
     assert list(table["Layers left"]) == [4, 3, 2, 1]
     assert not [column for column in table if "_" in column]
     losses = table["Perplexity"]
-    frame = removal_frame(job.pieces)
     for kind, begins in (("svg", b"<svg"), ("png", b"\x89PNG"), ("html", b"<!doctype html>")):
-        data = search_view.curve_file(frame, ["perplexity"], kind, saved.palette())
+        data = removal_view.curve_file(removal_view.steps_frame(entry), ["perplexity"], kind, saved.palette())
         assert data.startswith(begins)
         assert kind == "png" or b"Layers left" in data
+    box = next(box for box in app.selectbox if str(box.key).startswith("adopt-sweep"))
+    box.set_value(2).run()
+    assert app.query_params["plan"] == entry.rows[2].plan
     candidates = run_sweep(open_app).session_state["sweeps"][0].rows
     assert losses[1] == pytest.approx(min(row.perplexity for row in candidates if row.number >= 0), rel=1e-5)
 
 
 def test_a_removal_says_beforehand_how_long_it_takes(open_app: Open) -> None:
-    app = open_app("sweep")
-    app.session_state["sweep-tab"] = "Removal"
-    app.run()
+    app = open_tab(open_app, "Removal")
     assert "9 plans over" in said(app)  # of 4 layers, then of 3, then of 2
     app.number_input(key="search-least-4").set_value(3).run()
     assert "4 plans over" in said(app)
@@ -328,17 +337,17 @@ def test_a_removal_says_beforehand_how_long_it_takes(open_app: Open) -> None:
 
 
 def test_importance_is_there_without_a_sweep(open_app: Open) -> None:
-    app = open_app("sweep", plan="0,1,1,3")
-    app.session_state["sweep-tab"] = "Importance"
-    app.run()
-    wait(app, lambda: len(app.get("vega_lite_chart")) >= 5)
+    app = open_tab(open_app, "Importance", plan="0,1,1,3")
+    assert "Nothing read yet" in said(app)
+    app.button(key="importance-start").click().run()
+    wait(app, lambda: finished(app)).run()
+    assert len(app.get("vega_lite_chart")) == 5
     assert not app.metric
     app.button(key="importance-measure").click().run()
     wait(app, lambda: len(app.metric) == 3)
-    app = open_app("sweep", plan="")
-    app.session_state["sweep-tab"] = "Importance"
-    app.run()
+    app = open_tab(open_app, "Importance", plan="")
     assert "nothing to rank" in said(app)
+    assert app.button(key="importance-start").disabled
 
 
 # What needs a model that is not done at once: the bundled one.

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import ast
 from collections import Counter
+from functools import cache
 
 import pytest
 
 from surgery_ui.work import lens_jobs, sweep_jobs
 from surgery_ui.work import plan_jobs as cached
-from surgery_ui.work.kinds import PLAN_LANES, TABLE, Kind, Lane, Workers, kinds_of
+from surgery_ui.work.kinds import PLAN_LANES, TABLE, TRAY, Kind, Lane, Tells, Workers, kinds_of, tray_lanes
 from surgery_ui.work.pool import Pool
 from tests.ui.conftest import Open
 from tests.ui.support.reading import type_notation
@@ -109,7 +110,9 @@ def test_lanes_are_those_of_the_table_wherever_one_is_wanted() -> None:
 
 def test_every_lane_has_one_decision_and_a_pool_of_its_own() -> None:
     rows = [(lane, kind.pool, lane in kind.dropped) for kind in TABLE for lane in kind.lanes]
-    assert {lane for lane, _, _ in rows} == set(Lane)
+    side_by_side = {lane for what in ("text", "scores", "layers", "skills", "proof") for lane in tray_lanes(what)}
+    assert {lane for lane, _, _ in rows} == set(Lane) | side_by_side
+    assert len(side_by_side) == 5 * TRAY
     assert Counter(lane for lane, _, _ in set(rows)).most_common(1)[0][1] == 1
     assert all(pool == Workers.WORK for lane, pool, dropped in rows if dropped), "`plans.keep` asks that pool alone"
     assert set(PLAN_LANES) == {lane for lane, _, dropped in rows if dropped}
@@ -141,7 +144,42 @@ def test_an_edit_lets_go_of_what_is_of_the_old_plan_and_of_nothing_else(
     type_notation(app, "0,3,2,0")
     gone = {
         "after", "scores", "own-scores", "layers-after", "lens-after", "lens-distances", "averages-after", "proof",
-        "skills-after", "importance", "checkpoint", "mergekit", "report",
+        "skills-after", "checkpoint", "gguf", "mergekit", "report",
     }  # fmt: skip
     # what they wait for, the unchanged model's side, goes on
     assert left == [(gone, False)]
+
+
+@cache
+def work_of() -> dict[str, set[str]]:
+    """Return, by kind, the source of every function that asks for such work or makes it for other work."""
+    found: dict[str, set[str]] = {kind.key: set() for kind in TABLE}
+    needs = needed()
+    for function, call in requests():
+        kind = needs["_speeds"] if function.name == "speeds_job" else kind_of(function, call.args[2])
+        found[kind].add(ast.unparse(function))
+    for tree in JOBS.values():
+        for function in ast.walk(tree):
+            if isinstance(function, ast.FunctionDef) and function.name in needs:
+                found[needs[function.name]].add(ast.unparse(function))
+    return found
+
+
+def test_every_kind_tells_how_far_it_is_or_is_short() -> None:
+    """By hand: what is short was timed (`docs/performance.md`), and what tells nothing is somebody else's code."""
+    told = {Tells.PROGRESS: "job.report", Tells.PIECES: "job.put"}
+    for kind in TABLE:
+        for source in work_of()[kind.key] if kind.tells in told else ():
+            if f"'{kind.key}'" in source:
+                assert told[kind.tells] in source, f"{kind.key} says nothing of how far it is"
+    assert {kind.key for kind in TABLE if kind.tells is Tells.SHORT} == {"table", "mergekit", "costs", "reading"}
+    assert {kind.key for kind in TABLE if kind.tells is Tells.CLOCK} == {"model", "lens-fetch"}
+
+
+def test_all_work_that_is_not_short_can_be_stopped() -> None:
+    """By hand: nothing reaches into transformers' opening of a model, or into the hub's client."""
+    for kind in TABLE:
+        if kind.tells in (Tells.PROGRESS, Tells.PIECES):
+            for source in work_of()[kind.key]:
+                stops = "job.stop" in source or "_sweep(loaded, request, job)" in source
+                assert stops or f"'{kind.key}'" not in source, kind.key

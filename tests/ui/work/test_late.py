@@ -13,10 +13,16 @@ from tests.ui.conftest import Open
 from tests.ui.support.late import protos, run_drawn_late, run_unseen, values
 from tests.ui.support.reading import errors, plan, type_notation
 
-PAGES = ("surgery", "lens", "sweep", "skills", "models")
+PAGES = ("surgery", "lens", "sweep", "skills", "gallery", "models", "room", "glossary")
 TEXTS = (("surgery", "prompt", "prompt-pick"), ("lens", "lens", "lens-pick"))
 EXAMPLES = examples.texts()
 LINK = {"plan": "0,2-3", "prompt": "A wolf", "lens": "A fox", "length": "5"}
+
+
+@pytest.fixture(autouse=True)
+def _long_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine with much else to do takes longer over two runs than a browser does between two messages."""
+    monkeypatch.setattr(echo, "MOMENT", 60.0)
 
 
 def prepared(open_app: Open, page: str) -> AppTest:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tomllib
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -24,9 +25,11 @@ from surgery_core.keeping.report.figures import Stated, Tolerance, number, read_
 from surgery_core.keeping.report.findings import find
 from surgery_core.keeping.report.markup import marked
 from surgery_core.keeping.report.page import report_page
-from surgery_core.keeping.report.verify import read_file
+from surgery_core.keeping.report.verify import read_file, verify
 from surgery_core.models.opening import LoadedModel, load_model
+from surgery_core.recipes.parts import NamedPlan, SweepChoice
 from surgery_core.recipes.recipe import Recipe
+from surgery_core.sweeps.kinds import SweepOptions
 from surgery_core.text import Text
 
 ROOT = Path(__file__).resolve().parents[4]
@@ -133,10 +136,102 @@ def test_parts_are_checked() -> None:
 
 
 def test_what_was_asked_comes_back() -> None:
-    asked = Asked(tuple(PARTS), "tuned", AskedSweep("delete", start="0-3"), unproved=True)
+    swept = AskedSweep("scale", SweepOptions(layer=2, factors=(0.5, 2)), "0-3", skills=True, prompt="A", best=3)
+    asked = Asked(tuple(PARTS), "tuned", swept, unproved=True)
     assert Asked.of(json.loads(json.dumps(asked.plain()))) == asked
+    # as reports of older versions have it
+    assert Asked.of({"parts": ["sweep"], "lens": "logit", "unproved": False, "sweep": {"kind": "delete", "options": {"times": 2,
+        "factors": [0.5], "seed": 0}, "start": "0-2"}}).sweep == AskedSweep("delete", SweepOptions(factors=(0.5,)), "0-2")  # fmt: skip
     with pytest.raises(ReportError, match="cannot be read"):
         Asked.of({"parts": ["plan"]})
+
+
+def test_plans_side_by_side_have_the_figures_that_they_have_alone(tiny: LoadedModel) -> None:
+    own, plans = (
+        (Text("T", "a b c d e f"), Text("U", "f e d c b a")),
+        (NamedPlan("O<b>", "0,2"), NamedPlan("Two", "3-0")),
+    )
+    recipe = Recipe(tiny.info.name, "0,2", texts=(), own_texts=own, plans=plans)
+    page = report_page(find(recipe, Asked(("scores", "plans")), loaded=tiny))
+    stated = {one.name: one.value for one in read_page(page)[0].figures}
+    of = {"perplexity": "perplexity after", "low end": "ratio, low end", "high end": "ratio, high end"}
+    for name in ("perplexity", "ratio", "low end", "high end", "KL", "top-1 kept", "verdict"):
+        assert stated[f"plan 1 (O<b>): {name}"] == stated[of.get(name, name)]
+    alone = report_page(find(replace(recipe, plan="3-0", plans=()), Asked(("scores",)), loaded=tiny))
+    assert stated["plan 2 (Two): KL"] == {one.name: one.value for one in read_page(alone)[0].figures}["KL"]
+    assert "<td>O&lt;b&gt;</td>" in page.replace(' class="wide"', "")
+    assert not find(recipe, Asked(("scores",)), loaded=tiny).report.plans
+
+
+def test_a_sweep_has_all_that_it_was_asked_for(tiny: LoadedModel, tmp_path: Path) -> None:
+    recipe = Recipe(tiny.info.name, "0,2-3", texts=(), own_texts=(Text("T", "a b c d e f"),))
+    swept = AskedSweep("delete", start="0-1", skills=True, prompt="A", new_tokens=4)
+    found = find(recipe, Asked(("sweep",), "logit", swept), loaded=tiny)
+    page = report_page(found)
+    assert "<th>Skills right</th><th>Different pairs in its text</th>" in page.replace(' scope="col"', "").replace(
+        ' class="number"', ""
+    )
+    stated = {one.name: one for one in read_page(page)[0].figures}
+    row = next(row for row in found.swept.rows if row.number == 1) if found.swept else None
+    assert row is not None
+    assert stated["sweep, plan 2: skills right"].value == pytest.approx(row.skill_accuracy)
+    assert stated["sweep, plan 2: distinct pairs"].tolerance.kind == "free"
+    (tmp_path / "report.html").write_text(page, encoding="utf-8")
+    assert verify(tmp_path / "report.html", loaded=tiny).holds
+
+
+def test_a_sweep_that_is_there_is_taken_over_and_no_other(tiny: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = Recipe(tiny.info.name, "0,2-3", texts=(), own_texts=(Text("T", "a b c d e f"),))
+    asked = Asked(("sweep",), "logit", AskedSweep("delete"))
+    first = find(recipe, asked, loaded=tiny).swept
+    assert first is not None
+    monkeypatch.setattr("surgery_core.keeping.report.findings.sweep", lambda *given, **more: iter(()))
+    assert find(recipe, asked, loaded=tiny, swept=first).swept is first
+    for other in (replace(recipe, own_texts=(Text("T", "b b c d e f"),)), recipe):
+        swept = asked if other is not recipe else Asked(("sweep",), "logit", AskedSweep("delete", start="0-2"))
+        found = find(other, swept, loaded=tiny, swept=first).swept
+        assert found is not None
+        assert found.rows == ()
+
+
+@pytest.mark.parametrize(
+    ("more", "parts", "sweep"),
+    [
+        (("--with", "all"), tuple(PARTS), AskedSweep("delete")),
+        (("--with", "scores,sweep", "--sweep-best", "2"), ("scores", "sweep"), AskedSweep("delete", best=2)),
+        (
+            ("--sweep", "scale", "--sweep-layer", "1", "--sweep-factors", "0.5,2", "--sweep-skills", "--sweep-start", "0-2"),
+            ("plan", "writing", "scores", "sweep"),
+            AskedSweep("scale", SweepOptions(layer=1, factors=(0.5, 2)), "0-2", skills=True),
+        ),
+    ],
+)  # fmt: skip
+def test_what_the_command_line_asks_a_report_for(
+    more: tuple[str, ...], parts: tuple[str, ...], sweep: AskedSweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = asked_of(Recipe("fable", "0-3", texts=()), more, tmp_path, monkeypatch)
+    assert (asked.parts, asked.sweep) == (parts, sweep)
+
+
+def test_a_recipes_own_sweep_is_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = Recipe("fable", "0-3", texts=(), sweep=SweepChoice("repeat", SweepOptions(times=3), 2))
+    asked = asked_of(recipe, ("--sweep-times", "4"), tmp_path, monkeypatch)
+    assert asked.parts == ("plan", "writing", "scores", "sweep")
+    assert asked.sweep == AskedSweep("repeat", SweepOptions(times=4), "0-3", best=2)
+
+
+def asked_of(recipe: Recipe, more: tuple[str, ...], folder: Path, monkeypatch: pytest.MonkeyPatch) -> Asked:
+    """Return what the command asks for, without measuring it."""
+    seen: list[Asked] = []
+
+    def write(recipe: Recipe, to: str, asked: Asked, **how: Any) -> None:
+        seen.append(asked)
+        raise SettingsError("Enough.")
+
+    monkeypatch.setattr("surgery_core.keeping.report.written.write_report", write)
+    recipe.dump(folder / "a.toml")
+    assert main(("report", str(folder / "a.toml"), "--to", str(folder / "new.html"), *more)) == 2
+    return seen[0]
 
 
 @given(st.text(), st.text())
@@ -218,6 +313,8 @@ def test_the_command_writes_both_kinds(tiny_folder: Path, tmp_path: Path, capsys
         (("--to", "report.pdf"), "does not end in .html or .toml"),
         (("--to", "no/report.html"), "no folder"),
         (("--to", "new.html", "--with", "charts"), "no part 'charts'"),
+        (("--to", "new.html", "--sweep-best", "2"), "--sweep-best is of a sweep, and none is asked for"),
+        (("--to", "new.html", "--sweep", "nothing"), "nothing"),
         (("--to", "new.html", "--with", "plan", "--recipe", "b.toml"), "Give the recipe once"),
     ],
 )

@@ -1,0 +1,1 @@
+"""The Compare page: up to six plans side by side."""

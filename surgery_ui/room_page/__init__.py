@@ -1,0 +1,1 @@
+"""The Room page: joining, tasks, the board, and what an organiser does."""

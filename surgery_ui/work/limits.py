@@ -1,0 +1,216 @@
+"""What an organiser allows on a server: one file, `surgery.toml`, and an environment variable for each of its keys.
+
+The file is the one that `MODEL_SURGERY_CONFIG` names, or `surgery.toml` where the server was started; the repository's
+has every key with its default. `MODEL_SURGERY_TOKENS=128` goes before `tokens` in the file. Nothing here imports
+Streamlit.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from surgery_core.errors import ModelLoadError, SettingsError
+
+FILE = "surgery.toml"
+FILE_VARIABLE = "MODEL_SURGERY_CONFIG"
+"""Environment variable with the path of the organiser's file."""
+PREFIX = "MODEL_SURGERY_"
+MB = 1_000_000
+ROOMS_FILE = "rooms.sqlite"
+"""Name of the file with the rooms, in the state folder."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What may be done on a server. Every number is at least its lowest value in `LEAST` and at most that in `MOST`.
+
+    Attributes:
+        allowed: names of the models that may be opened; empty for all that are offered, and those on the hub.
+        hub: whether models and lenses may be fetched from the hub.
+        paths: whether a person may type the path of a model on the server.
+        model_mb: memory that a model may take, in MB; 0 for as much as is free.
+        open_models: models that stay open at most.
+        text_kb: size of one text of a person's own, in kB.
+        tokens: tokens that a text may be continued by.
+        sweep_plans: plans that a sweep may have.
+        jobs: sweeps, removals, runs of the gallery and trainings that one session may have at a time.
+        training: whether lenses may be trained.
+        cache_mb: memory that results are kept in, in MB.
+        idle_minutes: how long what a browser's tab had is kept for its return.
+        download_mb: size up to which a page hands out checkpoints, in MB; 0 for none.
+        state: folder for what outlives the server: rooms, answers, boards; empty for the user's own.
+    """
+
+    allowed: tuple[str, ...] = ()
+    hub: bool = True
+    paths: bool = False
+    model_mb: int = 0
+    open_models: int = 3
+    text_kb: int = 1_000
+    tokens: int = 512
+    sweep_plans: int = 4_096
+    jobs: int = 4
+    training: bool = True
+    cache_mb: int = 1_000
+    idle_minutes: int = 720
+    download_mb: int = 200
+    state: str = ""
+
+    def check_model(self, name: str, here: Callable[[str], bool]) -> None:
+        """Refuse a model that may not be opened.
+
+        Args:
+            name: what it is opened by.
+            here: tells whether a name leads to a model on the server.
+
+        Raises:
+            ModelLoadError: naming the limit and what is allowed.
+        """
+        if self.allowed and name not in self.allowed:
+            raise ModelLoadError(
+                f"{name!r} is not open to visitors of this server (allowed in {FILE}: {', '.join(self.allowed)}); choose "
+                "one of those, or ask the organiser."
+            )
+        if not self.hub and not here(name):
+            raise ModelLoadError(
+                f"{name!r} is not on this server, and it fetches nothing from the hub (hub in {FILE}); choose a model from "
+                "the list."
+            )
+
+    @property
+    def state_folder(self) -> Path:
+        """Return the folder for what outlives the server."""
+        own = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
+        return Path(self.state or f"{own}/model-surgery").expanduser()
+
+    def check_hub(self, name: str) -> None:
+        """Refuse what would be fetched from the hub, where that is not allowed.
+
+        Raises:
+            SettingsError: naming the limit.
+        """
+        if not self.hub:
+            raise SettingsError(f"{name!r} would come from the hub, and this server fetches nothing (hub in {FILE}).")
+
+    def check_plans(self, count: int) -> None:
+        """Refuse a sweep of too many plans.
+
+        Raises:
+            SettingsError: naming the limit.
+        """
+        if count > self.sweep_plans:
+            raise SettingsError(
+                f"This sweep has {count:,} plans, and this server allows {self.sweep_plans:,} (sweep_plans in {FILE}); "
+                "choose a smaller one."
+            )
+
+    def check_jobs(self, running: int) -> None:
+        """Refuse one more piece of long work where a session has as many as it may have.
+
+        Raises:
+            SettingsError: naming the limit.
+        """
+        if running >= self.jobs:
+            raise SettingsError(
+                f"You have {running} long runs going, as many as this server allows a person (jobs in {FILE}); wait for "
+                "one, or cancel it."
+            )
+
+    def check_training(self) -> None:
+        """Refuse the training of a lens, where that is not allowed.
+
+        Raises:
+            SettingsError: naming the limit.
+        """
+        if not self.training:
+            raise SettingsError(
+                f"No lenses are trained on this server (training in {FILE}); open a file of one instead."
+            )
+
+
+LEAST: Mapping[str, int] = {
+    "model_mb": 0, "open_models": 1, "text_kb": 1, "tokens": 1, "sweep_plans": 1, "jobs": 1, "cache_mb": 10,
+    "idle_minutes": 1, "download_mb": 0,
+}  # fmt: skip
+MOST: Mapping[str, int] = {
+    "model_mb": 100_000_000, "open_models": 100, "text_kb": 1_000, "tokens": 512, "sweep_plans": 4_096, "jobs": 100,
+    "cache_mb": 100_000_000, "idle_minutes": 100_000, "download_mb": 100_000,
+}  # fmt: skip
+
+
+def read_limits(environment: Mapping[str, str]) -> Limits:
+    """Return what an environment and its file allow.
+
+    Raises:
+        SettingsError: naming the key, its value and what is allowed; for a file that is named and is not there, too.
+    """
+    given, where = _file(environment)
+    values = {name: _checked(name, value, where) for name, value in given.items()}
+    for name in KINDS:
+        if (text := environment.get(PREFIX + name.upper())) is not None:
+            values[name] = _checked(name, _read(name, text), f"the environment ({PREFIX}{name.upper()})")
+    return Limits(**values)
+
+
+@lru_cache(maxsize=1)
+def limits() -> Limits:
+    """Return what this server's organiser allows, read once. Errors as `read_limits`."""
+    return read_limits(os.environ)
+
+
+KINDS: Mapping[str, type] = {one.name: type(one.default) for one in fields(Limits)}
+"""Of every key, the type of its value."""
+
+
+def _file(environment: Mapping[str, str]) -> tuple[dict[str, Any], str]:
+    named = environment.get(FILE_VARIABLE, "")
+    path = Path(named or FILE).expanduser()
+    if not named and not path.is_file():
+        return {}, FILE
+    try:
+        found = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(f"{path} cannot be read ({error.strerror}); {FILE_VARIABLE} names it.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path} is not TOML: {error}.") from None
+    if unknown := sorted(found.keys() - KINDS.keys()):
+        raise SettingsError(f"{path} has {unknown[0]!r}, which is no limit; there are {', '.join(KINDS)}.")
+    return found, str(path)
+
+
+def _read(name: str, text: str) -> object:
+    """Return a variable's text as the value that a file would have; what does not read stays text."""
+    text = text.strip()
+    if KINDS[name] is tuple:
+        return [part.strip() for part in text.split(",") if part.strip()]
+    if KINDS[name] is str:
+        return text
+    if KINDS[name] is bool:
+        return {"true": True, "1": True, "false": False, "0": False}.get(text.lower(), text)
+    return int(text) if text.isascii() and text.removeprefix("-").isdecimal() else text
+
+
+def _checked(name: str, value: object, where: str) -> Any:
+    if KINDS[name] is tuple:
+        if isinstance(value, list) and all(isinstance(one, str) and one for one in value):
+            return tuple(value)
+        raise SettingsError(f'{name} is {value!r} in {where}; give a list of names such as ["fable"].')
+    if KINDS[name] is str:
+        if isinstance(value, str) and "\0" not in value:
+            return value
+        raise SettingsError(f"{name} is {value!r} in {where}; give a text.")
+    if KINDS[name] is bool:
+        if isinstance(value, bool):
+            return value
+        raise SettingsError(f"{name} is {value!r} in {where}; give true or false.")
+    if type(value) is not int or not LEAST[name] <= value <= MOST[name]:
+        raise SettingsError(
+            f"{name} is {value!r} in {where}; give a whole number from {LEAST[name]:,} to {MOST[name]:,}."
+        )
+    return value

@@ -1,0 +1,101 @@
+"""In which order a pool does what waits: what an edit is for first, of that the shortest, and nothing waits for ever."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+
+from surgery_ui.work import pool as module
+from surgery_ui.work.job import Job
+from surgery_ui.work.kinds import TABLE, Kind, Lane, Turn, Workers, kinds_of
+from surgery_ui.work.pool import Pool
+
+KINDS: Mapping[str, Kind] = kinds_of(Workers.WORK)
+LANES = {
+    "text": Lane.TEXT_AFTER, "comparison": Lane.SCORES, "lens": Lane.LAYERS_AFTER, "proof": Lane.PROOF,
+    "skills": Lane.SKILLS_AFTER, "preflight": Lane.PREFLIGHT, "speeds": Lane.SPEEDS, "counts": Lane.TEXT_COUNTS,
+}  # fmt: skip
+
+
+class Held:
+    """A pool of one worker that is busy until the block ends; what is asked for meanwhile waits."""
+
+    def __init__(self) -> None:
+        self.pool, self.order, self._jobs = Pool(1, KINDS), list[str](), list[Job[Any]]()
+        self._gate = threading.Event()
+
+    def __enter__(self) -> Held:
+        began = threading.Event()
+        self._gate.clear()
+
+        def hold(job: Job[Any]) -> None:
+            began.set()
+            self._gate.wait(10)
+
+        self._jobs.append(self.pool.request("nobody", Lane.COSTS_OWN, ("reading", "other", object()), hold))
+        assert began.wait(5)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._gate.set()
+        for job in self._jobs:
+            assert job.wait(10)
+
+    def ask(
+        self, kind: str, name: str = "", lane: Lane | None = None, owner: str = "me",
+        work: Callable[[Job[Any]], Any] = lambda job: None, **needs: Callable[[Job[Any]], Any],
+    ) -> None:  # fmt: skip
+        def done(job: Job[Any]) -> Any:
+            self.order.append(name or kind)
+            return work(job)
+
+        def noted(key: str, work: Callable[[Job[Any]], Any]) -> Callable[[Job[Any]], Any]:
+            return lambda job: (self.order.append(key), work(job))
+
+        wanted = {(key, "model", name): noted(key, how) for key, how in needs.items()}
+        self._jobs.append(self.pool.request(owner, lane or LANES[kind], (kind, "model", name), done, wanted))
+
+
+def test_texts_and_the_figures_at_the_head_come_before_details_and_those_before_checks() -> None:
+    with Held() as held:
+        for kind in ("speeds", "preflight", "proof", "skills", "lens", "counts", "text"):
+            held.ask(kind)
+        held.ask("comparison", base=lambda job: None)
+    # its base comes before it; within a turn nothing is known of times, so it is the order of asking
+    assert held.order == ["text", "base", "comparison", "skills", "lens", "counts", "speeds", "preflight", "proof"]
+
+
+def test_of_equals_the_shortest_is_done_first_as_far_as_times_are_known() -> None:
+    held = Held()
+    with held:
+        held.ask("text", "a", work=lambda job: time.sleep(0.2))
+        held.ask("comparison", "a", work=lambda job: time.sleep(0.05))
+        held.ask("comparison", "another", Lane.OWN_SCORES, work=lambda job: time.sleep(0.4))
+    held.order.clear()
+    with held:
+        held.ask("lens", "details")
+        held.ask("comparison", "of one's own, long", Lane.OWN_SCORES)
+        held.ask("text", "text")
+        held.ask("comparison", "figures")
+        held.ask("table", "never timed", Lane.SCORES, owner="me too")
+    assert held.order == ["never timed", "figures", "text", "of one's own, long", "details"]
+
+
+def test_what_has_waited_for_long_goes_before_what_is_short_and_new(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Held() as held:
+        held.ask("proof", owner="a")
+        held.ask("lens", owner="a")
+        monkeypatch.setattr(module, "LONG", -1.0)  # all of it has waited for long
+        held.ask("text", owner="b")
+    assert held.order == ["proof", "lens", "text"]
+
+
+def test_every_kind_has_its_turn() -> None:
+    first = {kind.key for kind in TABLE if kind.turn is Turn.FIRST}
+    last = {kind.key for kind in TABLE if kind.turn is Turn.LAST}
+    assert first == {"text", "base", "table", "comparison"}
+    assert last == {"preflight", "proof", "nearest", "speeds", "costs", "reading"}

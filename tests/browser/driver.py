@@ -22,7 +22,9 @@ def chip(page: Any, layer: int) -> Any:
 
 def order(page: Any) -> list[str]:
     """Return the names on the chips, in order."""
-    labels = page.get_by_role("list", name="Layers in running order").locator(".chip")
+    strip = page.get_by_role("list", name="Layers in running order")
+    strip.wait_for(state="attached")
+    labels = strip.locator(".chip")
     return [label.split(",")[0] for label in labels.evaluate_all("all => all.map(one => one.ariaLabel)")]
 
 
@@ -54,6 +56,15 @@ def type_notation(page: Any, text: str) -> None:
     field = page.get_by_label("Notation", exact=True)
     field.fill(text)
     field.press("Enter")
+
+
+def choose(page: Any, field: str, typed: str) -> None:
+    """Choose what a field offers first for what is typed, by keyboard; while the page is drawn, fields lose the focus."""
+    settle(page)
+    page.get_by_label(re.compile(field)).focus()
+    page.keyboard.type(typed)
+    page.get_by_role("option").first.wait_for()
+    page.keyboard.press("Enter")
 
 
 def place(element: Any) -> Any:

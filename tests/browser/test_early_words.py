@@ -36,17 +36,23 @@ class Gate:
     """What a browser's socket gets, kept back while it is shut."""
 
     def __init__(self) -> None:
-        self.shut, self.passed = False, 0
+        self.shut, self.passed, self.left = False, 0, 0
         self._waiting: list[tuple[Any, Any]] = []
 
     def route(self, socket: Any) -> None:
-        socket.connect_to_server().on_message(lambda message: self._take(socket, message))
+        server = socket.connect_to_server()
+        server.on_message(lambda message: self._take(socket, message))
+        socket.on_close(lambda code, reason: self._end(server))
 
     def open(self) -> None:
         self.shut = False
         for socket, message in self._waiting:
             socket.send(message)
         self._waiting.clear()
+
+    def _end(self, server: Any) -> None:
+        self.left += 1
+        server.close()
 
     def _take(self, socket: Any, message: Any) -> None:
         self.passed += not self.shut
@@ -163,6 +169,8 @@ def test_another_page_listens_no_more_and_the_first_one_again(visit: Any, writte
     page.get_by_role("link", name="Models").click()
     page.wait_for_url("**/models*")
     settle(page)
+    while not words.left:
+        page.wait_for_timeout(50)
     heard = words.passed
     type_notation(page, B)
     await_plan(page, B)

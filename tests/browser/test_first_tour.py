@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.driver import await_plan, chip, order, settle
+from tests.browser.driver import await_plan, chip, choose, order, settle
 from tests.browser.test_accessible import RUN, VIEWS, axe
 
 Visit = Callable[..., Any]
@@ -276,11 +276,7 @@ def test_the_sweep_offers_its_chapter_at_the_end_of_the_tour(visit: Visit) -> No
     page.get_by_role("button", name="Which layers matter?").click()
     page.get_by_text("All 12 plans measured.").wait_for(timeout=60_000)
     at_step(page, 2, 3)
-    field = page.get_by_label(re.compile("Take a plan over into the strip"))
-    field.focus()
-    page.keyboard.type("L5")
-    page.get_by_role("option").first.wait_for()
-    page.keyboard.press("Enter")
+    choose(page, "Take a plan over into the strip", "L5")
     await_plan(page, "0-4,6-11")
     assert "L5" not in order(page)
     at_step(page, 3, 3)

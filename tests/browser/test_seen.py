@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.driver import await_plan, settle, type_notation
+from tests.browser.driver import await_plan, choose, settle, type_notation
 
 Visit = Callable[..., Any]
 WATCH = """() => {
@@ -105,22 +105,13 @@ def test_a_plan_is_taken_over_without_a_mouse(visit: Visit) -> None:
     page = visit("/sweep")
     page.get_by_role("button", name="Start", exact=True).press("Enter")
     page.get_by_text("All 12 plans measured.").wait_for(timeout=120_000)
-    settle(page)
-    field = page.get_by_label(re.compile("Take a plan over into the strip"))
-    field.focus()
-    page.keyboard.type("L5")
-    page.get_by_role("option").first.wait_for()
-    page.keyboard.press("Enter")
+    choose(page, "Take a plan over into the strip", "L5")
     await_plan(page, "0-4,6-11")
 
 
 def test_a_cell_of_the_lens_is_chosen_without_a_mouse(visit: Visit) -> None:
     page = visit("/lens?plan=0-4,6-11")
-    field = page.get_by_label(re.compile("Cell: layer"))
-    field.focus()
-    page.keyboard.type("L3")
-    page.get_by_role("option").first.wait_for()
-    page.keyboard.press("Enter")
+    choose(page, "Cell: layer", "L3")
     page.get_by_text(re.compile("^After L3, having read up to token")).wait_for()
 
 

@@ -18,6 +18,7 @@ from starlette.middleware import Middleware
 
 from surgery_ui import startup
 from surgery_ui.document import Document
+from surgery_ui.document.guard import Guard
 from surgery_ui.work import channel
 
 
@@ -35,5 +36,5 @@ app = st.App(
     Path(startup.__file__).with_name("main.py"),
     lifespan=lifespan,
     routes=[channel.ROUTE],
-    middleware=[Middleware(Document)],
+    middleware=[Middleware(Guard), Middleware(Document)],
 )

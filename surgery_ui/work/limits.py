@@ -8,6 +8,7 @@ Streamlit.
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
@@ -44,6 +45,7 @@ class Limits:
         cache_mb: memory that results are kept in, in MB.
         idle_minutes: how long what a browser's tab had is kept for its return.
         download_mb: size up to which a page hands out checkpoints, in MB; 0 for none.
+        framed_by: origins of pages that may show the app in a frame; empty for none but its own.
         state: folder for what outlives the server: rooms, answers, boards; empty for the user's own.
     """
 
@@ -60,6 +62,7 @@ class Limits:
     cache_mb: int = 1_000
     idle_minutes: int = 720
     download_mb: int = 200
+    framed_by: tuple[str, ...] = ()
     state: str = ""
 
     def check_model(self, name: str, here: Callable[[str], bool]) -> None:
@@ -143,6 +146,14 @@ MOST: Mapping[str, int] = {
     "cache_mb": 100_000_000, "idle_minutes": 100_000, "download_mb": 100_000,
 }  # fmt: skip
 
+LISTS: Mapping[str, tuple[str, str]] = {
+    "allowed": (r"(?s).+", '["fable"]'),
+    "framed_by": (r"https?://(\*\.)?[a-zA-Z0-9.-]+(:\d{1,5})?", '["https://example.org"]'),
+}
+"""What each entry of a list has to be, and an example of a list."""
+SPACE_VARIABLE, SPACES = "SPACE_ID", "https://huggingface.co"
+"""Environment variable that a Space on Hugging Face has, and the site whose pages show Spaces in a frame."""
+
 
 def read_limits(environment: Mapping[str, str]) -> Limits:
     """Return what an environment and its file allow.
@@ -155,6 +166,8 @@ def read_limits(environment: Mapping[str, str]) -> Limits:
     for name in KINDS:
         if (text := environment.get(PREFIX + name.upper())) is not None:
             values[name] = _checked(name, _read(name, text), f"the environment ({PREFIX}{name.upper()})")
+    if SPACE_VARIABLE in environment:
+        values["framed_by"] = (*values.get("framed_by", ()), SPACES)
     return Limits(**values)
 
 
@@ -198,9 +211,10 @@ def _read(name: str, text: str) -> object:
 
 def _checked(name: str, value: object, where: str) -> Any:
     if KINDS[name] is tuple:
-        if isinstance(value, list) and all(isinstance(one, str) and one for one in value):
+        form, example = LISTS[name]
+        if isinstance(value, list) and all(isinstance(one, str) and re.fullmatch(form, one) for one in value):
             return tuple(value)
-        raise SettingsError(f'{name} is {value!r} in {where}; give a list of names such as ["fable"].')
+        raise SettingsError(f"{name} is {value!r} in {where}; give a list such as {example}.")
     if KINDS[name] is str:
         if isinstance(value, str) and "\0" not in value:
             return value

@@ -32,6 +32,8 @@ STREAMLITS_OWN = "RuntimeError: dictionary changed size during iteration"
 the run that took its place writes there (`SafeSessionState.filtered_state` has a lock a run). Nobody sees it."""
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 """What a traceback is coloured with where the environment says that its reader likes it."""
+POLICY = "Content Security Policy"
+"""What a browser's console says of everything that a page wants to do and may not."""
 FLAGS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -159,10 +161,12 @@ def cold_server(chromium: Any, models: Path, tmp_path: Path) -> Iterator[str]:
 def visit(chromium: Any, server: str) -> Iterator[Any]:
     """Return the function that opens the app as another person: own context, own session."""
     contexts: list[Any] = []
+    refused: list[str] = []
 
     def open_page(address: str = "/", **options: Any) -> Any:
         context = chromium.new_context(**{"viewport": {"width": 1400, "height": 900}} | options)
         contexts.append(context)
+        context.on("console", lambda said: refused.append(said.text) if POLICY in said.text else None)
         page = context.new_page()
         page.set_default_timeout(20_000)
         page.goto(address if address.startswith("http") else server + address)
@@ -172,6 +176,7 @@ def visit(chromium: Any, server: str) -> Iterator[Any]:
     yield open_page
     for context in contexts:
         context.close()
+    assert not refused, "the content security policy forbids what a page does"
 
 
 def _wait_until_healthy(address: str, process: subprocess.Popen[bytes], log: Path) -> None:

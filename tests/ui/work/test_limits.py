@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from surgery_core.errors import ModelLoadError, SettingsError
-from surgery_ui.work.limits import FILE_VARIABLE, KINDS, LEAST, MOST, Limits, read_limits
+from surgery_ui.work.limits import FILE_VARIABLE, KINDS, LEAST, LISTS, MOST, SPACES, Limits, read_limits
 
 ROOT = Path(__file__).resolve().parents[3]
 SHIPPED = ROOT / "surgery.toml"
@@ -26,7 +26,7 @@ def given(tmp_path: Path, text: str, **environment: str) -> Limits:
 def test_the_repositorys_file_has_every_key_with_its_default_and_a_comment() -> None:
     text = SHIPPED.read_text(encoding="utf-8")
     found = tomllib.loads(text)
-    assert found | {"allowed": tuple(found["allowed"])} == asdict(Limits())
+    assert found | {name: tuple(found[name]) for name in LISTS} == asdict(Limits())
     for name in KINDS:
         above = text.split(f"\n{name} = ")[0].rsplit("\n\n", 1)[-1]
         assert above.startswith("# "), f"{name} has no comment of its own"
@@ -72,6 +72,20 @@ def test_a_wrong_value_is_named_with_what_is_allowed(tmp_path: Path, one: Any) -
 def test_numbers_are_whole_and_bounded(tmp_path: Path, value: str) -> None:
     with pytest.raises(SettingsError, match="give a whole number"):
         given(tmp_path, f"tokens = {value}\n")
+
+
+@pytest.mark.parametrize(
+    "origin", ["", "example.org", "https://a.b; script-src *", "https://a.b\\n", "https://a b", "'self'"]
+)
+def test_sites_that_may_frame_the_app_are_origins_and_nothing_else(tmp_path: Path, origin: str) -> None:
+    assert given(tmp_path, 'framed_by = ["https://a-1.org", "http://*.b:8080"]').framed_by[1] == "http://*.b:8080"
+    with pytest.raises(SettingsError, match=r"give a list such as \[\"https://example.org\"\]"):
+        given(tmp_path, f'framed_by = ["{origin}"]')
+
+
+def test_a_space_is_shown_by_its_page(tmp_path: Path) -> None:
+    assert given(tmp_path, "framed_by = []", SPACE_ID="me/app").framed_by == (SPACES,)
+    assert given(tmp_path, 'framed_by = ["https://a.org"]', SPACE_ID="me/app").framed_by == ("https://a.org", SPACES)
 
 
 def test_a_broken_and_a_missing_file_are_said(tmp_path: Path) -> None:

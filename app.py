@@ -32,9 +32,11 @@ async def lifespan(_: st.App) -> AsyncIterator[None]:
 if Path(sys.argv[0]).name == Path(__file__).name:  # another server's arguments are not ours
     startup.offer(sys.argv[1:])
     startup.check_limits()
+startup.quieten()
 app = st.App(
     Path(startup.__file__).with_name("main.py"),
     lifespan=lifespan,
     routes=[channel.ROUTE],
+    on_script_error=startup.tell_of,
     middleware=[Middleware(Guard), Middleware(Document)],
 )

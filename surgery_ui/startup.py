@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from surgery_ui.work.job import Job
 
 _log = logging.getLogger(__name__)
+UNCAUGHT = "Uncaught app execution"
+"""What Streamlit says of an error of a page, with all that is known of it."""
 
 
 def check_limits() -> None:
@@ -57,6 +59,25 @@ def offer(paths: Sequence[str]) -> None:
         os.environ[FOLDERS_VARIABLE] = os.pathsep.join([*map(str, folders), *listed])
         if (folders[0] / "config.json").is_file():
             os.environ[FIRST_VARIABLE] = folders[0].name
+
+
+def quieten() -> None:
+    """Have Streamlit not print errors of pages, which may have what a person wrote; `tell_of` prints them without."""
+    logging.getLogger("streamlit.error_util").addFilter(lambda record: record.getMessage() != UNCAUGHT)
+
+
+def tell_of(error: Exception) -> bool:
+    """Write that a page failed, and say so on it with the id that the log and the organiser's page have."""
+    import streamlit as st
+
+    from surgery_ui.work.diary import note_fault
+
+    fault = note_fault(error, "page")
+    st.error(
+        f"Something went wrong on the server (error {fault.id}); its log has the details. Reload the page; your plan is in "
+        "its address."
+    )
+    return True
 
 
 def prewarm() -> threading.Thread:

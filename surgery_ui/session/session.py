@@ -30,6 +30,7 @@ from surgery_ui.session.state import State, bring_back, state, to_keep
 from surgery_ui.session.sweep_entry import Entry
 from surgery_ui.work import closing
 from surgery_ui.work import plan_jobs as cached
+from surgery_ui.work.diary import note, note_refusal
 
 ADDRESS_DELAY = 0.3
 """Seconds within which a browser that was told a new address may still send the old one by itself."""
@@ -168,20 +169,21 @@ def change(control: str, edit: Callable[[LayerPlan], LayerPlan]) -> bool:
         _require_possible(plan)
     except SurgeryError as error:
         problems[control] = error
+        note_refusal(state.owner, control, error)
         return False
-    _step(history().edit(plan))
+    _step(history().edit(plan), control)
     return True
 
 
 def undo() -> None:
     """Go one plan back."""
-    _step(history().undo())
+    _step(history().undo(), "undo")
     touch()
 
 
 def redo() -> None:
     """Go one undone plan forward."""
-    _step(history().redo())
+    _step(history().redo(), "redo")
     touch()
 
 
@@ -264,6 +266,7 @@ def set_problem(control: str, error: SurgeryError | None) -> None:
     state.problems.pop(control, None)
     if error is not None:
         state.problems[control] = error
+        note_refusal(state.owner, control, error)
 
 
 def _is_news(parameters: dict[str, str]) -> bool:
@@ -363,10 +366,11 @@ def _take_tray() -> None:
         state.problems["address"] = SurgeryError(" ".join(problems))
 
 
-def _step(new: History) -> None:
+def _step(new: History, control: str) -> None:
     """Make a history the current one; with a new plan the model that was left is no longer worth a word."""
     if new.plan != history().plan:
         state.left = None
+        note("edit", state.owner, control=control, model=state.model, plan=str(new.plan))
     plans.keep(new)
 
 

@@ -5,7 +5,6 @@ Nothing here imports Streamlit.
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 import weakref
@@ -13,6 +12,7 @@ from collections.abc import Callable, Hashable, Sequence
 from typing import Any, Generic, TypeVar, cast
 
 from surgery_core.errors import Stopped, SurgeryError
+from surgery_ui.work.diary import note_fault
 from surgery_ui.work.kinds import PATIENCE
 from surgery_ui.work.sizes import size_of
 
@@ -20,7 +20,6 @@ Result = TypeVar("Result")
 Key = tuple[Hashable, ...]
 Work = Callable[["Job[Result]"], Result]
 
-_log = logging.getLogger(__name__)
 _TELLING = threading.Lock()
 """Two pages may begin to listen to one job at the same moment."""
 
@@ -191,9 +190,11 @@ class Job(Generic[Result]):
             # A traceback keeps every frame alive, and with them whatever memory the work held.
             error.__cause__ = error.__context__ = None
             self._error = error.with_traceback(None)
-        except Exception:  # noqa: BLE001 - a worker thread must outlive whatever a job does
-            _log.exception("A job failed: %s", self.key[0])
-            self._error = Unexpected("Something went wrong on the server; its log has the details. Try again.")
+        except Exception as error:  # noqa: BLE001 - a worker thread must outlive whatever a job does
+            fault = note_fault(error, str(self.key[0]))
+            self._error = Unexpected(
+                f"Something went wrong on the server (error {fault.id}); its log has the details. Try again."
+            )
         finally:
             self.took = time.monotonic() - began
             kept = (self.text, self.pieces, self._result)

@@ -46,6 +46,8 @@ class Limits:
         idle_minutes: how long what a browser's tab had is kept for its return.
         download_mb: size up to which a page hands out checkpoints, in MB; 0 for none.
         framed_by: origins of pages that may show the app in a frame; empty for none but its own.
+        log: where lines of JSON go that say what happens: a file, "-" for the server's output, empty for nowhere.
+        log_texts: whether those lines have what sentences of errors say, which may be what a person wrote.
         state: folder for what outlives the server: rooms, answers, boards; empty for the user's own.
     """
 
@@ -63,6 +65,8 @@ class Limits:
     idle_minutes: int = 720
     download_mb: int = 200
     framed_by: tuple[str, ...] = ()
+    log: str = ""
+    log_texts: bool = False
     state: str = ""
 
     def check_model(self, name: str, here: Callable[[str], bool]) -> None:

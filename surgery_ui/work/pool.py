@@ -14,6 +14,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from surgery_ui.work.diary import note_end
 from surgery_ui.work.job import Cancelled, Job, Key, Result, Unexpected, Work
 from surgery_ui.work.kinds import Kind
 
@@ -287,6 +288,7 @@ class Pool:
                 self._running.append(job)
             job.run()
             with self._lock:
+                owners = self._owners(job)
                 self._running.remove(job)
                 self._remember_failure(job)
                 self._times.note(job, self._lanes_of(job))
@@ -294,6 +296,7 @@ class Pool:
                 self._trim()
                 # What waited for this job may start now, on any worker.
                 self._lock.notify_all()
+            note_end(job, owners)
             # While this thread waits for the next job, it must not keep the last one alive.
             del job
 

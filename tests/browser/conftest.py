@@ -128,8 +128,9 @@ def served(
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
+    said = env | {"MODEL_SURGERY_LOG_TEXTS": "1"}  # what an error says, to be told from others
     with log.open("wb") as output:
-        process = subprocess.Popen(command(port), cwd=cwd, env=env, stdout=output, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(command(port), cwd=cwd, env=said, stdout=output, stderr=subprocess.STDOUT)
     try:
         _wait_until_healthy(f"http://127.0.0.1:{port}{base}", process, log)
         yield f"http://127.0.0.1:{port}{base}"

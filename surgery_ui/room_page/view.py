@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from surgery_ui.parts.problems import show_problem
-from surgery_ui.room_page import board, joining, organising
+from surgery_ui.room_page import board, joining, organising, server
 from surgery_ui.rooms.records import Room
 from surgery_ui.session import room
 from surgery_ui.words import present
@@ -55,4 +55,5 @@ def _organiser(found: Room) -> None:
         organising.overview(found, found.workshop)
         if found.workshop.challenge is not None:
             board.board(found.workshop.challenge, None)
+    server.server()
     organising.ending(found)

@@ -124,6 +124,11 @@ def find(token: str) -> Channel | None:
     return _CHANNELS.get(token)
 
 
+def living() -> int:
+    """Return how many sessions live: those of open tabs, and of tabs that were closed a moment ago."""
+    return len(_CHANNELS)
+
+
 async def serve(socket: WebSocket) -> None:
     """Send a browser the words of the channel whose token it says first."""
     if not _is_own(socket):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,6 @@ from streamlit.testing.v1 import AppTest
 from surgery_ui.room_page.organising import as_csv
 from surgery_ui.rooms.store import Rooms
 from surgery_ui.session import room
-from surgery_ui.work import limits as organised
 from tests.ui.conftest import Open
 
 Enter = Callable[..., AppTest]
@@ -39,17 +38,6 @@ question = "What did you think?"
 title = "The board"
 ratio_at_most = 1000
 """
-
-
-@pytest.fixture
-def rooms(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rooms]:
-    monkeypatch.setenv("MODEL_SURGERY_STATE", str(tmp_path))
-    organised.limits.cache_clear()
-    room.store.cache_clear()
-    yield room.store()
-    monkeypatch.undo()
-    organised.limits.cache_clear()
-    room.store.cache_clear()
 
 
 @pytest.fixture

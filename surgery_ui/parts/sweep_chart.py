@@ -13,7 +13,7 @@ from surgery_core.charts.sweeps import sweep_chart
 from surgery_core.sweeps.frames import ValueScale, sweep_frame, value_scale, wants_log
 from surgery_core.sweeps.request import SweepRequest
 from surgery_core.sweeps.rows import METRICS
-from surgery_ui.parts import adoption, chart_specs, sweep_shelf
+from surgery_ui.parts import adoption, chart_specs, sweep_shelf, waiting
 from surgery_ui.parts.problems import show_problem
 from surgery_ui.session import echo, session
 from surgery_ui.session.state import state
@@ -147,7 +147,7 @@ def _said(entry: Entry) -> str:
     if entry.state != "running":
         return f"Paused at {count(entry)}"
     if entry.job is not None and entry.job.started is None:
-        return f"Waiting for its turn; {sweep_words.counted(max(1, sum(SWEEPS.load()) - 1), 'sweep')} before it"
+        return waiting.in_line(SWEEPS, [entry.job], "Waiting for its turn") or "Waiting for its turn"
     parts = [count(entry) if entry.total else "Starting"]
     if entry.lane is Lane.SEARCH and entry.job is not None and entry.job.progress[1]:
         parts.append("{} of at most {} plans tried".format(*entry.job.progress))

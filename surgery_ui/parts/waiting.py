@@ -25,6 +25,8 @@ from surgery_ui.work.pool import Pool
 
 SHORT = 4.0
 """Seconds: work that ends sooner needs no button to cancel it."""
+PROMPT = 1.0
+"""Seconds within which work begins on a server that is not busy; until then nothing is said of a queue."""
 BAR = 52
 """Height of the bar in pixels, with the gap below it."""
 ROW = 35
@@ -64,7 +66,7 @@ class Waiting:
         share = min(1.0, done / total) if total else 0.0
         expected = self._expected()
         left = _together(self._jobs, expected)
-        now = (round(share, 2), _said(self._text, left))
+        now = (round(share, 2), in_line(self._pool, self._jobs, self._text) or _said(self._text, left))
         if self._bar is None:
             row = self._place.container(horizontal=True, vertical_alignment="center", gap="small")
             self._bar, self._button = row.empty(), row.empty()
@@ -85,8 +87,26 @@ class Waiting:
             self._bar = None
 
 
+def in_line(pool: Pool, jobs: Sequence[Job[Any]], text: str) -> str:
+    """Return that jobs wait for others, how many and about how long, or nothing: not for work that has just been asked for."""
+    open_jobs = [job for job in jobs if not job.done]
+    if not open_jobs or time.monotonic() - min(job.asked for job in open_jobs) < PROMPT:
+        return ""
+    queued = [None if job.working is not None else pool.queued(job) for job in open_jobs]
+    waiting = [one for one in queued if one is not None]
+    if len(waiting) < len(queued):
+        return ""
+    first = min(waiting, key=lambda one: one.before)
+    if not first.before:
+        return f"{text}: its turn is next"
+    when = f", about {sweep_words.duration(first.seconds)} until its turn" if first.seconds >= 1 else ""
+    return f"{text}: {first.before:,} before it{when}"
+
+
 def writing(job: Job[Any]) -> str:
     """Return how far a text is and how long it goes on, for the line below it."""
+    if line := in_line(WORK, [job], "Writing"):
+        return line
     (done, total), left = job.progress, timing.left(job)
     if job.done or not done or left is None:
         return "Writing …"

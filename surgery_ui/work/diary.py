@@ -15,18 +15,15 @@ import sys
 import threading
 import traceback
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TextIO
 
 from surgery_core.errors import Stopped, SurgeryError
 from surgery_ui.work.limits import limits
-
-if TYPE_CHECKING:
-    from surgery_ui.work.job import Job
 
 EVENTS = {
     "model": "load", "sweep": "sweep", "search": "sweep", "importance": "sweep", "study": "sweep",
@@ -91,15 +88,24 @@ def note_refusal(owner: str, control: str, error: SurgeryError) -> None:
     note("refusal", owner, control=control, kind=type(error).__name__, says=_said(error))
 
 
-def note_end(job: Job[Any], owners: Iterable[str]) -> None:
-    """Write how a job ended, where that is news."""
-    kind = str(job.key[0])
-    if kind not in EVENTS or (job.took is None and job.error is None):
+def note_end(
+    key: Sequence[object], owners: Iterable[str], seconds: float | None, size: int, error: SurgeryError | None
+) -> None:
+    """Write how a job ended, where that is news.
+
+    Args:
+        key: of the job; its first part is the kind.
+        owners: who wanted it.
+        seconds: that it took, or None where it never ran.
+        size: bytes that its result keeps.
+        error: that it ended with.
+    """
+    kind = str(key[0])
+    if kind not in EVENTS:
         return
-    error = job.error
     ended = "done" if error is None else "stopped" if isinstance(error, Stopped) else "refused"
-    took = None if job.took is None else round(job.took, 3)
-    facts = {"kind": kind, "model": _model(job), "seconds": took, "ended": ended, "memory_mb": round(job.size / 1e6, 1)}
+    took = None if seconds is None else round(seconds, 3)
+    facts = {"kind": kind, "model": _model(key), "seconds": took, "ended": ended, "memory_mb": round(size / 1e6, 1)}
     if ended == "refused":
         facts |= {"error": type(error).__name__, "says": _said(error)}
     for owner in sorted(owners) or [""]:
@@ -128,9 +134,9 @@ def _said(error: BaseException | None) -> str | None:
     return str(error) if limits().log_texts else None
 
 
-def _model(job: Job[Any]) -> str | None:
-    """Return the name of a job's model; a key has it, or the model's own key with it."""
-    second = job.key[1] if len(job.key) > 1 else None
+def _model(key: Sequence[object]) -> str | None:
+    """Return the name of a job's model; its key has it, or the model's own key with it."""
+    second = key[1] if len(key) > 1 else None
     if isinstance(second, tuple) and second:
         second = second[0]
     return second if isinstance(second, str) else None

@@ -9,19 +9,14 @@ long as it is. Nothing here imports Streamlit.
 from __future__ import annotations
 
 import threading
-import time
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from surgery_ui.work.diary import note_end
 from surgery_ui.work.job import Cancelled, Job, Key, Result, Unexpected, Work
 from surgery_ui.work.kinds import Kind
-
-MAX_REMEMBERED = 256
-"""Most requests of which a pool remembers that their owners cancelled them, that failed for their owners, or their times."""
-LONG = 10.0
-"""Seconds after which work that waits is done in the order in which it came."""
+from surgery_ui.work.order import Order, Queued, bound
 
 
 def _cancelled(key: Key, which: Sequence[Key]) -> Job[Any]:
@@ -32,29 +27,6 @@ def _cancelled(key: Key, which: Sequence[Key]) -> Job[Any]:
     whole = dropped.pop()
     whole.needs = tuple(dropped)
     return whole
-
-
-def _bound(remembered: OrderedDict[Any, Any]) -> None:
-    while len(remembered) > MAX_REMEMBERED:
-        remembered.popitem(last=False)
-
-
-class _Times:
-    """How long work took the last time, by what it is of (kind, model) and by the place of a page that it is for."""
-
-    def __init__(self) -> None:
-        self._seconds: OrderedDict[tuple[Key, str], float] = OrderedDict()
-
-    def note(self, job: Job[Any], lanes: Iterable[str]) -> None:
-        """Remember how long a job took that has a result."""
-        if job.took is not None and job.error is None:
-            self._seconds.update({(job.key[:2], lane): job.took for lane in (*lanes, "")})
-            _bound(self._seconds)
-
-    def of(self, key: Key, lanes: Iterable[str]) -> float:
-        """Return how many seconds such work took; 0 where that is not known, so that it soon is."""
-        known = [self._seconds[key[:2], lane] for lane in lanes if (key[:2], lane) in self._seconds]
-        return min(known, default=self._seconds.get((key[:2], ""), 0.0))
 
 
 class Pool:
@@ -82,7 +54,7 @@ class Pool:
         self._lanes: dict[tuple[str, str], Job[Any]] = {}
         self._cancelled: OrderedDict[tuple[str, Key], None] = OrderedDict()
         self._failed: OrderedDict[tuple[str, Key], Job[Any]] = OrderedDict()
-        self._times = _Times()
+        self._order = Order(kinds)
 
     def request(
         self,
@@ -134,7 +106,7 @@ class Pool:
         with self._lock:
             for one in (job, *(need for need in job.needs if not need.done)):
                 self._cancelled[owner, one.key] = None
-            _bound(self._cancelled)
+            bound(self._cancelled)
             for place in [place for place, wanted in self._lanes.items() if place[0] == owner and wanted is job]:
                 self._let_go(self._lanes.pop(place))
 
@@ -194,6 +166,13 @@ class Pool:
         with self._lock:
             return len(self._running), len(self._waiting)
 
+    def queued(self, job: Job[Any]) -> Queued | None:
+        """Return what goes before a job that waits; None for one that runs, is done or is not here."""
+        with self._lock:
+            if job not in self._waiting:
+                return None
+            return self._order.queued(job, self._waiting, self._running, self._lanes, self._workers)
+
     def _check(self, lane: str, keys: Sequence[Key]) -> None:
         """Refuse work that is not in the table: nothing would say how much of it is kept, and what lets go of it."""
         for key in keys:
@@ -215,7 +194,7 @@ class Pool:
         if isinstance(job.error, Unexpected):
             for owner in {owner for (owner, _), wanted in self._lanes.items() if wanted is job}:
                 self._failed[owner, job.key] = job
-            _bound(self._failed)
+            bound(self._failed)
 
     def _find(self, key: Key, work: Work[Any], needs: Mapping[Key, Work[Any]]) -> Job[Any]:
         """Return the job for a key; a new one waits behind those that it needs."""
@@ -250,21 +229,8 @@ class Pool:
         return [job for job in self._waiting if job.ready]
 
     def _next(self) -> Job[Any]:
-        """Take the waiting job that can start whose owner has the fewest running.
-
-        Of those it is one of the kinds that have their turn first, of these the shortest, and of equals the oldest. What
-        has waited for long is done in the order in which it came: short work that keeps coming must not hold it up.
-        """
-        busy = Counter(owner for job in self._running for owner in self._owners(job))
-        late = time.monotonic() - LONG
-
-        def order(job: Job[Any]) -> tuple[float, ...]:
-            running = min((busy[who] for who in self._owners(job)), default=0)
-            if job.asked < late:
-                return running, -1, job.asked
-            return running, self._kinds[str(job.key[0])].turn, self._times.of(job.key, self._lanes_of(job))
-
-        chosen = min(self._ready(), key=order)
+        """Take the waiting job that begins now."""
+        chosen = self._order.choose(self._ready(), self._running, self._lanes)
         self._waiting.remove(chosen)
         return chosen
 
@@ -291,12 +257,12 @@ class Pool:
                 owners = self._owners(job)
                 self._running.remove(job)
                 self._remember_failure(job)
-                self._times.note(job, self._lanes_of(job))
+                self._order.note(job, self._lanes_of(job))
                 self._lanes = {place: wanted for place, wanted in self._lanes.items() if wanted is not job}
                 self._trim()
                 # What waited for this job may start now, on any worker.
                 self._lock.notify_all()
-            note_end(job, owners)
+            note_end(job.key, owners, job.took, job.size, job.error)
             # While this thread waits for the next job, it must not keep the last one alive.
             del job
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,10 +12,13 @@ import pytest
 
 from surgery_core.measure.results import Comparison
 from surgery_core.sweeps.estimate import Span
+from surgery_ui.parts import waiting
 from surgery_ui.words import sweeps as sweep_words
 from surgery_ui.work import lens_jobs, sweep_jobs, timing
 from surgery_ui.work import plan_jobs as cached
 from surgery_ui.work.job import Job
+from surgery_ui.work.kinds import Lane, Workers, kinds_of
+from surgery_ui.work.pool import Pool
 from tests.ui.conftest import Open
 from tests.ui.support.reading import charts, errors, metrics, said, type_notation, wait, written
 
@@ -199,3 +203,25 @@ def test_what_a_job_waited_for_counts_before_its_own_work_says_anything() -> Non
 )  # fmt: skip
 def test_spans_in_words(low: float, high: float, text: str) -> None:
     assert sweep_words.span(Span(low, high)) == text
+
+
+def test_who_waits_for_others_reads_how_many_and_how_long() -> None:
+    pool, gate = Pool(1, kinds_of(Workers.SWEEPS)), threading.Event()
+    known = pool.request("a", Lane.SWEEP, ("sweep", "m", 0), lambda job: time.sleep(1.2))
+    assert known.wait(10)
+    runs = pool.request("a", Lane.SWEEP, ("sweep", "m", 1), lambda job: gate.wait(10))
+    while runs.started is None:
+        time.sleep(0.01)
+    rest = [pool.request(f"b{at}", Lane.SWEEP, ("sweep", "m", at), lambda job: None) for at in (2, 3, 4)]
+    assert [waiting.in_line(pool, [job], "Sweep") for job in rest] == ["", "", ""], "it was asked for a moment ago"
+    for job in (runs, *rest):
+        job.asked -= 2.0
+    assert waiting.in_line(pool, [runs], "Sweep") == ""
+    # half of what runs, and what is before: 0.6 s, 1.8 s, 3.0 s
+    assert [waiting.in_line(pool, [job], "Sweep") for job in rest] == [
+        "Sweep: its turn is next", "Sweep: 1 before it, about 2 s until its turn", "Sweep: 2 before it, about 3 s until its turn",
+    ]  # fmt: skip
+    assert waiting.in_line(pool, [rest[2], runs], "Sweep") == "", "one of the section's jobs runs"
+    gate.set()
+    assert rest[-1].wait(10)
+    assert waiting.in_line(pool, rest, "Sweep") == ""

@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 
-from surgery_ui.work import pool as module
+from surgery_ui.work import order as module
 from surgery_ui.work.job import Job
-from surgery_ui.work.kinds import TABLE, Kind, Lane, Turn, Workers, kinds_of
+from surgery_ui.work.kinds import TABLE, Kind, Lane, Turn, Workers, kinds_of, tray_lanes
 from surgery_ui.work.pool import Pool
 
 KINDS: Mapping[str, Kind] = kinds_of(Workers.WORK)
+LANES_OF_A_TRAY = tray_lanes("scores")
 LANES = {
     "text": Lane.TEXT_AFTER, "comparison": Lane.SCORES, "lens": Lane.LAYERS_AFTER, "proof": Lane.PROOF,
     "skills": Lane.SKILLS_AFTER, "preflight": Lane.PREFLIGHT, "speeds": Lane.SPEEDS, "counts": Lane.TEXT_COUNTS,
@@ -44,6 +45,9 @@ class Held:
         self._gate.set()
         for job in self._jobs:
             assert job.wait(10)
+
+    def named(self, name: str) -> Job[Any]:
+        return next(job for job in self._jobs if job.key[-1] == name)
 
     def ask(
         self, kind: str, name: str = "", lane: Lane | None = None, owner: str = "me",
@@ -85,13 +89,59 @@ def test_of_equals_the_shortest_is_done_first_as_far_as_times_are_known() -> Non
     assert held.order == ["never timed", "figures", "text", "of one's own, long", "details"]
 
 
-def test_what_has_waited_for_long_goes_before_what_is_short_and_new(monkeypatch: pytest.MonkeyPatch) -> None:
-    with Held() as held:
-        held.ask("proof", owner="a")
-        held.ask("lens", owner="a")
+def test_of_one_turn_what_has_waited_for_long_goes_before_what_is_short_and_new(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    held = Held()
+    with held:
+        held.ask("skills", "a", work=lambda job: time.sleep(0.2))
+    held.order.clear()
+    monkeypatch.setattr(module, "SHARE", 1000)
+    with held:
+        held.ask("skills", "first", owner="a")
+        held.ask("lens", "second", owner="b")
         monkeypatch.setattr(module, "LONG", -1.0)  # all of it has waited for long
-        held.ask("text", owner="b")
-    assert held.order == ["proof", "lens", "text"]
+        held.ask("text", "text", owner="c")
+    assert held.order == ["text", "first", "second"]
+
+
+def test_first_words_never_wait_for_old_details_and_those_have_their_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LONG", -1.0)
+    with Held() as held:
+        held.ask("proof", owner="details")
+        for at in range(2 * module.SHARE):
+            held.ask("text", str(at), owner=f"somebody {at}")
+    # the job that holds the worker is the first of the count
+    assert held.order.index("proof") == module.SHARE - 2
+    assert [name for name in held.order if name != "proof"] == [str(at) for at in range(2 * module.SHARE)]
+
+
+def test_sessions_take_turns() -> None:
+    with Held() as held:
+        for at in range(3):
+            for owner in "ab":
+                held.ask("comparison", f"{owner}{at}", LANES_OF_A_TRAY[at], owner=owner)
+        held.ask("text", "c0", owner="c")
+    assert [name[0] for name in held.order[:3]] in (["a", "b", "c"], ["b", "a", "c"], ["a", "c", "b"], ["c", "a", "b"])
+    assert [name[0] for name in held.order[3:]] == ["a", "b", "a", "b"]
+
+
+def test_who_waits_learns_what_is_before_and_for_how_long() -> None:
+    held = Held()
+    with held:
+        held.ask("text", "a", work=lambda job: time.sleep(0.2))
+        held.ask("comparison", "a", work=lambda job: time.sleep(0.1))
+    with held:
+        held.ask("text", "text", owner="b")
+        held.ask("comparison", "short", owner="c")
+        held.ask("proof", "mine", owner="me")
+        held.ask("lens", "later", owner="d")
+        queued = {name: held.pool.queued(held.named(name)) for name in ("short", "text", "later", "mine")}
+        assert [one and one.before for one in queued.values()] == [0, 1, 2, 3]
+        assert queued["mine"] is not None
+        assert 0.3 <= queued["mine"].seconds < 1
+        running = held.named("mine")
+    assert held.pool.queued(running) is None
 
 
 def test_every_kind_has_its_turn() -> None:

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from surgery_core.errors import Stopped, SurgeryError, TextError
-from surgery_ui.work import pool as jobs
+from surgery_ui.work import order
 from surgery_ui.work.job import Job, Unexpected
 from tests.ui.support.pools import free_pool
 
@@ -198,7 +198,7 @@ def test_what_failed_unexpectedly_stays_so_for_its_person_until_they_ask_again()
 
 
 def test_failures_are_remembered_within_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jobs, "MAX_REMEMBERED", 2)
+    monkeypatch.setattr(order, "MAX_REMEMBERED", 2)
     pool, runs = free_pool(1), []
 
     def ask(number: int) -> None:

@@ -14,7 +14,9 @@ from surgery_ui.work.job import Job
 TOUCHED = "touched"
 """A key of the session's state that nothing is kept under."""
 TICK = 0.04
-"""Seconds between two looks at running jobs: short enough for text to stream."""
+"""Seconds between two pieces of a text: short enough for it to stream; and until an edit is heard meanwhile."""
+LOOK = 0.25
+"""Seconds between two looks at how far jobs are that have no news. Thirty pages that wait look often enough together."""
 
 
 def give_way() -> None:
@@ -25,7 +27,7 @@ def give_way() -> None:
 def follow(jobs: list[Job[Any]], show: Callable[[], None]) -> None:
     """Look at running jobs, and call `show` whenever one may have news, until all are done.
 
-    News that come after a pause are shown at once, a stream of them every `TICK`.
+    News that come after a pause are shown at once, a stream of them every `TICK`; how far they are, every `LOOK`.
     """
     news, shown = threading.Event(), 0.0
     for job in jobs:
@@ -37,7 +39,10 @@ def follow(jobs: list[Job[Any]], show: Callable[[], None]) -> None:
             return
         for job in running:
             job.look()
-        if news.wait(TICK):
+        looked = time.monotonic()
+        while not news.wait(TICK) and time.monotonic() - looked < LOOK:
+            give_way()
+        if news.is_set():
             news.clear()
             time.sleep(max(0.0, shown + TICK - time.monotonic()))
             shown = time.monotonic()

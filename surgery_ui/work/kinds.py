@@ -33,11 +33,13 @@ class Workers(StrEnum):
 class Turn(IntEnum):
     """What of one person's waiting work is done first."""
 
-    FIRST = 0
-    """What an edit is made for: texts, and the figures at the head of a page."""
-    THEN = 1
+    WORDS = 0
+    """The texts of an edit: everybody's first words, and they are short."""
+    FIGURES = 1
+    """What stands at the head of a page."""
+    THEN = 2
     """What a page shows in detail, and whatever was asked for by a button."""
-    LAST = 2
+    LAST = 3
     """What nobody reads at once: checks and timings."""
 
 
@@ -144,24 +146,24 @@ TABLE = (
     Kind(
         "text", Workers.WORK, 256,
         "A prompt continued. The unchanged model's text is the same for every plan, and plans side by side stay.",
-        dropped=(Lane.TEXT_AFTER,), held=(Lane.TEXT_BEFORE, *tray_lanes("text")), turn=Turn.FIRST,
+        dropped=(Lane.TEXT_AFTER,), held=(Lane.TEXT_BEFORE, *tray_lanes("text")), turn=Turn.WORDS,
     ),
     Kind(
         "base", Workers.WORK, 6,
         "Predictions of the unchanged model over texts, for every plan that is compared with it. It holds them and the "
-        "model itself. No lane: it goes when nothing that is wanted needs it.", turn=Turn.FIRST,
+        "model itself. No lane: it goes when nothing that is wanted needs it.", turn=Turn.FIGURES,
     ),
     Kind(
         "table", Workers.WORK, 16,
         "Texts scored under the unchanged model. On a page it stands where the figures of the next plan will, and gives "
         "way to them; when the server starts it is asked for ahead.",
-        dropped=(Lane.SCORES, Lane.OWN_SCORES), held=(Lane.TABLE_AHEAD,), turn=Turn.FIRST, tells=Tells.SHORT,
+        dropped=(Lane.SCORES, Lane.OWN_SCORES), held=(Lane.TABLE_AHEAD,), turn=Turn.FIGURES, tells=Tells.SHORT,
     ),
     Kind(
         "comparison", Workers.WORK, 64,
         "A plan compared with the unchanged model over texts. Plans side by side, and those for a board, are not the one that is "
         "edited.",
-        dropped=(Lane.SCORES, Lane.OWN_SCORES), held=(Lane.ROOM_SCORES, *tray_lanes("scores")), turn=Turn.FIRST,
+        dropped=(Lane.SCORES, Lane.OWN_SCORES), held=(Lane.ROOM_SCORES, *tray_lanes("scores")), turn=Turn.FIGURES,
     ),
     Kind(
         "lens", Workers.WORK, 24,

@@ -68,56 +68,72 @@ class Order:
         self._begun += 1
         oldest = min(ready, key=lambda job: job.asked)
         overdue = self._begun % SHARE == 0 and oldest.asked < time.monotonic() - LONG
-        chosen = oldest if overdue else min(ready, key=self._rank(running, lanes))
-        for owner in _owners(lanes).get(chosen, ()):
+        wanted = _wanted(lanes)
+        chosen = oldest if overdue else min(ready, key=self._rank(running, wanted))
+        for owner in wanted.get(chosen, NOBODY).owners:
             self._served[owner] = self._begun
             self._served.move_to_end(owner)
         bound(self._served)
         return chosen
 
-    def queued(
-        self, job: Job[Any], waiting: Iterable[Job[Any]], running: Sequence[Job[Any]], lanes: Lanes, workers: int
-    ) -> Queued:
-        """Return what goes before a job that waits."""
-        rank = self._rank(running, lanes)
-        mine = rank(job)
-        before = [one for one in waiting if one is not job and one not in job.needs and rank(one) < mine]
+    def queue(
+        self, waiting: Iterable[Job[Any]], running: Sequence[Job[Any]], lanes: Lanes, workers: int
+    ) -> dict[Job[Any], Queued]:
+        """Return what goes before each job that waits."""
+        wanted = _wanted(lanes)
         # what runs is half done on average
-        work = sum(self._seconds(one, lanes) for one in before) + sum(self._seconds(one, lanes) for one in running) / 2
-        return Queued(len(before), work / workers)
+        work = sum(self._seconds(job, wanted) for job in running) / 2
+        found: dict[Job[Any], Queued] = {}
+        for before, job in enumerate(sorted(waiting, key=self._rank(running, wanted))):
+            found[job] = Queued(before, work / workers)
+            work += self._seconds(job, wanted)
+        return found
 
-    def _rank(self, running: Iterable[Job[Any]], lanes: Lanes) -> Callable[[Job[Any]], tuple[float, ...]]:
+    def _rank(
+        self, running: Iterable[Job[Any]], wanted: Mapping[Job[Any], _Wanted]
+    ) -> Callable[[Job[Any]], tuple[float, ...]]:
         """Return what waiting jobs are sorted by.
 
         Those go first whose owner has the fewest running; of these the kinds that have their turn first; of these what
         has waited for long, in the order in which it came, because short work that keeps coming must not hold it up;
         then those whose owner was served longest ago; of one owner's the shortest, and of equals the oldest.
         """
-        owners_of = _owners(lanes)
-        busy = Counter(owner for job in running for owner in owners_of.get(job, ()))
+        busy = Counter(owner for job in running for owner in wanted.get(job, NOBODY).owners)
         late = time.monotonic() - LONG
 
         def rank(job: Job[Any]) -> tuple[float, ...]:
-            owners = owners_of.get(job, ())
+            owners = wanted.get(job, NOBODY).owners
             first = min((busy[who] for who in owners), default=0), self._kinds[str(job.key[0])].turn
             if job.asked < late:
                 return *first, 0, job.asked
             served = min((self._served.get(who, 0) for who in owners), default=0)
-            return *first, 1, served, self._seconds(job, lanes), job.asked
+            return *first, 1, served, self._seconds(job, wanted), job.asked
 
         return rank
 
-    def _seconds(self, job: Job[Any], lanes: Lanes) -> float:
+    def _seconds(self, job: Job[Any], wanted: Mapping[Job[Any], _Wanted]) -> float:
         """Return how long such work took the last time; 0 where that is not known, so that it soon is."""
-        places = [lane for (_, lane), wanted in lanes.items() if wanted is job]
+        places = wanted.get(job, NOBODY).places
         known = [self._times[job.key[:2], lane] for lane in places if (job.key[:2], lane) in self._times]
         return min(known, default=self._times.get((job.key[:2], ""), 0.0))
 
 
-def _owners(lanes: Lanes) -> dict[Job[Any], set[str]]:
-    """Return the owners of every job that somebody wants, by one look at all lanes."""
-    found: dict[Job[Any], set[str]] = {}
-    for (owner, _), wanted in lanes.items():
-        for job in (wanted, *wanted.needs):
-            found.setdefault(job, set()).add(owner)
+class _Wanted:
+    """Who wants a job, for itself or for another that needs it, and in which places it is wanted for itself."""
+
+    def __init__(self) -> None:
+        self.owners: set[str] = set()
+        self.places: list[str] = []
+
+
+NOBODY = _Wanted()
+
+
+def _wanted(lanes: Lanes) -> dict[Job[Any], _Wanted]:
+    """Return who wants each job, by one look at all lanes."""
+    found: dict[Job[Any], _Wanted] = {}
+    for (owner, lane), job in lanes.items():
+        found.setdefault(job, _Wanted()).places.append(lane)
+        for one in (job, *job.needs):
+            found.setdefault(one, _Wanted()).owners.add(owner)
     return found

@@ -9,6 +9,7 @@ long as it is. Nothing here imports Streamlit.
 from __future__ import annotations
 
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -17,6 +18,9 @@ from surgery_ui.work.diary import note_end
 from surgery_ui.work.job import Cancelled, Job, Key, Result, Unexpected, Work
 from surgery_ui.work.kinds import Kind
 from surgery_ui.work.order import Order, Queued, bound
+
+STALE = 0.5
+"""Seconds for which the order of what waits is told without looking again: every page that waits asks many times a second."""
 
 
 def _cancelled(key: Key, which: Sequence[Key]) -> Job[Any]:
@@ -55,6 +59,8 @@ class Pool:
         self._cancelled: OrderedDict[tuple[str, Key], None] = OrderedDict()
         self._failed: OrderedDict[tuple[str, Key], Job[Any]] = OrderedDict()
         self._order = Order(kinds)
+        self._queue: dict[Job[Any], Queued] = {}
+        self._queued_at = -STALE
 
     def request(
         self,
@@ -167,11 +173,14 @@ class Pool:
             return len(self._running), len(self._waiting)
 
     def queued(self, job: Job[Any]) -> Queued | None:
-        """Return what goes before a job that waits; None for one that runs, is done or is not here."""
+        """Return what goes before a job that waits, as it was a moment ago; None for one that runs, is done or is new."""
+        if job.started is not None or job.done:
+            return None
         with self._lock:
-            if job not in self._waiting:
-                return None
-            return self._order.queued(job, self._waiting, self._running, self._lanes, self._workers)
+            if time.monotonic() - self._queued_at > STALE:
+                self._queue = self._order.queue(self._waiting, self._running, self._lanes, self._workers)
+                self._queued_at = time.monotonic()
+            return self._queue.get(job)
 
     def _check(self, lane: str, keys: Sequence[Key]) -> None:
         """Refuse work that is not in the table: nothing would say how much of it is kept, and what lets go of it."""

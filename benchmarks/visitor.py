@@ -1,0 +1,198 @@
+"""A visitor of the app without a browser: speaks Streamlit's protocol as its own page does, and listens to the words.
+
+It keeps every element that is drawn, sends what its widgets say with each run, does the runs that the page asks for by
+the clock, and hears the words of the texts on their own way. `room_load` has thirty of them at work.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from streamlit.proto.BackMsg_pb2 import BackMsg
+from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
+from websockets.asyncio.client import ClientConnection, connect
+
+from surgery_ui.work.channel import PATH
+
+NOTATION, PERPLEXITY, KL = "Notation", "Perplexity", "Mean KL"
+LIMIT = 2**26
+"""Bytes of a message at most."""
+
+
+class Visitor:
+    """One person's tab.
+
+    Args:
+        address: of the app, such as `http://127.0.0.1:8501`.
+
+    Attributes:
+        elements: what is drawn, by place.
+        metrics: what stands under each figure's name, and when it came there.
+        texts: the newest words of each side, and when each turn's first came.
+        address_now: query of the page's address.
+        errors: what the server said that went wrong.
+    """
+
+    def __init__(self, address: str) -> None:
+        self._address = address.replace("http", "ws", 1)
+        self.elements: dict[tuple[int, ...], Any] = {}
+        self.metrics: dict[str, tuple[str, float]] = {}
+        self.texts: dict[str, str] = {}
+        self.first_words: dict[int, float] = {}
+        self.address_now = ""
+        self.errors: list[str] = []
+        self.runs = 0
+        self.bytes = 0
+        self._widgets: dict[str, str] = {}
+        self._known: dict[str, ForwardMsg] = {}
+        self._clocks: dict[str, asyncio.Task[None]] = {}
+        self._changed = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._token = ""
+        self._page_hash = ""
+        self._began = 0.0
+        self._idle = False
+        self._socket: ClientConnection
+
+    async def open(self, query: str = "") -> None:
+        """Open the page and wait until its script has run once."""
+        self.address_now = query
+        self._socket = await connect(
+            f"{self._address}/_stcore/stream", subprotocols=["streamlit"], max_size=LIMIT  # type: ignore[list-item]
+        )  # fmt: skip
+        self._tasks.append(asyncio.create_task(self._listen()))
+        await self._run()
+        await self.until(lambda: self._idle)
+
+    async def close(self) -> None:
+        """Close the tab."""
+        for task in (*self._tasks, *self._clocks.values()):
+            task.cancel()
+        await self._socket.close()
+
+    async def type(self, label: str, value: str) -> float:
+        """Write into a text field and press Enter; return when."""
+        found = [
+            one.text_input.id
+            for one in self.elements.values()
+            if _kind(one) == "text_input" and one.text_input.label == label
+        ]
+        self._widgets[found[-1]] = value
+        self.metrics.clear()
+        self._began = time.monotonic()
+        await self._run()
+        return self._began
+
+    async def until(self, holds: Callable[[], Any], seconds: float = 120.0) -> bool:
+        """Wait until something holds of what is shown; return whether it does."""
+        end = time.monotonic() + seconds
+        while not holds():
+            left = end - time.monotonic()
+            if left <= 0:
+                return False
+            self._changed.clear()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._changed.wait(), left)
+        return True
+
+    async def _run(self, fragment: str = "") -> None:
+        message = BackMsg()
+        state = message.rerun_script
+        state.query_string, state.page_script_hash = self.address_now, self._page_hash
+        state.cached_message_hashes.extend(self._known)
+        for name, value in self._widgets.items():
+            widget = state.widget_states.widgets.add()
+            widget.id, widget.string_value = name, value
+        if fragment:
+            state.fragment_id, state.is_auto_rerun = fragment, True
+        with suppress(Exception):
+            await self._socket.send(message.SerializeToString())
+
+    async def _listen(self) -> None:
+        async for data in self._socket:
+            self.bytes += len(data)
+            message = ForwardMsg.FromString(data)  # type: ignore[arg-type]
+            if message.WhichOneof("type") == "ref_hash":
+                kept, place = self._known[message.ref_hash], list(message.metadata.delta_path)
+                message = ForwardMsg()
+                message.CopyFrom(kept)
+                message.metadata.delta_path[:] = place
+            elif message.hash and message.metadata.cacheable:
+                self._known[message.hash] = message
+            self._take(message)
+            self._changed.set()
+
+    def _take(self, message: ForwardMsg) -> None:
+        what = message.WhichOneof("type")
+        if what == "new_session":
+            self._page_hash, self._idle = message.new_session.page_script_hash, False
+            self.runs += 1
+            if not message.metadata.run.fragment_ids:
+                for clock in self._clocks.values():
+                    clock.cancel()
+                self._clocks.clear()
+        elif what == "script_finished":
+            self._idle = True
+        elif what == "page_info_changed":
+            self.address_now = message.page_info_changed.query_string
+        elif what == "auto_rerun":
+            self._wind(message.auto_rerun.fragment_id, message.auto_rerun.interval)
+        elif what == "stop_auto_rerun":
+            for fragment in message.stop_auto_rerun.fragment_ids:
+                self._stop(fragment)
+        elif what == "session_event" and message.session_event.WhichOneof("type") == "script_compilation_exception":
+            self.errors.append("compilation")
+        elif what == "delta" and message.delta.WhichOneof("type") == "new_element":
+            self._draw(tuple(message.metadata.delta_path), message.delta.new_element)
+
+    def _draw(self, place: tuple[int, ...], element: Any) -> None:
+        self.elements[place] = element
+        kind = _kind(element)
+        if kind == "metric":
+            self.metrics[element.metric.label] = element.metric.body, time.monotonic()
+        elif kind == "exception":
+            self.errors.append(element.exception.message)
+        elif kind == "alert" and "went wrong" in element.alert.body:
+            self.errors.append(element.alert.body)
+        elif (
+            kind == "bidi_component"
+            and "surgery-words" in element.bidi_component.mixed.json + element.bidi_component.json
+        ):
+            token = json.loads(element.bidi_component.json or element.bidi_component.mixed.json)["token"]
+            if token != self._token:
+                self._token = token
+                self._tasks.append(asyncio.create_task(self._hear(token)))
+
+    async def _hear(self, token: str) -> None:
+        async with connect(f"{self._address}/{PATH}") as socket:
+            await socket.send(token)
+            async for data in socket:
+                message = json.loads(data)
+                for side, parts in message["sides"].items():
+                    self.texts[side] = "".join(parts)
+                if "after" in message["sides"]:
+                    self.first_words.setdefault(message["turn"], time.monotonic())
+                self._changed.set()
+
+    def _wind(self, fragment: str, interval: float) -> None:
+        self._stop(fragment)
+
+        async def tick() -> None:
+            while True:
+                await asyncio.sleep(interval)
+                await self._run(fragment)
+
+        self._clocks[fragment] = asyncio.create_task(tick())
+
+    def _stop(self, fragment: str) -> None:
+        if (clock := self._clocks.pop(fragment, None)) is not None:
+            clock.cancel()
+
+
+def _kind(element: Any) -> str | None:
+    return element.WhichOneof("type")  # type: ignore[no-any-return]

@@ -5,6 +5,7 @@ Nothing here imports Streamlit.
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 import weakref
@@ -57,6 +58,9 @@ class Job(Generic[Result]):
         asked: when it was made.
         reported_at: when it last said how far it is.
         took: how many seconds its own work took, once that is done.
+        give_way: called after each piece of a text; returns when it is this job's turn to go on.
+        went_on: when it went on after it gave way last.
+        rested: for how many seconds it gave way in all.
         size: about how many bytes its result and its pieces keep, once that is done.
     """
 
@@ -72,6 +76,9 @@ class Job(Generic[Result]):
         self.started: float | None = None
         self.took: float | None = None
         self.size = 0
+        self.give_way: Callable[[Job[Any]], None] | None = None
+        self.went_on = -math.inf
+        self.rested = 0.0
         self.reported_at = time.monotonic()
         self._reported = (0, 0)
         self._awaited = tuple(need for need in self.needs if not need.done)
@@ -163,6 +170,8 @@ class Job(Generic[Result]):
         self.text += piece
         self._say_new()
         self._stop_if_abandoned()
+        if self.give_way is not None:
+            self.give_way(self)
 
     def put(self, piece: Any, *, instead: bool = False) -> None:
         """Append to the results that pages show while the job runs, or put one in the place of the last."""
@@ -196,7 +205,7 @@ class Job(Generic[Result]):
                 f"Something went wrong on the server (error {fault.id}); its log has the details. Try again."
             )
         finally:
-            self.took = time.monotonic() - began
+            self.took = time.monotonic() - began - self.rested
             kept = (self.text, self.pieces, self._result)
             self._release()
             self._finish()
@@ -214,6 +223,14 @@ class Job(Generic[Result]):
         """Have the next request do the work anew, whatever came of it."""
         self._again = True
 
+    def rest(self, go: threading.Event) -> None:
+        """Wait until the event is set, or nobody wants the rest any more."""
+        began = time.monotonic()
+        while not go.wait(1.0) and not self.stop.is_set():
+            pass
+        self.went_on = time.monotonic()
+        self.rested += self.went_on - began
+
     def _finish(self) -> None:
         self._finished.set()
         self._say_new()
@@ -225,7 +242,7 @@ class Job(Generic[Result]):
 
     def _release(self) -> None:
         """Let go of what the work held and of the results that it took; of a failed need only to do it again."""
-        self._work, self._awaited = None, ()
+        self._work, self._awaited, self.give_way = None, (), None
         self.needs = tuple(need for need in self.needs if need.done and need.error is not None)
 
     def _stop_if_abandoned(self) -> None:

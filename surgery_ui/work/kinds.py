@@ -37,9 +37,11 @@ class Turn(IntEnum):
     """The texts of an edit: everybody's first words, and they are short."""
     FIGURES = 1
     """What stands at the head of a page."""
-    THEN = 2
+    REST = 2
+    """Texts beyond their first words, which wait while other people have no words or figures yet."""
+    THEN = 3
     """What a page shows in detail, and whatever was asked for by a button."""
-    LAST = 3
+    LAST = 4
     """What nobody reads at once: checks and timings."""
 
 

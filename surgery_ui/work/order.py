@@ -12,12 +12,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from surgery_ui.work.job import Job, Key
-from surgery_ui.work.kinds import Kind
+from surgery_ui.work.kinds import Kind, Turn
 
 LONG = 10.0
 """Seconds after which work that waits is done in the order in which it came."""
 SHARE = 4
 """Of so many jobs that begin, one is what has waited longest, whatever its turn, once it has waited for long."""
+QUANTUM = 0.2
+"""Seconds for which a text that goes on is not interrupted again."""
 MAX_REMEMBERED = 256
 """Most kinds of work of which it is remembered how long they took, and most owners that were served."""
 
@@ -76,6 +78,14 @@ class Order:
         bound(self._served)
         return chosen
 
+    def gives_way(self, job: Job[Any], ready: Iterable[Job[Any]], lanes: Lanes) -> bool:
+        """Return whether a text that is being written waits now: where other people have no words or figures yet."""
+        if time.monotonic() - job.went_on < QUANTUM:
+            return False
+        wanted = _wanted(lanes)
+        own = wanted.get(job, NOBODY).owners
+        return any(self._turn(one) < Turn.REST and not own & wanted.get(one, NOBODY).owners for one in ready)
+
     def queue(
         self, waiting: Iterable[Job[Any]], running: Sequence[Job[Any]], lanes: Lanes, workers: int
     ) -> dict[Job[Any], Queued]:
@@ -103,13 +113,16 @@ class Order:
 
         def rank(job: Job[Any]) -> tuple[float, ...]:
             owners = wanted.get(job, NOBODY).owners
-            first = min((busy[who] for who in owners), default=0), self._kinds[str(job.key[0])].turn
+            first = min((busy[who] for who in owners), default=0), self._turn(job)
             if job.asked < late:
                 return *first, 0, job.asked
             served = min((self._served.get(who, 0) for who in owners), default=0)
             return *first, 1, served, self._seconds(job, wanted), job.asked
 
         return rank
+
+    def _turn(self, job: Job[Any]) -> Turn:
+        return Turn.REST if job.started is not None else self._kinds[str(job.key[0])].turn
 
     def _seconds(self, job: Job[Any], wanted: Mapping[Job[Any], _Wanted]) -> float:
         """Return how long such work took the last time; 0 where that is not known, so that it soon is."""

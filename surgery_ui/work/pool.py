@@ -19,6 +19,8 @@ from surgery_ui.work.job import Cancelled, Job, Key, Result, Unexpected, Work
 from surgery_ui.work.kinds import Kind
 from surgery_ui.work.order import Order, Queued, bound
 
+MAX_RESTING = 64
+"""Texts that give way to others at a time, each of which has a thread."""
 STALE = 0.5
 """Seconds for which the order of what waits is told without looking again: every page that waits asks many times a second."""
 
@@ -54,6 +56,7 @@ class Pool:
         self._threads: list[threading.Thread] = []
         self._waiting: list[Job[Any]] = []
         self._running: list[Job[Any]] = []
+        self._resting: dict[Job[Any], threading.Event] = {}
         self._jobs: OrderedDict[Key, Job[Any]] = OrderedDict()
         self._lanes: dict[tuple[str, str], Job[Any]] = {}
         self._cancelled: OrderedDict[tuple[str, Key], None] = OrderedDict()
@@ -168,9 +171,9 @@ class Pool:
             return sum(job.size for job in self._jobs.values() if job.done)
 
     def load(self) -> tuple[int, int]:
-        """Return how many jobs run and how many wait."""
+        """Return how many jobs run and how many wait, to begin or to go on."""
         with self._lock:
-            return len(self._running), len(self._waiting)
+            return len(self._running), len(self._waiting) + len(self._resting)
 
     def queued(self, job: Job[Any]) -> Queued | None:
         """Return what goes before a job that waits, as it was a moment ago; None for one that runs, is done or is new."""
@@ -211,6 +214,7 @@ class Pool:
         if job is None or not job.reusable:
             first = [self._find(other, how, {}) for other, how in needs.items()]
             job = self._jobs[key] = Job(key, work, self._kinds[str(key[0])].patience, first)
+            job.give_way = self._give_way
             self._waiting.append(job)
             self._start_workers()
         self._jobs.move_to_end(key)
@@ -225,6 +229,7 @@ class Pool:
             self._waiting.remove(job)
             job.drop()
         job.stop.set()
+        self._go_on(job)
         for need in needed:
             self._let_go(need)
 
@@ -237,18 +242,44 @@ class Pool:
     def _ready(self) -> list[Job[Any]]:
         return [job for job in self._waiting if job.ready]
 
-    def _next(self) -> Job[Any]:
-        """Take the waiting job that begins now."""
-        chosen = self._order.choose(self._ready(), self._running, self._lanes)
-        self._waiting.remove(chosen)
-        return chosen
+    def _next(self) -> Job[Any] | None:
+        """Take the waiting job that begins now, if any may; those that gave way and have their turn go on."""
+        while len(self._running) < self._workers and (ready := [*self._ready(), *self._resting]):
+            chosen = self._order.choose(ready, self._running, self._lanes)
+            self._running.append(chosen)
+            if chosen not in self._resting:
+                self._waiting.remove(chosen)
+                return chosen
+            self._resting.pop(chosen).set()
+        return None
+
+    def _give_way(self, job: Job[Any]) -> None:
+        """Have a text that is being written wait for its turn, where others go first; another thread works meanwhile."""
+        go = threading.Event()
+        with self._lock:
+            if len(self._resting) >= MAX_RESTING or not self._order.gives_way(job, self._ready(), self._lanes):
+                return
+            self._resting[job] = go
+            self._running.remove(job)
+            self._start_workers()
+            self._lock.notify_all()
+        job.rest(go)
+        with self._lock:
+            self._go_on(job)
+
+    def _go_on(self, job: Job[Any]) -> None:
+        """Have a job go on that gave way and is not wanted any more: it ends."""
+        if (go := self._resting.pop(job, None)) is not None:
+            self._running.append(job)
+            go.set()
 
     def _lanes_of(self, job: Job[Any]) -> list[str]:
         return [lane for (_, lane), wanted in self._lanes.items() if wanted is job]
 
     def _start_workers(self) -> None:
         self._threads = [thread for thread in self._threads if thread.is_alive()]
-        if len(self._threads) < min(self._workers, len(self._waiting) + len(self._running)):
+        busy = min(self._workers, len(self._waiting) + len(self._running))
+        if len(self._threads) < busy + len(self._resting):
             name = f"{self._name}-{len(self._threads)}"
             thread = threading.Thread(target=self._serve, name=name, daemon=True)
             self._threads.append(thread)
@@ -257,10 +288,8 @@ class Pool:
     def _serve(self) -> None:
         while True:
             with self._lock:
-                while not self._ready():
+                while (job := self._next()) is None:
                     self._lock.wait()
-                job = self._next()
-                self._running.append(job)
             job.run()
             with self._lock:
                 owners = self._owners(job)

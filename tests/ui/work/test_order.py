@@ -116,6 +116,57 @@ def test_first_words_never_wait_for_old_details_and_those_have_their_share(monke
     assert [name for name in held.order if name != "proof"] == [str(at) for at in range(2 * module.SHARE)]
 
 
+def test_a_text_gives_way_to_what_others_have_nothing_of_yet_and_to_nothing_of_its_own() -> None:
+    pool, said, step = Pool(1, KINDS), list[str](), threading.Semaphore(0)
+
+    def write(job: Job[Any]) -> str:
+        for at in range(4):
+            assert step.acquire(timeout=10)
+            said.append(f"mine {at}")
+            job.write("word")
+        return job.text
+
+    text = pool.request("me", Lane.TEXT_AFTER, ("text", "m", 1), write)
+    while text.started is None:
+        time.sleep(0.01)
+    own = pool.request("me", Lane.SCORES, ("comparison", "m", 1), lambda job: said.append("my figures"))
+    details = pool.request("you", Lane.LAYERS_AFTER, ("lens", "m", 1), lambda job: said.append("your details"))
+    step.release()
+    while len(said) < 1:
+        time.sleep(0.01)
+    time.sleep(0.1)
+    assert pool.load() == (1, 2), "neither one's own work nor details of others interrupt"
+    figures = pool.request("you", Lane.SCORES, ("comparison", "m", 2), lambda job: said.append("your figures"))
+    step.release(3)
+    assert all(job.wait(10) for job in (text, own, figures, details))
+    # in a gap figures go first, one's own too, since the worker is free
+    assert said[:3] == ["mine 0", "mine 1", "your figures"]
+    assert set(said[3:5]) == {"my figures", "mine 2"}
+    assert said[-1] == "your details"
+    assert text.result == "word" * 4
+    assert text.rested > 0
+
+
+def test_a_text_that_gave_way_ends_at_once_when_it_is_not_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
+    pool, gate = Pool(1, KINDS), threading.Event()
+
+    def write(job: Job[Any]) -> str:
+        while not job.stop.is_set():
+            job.write("word")
+            time.sleep(0.01)
+        return job.text
+
+    text = pool.request("me", Lane.TEXT_AFTER, ("text", "m", 1), write)
+    while not text.text:
+        time.sleep(0.01)
+    pool.request("you", Lane.SCORES, ("comparison", "m", 2), lambda job: gate.wait(10))
+    while pool.load() != (1, 1):
+        time.sleep(0.01)
+    pool.leave("me")
+    assert text.wait(0.5)
+    gate.set()
+
+
 def test_sessions_take_turns() -> None:
     with Held() as held:
         for at in range(3):

@@ -33,6 +33,7 @@ if Path(sys.argv[0]).name == Path(__file__).name:  # another server's arguments 
     startup.offer(sys.argv[1:])
     startup.check_limits()
 startup.quieten()
+startup.share_memory()
 app = st.App(
     Path(startup.__file__).with_name("main.py"),
     lifespan=lifespan,

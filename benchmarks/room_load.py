@@ -91,7 +91,7 @@ async def visit(address: str, own: Sequence[str], known: str, finished: asyncio.
     await person.until(lambda: {PERPLEXITY, KL} <= person.metrics.keys(), PATIENCE)
     seen.again.append(max((when for _, when in person.metrics.values()), default=began + PATIENCE) - began)
     await person.type(NOTATION, own[-1])
-    await person.until(lambda: {PERPLEXITY, KL} <= person.metrics.keys(), PATIENCE)
+    await person.until(lambda: {PERPLEXITY, KL} <= person.metrics.keys() and person.idle, PATIENCE)
     seen.wrong += person.errors
     return seen, person
 

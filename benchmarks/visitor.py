@@ -20,6 +20,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from surgery_ui.work.channel import PATH
 
 NOTATION, PERPLEXITY, KL = "Notation", "Perplexity", "Mean KL"
+FIELDS = ("text_input", "text_area")
 LIMIT = 2**26
 """Bytes of a message at most."""
 
@@ -35,7 +36,9 @@ class Visitor:
         metrics: what stands under each figure's name, and when it came there.
         texts: the newest words of each side, and when each turn's first came.
         address_now: query of the page's address.
+        received: every message of the page, as it came.
         errors: what the server said that went wrong.
+        idle: whether the script has run to its end.
     """
 
     def __init__(self, address: str) -> None:
@@ -47,7 +50,7 @@ class Visitor:
         self.address_now = ""
         self.errors: list[str] = []
         self.runs = 0
-        self.bytes = 0
+        self.received: list[bytes] = []
         self._widgets: dict[str, str] = {}
         self._known: dict[str, ForwardMsg] = {}
         self._clocks: dict[str, asyncio.Task[None]] = {}
@@ -55,8 +58,7 @@ class Visitor:
         self._tasks: list[asyncio.Task[None]] = []
         self._token = ""
         self._page_hash = ""
-        self._began = 0.0
-        self._idle = False
+        self.idle = False
         self._socket: ClientConnection
 
     async def open(self, query: str = "") -> None:
@@ -67,26 +69,24 @@ class Visitor:
         )  # fmt: skip
         self._tasks.append(asyncio.create_task(self._listen()))
         await self._run()
-        await self.until(lambda: self._idle)
+        await self.until(lambda: self.idle)
 
     async def close(self) -> None:
         """Close the tab."""
-        for task in (*self._tasks, *self._clocks.values()):
+        tasks = (*self._tasks, *self._clocks.values())
+        for task in tasks:
             task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         await self._socket.close()
 
     async def type(self, label: str, value: str) -> float:
-        """Write into a text field and press Enter; return when."""
-        found = [
-            one.text_input.id
-            for one in self.elements.values()
-            if _kind(one) == "text_input" and one.text_input.label == label
-        ]
-        self._widgets[found[-1]] = value
+        """Write into a field and press Enter; return when."""
+        fields = [getattr(one, kind) for one in self.elements.values() if (kind := _kind(one)) in FIELDS]
+        self._widgets[next(one.id for one in reversed(fields) if one.label == label)] = value
         self.metrics.clear()
-        self._began = time.monotonic()
+        began = time.monotonic()
         await self._run()
-        return self._began
+        return began
 
     async def until(self, holds: Callable[[], Any], seconds: float = 120.0) -> bool:
         """Wait until something holds of what is shown; return whether it does."""
@@ -115,8 +115,8 @@ class Visitor:
 
     async def _listen(self) -> None:
         async for data in self._socket:
-            self.bytes += len(data)
-            message = ForwardMsg.FromString(data)  # type: ignore[arg-type]
+            self.received.append(bytes(data))  # type: ignore[arg-type]
+            message = ForwardMsg.FromString(self.received[-1])
             if message.WhichOneof("type") == "ref_hash":
                 kept, place = self._known[message.ref_hash], list(message.metadata.delta_path)
                 message = ForwardMsg()
@@ -130,14 +130,14 @@ class Visitor:
     def _take(self, message: ForwardMsg) -> None:
         what = message.WhichOneof("type")
         if what == "new_session":
-            self._page_hash, self._idle = message.new_session.page_script_hash, False
+            self._page_hash, self.idle = message.new_session.page_script_hash, False
             self.runs += 1
             if not message.metadata.run.fragment_ids:
                 for clock in self._clocks.values():
                     clock.cancel()
                 self._clocks.clear()
         elif what == "script_finished":
-            self._idle = True
+            self.idle = True
         elif what == "page_info_changed":
             self.address_now = message.page_info_changed.query_string
         elif what == "auto_rerun":

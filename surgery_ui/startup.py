@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import logging
 import os
+import platform
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     from surgery_core.models.opening import LoadedModel
     from surgery_ui.work.job import Job
 
+M_ARENA_MAX, ARENAS = -8, 2
+"""glibc's number for the most places that memory is taken from (`mallopt`, malloc.h), and how many."""
 _log = logging.getLogger(__name__)
 UNCAUGHT = "Uncaught app execution"
 """What Streamlit says of an error of a page, with all that is known of it."""
@@ -64,6 +68,16 @@ def offer(paths: Sequence[str]) -> None:
 def quieten() -> None:
     """Have Streamlit not print errors of pages, which may have what a person wrote; `tell_of` prints them without."""
     logging.getLogger("streamlit.error_util").addFilter(lambda record: record.getMessage() != UNCAUGHT)
+
+
+def share_memory() -> None:
+    """Have all threads take memory from few places, where the C library can be told so (glibc).
+
+    Otherwise each thread has a place of its own and keeps what it once needed there: a server whose texts give way to
+    each other has dozens of threads.
+    """
+    if platform.libc_ver()[0] == "glibc":
+        ctypes.CDLL(None).mallopt(M_ARENA_MAX, ARENAS)
 
 
 def tell_of(error: Exception) -> bool:

@@ -108,8 +108,7 @@ def note_end(
     facts = {"kind": kind, "model": _model(key), "seconds": took, "ended": ended, "memory_mb": round(size / 1e6, 1)}
     if ended == "refused":
         facts |= {"error": type(error).__name__, "says": _said(error)}
-    for owner in sorted(owners) or [""]:
-        note(EVENTS[kind], owner, **facts)
+    note(EVENTS[kind], sessions=sorted(person(owner) for owner in owners), **facts)
 
 
 def note_fault(error: BaseException, where: str) -> Fault:

@@ -6,6 +6,11 @@ import re
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+FIGURES = """() => {
+    const shown = [...document.querySelectorAll('[data-testid="stMetricValue"]')].map(one => one.innerText);
+    return shown.length > 3 && shown;
+}"""
+
 
 def settle(page: Any, timeout: int = 60_000) -> None:
     """Wait until the script has run to its end and stays there, at most so many milliseconds."""
@@ -39,9 +44,7 @@ def await_plan(page: Any, notation: str) -> None:
 
 def figures(page: Any) -> tuple[str, ...]:
     """Return perplexity, agreement and KL as shown."""
-    shown = page.get_by_test_id("stMetricValue")
-    shown.nth(3).wait_for()
-    values = shown.all_inner_texts()
+    values = page.wait_for_function(FIGURES).json_value()  # at once: the page may be drawn again meanwhile
     return values[0], values[2], values[3]
 
 

@@ -60,7 +60,7 @@ def test_a_model_that_was_opened_is_a_line(lines: Lines) -> None:
     run(lambda job: 1)
     line = lines()[0]
     assert line["event"] == "load"
-    assert (line["model"], line["ended"], line["session"]) == ("org/name", "done", diary.person("somebody"))
+    assert (line["model"], line["ended"], line["sessions"]) == ("org/name", "done", [diary.person("somebody")])
     assert line["seconds"] >= 0
     assert line["at"].endswith("+00:00")
 

@@ -211,11 +211,18 @@ def ahead_in(logits: torch.Tensor, places: torch.Tensor, own: torch.Tensor) -> t
     """Return how many logits of a slice come before `own` `[n]`, which stands in column `places` `[n]`.
 
     The column may lie before the slice (negative) or behind it. Before it, equal logits come first: above `own` and
-    equal to it is above the next smaller number.
+    equal to it is above the next smaller number. Within it that tells where others are equal, which is seldom.
     """
     behind = places >= logits.shape[-1]
-    ahead = count_above(logits, torch.where(behind, next_below(own), own))
-    inside = ((places >= 0) & ~behind).nonzero()[:, 0]
+    below = next_below(own)
+    ahead = count_above(logits, torch.where(behind, below, own))
+    inside, lowest = (places >= 0) & ~behind, own.isneginf()
+    if inside.any():
+        # nothing is below the smallest of all numbers
+        inside &= (count_above(logits, below) > ahead + 1) | lowest
+    if (lowest & behind).any():
+        ahead[lowest & behind] = (~logits[lowest & behind].isnan()).sum(-1).float()
+    inside = inside.nonzero()[:, 0]
     if len(inside):
         rows, columns = logits[inside], torch.arange(logits.shape[-1], device=logits.device)
         place, mine = places[inside][:, None], own[inside][:, None]

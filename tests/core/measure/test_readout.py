@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import cache
 from typing import Any
 
@@ -230,3 +231,20 @@ def test_models_of_other_vocabularies_are_not_compared() -> None:
     base = Readout(one).base_side(torch.zeros(3, 32), targets, keep=True)
     with pytest.raises(PlanError, match="131 tokens and the other of 140"):
         Readout(two).figures(torch.zeros(3, 32), targets, base)
+
+
+@settings(deadline=None)
+@given(st.data())
+def test_how_many_come_before_a_token_is_counted_as_by_hand_with_ties_and_infinities(data: st.DataObject) -> None:
+    values = st.sampled_from([-math.inf, -3.0, -3.0000002, 0.0, -0.0, 1.5, math.inf])
+    row = data.draw(st.lists(values, min_size=1, max_size=9))
+    start = data.draw(st.integers(0, len(row) - 1))
+    token = data.draw(st.integers(0, len(row) - 1))
+    own = row[token]
+    for first, last in ((0, len(row)), (0, start), (start, len(row))):
+        by_hand = sum(
+            value > own or (value == own and at < token)
+            for at, value in enumerate(row) if first <= at < last
+        )  # fmt: skip
+        found = ahead_in(torch.tensor([row[first:last]]), torch.tensor([token - first]), torch.tensor([own]))
+        assert found.item() == by_hand

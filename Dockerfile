@@ -8,6 +8,7 @@ FROM python:3.11-slim
 RUN useradd --create-home --uid 1000 surgeon
 WORKDIR /home/surgeon
 ENV HF_HOME=/home/surgeon/.cache/huggingface \
+    MODEL_SURGERY_LOG=- \
     OMP_NUM_THREADS=1 \
     PATH=/home/surgeon/.local/bin:$PATH \
     PYTHONUNBUFFERED=1

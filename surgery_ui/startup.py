@@ -70,14 +70,13 @@ def quieten() -> None:
     logging.getLogger("streamlit.error_util").addFilter(lambda record: record.getMessage() != UNCAUGHT)
 
 
-def share_memory() -> None:
-    """Have all threads take memory from few places, where the C library can be told so (glibc).
+def share_memory() -> bool:
+    """Have all threads take memory from few places, where the C library can be told so (glibc); return whether it was.
 
     Otherwise each thread has a place of its own and keeps what it once needed there: a server whose texts give way to
     each other has dozens of threads.
     """
-    if platform.libc_ver()[0] == "glibc":
-        ctypes.CDLL(None).mallopt(M_ARENA_MAX, ARENAS)
+    return platform.libc_ver()[0] == "glibc" and bool(ctypes.CDLL(None).mallopt(M_ARENA_MAX, ARENAS))
 
 
 def tell_of(error: Exception) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import threading
 from pathlib import Path
 
@@ -42,6 +43,10 @@ def test_without_arguments_nothing_changes() -> None:
 def test_a_missing_folder_keeps_the_server_from_starting(tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match="no folder"):
         startup.offer([str(tmp_path / "nowhere")])
+
+
+def test_threads_share_the_places_that_memory_comes_from() -> None:
+    assert startup.share_memory() is (platform.libc_ver()[0] == "glibc")
 
 
 def test_the_first_page_finds_its_work_done(open_app: Open) -> None:

@@ -58,7 +58,7 @@ class Fault:
     place: str
 
 
-def note(event: str, owner: str = "", **facts: object) -> None:
+def note(event: str, owner: str = "", /, **facts: object) -> None:
     """Write a line.
 
     Args:

@@ -12,22 +12,23 @@ from surgery_ui.work import channel, diary
 from surgery_ui.work import plan_jobs as cached
 from surgery_ui.work.kinds import Workers
 from surgery_ui.work.lens_jobs import FETCHING, TRAINING
+from surgery_ui.work.limits import MB, limits
 from surgery_ui.work.pool import Pool
 from surgery_ui.work.sweep_jobs import SWEEPS
 
 EVERY = 2.0
 """Seconds between two looks."""
 DOES: dict[Workers, tuple[str, Pool]] = {
-    Workers.MODELS: ("Opens models", cached.MODELS),
-    Workers.WORK: ("Writes texts, measures plans, reads layers", cached.WORK),
-    Workers.SWEEPS: ("Measures sweeps", SWEEPS),
-    Workers.TRAINING: ("Trains lenses", TRAINING),
-    Workers.FETCHING: ("Fetches lenses", FETCHING),
+    Workers.MODELS: ("Models", cached.MODELS),
+    Workers.WORK: ("Texts, figures, layers", cached.WORK),
+    Workers.SWEEPS: ("Sweeps", SWEEPS),
+    Workers.TRAINING: ("Training", TRAINING),
+    Workers.FETCHING: ("Lens files", FETCHING),
 }
 
 
 def server() -> None:
-    """Show the section, which is looked at again while it is open."""
+    """Show the section, which is drawn again every `EVERY` seconds."""
     with st.expander("The server", icon=":material/dns:"):
         st.fragment(_now, run_every=EVERY)()
 
@@ -41,11 +42,16 @@ def _now() -> None:
         "Memory taken": present.size(psutil.Process().memory_info().rss),
         "Memory free": present.size(free_memory()),
     }
-    for place, (label, value) in zip(st.columns(len(figures)), figures.items(), strict=True):
-        place.metric(label, value)
+    with st.container(horizontal=True, gap="large"):
+        for label, value in figures.items():
+            st.metric(label, value, width="content")
     opened = ", ".join(one.info.name for one in cached.open_models())
+    kept = present.size(sum(pool.kept_bytes() for _, pool in DOES.values()))
     st.caption(
-        present.plain(f"Open models: {opened or 'none'}. Sessions count for two minutes after their tab is closed.")
+        present.plain(
+            f"Open models: {opened or 'none'}. Results that are kept take {kept}, of {present.size(limits().cache_mb * MB)} "
+            "at most. Sessions count for two minutes after their tab is closed."
+        )
     )
     st.dataframe(
         workers(), hide_index=True, height="content", alt="What each group of workers does, and what waits for it"
@@ -59,13 +65,9 @@ def _now() -> None:
 
 
 def workers() -> pd.DataFrame:
-    """Return a line for each pool: what it does, how many of its jobs run and wait, and what its results take."""
-    return pd.DataFrame(
-        {
-            "Workers": what, "Run": pool.load()[0], "Wait": pool.load()[1], "Results kept": present.size(pool.kept_bytes()),
-        }
-        for what, pool in DOES.values()
-    )  # fmt: skip
+    """Return a line for each pool: what it does, how many of its jobs run and wait."""
+    loads = {what: pool.load() for what, pool in DOES.values()}
+    return pd.DataFrame({"Workers": what, "Run": run, "Wait": wait} for what, (run, wait) in loads.items())
 
 
 def errors() -> pd.DataFrame:

@@ -30,6 +30,7 @@ from surgery_ui.session.state import State, bring_back, state, to_keep
 from surgery_ui.session.sweep_entry import Entry
 from surgery_ui.work import closing
 from surgery_ui.work import plan_jobs as cached
+from surgery_ui.work.channel import Channel
 from surgery_ui.work.diary import note, note_refusal
 
 ADDRESS_DELAY = 0.3
@@ -54,6 +55,7 @@ def begin() -> None:
     """Start a run: take over the address, open the model, write the address."""
     if not State.owner.is_set:
         state.owner = state.session = uuid.uuid4().hex
+        state.channel = Channel()  # by which sessions are counted too
     parameters = st.query_params.to_dict()
     if fresh := state.address is None:
         state.came_bare = not parameters

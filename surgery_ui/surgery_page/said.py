@@ -10,10 +10,12 @@ from streamlit.delta_generator import DeltaGenerator
 from surgery_core.measure.results import Comparison
 from surgery_core.measure.said import loss_said, skills_said, text_said
 from surgery_core.measure.skills.frames import skills_that_suffer
+from surgery_ui.parts.waiting import in_line
 from surgery_ui.session import looks, session
 from surgery_ui.session.state import state
 from surgery_ui.words import present
 from surgery_ui.work.job import Job
+from surgery_ui.work.plan_jobs import WORK
 from surgery_ui.work.sweep_jobs import known_skills
 
 
@@ -31,7 +33,7 @@ class Said:
         self, now: session.Experiment, place: DeltaGenerator, scores: Job[Any], texts: dict[str, Job[Any]]
     ) -> None:
         self._now, self._place, self._scores, self._texts = now, place, scores, texts
-        self._shown = self._lost = ""
+        self._shown = self._lost = self._line = ""
 
     @property
     def jobs(self) -> Sequence[Job[Any]]:
@@ -42,11 +44,19 @@ class Said:
         """Say what is known by now."""
         parts = [self._loss(), self._text(), self._skills()]
         said = " ".join(present.plain(part) for part in parts if part)
-        if said and said != self._shown:
+        if not said and not self._scores.done:
+            self._wait(in_line(WORK, [self._scores], "Scoring texts"))
+        elif said and said != self._shown:
             self._shown = said
             self._place = self._place.markdown(said, help=present.interval_help(state.margin))
         elif not said and self._scores.done and not self._shown:
             self._place.empty()
+
+    def _wait(self, line: str) -> None:
+        """Say in the sentence's place that a busy server does other people's work first."""
+        if line != self._line:
+            self._line = line
+            self._place = self._place.caption(line or "Scoring texts …")
 
     def _loss(self) -> str:
         """Return what the scores say; made once, for verdicts of many texts take a while."""

@@ -49,6 +49,20 @@ class Seen:
     wrong: list[str] = field(default_factory=list)
 
 
+@dataclass
+class Room:
+    """What came of everybody's work: what each saw, their tabs, seconds in all, and memory by the number of edits."""
+
+    seen: list[Seen]
+    people: list[Visitor] = field(default_factory=list)
+    took: float = 0.0
+    memory: list[tuple[int, int]] = field(default_factory=list)
+
+    def after(self, edits: int) -> int:
+        """Return the bytes that the server had after so many edits."""
+        return next((taken for count, taken in self.memory if count >= edits), self.memory[-1][1])
+
+
 def plans(n_layers: int, count: int) -> list[str]:
     """Return so many different plans: up to three layers deleted, and two neighbours swapped."""
     found: list[str] = []
@@ -76,9 +90,9 @@ async def edit(person: Visitor, plan: str, seen: Seen) -> None:
         seen.wrong.append(f"no words of {plan}")
 
 
-async def visit(address: str, own: Sequence[str], known: str, finished: asyncio.Barrier) -> tuple[Seen, Visitor]:
+async def visit(address: str, own: Sequence[str], known: str, seen: Seen, finished: asyncio.Barrier) -> Visitor:
     """Be a person: the edits, and when everybody is done, a plan that is known."""
-    seen, person, chance = Seen(), Visitor(address), random.Random(own[0])
+    person, chance = Visitor(address), random.Random(own[0])
     await asyncio.sleep(chance.uniform(0, THINK))
     await person.open()
     for plan in own:
@@ -93,16 +107,30 @@ async def visit(address: str, own: Sequence[str], known: str, finished: asyncio.
     await person.type(NOTATION, own[-1])
     await person.until(lambda: {PERPLEXITY, KL} <= person.metrics.keys() and person.idle, PATIENCE)
     seen.wrong += person.errors
-    return seen, person
+    return person
 
 
-async def everybody(address: str, each: Sequence[Sequence[str]]) -> tuple[list[tuple[Seen, Visitor]], float]:
-    """Have everybody work at a time; return what they saw, and how long the edits took in all."""
+async def everybody(address: str, process: int, each: Sequence[Sequence[str]]) -> Room:
+    """Have everybody work at a time."""
     finished, began = asyncio.Barrier(len(each) + 1), time.monotonic()
-    people = [asyncio.create_task(visit(address, own, each[0][0], finished)) for own in each]
+    room = Room([Seen() for _ in each])
+    people = [
+        asyncio.create_task(visit(address, own, each[0][0], seen, finished))
+        for own, seen in zip(each, room.seen, strict=True)
+    ]
+    weighing = asyncio.create_task(weigh(process, room))
     async with finished:
-        took = time.monotonic() - began
-    return await asyncio.gather(*people), took
+        room.took = time.monotonic() - began
+    room.people = await asyncio.gather(*people)
+    weighing.cancel()
+    return room
+
+
+async def weigh(process: int, room: Room) -> None:
+    """Note the memory of the server by the number of edits."""
+    while True:
+        await asyncio.sleep(1.0)
+        room.memory.append((sum(len(seen.figures) for seen in room.seen), psutil.Process(process).memory_info().rss))
 
 
 @contextmanager
@@ -153,11 +181,11 @@ def by_hand(model: str, every: Sequence[str]) -> float:
     return time.monotonic() - began
 
 
-def right(model: str, people: Sequence[tuple[Seen, Visitor]], each: Sequence[Sequence[str]]) -> list[str]:
+def right(model: str, people: Sequence[Visitor], each: Sequence[Sequence[str]]) -> list[str]:
     """Return what anybody saw in the end that is not what the library computes."""
     loaded = load_model(model)
     wrong = []
-    for (_, person), own in zip(people, each, strict=True):
+    for person, own in zip(people, each, strict=True):
         view = operate(loaded.model, own[-1])
         result = compare(loaded.model, view, loaded.tokenizer, bundled_texts())
         value = result.operated.perplexity
@@ -183,10 +211,8 @@ def main() -> None:
     every = plans(n_layers, given.people * given.edits)
     each = [every[at :: given.people] for at in range(given.people)]
     with app(given.model) as (address, process):
-        memory = psutil.Process(process).memory_info().rss
-        people, took = asyncio.run(everybody(address, each))
-        grown = psutil.Process(process).memory_info().rss - memory
-    wrong = [one for seen, _ in people for one in seen.wrong] + right(given.model, people, each)
+        room = asyncio.run(everybody(address, process, each))
+    wrong = [one for seen in room.seen for one in seen.wrong] + right(given.model, room.people, each)
     some = every[: max(20, len(every) // 10)]
     alone = by_hand(given.model, some) / len(some)
     what = f"{given.people} people, {given.edits} edits each, {Path(given.model).name}"
@@ -196,20 +222,19 @@ def main() -> None:
         ("figures", "figures"),
         ("figures of a plan that somebody had", "again"),
     ):
-        seconds = sorted(one for seen, _ in people for one in getattr(seen, part))
+        seconds = sorted(one for seen in room.seen for one in getattr(seen, part))
         p95 = seconds[min(len(seconds) - 1, round(0.95 * len(seconds)))]
         print(
             f"{name}: p50 {statistics.median(seconds):.2f} s, p95 {p95:.2f} s, most {seconds[-1]:.2f} s, {len(seconds)} edits"
         )
         results.append(Result(what, f"{name}, p95 {p95:.2f} s, most {seconds[-1]:.2f} s", tuple(seconds), 0))
-    rate = len(every) / took
-    print(f"{rate:.2f} edits a second in the room, {1 / alone:.2f} without a web server; grown by {grown / 1e6:.0f} MB")
+    rate = len(every) / room.took
+    first, last = room.after(100), room.memory[-1][1]
+    print(f"{rate:.2f} edits a second in the room, {1 / alone:.2f} without a web server")
+    print(f"memory: {first / 1e6:.0f} MB after 100 edits, {last / 1e6:.0f} MB at the end ({last / first - 1:+.1%})")
     print("wrong:", wrong or "nothing")
-    results.append(
-        Result(
-            what, f"an edit of the room: {rate:.2f} a second, {len(wrong)} wrong", (took / len(every),), max(0, grown)
-        )
-    )
+    how = f"an edit of the room: {rate:.2f} a second, {len(wrong)} wrong; memory is what was added after 100 edits"
+    results.append(Result(what, how, (room.took / len(every),), max(0, last - first)))
     results.append(Result(what, f"the same without a web server: {1 / alone:.2f} a second", (alone,), 0))
     if not given.no_record:
         keep(*results)

@@ -74,7 +74,7 @@ class SweepSetup:
 
     def operate(self, plan: LayerPlan) -> Any:
         """Return the model that a plan describes. Errors as `operate`."""
-        return operate(self.model, plan, donors=self.ingredients.donors, means=self.ingredients.means)
+        return operate(self.model, plan, **self.ingredients.named)
 
     def look(self) -> None:
         """Stop the work where that was asked for.

@@ -1,0 +1,91 @@
+"""What came of the stitches of a plan: a line for each cut, kept or left out, and why."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import pandas as pd
+from torch import nn
+
+from surgery_core.errors import PlanError
+from surgery_core.surgery.marks import mark_of
+from surgery_core.surgery.stitches import Stitches
+
+NAN = float("nan")
+
+
+@dataclass(frozen=True)
+class CutReport:
+    """What came of one cut.
+
+    Attributes:
+        behind: the slot before it: `L3`.
+        missing: the layers that are missing, in words.
+        kept: whether the stitch is in the view.
+        note: why not, or what is to be known of it; empty where there is nothing.
+        projection: path in the layer of what was fitted.
+        ridge: penalty, as a share of each input's second moment.
+        error_before, error_after: squared distance to the base's stream in relation to its square, without and with the
+            stitch, a mean over tokens of the texts held out.
+        nats_before, nats_after: mean loss a token on those texts without and with it, earlier stitches in place.
+    """
+
+    behind: str
+    missing: str
+    kept: bool
+    note: str = ""
+    projection: str = ""
+    ridge: float = NAN
+    error_before: float = NAN
+    error_after: float = NAN
+    nats_before: float = NAN
+    nats_after: float = NAN
+
+
+@dataclass(frozen=True, eq=False)
+class StitchReport:
+    """What came of the stitches of a plan.
+
+    Attributes:
+        plan: of the view, with the stitches that were kept.
+        cuts: in order.
+        stitches: the fitted projections; `operate` takes them with the plan.
+        n_held: tokens of the texts held out, by which ridges were chosen and losses compared; 0 for a single text, which
+            was both fitted and compared on.
+    """
+
+    plan: str
+    cuts: tuple[CutReport, ...]
+    stitches: Stitches
+    n_held: int
+
+    @property
+    def sentence(self) -> str:
+        """Return what was done, and over what."""
+        kept = [cut for cut in self.cuts if cut.kept]
+        left = [f"{cut.behind}: {cut.note}" for cut in self.cuts if not cut.kept]
+        done = f"Stitched behind {', '.join(cut.behind for cut in kept)}." if kept else "Nothing was stitched."
+        return " ".join([done, *left, self.stitches.note] if kept else [done, *left])
+
+    def frame(self) -> pd.DataFrame:
+        """Return one line a cut; columns as in `CutReport`."""
+        return pd.DataFrame(self.rows())
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return one record a cut, with the key of the stitches."""
+        return [asdict(cut) | {"key": self.stitches.key} for cut in self.cuts]
+
+
+def stitch_report(view: nn.Module) -> StitchReport:
+    """Return the report of a view that `stitch` made.
+
+    Raises:
+        PlanError: when it was made otherwise.
+    """
+    report = mark_of(view, StitchReport)
+    if report is None:
+        raise PlanError(
+            "This model has no report of stitches; stitch(model, plan, tokenizer, texts) returns one that has."
+        )
+    return report

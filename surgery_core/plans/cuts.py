@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from surgery_core.errors import PlanError
+from surgery_core.errors import PlanError, RefusedPlanError
 from surgery_core.plans.plan import LayerPlan
 from surgery_core.plans.slots import Layer, Slot
 from surgery_core.plans.words import which
@@ -68,6 +68,33 @@ def stitched_cuts(plan: LayerPlan) -> tuple[Cut, ...]:
                 raise PlanError(f"Behind {slot} no layer is missing, so there is nothing to stitch; leave out the ~.")
             found.append(cut)
     return tuple(found)
+
+
+def needed_cuts(plan: LayerPlan) -> tuple[Cut, ...]:
+    """Return the cuts that a plan marks with stitches, or where it marks none all of them; at least one.
+
+    Raises:
+        RefusedPlanError: when no layer is left, or only those at the very front are missing.
+        PlanError: when nothing is missing, or nothing behind a stitch.
+    """
+    if not len(plan):
+        raise RefusedPlanError(
+            "Every layer is deleted, so there is no projection left that a map could be folded into."
+        )
+    if found := stitched_cuts(plan) or cuts(plan):
+        return found
+    first = _entered(plan, 0)
+    if first is not None and first[0] > 0:
+        raise RefusedPlanError(
+            f"What is missing lies at the very front ({which(range(first[0]))}): no layer runs before it, so there is no "
+            "projection that a map could be folded into."
+        )
+    raise PlanError(f"In {plan} no layer is missing between others; delete a block first, as in 0-3,7-11.")
+
+
+def stitched(plan: LayerPlan) -> LayerPlan:
+    """Return the plan with its stitches, or, where it has none, with one behind every cut. Errors as `needed_cuts`."""
+    return plan.stitch([cut.position for cut in needed_cuts(plan)])
 
 
 def _single(slot: Slot) -> Layer | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -26,8 +27,9 @@ class CutReport:
         note: why not, or what is to be known of it; empty where there is nothing.
         projection: path in the layer of what was fitted.
         ridge: penalty, as a share of each input's second moment.
+        share: how much of the map was put in, 0 to 1: that with the least loss.
         error_before, error_after: squared distance to the base's stream in relation to its square, without and with the
-            stitch, a mean over tokens of the texts held out.
+            whole map, a mean over tokens of the texts held out.
         nats_before, nats_after: mean loss a token on those texts without and with it, earlier stitches in place.
     """
 
@@ -37,6 +39,7 @@ class CutReport:
     note: str = ""
     projection: str = ""
     ridge: float = NAN
+    share: float = NAN
     error_before: float = NAN
     error_after: float = NAN
     nats_before: float = NAN
@@ -72,9 +75,19 @@ class StitchReport:
         """Return one line a cut; columns as in `CutReport`."""
         return pd.DataFrame(self.rows())
 
+    def plain(self) -> dict[str, Any]:
+        """Return everything but the matrices as plain values, for JSON; NaN as None."""
+        cuts = [{name: _plain(value) for name, value in row.items()} for row in self.rows()]
+        fitted = {"texts": self.stitches.n_texts, "tokens": self.stitches.n_tokens, "digest": self.stitches.texts}
+        return {"plan": self.plan, "sentence": self.sentence, "key": self.stitches.key, "fitted": fitted, "cuts": cuts}
+
     def rows(self) -> list[dict[str, Any]]:
         """Return one record a cut, with the key of the stitches."""
         return [asdict(cut) | {"key": self.stitches.key} for cut in self.cuts]
+
+
+def _plain(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def stitch_report(view: nn.Module) -> StitchReport:

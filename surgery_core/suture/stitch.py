@@ -11,17 +11,18 @@ from __future__ import annotations
 
 import math
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import nn
 
-from surgery_core.errors import PlanError, RefusedPlanError
+from surgery_core.errors import RefusedPlanError
 from surgery_core.measure.compare import score
 from surgery_core.measure.encoding import Encoded, encode_texts
-from surgery_core.plans.cuts import Cut, cuts, stitched_cuts
+from surgery_core.plans.cuts import Cut, needed_cuts
 from surgery_core.plans.plan import LayerPlan
-from surgery_core.plans.words import which
+from surgery_core.plans.slots import layer_label
 from surgery_core.states.windows import window_length
 from surgery_core.stopping import Progress, looking, stages
 from surgery_core.surgery.adapters import has_adapter
@@ -29,7 +30,7 @@ from surgery_core.surgery.anatomy import find_layers, is_quantised, width_of
 from surgery_core.surgery.marks import mark
 from surgery_core.surgery.stitches import Stitch, Stitches
 from surgery_core.surgery.view import check_plan, checked_plan, operate
-from surgery_core.suture.fitting import CutSums, Fit
+from surgery_core.suture.fitting import CutSums, Fit, best_share
 from surgery_core.suture.reading import CutReader
 from surgery_core.suture.report import CutReport, StitchReport
 from surgery_core.text import Text, TextsLike, as_texts, texts_digest
@@ -51,8 +52,9 @@ def stitch(
 
     A stitch adds to the last projection of the layer before the cut (its MLP's, or its attention's where the MLP is cut
     away) what brings the stream closest to that of the base where the rest goes on, by ridge regression over the tokens
-    of the texts. The view shares every tensor with the model but those projections, and can be exported as a plain
-    checkpoint. A stitch with which the loss on the texts held out is no lower is left out, and the report says so.
+    of the texts; as much of that is put in as has the least loss on the texts held out. The view shares every tensor with
+    the model but those projections, and can be exported as a plain checkpoint. A stitch with which that loss is no lower is
+    left out, and the report says so.
 
     After ReplaceMe (arXiv 2505.02819), which maps the MLP's output; see `suture.fitting`.
 
@@ -76,24 +78,25 @@ def stitch(
         Stopped: when `stop` was set.
     """
     plan = checked_plan(plan, len(find_layers(model)[1]))
-    chosen = _chosen(plan)
+    chosen = needed_cuts(plan)
     _check_model(model, plan)
     found = as_texts(texts)
     encoded = encode_texts(model, tokenizer, found, window_length(model))
     work = _Work(model, tokenizer, encoded, stop)
     state = _State(Stitches(plan.unstitched, (), texts_digest(found), len(found), sum(map(len, encoded.ids))))
     reports: list[CutReport] = []
-    told = stages(1 + 2 * len(chosen), on_progress)
+    told = stages(1 + 4 * len(chosen), on_progress)
     state = replace(state, nats=work.nats(operate(model, plan.unstitched), next(told)))
     for cut in chosen:
-        stage = (next(told), next(told))
+        steps = [next(told) for _ in range(4)]
         try:
-            report, state = work.mend(state, cut, stage)
+            report, state = work.mend(state, cut, steps)
         except RefusedPlanError as error:
             if plan != plan.unstitched or len(chosen) == 1:
                 raise
-            report = CutReport(_label(plan, cut), cut.missing, kept=False, note=str(error))
+            report = CutReport(_label(cut), cut.missing, kept=False, note=str(error))
         reports.append(report)
+        steps[-1](1, 1)
     view = operate(model, state.stitches.plan, stitches=state.stitches)
     mark(view, StitchReport(str(state.stitches.plan), tuple(reports), state.stitches, work.n_held))
     return view
@@ -106,9 +109,9 @@ class _State:
     stitches: Stitches
     nats: float = float("nan")
 
-    def tried(self, stitch: Stitch, position: int) -> Stitches:
-        """Return these stitches and one more."""
-        plan = self.stitches.plan.stitch(position)
+    def with_one_more(self, stitch: Stitch, cut: Cut) -> Stitches:
+        """Return these stitches and that of one more cut."""
+        plan = self.stitches.plan.stitch(cut.position)
         return replace(self.stitches, plan=plan, all=(*self.stitches.all, stitch))
 
 
@@ -131,27 +134,37 @@ class _Work:
         mean = table.nats / table.n_tokens
         return math.inf if math.isnan(mean) else mean
 
-    def mend(self, state: _State, cut: Cut, told: tuple[Progress, Progress]) -> tuple[CutReport, _State]:
+    def mend(self, state: _State, cut: Cut, told: Sequence[Progress]) -> tuple[CutReport, _State]:
         """Fit one cut; return what came of it, and the stitches with it, or as they were where it is no better."""
-        plan = state.stitches.plan
-        reader = CutReader(
-            self.model, operate(self.model, plan, stitches=state.stitches), cut, self.parts[0][0][0], self.look
-        )
+        view = operate(self.model, state.stitches.plan, stitches=state.stitches)
+        reader = CutReader(self.model, view, cut, self.parts[0][0][0], self.look)
+        report = CutReport(_label(cut), cut.missing, kept=False, projection=reader.projection.path)
         fit = self._fit(reader, told[0])
         if fit is None:
-            note = "no finite map was found; give more or other texts."
-            return CutReport(_label(plan, cut), cut.missing, kept=False, note=note), state
-        projection = reader.projection
-        module = reader.layer.get_submodule(projection.path)
-        spec = replace(cut.layer, stitched=True)
-        tried = state.tried(Stitch(spec, projection.path, *projection.added(module, fit.change)), cut.position)
-        nats = self.nats(operate(self.model, tried.plan, stitches=tried), told[1])
-        kept = nats < state.nats
-        report = CutReport(
-            _label(plan, cut), cut.missing, kept, _note(fit, kept), projection.path, fit.ridge, fit.error_before,
-            fit.error_after, state.nats, nats,
+            return replace(report, note="no finite map was found; give more or other texts."), state
+        share, found = self._best(state, cut, reader, fit, told[1:])
+        kept = found.nats < state.nats
+        report = replace(
+            report, kept=kept, note=_note(fit, kept), ridge=fit.ridge, share=share, error_before=fit.error_before,
+            error_after=fit.error_after, nats_before=state.nats, nats_after=found.nats,
         )  # fmt: skip
-        return report, _State(tried, nats) if kept else state
+        return report, found if kept else state
+
+    def _best(
+        self, state: _State, cut: Cut, reader: CutReader, fit: Fit, told: Sequence[Progress]
+    ) -> tuple[float, _State]:  # fmt: skip
+        """Return the share of a map with which the loss is least, and the stitches with that."""
+        module, projection = reader.layer.get_submodule(reader.projection.path), reader.projection
+
+        def tried(share: float, step: Progress) -> tuple[float, _State]:
+            weights = projection.added(module, share * fit.change)
+            stitches = state.with_one_more(Stitch(replace(cut.layer, stitched=True), projection.path, *weights), cut)
+            return share, _State(stitches, self.nats(operate(self.model, stitches.plan, stitches=stitches), step))
+
+        found = [tried(share, step) for share, step in zip((0.5, 1.0), told, strict=False)]
+        share = best_share(state.nats, *(one.nats for _, one in found))
+        found += [tried(share, told[2])] if share not in (0.0, 0.5, 1.0) else []
+        return min(found, key=lambda one: one[1].nats)
 
     def _fit(self, reader: CutReader, told: Progress) -> Fit | None:
         sums: CutSums | None = None
@@ -167,25 +180,13 @@ class _Work:
         return None if sums is None else sums.solve()
 
 
-def _chosen(plan: LayerPlan) -> tuple[Cut, ...]:
-    """Return the cuts that are to be stitched: those that the plan marks, or all."""
-    if not len(plan):
-        raise RefusedPlanError(
-            "Every layer is deleted, so there is no projection left that a map could be folded into."
-        )
-    if found := stitched_cuts(plan) or cuts(plan):
-        return found
-    first = plan[0].layers[0]
-    if first.index > 0 and len(plan[0].layers) == 1 and first.donor is None:
-        raise RefusedPlanError(
-            f"Only {which(range(first.index))} is missing, at the very front: no layer runs before it, so there is no "
-            "projection that a map could be folded into."
-        )
-    raise PlanError(f"In {plan} no layer is missing between others; delete a block first, as in 0-3,7-11.")
-
-
 def _check_model(model: nn.Module, plan: LayerPlan) -> None:
     check_plan(model, plan)
+    foreign = [layer for slot in plan for layer in slot.layers if layer.mean or layer.donor is not None]
+    if foreign:
+        raise RefusedPlanError(
+            f"{foreign[0]} cannot stand in a plan that is stitched: what the base hands on is made up for by its own layers."
+        )
     if is_quantised(model):
         raise RefusedPlanError("The model is quantised, so its weights cannot take up a map; open the one that is not.")
     if has_adapter(model):
@@ -206,8 +207,8 @@ def _note(fit: Fit, kept: bool) -> str:
     return f"left out: the loss on the texts held out is no lower with it.{f' {few}.' if few else ''}"
 
 
-def _label(plan: LayerPlan, cut: Cut) -> str:
-    return plan.unstitched[cut.position].label
+def _label(cut: Cut) -> str:
+    return layer_label(replace(cut.layer, stitched=False))
 
 
 def _whole(text: Text) -> Text:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -15,6 +16,7 @@ from torch import nn
 import surgery_core as sc
 from surgery_core.errors import PlanError, RefusedPlanError, Stopped, TextError
 from surgery_core.proof.preflight import fingerprint, prove
+from surgery_core.suture.fitting import best_share
 from surgery_core.suture.stitch import _Work
 from tests.core.support.stopping import stop_at
 from tests.tiny import build_model, build_tokenizer
@@ -202,10 +204,11 @@ def test_the_plan_runs_again_with_its_stitches_and_with_none_other() -> None:
     ("plan", "error", "why"),
     [
         ("", RefusedPlanError, "Every layer is deleted"),
-        ("2-3", RefusedPlanError, "L0 and L1 is missing, at the very front"),
+        ("2-3", RefusedPlanError, "at the very front .L0 and L1."),
         ("0-3", PlanError, "no layer is missing between others"),
         ("0,~,1-3", PlanError, "Behind 0,~ no layer is missing"),
         ("(0,~,2)x2", PlanError, "stands in the plan twice"),
+        ("0,2,mean(3)", RefusedPlanError, "cannot stand in a plan that is stitched"),
     ],
 )
 def test_plans_that_cannot_be_stitched_say_why(plan: str, error: type[Exception], why: str) -> None:
@@ -257,3 +260,20 @@ def test_progress_ends_with_everything_done() -> None:
     sc.stitch(build_model("llama"), "0,2-3", tokenizer, TEXTS, on_progress=lambda *steps: told.append(steps))
     assert told == sorted(told)
     assert told[-1][0] == told[-1][1]
+
+
+@pytest.mark.parametrize(
+    ("none", "half", "whole", "share"),
+    [
+        (4.0, 3.0, 4.0, 0.5),
+        (4.0, 3.0, 2.0, 1.0),
+        (4.0, 4.0, 6.0, 0.25),
+        (4.0, 6.0, 9.0, 0.0),
+        (4.0, 3.5, 2.0, 1.0),
+        (4.0, 4.6, 4.2, 0.0),
+        (4.0, 3.0, math.inf, 0.5),
+        (4.0, 5.0, math.inf, 0.25),
+    ],
+)
+def test_the_best_share_of_a_map(none: float, half: float, whole: float, share: float) -> None:
+    assert best_share(none, half, whole) == share

@@ -155,11 +155,11 @@ def with_weight(model: Any, begin: int, end: int, weight: torch.Tensor) -> Any:
     return view
 
 
-def timed(call: Callable[[], Any]) -> tuple[Any, float]:
-    """Return what a call returns, and its seconds."""
-    began = time.perf_counter()
+def timed(call: Callable[[], Any]) -> tuple[Any, tuple[float, float]]:
+    """Return what a call returns, its seconds, and those of a processor: on a machine with other work these compare."""
+    began, used = time.perf_counter(), time.process_time()
     found = call()
-    return found, time.perf_counter() - began
+    return found, (time.perf_counter() - began, time.process_time() - used)
 
 
 def main() -> None:
@@ -190,10 +190,10 @@ def _block(
     what = f"{name} without layers {begin} to {end - 1}, {len(texts)} texts: nats {base:.3f}, cut {cut:.3f}"
     load = os.getloadavg()[0]
 
-    def line(how: str, view: Any, seconds: float) -> Result:
+    def line(how: str, view: Any, seconds: tuple[float, float]) -> Result:
         after = mean_loss(view, tokenizer, held)
-        back = f"{how}: {after:.3f}, back {(cut - after) / (cut - base):.1%} (load {load:.1f})"
-        return Result(what, back, (seconds,), 0)
+        back = f"{how}: {after:.3f}, back {(cut - after) / (cut - base):.1%}; {seconds[1]:.2f} s of processors (load {load:.1f})"
+        return Result(what, back, (seconds[0],), 0)
 
     lines = [line("stitch", *timed(lambda: stitch(model, plan, tokenizer, texts)))]
     for cosine in (False, True)[: 1 + arguments.cosine]:

@@ -28,13 +28,13 @@ class NormalEquations:
         """Take in some tokens.
 
         Args:
-            inputs: `[tokens, n_inputs]`.
+            inputs: `[tokens, n_inputs]`, in the number format in which their products are to be made.
             wanted: `[tokens, n_outputs]`.
             weight: `[tokens, 1]`, on each token's error before it is squared.
         """
-        entering, leaving = ((states * weight).to(self.moments) for states in (inputs, wanted))
-        self.moments.addmm_(entering.T, entering)
-        self.products.addmm_(entering.T, leaving)
+        entering, leaving = inputs * weight, wanted * weight
+        self.moments += entering.T @ entering
+        self.products += entering.T @ leaving
         self.square += leaving.pow(2).sum()
         self.n_tokens += len(inputs)
 

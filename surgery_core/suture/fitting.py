@@ -5,8 +5,10 @@ the MLP before the cut adds, Y the stream that it is added to, and L the base's 
 place of the MLP's last weight W. Here the weight itself is fitted, W + D with D·x closest to what L lacks, where x is what
 that projection reads: T·W is one such matrix, so the best of them is no worse, and it goes into the same place.
 
-A token's error counts in relation to the size of its wanted state, as the norm behind it reads it: else the few tokens
-with states a thousand times larger (the first of a text, in most models) would be all that is fitted.
+A token's squared error is divided by the size of its wanted state. In most models a few tokens (the first of a text) have
+states a hundred times larger, to which many others attend: undivided, they would be all that is fitted, and divided by
+the square of their size, as the norm behind a layer reads them, they would hardly count. Both was measured to cost most
+of what a stitch gives back (`docs/suture.md`).
 
 The map that brings the stream closest is not the one with the least loss: a part of it mostly does better, for what it
 cannot explain of the missing layers is not spread evenly over what the rest reads. So a share of it is put in, the one
@@ -38,8 +40,8 @@ class Fit:
     Attributes:
         change: `[width, d_model]` in double precision, what is added to the projection (with a bias, its last row).
         ridge: penalty that it was fitted with.
-        error_before, error_after: squared error in relation to the wanted state's square, a mean over tokens, without
-            and with a map of the same ridge: on the texts held out, or on all where there are none.
+        error_before, error_after: squared distance to the wanted states over their size, a mean over values, without and
+            with a map of the same ridge: on the texts held out, or on all where there are none.
         n_tokens: over how many tokens it was fitted.
     """
 
@@ -78,7 +80,7 @@ class CutSums:
     def add(self, pairs: Pairs, *, held: bool) -> None:
         """Take in the tokens of a batch."""
         wanted, left, inputs = (state.cpu().double() for state in (pairs.wanted, pairs.left, pairs.inputs))
-        weight = wanted.pow(2).mean(-1, keepdim=True).clamp_min(1e-12).rsqrt()
+        weight = wanted.pow(2).mean(-1, keepdim=True).clamp_min(1e-12).pow(-0.25)
         if self.projection.has_bias:
             inputs = torch.cat([inputs, torch.ones_like(inputs[:, :1])], dim=1)
         sums = self.held if held else self.fitted

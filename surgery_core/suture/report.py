@@ -28,8 +28,8 @@ class CutReport:
         projection: path in the layer of what was fitted.
         ridge: penalty, as a share of each input's second moment.
         share: how much of the map was put in, 0 to 1: that with the least loss.
-        error_before, error_after: squared distance to the base's stream in relation to its square, without and with the
-            whole map, a mean over tokens of the texts held out.
+        error_before, error_after: squared distance to the base's stream over the size of that, a mean over the texts held
+            out, without and with the whole map.
         nats_before, nats_after: mean loss a token on those texts without and with it, earlier stitches in place.
     """
 

@@ -18,8 +18,8 @@ from typing import Any
 from torch import nn
 
 from surgery_core.errors import RefusedPlanError
-from surgery_core.measure.compare import score
 from surgery_core.measure.encoding import Encoded, encode_texts
+from surgery_core.measure.readout import Readout
 from surgery_core.plans.cuts import Cut, needed_cuts
 from surgery_core.plans.plan import LayerPlan
 from surgery_core.plans.slots import layer_label
@@ -33,7 +33,7 @@ from surgery_core.surgery.view import check_plan, checked_plan, operate
 from surgery_core.suture.fitting import CutSums, Fit, best_share
 from surgery_core.suture.reading import CutReader
 from surgery_core.suture.report import CutReport, StitchReport
-from surgery_core.text import Text, TextsLike, as_texts, texts_digest
+from surgery_core.text import TextsLike, as_texts, texts_digest
 
 HELD_OUT = 8
 """Of so many texts one is held out; of fewer the last one, and of a single text none."""
@@ -126,13 +126,16 @@ class _Work:
         fitted = [number for number in range(count) if number not in held]
         self.parts = [(encoded.part(numbers).batches, at == 1) for at, numbers in enumerate((fitted, held)) if numbers]
         self.n_held = sum(len(encoded.ids[number]) for number in held)
-        self.judges = [_whole(encoded.texts[number]) for number in held or fitted]
+        self.judges = self.parts[-1][0]
 
     def nats(self, view: nn.Module, told: Progress) -> float:
         """Return a model's mean loss a token on the texts that judge; infinite where that is no number."""
-        table = score(view, self.tokenizer, self.judges, stop=self.stop, on_progress=told)
-        mean = table.nats / table.n_tokens
-        return math.inf if math.isnan(mean) else mean
+        readout, total, count = Readout(view), 0.0, 0
+        for done, batch in enumerate(self.judges, 1):
+            losses = readout.figures(readout.read(batch, self.look), batch.targets, look=self.look).nll
+            total, count = total + float(losses.double().sum()), count + len(losses)
+            told(done, len(self.judges))
+        return math.inf if math.isnan(total) else total / count
 
     def mend(self, state: _State, cut: Cut, told: Sequence[Progress]) -> tuple[CutReport, _State]:
         """Fit one cut; return what came of it, and the stitches with it, or as they were where it is no better."""
@@ -209,8 +212,3 @@ def _note(fit: Fit, kept: bool) -> str:
 
 def _label(cut: Cut) -> str:
     return layer_label(replace(cut.layer, stitched=False))
-
-
-def _whole(text: Text) -> Text:
-    """Return a text that is scored as it is, a window of a longer one too."""
-    return replace(text, window=None)

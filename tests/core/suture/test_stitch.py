@@ -77,7 +77,7 @@ def solved(
         base_states = run(base, text, {"wanted": (wanted, side)})["wanted"]
         inputs.append(np.concatenate([ours["x"], np.ones((len(base_states), 1))], 1) if bias else ours["x"])
         lacking.append((base_states - ours["left"]) / gain)
-        sizes.append(1 / np.sqrt((base_states**2).mean(1, keepdims=True)))
+        sizes.append((base_states**2).mean(1, keepdims=True) ** -0.25)
     x, y, w = (np.concatenate(parts) for parts in (inputs, lacking, sizes))
     x, y = x * w, y * w
     penalty = np.diag(np.sqrt(ridge * (x**2).sum(0)))

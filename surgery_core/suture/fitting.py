@@ -18,6 +18,7 @@ with the least loss on texts held out (`best_share`); which share that is a para
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -86,11 +87,16 @@ class CutSums:
         sums = self.held if held else self.fitted
         sums.add(inputs, (wanted - left) / self.projection.gain, weight)
 
-    def solve(self) -> Fit | None:
-        """Return the map over all tokens with the ridge that is best on those held out; None where none is finite."""
-        tried = self.held if self.held.n_tokens else self.fitted
-        maps = [(ridge, self.fitted.solve(ridge)) for ridge in (RIDGES if self.held.n_tokens else (USUAL_RIDGE,))]
-        errors = [(tried.error(found), ridge) for ridge, found in maps if found is not None]
+    def solve(self, look: Callable[[], None] = lambda: None) -> Fit | None:
+        """Return the map over all tokens with the ridge that is best on those held out; None where none is finite.
+
+        `look` is called before each ridge; it may raise to stop the work.
+        """
+        tried, errors = self.held if self.held.n_tokens else self.fitted, []
+        for ridge in RIDGES if self.held.n_tokens else (USUAL_RIDGE,):
+            look()
+            if (found := self.fitted.solve(ridge)) is not None:
+                errors.append((tried.error(found), ridge))
         if not errors:
             return None
         after, ridge = min(errors)

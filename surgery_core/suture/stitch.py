@@ -179,8 +179,7 @@ class _Work:
                 sums.add(pairs, held=held)
                 done += 1
                 told(done, total)
-        self.look()
-        return None if sums is None else sums.solve()
+        return None if sums is None else sums.solve(self.look)
 
 
 def _check_model(model: nn.Module, plan: LayerPlan) -> None:

@@ -57,7 +57,7 @@ def run(arguments: argparse.Namespace) -> Output:
     """Return the text and the scores before and after surgery."""
     from surgery_core.recipes.run import run_recipe
 
-    recipe, given = experiment_of(arguments)
+    recipe, given = (usually_stitched if arguments.save_recipe else experiment_of)(arguments)
     if arguments.save_recipe:
         recipe.dump(arguments.save_recipe)
     with progress("Measuring" if recipe.study or recipe.sweep else "Scoring texts") as update:

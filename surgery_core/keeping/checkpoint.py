@@ -26,7 +26,8 @@ from surgery_core.proof.export import export_model, made_how
 from surgery_core.proof.folding import folded
 from surgery_core.surgery.stitches import Stitches
 from surgery_core.surgery.view import checked_plan
-from surgery_core.text import bundled_texts
+from surgery_core.suture.calibration import calibration_texts
+from surgery_core.text import bundled_texts, texts_digest
 
 PICTURE = "plan.png"
 """Name of the plan's picture beside the card."""
@@ -91,16 +92,26 @@ def card(
         f"{words}\n\n![{words}]({PICTURE})",
         *([] if compared is None else [_figures(info, plan, compared, unproved=unproved)]),
         f"## Proof\n\n{_UNPROVED if unproved else _PROVED} {_RELOADED}",
-        f"## The same again\n\n```\n{command(info, plan, unproved=unproved)}\n```",
+        f"## The same again\n\n```\n{command(info, plan, unproved=unproved, stitches=stitches)}\n```",
     ]
     return str(ModelCard(f"---\n{_header(info).to_yaml()}\n---\n\n" + "\n\n".join(parts) + "\n"))
 
 
-def command(info: ModelInfo, plan: LayerPlan, *, unproved: bool = False) -> str:
-    """Return the command that exports a plan of a model."""
+def command(
+    info: ModelInfo, plan: LayerPlan, *, unproved: bool = False, stitches: Stitches | None = None
+) -> str:  # fmt: skip
+    """Return the command that exports a plan of a model; TEXTS stands for calibration texts that are not the usual ones."""
     words = ["python", "-m", "surgery_core", "export", "--model", info.name]
     words += ["--revision", info.revision] if info.kind == "hub" else []
-    words += ["--plan", str(plan), *(["--unproved"] if unproved else []), "--to", "FOLDER"]
+    own = stitches is not None and stitches.all and stitches.texts != texts_digest(calibration_texts())
+    words += [
+        "--plan",
+        str(plan),
+        *(["--stitch-texts", "TEXTS"] if own else []),
+        *(["--unproved"] if unproved else []),
+        "--to",
+        "FOLDER",
+    ]
     return shlex.join(words)
 
 

@@ -82,7 +82,7 @@ def stitch(
     _check_model(model, plan)
     found = as_texts(texts)
     encoded = encode_texts(model, tokenizer, found, window_length(model))
-    work = _Work(model, tokenizer, encoded, stop)
+    work = _Work(model, encoded, stop)
     state = _State(Stitches(plan.unstitched, (), texts_digest(found), len(found), sum(map(len, encoded.ids))))
     reports: list[CutReport] = []
     told = stages(1 + 4 * len(chosen), on_progress)
@@ -118,8 +118,8 @@ class _State:
 class _Work:
     """Fits one cut after the other over the same texts."""
 
-    def __init__(self, model: nn.Module, tokenizer: Any, encoded: Encoded, stop: threading.Event | None) -> None:
-        self.model, self.tokenizer, self.stop = model, tokenizer, stop
+    def __init__(self, model: nn.Module, encoded: Encoded, stop: threading.Event | None) -> None:
+        self.model = model
         self.look = looking(stop, "Stopped before all texts were read.")
         count = len(encoded.texts)
         held = list(range(HELD_OUT - 1, count, HELD_OUT)) or ([count - 1] if count > 1 else [])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -76,4 +77,7 @@ def test_the_card_says_what_was_fitted_over_what_and_nothing_of_it_otherwise(tmp
     assert "`mlp.down_proj` of L0 was fitted by least squares" in said
     assert f"over {stitches.n_tokens} tokens of {len(TEXTS)} texts" in said
     assert stitches.key[:12] in said
+    assert "--plan '0,~,2-3' --stitch-texts TEXTS" in said
+    usual = replace(stitches, texts=sc.text_sets()["stories"].digest)
+    assert "TEXTS" not in card(base.info, stitches.plan, stitches=usual)
     assert "fitted" not in card(base.info, stitches.plan.unstitched)

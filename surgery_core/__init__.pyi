@@ -267,8 +267,20 @@ from .surgery.names import (
 from .surgery.names import (
     name_parts as name_parts,
 )
+from .surgery.stitches import (
+    Stitches as Stitches,
+)
 from .surgery.view import (
     operate as operate,
+)
+from .suture.report import (
+    StitchReport as StitchReport,
+)
+from .suture.report import (
+    stitch_report as stitch_report,
+)
+from .suture.stitch import (
+    stitch as stitch,
 )
 from .sweeps.file import (
     SweepFile as SweepFile,

@@ -100,7 +100,8 @@ def cell(axes: Axes, place: Box, kind: str, layer: Layer | None, said: str, pale
     if layer is None or layer.is_plain:
         return f'{title}<rect {axes.rectangle(place)} {radius} fill="{colour}"/></g>'
     fill = palette["deleted"] if layer.scale < 0 else colour
-    return f"{title}{outline}/>{_inside(axes, place, layer, radius, fill)}{_hole(axes, place, layer, palette)}</g>"
+    marks = _hole(axes, place, layer, palette) + _seam(axes, place, layer, palette)
+    return f"{title}{outline}/>{_inside(axes, place, layer, radius, fill)}{marks}</g>"
 
 
 def _inside(axes: Axes, place: Box, layer: Layer, radius: str, colour: str) -> str:
@@ -117,6 +118,15 @@ def _hole(axes: Axes, place: Box, layer: Layer, palette: Palette) -> str:
     middle = axes.point((place.low + place.high) / 2, (place.near + place.far) / 2).split()
     radius = min(3.5, (place.high - place.low) / 4)
     return f'<circle cx="{middle[0]}" cy="{middle[1]}" r="{radius:.3g}" fill="{palette["paper"]}"/>'
+
+
+def _seam(axes: Axes, place: Box, layer: Layer, palette: Palette) -> str:
+    """Return a line across the end of a layer behind which the plan is stitched."""
+    if not layer.stitched:
+        return ""
+    thick = min(2.0, (place.high - place.low) / 4)
+    edge = replace(place, low=place.high - 2 * thick, high=place.high - thick)
+    return f'<rect {axes.rectangle(edge)} fill="{palette["paper"]}"/>'
 
 
 def band(axes: Axes, left: Box, right: Box, kind: str, palette: Palette) -> str:

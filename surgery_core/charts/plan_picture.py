@@ -33,10 +33,12 @@ _LONGEST = 900
 _WAYS = {
     "deleted": "deleted", "moved": "moved", "repeated": "repeated", "half": "half", "scaled": "scaled",
     "parallel": "in parallel", "mean": "as its mean", "donor": "of another model", "adapter off": "without its adapter",
+    "stitched": "stitched",
 }  # fmt: skip
 _SAMPLES = {
     "half": (Layer(0, part="attn"),), "scaled": (Layer(0, scale=0.5),), "parallel": (Layer(0), Layer(1)),
     "mean": (Layer(0, mean=True),), "adapter off": (Layer(0, adapter=False),),
+    "stitched": (Layer(0, stitched=True),),
 }  # fmt: skip
 """What the legend shows of each way that is no colour."""
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from surgery_core.cli.output import Output, frame_rows, progress, table
 from surgery_core.cli.run_text import report_rows, report_text
-from surgery_core.cli.texts import chosen_set, cut_of, margin_of
+from surgery_core.cli.texts import calibration_of, chosen_set, cut_of, margin_of
 from surgery_core.errors import PlanError, SettingsError, TextError
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from surgery_core.plans.plan import LayerPlan
     from surgery_core.proof.checks import Check
     from surgery_core.recipes.recipe import Recipe
+    from surgery_core.suture.report import StitchReport
     from surgery_core.text import Text, TextSet
 
 _RECIPE_FIELDS = (
@@ -56,7 +57,7 @@ def run(arguments: argparse.Namespace) -> Output:
     """Return the text and the scores before and after surgery."""
     from surgery_core.recipes.run import run_recipe
 
-    recipe, given = experiment_of(arguments)
+    recipe, given = (usually_stitched if arguments.save_recipe else experiment_of)(arguments)
     if arguments.save_recipe:
         recipe.dump(arguments.save_recipe)
     with progress("Measuring" if recipe.study or recipe.sweep else "Scoring texts") as update:
@@ -67,6 +68,7 @@ def run(arguments: argparse.Namespace) -> Output:
             on_progress=update,
             unproved=arguments.unproved,
             text_set=given,
+            calibration=calibration_of(arguments),
         )
     return Output(report_text(report), report_rows(report), report.to_dict())
 
@@ -108,7 +110,7 @@ def keep(arguments: argparse.Namespace) -> Output:
     from surgery_core.cli.asked_sweep import asked_sweep
     from surgery_core.keeping.kept import keep as write_kept
 
-    recipe, given = experiment_of(arguments)
+    recipe, given = usually_stitched(arguments)
     swept = asked_sweep(arguments, recipe, shown=arguments.page == "sweep")
     path = write_kept(
         recipe, arguments.to, page=arguments.page, device=arguments.device, dtype=arguments.dtype,
@@ -149,17 +151,36 @@ def export(arguments: argparse.Namespace) -> Output:
     plan = _plan(loaded, arguments)
     if packed:
         return _export_gguf(loaded, plan, arguments)
+    report = _stitches(loaded, plan, arguments)
+    plan, stitches = (plan, None) if report is None else (report.stitches.plan, report.stitches)
     with progress("Scoring texts") as update:
         folder = export_checkpoint(
             loaded, plan, arguments.to, unproved=arguments.unproved, dtype=arguments.dtype,
-            figures=not arguments.no_figures, on_progress=update,
+            figures=not arguments.no_figures, on_progress=update, stitches=stitches,
         )  # fmt: skip
     facts: dict[str, object] = {"folder": str(folder), "plan": str(plan), "layers": len(plan)}
+    content = facts | {"stitches": None if report is None else report.plain()}
     text = f"Saved {facts['layers']} layers in {facts['folder']}"
+    text += "" if report is None else f". {report.sentence}"
     if arguments.push is not None:
-        facts["pushed"] = push(folder, arguments.push, private=not arguments.public)
+        facts["pushed"] = content["pushed"] = push(folder, arguments.push, private=not arguments.public)
         text += f"; pushed to {facts['pushed']}"
-    return Output(text, [facts], facts)
+    return Output(text, [facts], content)
+
+
+def _stitches(loaded: LoadedModel, plan: LayerPlan, arguments: argparse.Namespace) -> StitchReport | None:
+    """Return what came of fitting a plan's stitches; None where it has none."""
+    from surgery_core.suture.calibration import calibration_texts
+    from surgery_core.suture.report import stitch_report
+    from surgery_core.suture.stitch import stitch
+
+    if plan == plan.unstitched:
+        return None
+    with progress("Stitching") as update:
+        view = stitch(
+            loaded.model, plan, loaded.tokenizer, calibration_of(arguments) or calibration_texts(), on_progress=update
+        )
+    return stitch_report(view)
 
 
 def _export_gguf(loaded: LoadedModel, plan: LayerPlan, arguments: argparse.Namespace) -> Output:
@@ -200,6 +221,13 @@ def load(arguments: argparse.Namespace) -> LoadedModel:
 
 
 def _plan(loaded: LoadedModel, arguments: argparse.Namespace) -> LayerPlan:
+    from surgery_core.plans.cuts import stitched
+
+    plan = _named_plan(loaded, arguments)
+    return stitched(plan) if getattr(arguments, "stitch", False) else plan
+
+
+def _named_plan(loaded: LoadedModel, arguments: argparse.Namespace) -> LayerPlan:
     from surgery_core.plans.plan import LayerPlan
 
     n_layers = loaded.info.n_layers
@@ -236,7 +264,9 @@ def operated(loaded: LoadedModel, arguments: argparse.Namespace) -> Any:
     """Return the view that the options describe. Errors as `operated_model`."""
     from surgery_core.recipes.run import operated_model
 
-    return operated_model(loaded, _plan(loaded, arguments), unproved=arguments.unproved)
+    return operated_model(
+        loaded, _plan(loaded, arguments), unproved=arguments.unproved, calibration=calibration_of(arguments)
+    )
 
 
 def experiment_of(arguments: argparse.Namespace) -> tuple[Recipe, TextSet | None]:
@@ -260,7 +290,14 @@ def experiment_of(arguments: argparse.Namespace) -> tuple[Recipe, TextSet | None
     if "revision" in elsewhere and "model" not in elsewhere:
         raise SettingsError("--revision goes with --model where a recipe is run; name both.")
     _say_one_thing(
-        [*given, *(name for name in ("prompt", "text", "text_set", "as_papers", "margin") if getattr(arguments, name))]
+        [
+            *given,
+            *(
+                name
+                for name in ("prompt", "text", "text_set", "as_papers", "margin", "stitch")
+                if getattr(arguments, name)
+            ),
+        ]
     )
     recipe = find_recipe(named or arguments.recipe)
     if elsewhere:
@@ -268,6 +305,19 @@ def experiment_of(arguments: argparse.Namespace) -> tuple[Recipe, TextSet | None
     holds = recipe.text_set is None or bool(recipe.text_set.name or recipe.text_set.texts)
     _say_one_thing([name for name in ("texts", "dataset") if holds and getattr(arguments, name)])
     return recipe, chosen_set(arguments)
+
+
+def usually_stitched(arguments: argparse.Namespace) -> tuple[Recipe, TextSet | None]:
+    """Return what `experiment_of` does, for a file that fits its stitches itself when it is run. Errors as that.
+
+    Raises:
+        SettingsError: when the options say on which texts: the file would not have them.
+    """
+    if arguments.stitch_texts:
+        raise SettingsError(
+            "What is kept fits its stitches on the bundled stories, so that it can be run anywhere; leave out --stitch-texts."
+        )
+    return experiment_of(arguments)
 
 
 def _say_one_thing(clash: Sequence[str]) -> None:
@@ -285,8 +335,8 @@ def _described(arguments: argparse.Namespace, given: dict[str, Any]) -> tuple[Re
         raise SettingsError("This needs --plan, such as 0-4,7-11, or a recipe; info tells how many layers there are.")
     if arguments.text and (also := [name for name in ("text_set", "texts", "dataset") if getattr(arguments, name)]):
         raise SettingsError(f"Give --text or --{also[0].replace('_', '-')}, not both.")
-    if _is_merge(arguments.plan):
-        given["plan"] = str(_merge(load(arguments), arguments.plan))
+    if _is_merge(arguments.plan) or arguments.stitch:
+        given["plan"] = str(_plan(load(arguments), arguments))
     if (margin := margin_of(arguments)) is not None:
         given["margin"] = margin
     own, chosen = tuple(read_file(path) for path in arguments.text or ()), chosen_set(arguments)

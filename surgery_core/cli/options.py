@@ -123,6 +123,7 @@ def _add_plan(parser: argparse.ArgumentParser) -> None:
         help='the operated model, such as "0-4,7-11", or a .yaml of mergekit (default: unchanged)',
     )
     parser.add_argument("--unproved", action="store_true", help="go on with a plan that does not pass its checks")
+    texts_options.add_calibration(parser)
 
 
 def _add_chat(where: argparse._ActionsContainer) -> None:

@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 from surgery_core.cli import asked_sweep
-from surgery_core.cli.commands import experiment_of
+from surgery_core.cli.commands import usually_stitched
 from surgery_core.cli.output import Output, progress, table
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def verify(arguments: argparse.Namespace) -> Output:
 
 
 def _recipe(arguments: argparse.Namespace) -> Recipe:
-    recipe, _ = experiment_of(arguments)
+    recipe, _ = usually_stitched(arguments)
     title = recipe.title if arguments.title is None else arguments.title
     return replace(recipe, title=title, note=recipe.note if arguments.comment is None else arguments.comment)
 

@@ -23,6 +23,7 @@ def report_text(report: Report) -> str:
     """Return what a run measured."""
     parts = [f"{report.model.title} ({report.model.n_layers} layers), plan {str(report.plan) or '(no layers)'}"]
     parts += [_continuation_text(continuation) for continuation in report.continuations]
+    parts += [] if report.stitches is None else [report.stitches.sentence]
     if report.comparison:
         rows = [{name: row[name] for name in _SHOWN_SCORES} for row in frame_rows(report.frame())]
         parts += [table([*rows, _totals(report.comparison)]), _certainty(report.comparison)]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from surgery_core.cli.output import Output, progress, table
-from surgery_core.cli.texts import add_scored, margin_of, scored_texts
+from surgery_core.cli.texts import add_scored, calibration_of, margin_of, scored_texts
 from surgery_core.errors import SettingsError, SweepFileError
 from surgery_core.plans.plan import LayerPlan
 
@@ -38,6 +38,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     what.add_argument("--factors", type=numbers, metavar="F,F", help="factors of a scale sweep, such as 0,0.5,2")
     what.add_argument("--beam", type=int, default=1, metavar="N", help="plans kept by greedy removal (default: 1)")
     what.add_argument("--seed", type=int, metavar="N", help="of shuffles (default: 0)")
+    what.add_argument(
+        "--stitch-texts", nargs="+", action="extend", metavar="PATH",
+        help="what the stitches of stitch-block are fitted on (default: the bundled stories)",
+    )  # fmt: skip
     how = parser.add_argument_group("what to measure")
     add_scored(how, "--text")
     how.add_argument("--loss-only", action="store_true", help="leave out KL, top-1 and top-5, which is faster")
@@ -211,7 +215,7 @@ def _jobs(arguments: argparse.Namespace) -> list[SweepJob]:
         SweepJob(
             model=name, kind=arguments.kind, texts=texts, options=SweepOptions(**given), start=arguments.start,
             measures=measures, revision=arguments.revision, device=arguments.device, dtype=arguments.dtype,
-            memory=arguments.memory * 2**20, shorten=arguments.best is None,
+            memory=arguments.memory * 2**20, shorten=arguments.best is None, calibration=calibration_of(arguments),
         )
         for name in arguments.models or [DEFAULT_MODEL]
     ]  # fmt: skip

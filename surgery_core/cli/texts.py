@@ -41,6 +41,33 @@ def add_scored(group: argparse._ActionsContainer, *names: str) -> None:
     )  # fmt: skip
 
 
+def add_calibration(group: argparse._ActionsContainer) -> None:
+    """Add the options that stitch what a plan leaves out, and say on which texts."""
+    group.add_argument(
+        "--stitch", action="store_true",
+        help="make up for the layers missing behind each cut by a projection fitted before it; in a plan a ~ says where",
+    )  # fmt: skip
+    group.add_argument(
+        "--stitch-texts", nargs="+", action="extend", metavar="PATH",
+        help="what stitches are fitted on: files, folders, .zip, .jsonl, .csv (default: the bundled stories)",
+    )  # fmt: skip
+
+
+def calibration_of(arguments: argparse.Namespace) -> tuple[Text, ...] | None:
+    """Return the texts that stitches are fitted on; None for the usual ones. What was not read is said.
+
+    Raises:
+        TextError: when there is no text in what was named.
+    """
+    if not arguments.stitch_texts:
+        return None
+    from surgery_core.text_sources.files import open_texts
+
+    found = open_texts(arguments.stitch_texts, None)
+    _say(found)
+    return found.as_set("calibration").scored()
+
+
 def margin_of(arguments: argparse.Namespace) -> float | None:
     """Return the share of the perplexity within which models count as the same; None where it was not given.
 

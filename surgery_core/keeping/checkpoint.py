@@ -22,10 +22,12 @@ from surgery_core.measure.results import Comparison
 from surgery_core.models.opening import LoadedModel, ModelInfo
 from surgery_core.plans.plan import LayerPlan
 from surgery_core.plans.words import describe
-from surgery_core.proof.export import export_model
+from surgery_core.proof.export import export_model, made_how
 from surgery_core.proof.folding import folded
+from surgery_core.surgery.stitches import Stitches
 from surgery_core.surgery.view import checked_plan
-from surgery_core.text import bundled_texts
+from surgery_core.suture.calibration import calibration_texts
+from surgery_core.text import bundled_texts, texts_digest
 
 PICTURE = "plan.png"
 """Name of the plan's picture beside the card."""
@@ -35,6 +37,7 @@ Progress = Callable[[int, int], None]
 def export_checkpoint(
     loaded: LoadedModel, plan: LayerPlan | str, folder: str | Path, *, unproved: bool = False, dtype: str = "auto",
     figures: bool = True, stop: threading.Event | None = None, on_progress: Progress | None = None,
+    stitches: Stitches | None = None,
 ) -> Path:  # fmt: skip
     """Save an operated model with its tokenizer, a model card for the hub, and the plan's picture.
 
@@ -43,6 +46,7 @@ def export_checkpoint(
         figures: whether the card has scores on the bundled texts before and after.
         stop: when set, scoring ends with `Stopped`, and nothing is saved.
         on_progress: called with the tokens scored so far, and of all.
+        stitches: projections that were fitted for this plan, as for `export_model`.
 
     Returns:
         The folder.
@@ -56,17 +60,21 @@ def export_checkpoint(
     def complete(part: Path) -> None:
         compared = None
         if figures and not plan.is_identity:
-            view = folded(loaded.model, plan)
+            view = folded(loaded.model, plan, stitches)
             compared = compare(
                 loaded.model, view, loaded.tokenizer, bundled_texts(), stop=stop, on_progress=on_progress
             )
         (part / PICTURE).write_bytes(picture_file(plan, "png"))
-        (part / "README.md").write_text(card(loaded.info, plan, compared, unproved=unproved), encoding="utf-8")
+        text = card(loaded.info, plan, compared, unproved=unproved, stitches=stitches)
+        (part / "README.md").write_text(text, encoding="utf-8")
 
-    return export_model(loaded, plan, folder, unproved=unproved, dtype=dtype, complete=complete)
+    return export_model(loaded, plan, folder, unproved=unproved, dtype=dtype, complete=complete, stitches=stitches)
 
 
-def card(info: ModelInfo, plan: LayerPlan, compared: Comparison | None = None, *, unproved: bool = False) -> str:
+def card(
+    info: ModelInfo, plan: LayerPlan, compared: Comparison | None = None, *, unproved: bool = False,
+    stitches: Stitches | None = None,
+) -> str:  # fmt: skip
     """Return the model card of an exported plan: YAML for the hub, the plan, its figures, its proof, its command.
 
     Args:
@@ -74,24 +82,36 @@ def card(info: ModelInfo, plan: LayerPlan, compared: Comparison | None = None, *
         plan: what was exported.
         compared: the scores of both on some texts.
         unproved: whether the plan did not have to pass its checks.
+        stitches: projections that were fitted for the plan.
     """
     words = describe(plan)
     parts = [
         f"# {info.title}, operated",
-        f"Made with Model Surgery {__version__} from {_base(info)} by the layer plan `{plan}`. Nothing was trained.",
+        f"Made with Model Surgery {__version__} from {_base(info)} by the layer plan `{plan}`. "
+        f"{made_how(plan, stitches)}",
         f"{words}\n\n![{words}]({PICTURE})",
         *([] if compared is None else [_figures(info, plan, compared, unproved=unproved)]),
         f"## Proof\n\n{_UNPROVED if unproved else _PROVED} {_RELOADED}",
-        f"## The same again\n\n```\n{command(info, plan, unproved=unproved)}\n```",
+        f"## The same again\n\n```\n{command(info, plan, unproved=unproved, stitches=stitches)}\n```",
     ]
     return str(ModelCard(f"---\n{_header(info).to_yaml()}\n---\n\n" + "\n\n".join(parts) + "\n"))
 
 
-def command(info: ModelInfo, plan: LayerPlan, *, unproved: bool = False) -> str:
-    """Return the command that exports a plan of a model."""
+def command(
+    info: ModelInfo, plan: LayerPlan, *, unproved: bool = False, stitches: Stitches | None = None
+) -> str:  # fmt: skip
+    """Return the command that exports a plan of a model; TEXTS stands for calibration texts that are not the usual ones."""
     words = ["python", "-m", "surgery_core", "export", "--model", info.name]
     words += ["--revision", info.revision] if info.kind == "hub" else []
-    words += ["--plan", str(plan), *(["--unproved"] if unproved else []), "--to", "FOLDER"]
+    own = stitches is not None and stitches.all and stitches.texts != texts_digest(calibration_texts())
+    words += [
+        "--plan",
+        str(plan),
+        *(["--stitch-texts", "TEXTS"] if own else []),
+        *(["--unproved"] if unproved else []),
+        "--to",
+        "FOLDER",
+    ]
     return shlex.join(words)
 
 

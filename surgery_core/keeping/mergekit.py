@@ -41,7 +41,7 @@ def to_mergekit(loaded: LoadedModel, plan: LayerPlan) -> str:
     if not len(plan):
         raise RefusedPlanError("mergekit needs at least one layer; put one into the plan.")
     for slot in plan:
-        if len(slot.layers) > 1 or slot.layers[0].mean:
+        if len(slot.layers) > 1 or slot.layers[0].mean or slot.is_stitched:
             raise RefusedPlanError(
                 f"mergekit cannot say {slot}: a passthrough merge runs whole layers of models in turn."
             )

@@ -14,6 +14,8 @@ from __future__ import annotations
 
 import torch
 
+from surgery_core.states.least_squares import NormalEquations
+
 DAMPING = 1e-3
 """Ridge penalty, as a share of each coordinate's own second moment, so that no coordinate's size matters."""
 
@@ -31,8 +33,7 @@ class LeastSquares:
     """
 
     def __init__(self, n_layers: int, d_model: int, device: torch.device) -> None:
-        self.moments = torch.zeros(n_layers, d_model + 1, d_model + 1, device=device)
-        self.products = torch.zeros(n_layers, d_model + 1, d_model, device=device)
+        self.sums = [NormalEquations(d_model + 1, d_model, device, torch.float32) for _ in range(n_layers)]
 
     def add(self, states: torch.Tensor, last: torch.Tensor) -> None:
         """Take in some tokens.
@@ -42,28 +43,19 @@ class LeastSquares:
             last: `[tokens, d_model]`, what leaves the last one.
         """
         weight = last.pow(2).mean(-1, keepdim=True).clamp_min(1e-12).rsqrt()
-        for layer, state in enumerate(states):
-            entering = torch.cat([state, torch.ones_like(state[:, :1])], dim=1) * weight
-            self.moments[layer].addmm_(entering.T, entering)
-            self.products[layer].addmm_(entering.T, (last - state) * weight)
+        for sums, state in zip(self.sums, states, strict=True):
+            sums.add(torch.cat([state, torch.ones_like(state[:, :1])], dim=1), last - state, weight)
 
     def solve(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the translators' matrices `[n_layers, d_model, d_model]` and biases `[n_layers, d_model]`.
 
         A layer for which there is no finite solution gets zeros, which is the logit lens.
         """
-        solved = torch.stack([_solved(*sums) for sums in zip(self.moments, self.products, strict=True)])
+        solved = torch.stack([_solved(sums) for sums in self.sums])
         return solved[:, :-1].transpose(1, 2).contiguous(), solved[:, -1].contiguous()
 
 
-def _solved(moments: torch.Tensor, products: torch.Tensor) -> torch.Tensor:
-    """Return the solution `[d_model + 1, d_model]` of one layer, in double precision on the CPU where it is made."""
-    # Apple's GPU has no float64
-    left, right = moments.cpu().double(), products.cpu().double()
-    scale = left.diagonal().clamp_min(torch.finfo(torch.float32).tiny).rsqrt()
-    left = left * scale[:, None] * scale + DAMPING * torch.eye(len(left), dtype=left.dtype)
-    factor, failed = torch.linalg.cholesky_ex(left)
-    if failed.item():
-        return torch.zeros_like(products)
-    found = scale[:, None] * torch.cholesky_solve(scale[:, None] * right, factor)
-    return torch.nan_to_num(found, 0.0, 0.0, 0.0).to(products.dtype).to(products.device)
+def _solved(sums: NormalEquations) -> torch.Tensor:
+    """Return the solution `[d_model + 1, d_model]` of one layer, where and as its sums are."""
+    found = sums.solve(DAMPING)
+    return torch.zeros_like(sums.products) if found is None else found.to(sums.products)

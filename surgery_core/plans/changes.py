@@ -67,7 +67,7 @@ def changes(plan: LayerPlan) -> dict[str, int]:
     return {way: found[way] for way in WAYS if found[way]}
 
 
-WAYS = ("deleted", "moved", "repeated", "half", "scaled", "parallel", "mean", "donor", "adapter off")
+WAYS = ("deleted", "moved", "repeated", "half", "scaled", "parallel", "mean", "donor", "adapter off", "stitched")
 """In which ways a plan changes layers, in the order in which they are named."""
 
 
@@ -80,6 +80,7 @@ def _ways(use: Use) -> list[str]:
         "parallel": use.beside > 1,
         "mean": layer.mean,
         "adapter off": not layer.adapter,
+        "stitched": layer.stitched,
     }
     return [way for way, yes in applies.items() if yes]
 

@@ -1,15 +1,17 @@
 """The notation: a plan as text, for example `0-4,6,5,(7-9)x2,10.mlp*0.5`.
 
-    plan     := [ item ("," item)* ]
+    plan     := [ sequence ]
+    sequence := item ("," (item | "~"))*
     item     := atom modifier*
     modifier := ".attn" | ".mlp" | ".bare" | "*" number | "x" count
-    atom     := span | "mean(" span ")" | "(" plan ")" | "(" member ("|" member)+ ")"
+    atom     := span | "mean(" span ")" | "(" sequence ")" | "(" member ("|" member)+ ")"
     span     := [donor ":"] layer [ "-" layer ]
     donor    := letter (letter | digit | "_" | "." | "/" | "-")* | '"' character+ '"'
     member   := one layer with its modifiers except "x", as in 4.attn*0.5
 
 A donor's name in quotes may hold anything; \\" stands for a quote in it and \\\\ for a backslash. Elsewhere whitespace
-is ignored. A modifier after a bare range (`3-7x2`) is refused, because it could mean two things.
+is ignored. A modifier after a bare range (`3-7x2`) is refused, because it could mean two things. `~` is about the slot
+before it, the last one of a range, a repeat or a group.
 `notation_printer.format_slots` prints the shortest text that parses back to the same slots.
 """
 
@@ -21,7 +23,7 @@ from dataclasses import replace
 from typing import NoReturn
 
 from surgery_core.errors import NotationError, PlanError
-from surgery_core.plans.slots import BARE, BARE_DONOR, MAX_DONOR, MAX_SLOTS, Layer, Part, Slot, check_layer
+from surgery_core.plans.slots import BARE, BARE_DONOR, MAX_DONOR, MAX_SLOTS, STITCH, Layer, Part, Slot, check_layer
 
 _NUMBER = re.compile(r"[-+]?(\d+(\.\d+)?|\.\d+)([eE][-+]?\d+)?")
 _INTEGER = re.compile(r"\d+")
@@ -63,12 +65,23 @@ class _Parser:
     def _sequence(self) -> tuple[Slot, ...]:
         slots: tuple[Slot, ...] = ()
         while True:
-            start = self.at
-            slots += self._item()
+            start = self._skip()
+            slots = self._stitched(slots) if self._peek() == STITCH else slots + self._item()
             if len(slots) > MAX_SLOTS:
                 self._fail(f"the plan has more than {MAX_SLOTS:,} slots.", start)
             if not self._accept(","):
                 return slots
+
+    def _stitched(self, slots: tuple[Slot, ...]) -> tuple[Slot, ...]:
+        """Return the slots with a stitch behind the last one."""
+        if not slots or slots[-1].is_stitched:
+            self._fail("a stitch stands once behind the layer before a cut, as in 0-3,~,7-11.")
+        try:
+            last = slots[-1].map(lambda layer: replace(layer, stitched=True))
+        except PlanError as error:
+            self._fail(str(error)[0].lower() + str(error)[1:])
+        self._accept(STITCH)
+        return (*slots[:-1], last)
 
     def _item(self) -> tuple[Slot, ...]:
         slots, bare_range = self._atom()
@@ -162,7 +175,7 @@ class _Parser:
         return Slot(tuple(layers))
 
     def _member(self, at: int, slots: tuple[Slot, ...]) -> Layer:
-        if len(slots) != 1 or len(slots[0].layers) != 1:
+        if len(slots) != 1 or len(slots[0].layers) != 1 or slots[0].is_stitched:
             self._fail("between | stands one layer each, as in (4|5|6).", at)
         return slots[0].layers[0]
 

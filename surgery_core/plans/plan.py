@@ -182,6 +182,19 @@ class LayerPlan:
             for position, slot in enumerate(self.slots)
         )
 
+    def stitch(self, positions: Iterable[int] | int) -> LayerPlan:
+        """Return the plan with a stitch behind the slots at these positions, where layers of the base are missing."""
+        where = set(self._positions(positions))
+        return self._with(
+            slot.map(lambda layer: replace(layer, stitched=True)) if position in where else slot
+            for position, slot in enumerate(self.slots)
+        )
+
+    @cached_property
+    def unstitched(self) -> LayerPlan:
+        """Return the plan without its stitches: the same layers, as they are in the base."""
+        return self._with(slot.map(lambda layer: replace(layer, stitched=False)) for slot in self.slots)
+
     def _with(self, slots: Iterable[Slot]) -> LayerPlan:
         return LayerPlan(tuple(slots), self.n_layers)
 

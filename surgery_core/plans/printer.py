@@ -12,9 +12,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import pairwise
 
-from surgery_core.plans.slots import BARE, BARE_DONOR, Layer, Slot, donor_text
+from surgery_core.plans.slots import BARE, BARE_DONOR, STITCH, Layer, Slot, donor_text
 
 _BARE_RANGE = re.compile(rf'(?:(?:{BARE_DONOR.pattern}|"(?:[^"\\]|\\.)*"):)?\d+-\d+', re.DOTALL)
+
+Symbol = Slot | None
+"""A slot without its stitch, or None for the stitch behind it."""
 
 Item = tuple[int, str]
 """Where an item starts, and its text."""
@@ -35,15 +38,15 @@ class _Printer:
     """Slots are interned as small integers, so that blocks are cheap to compare and to remember."""
 
     def __init__(self) -> None:
-        self.numbers: dict[Slot, int] = {}
-        self.slots: list[Slot] = []
+        self.numbers: dict[Symbol, int] = {}
+        self.slots: list[Symbol] = []
         self.known: dict[tuple[int, ...], tuple[str, int]] = {}
 
     def text(self, slots: tuple[Slot, ...]) -> str:
         """Return the shortest notation of the slots."""
-        return self._best(tuple(self._intern(slot) for slot in slots))[0]
+        return self._best(tuple(self._intern(symbol) for symbol in _symbols(slots)))[0]
 
-    def _intern(self, slot: Slot) -> int:
+    def _intern(self, slot: Symbol) -> int:
         if slot not in self.numbers:
             self.numbers[slot] = len(self.slots)
             self.slots.append(slot)
@@ -60,14 +63,17 @@ class _Printer:
         slots = [self.slots[number] for number in block]
         ends: list[list[Item]] = [[] for _ in range(len(block) + 1)]
         for position, slot in enumerate(slots):
-            ends[position + 1].append((position, str(slot)))
+            ends[position + 1].append((position, STITCH if slot is None else str(slot)))
         for start, stop, text in _ranges(slots):
             ends[stop].append((start, text))
         for start, period, times in _repeats(block):
+            if slots[start] is None:
+                continue
             ends[start + period * times].append((start, f"{self._atom(block[start : start + period])}x{times}"))
         for common in (_modifiers, _bareness):
             for start, stop in _runs_with(common, slots):
-                ends[stop].append((start, self._factored(slots[start:stop], common)))
+                run = [slot for slot in slots[start:stop] if slot is not None]
+                ends[stop].append((start, self._factored(run, common)))
         return ends
 
     def _atom(self, block: tuple[int, ...]) -> str:
@@ -103,19 +109,27 @@ def _spell(choices: list[Item]) -> str:
     return ",".join(reversed(texts))
 
 
-def _ranges(slots: list[Slot]) -> Iterator[tuple[int, int, str]]:
+def _symbols(slots: tuple[Slot, ...]) -> Iterator[Symbol]:
+    for slot in slots:
+        yield slot.map(lambda layer: replace(layer, stitched=False))
+        if slot.is_stitched:
+            yield None
+
+
+def _ranges(slots: list[Symbol]) -> Iterator[tuple[int, int, str]]:
     steps = [_step(a, b) for a, b in pairwise(slots)]
     for start in range(len(steps)):
-        stop = start + 1
+        stop, first = start + 1, slots[start]
         while steps[start] and stop <= len(steps) and steps[stop - 1] == steps[start]:
             stop += 1
-            if stop - start > 2 or steps[start] > 0:
-                yield start, stop, _range_text(slots[start], slots[stop - 1])
+            last = slots[stop - 1]
+            if first is not None and last is not None and (stop - start > 2 or steps[start] > 0):
+                yield start, stop, _range_text(first, last)
 
 
-def _step(first: Slot, second: Slot) -> int:
+def _step(first: Symbol, second: Symbol) -> int:
     """Return +1 or -1 where the second slot continues a range from the first, else 0."""
-    if len(first.layers) > 1 or len(second.layers) > 1:
+    if first is None or second is None or len(first.layers) > 1 or len(second.layers) > 1:
         return 0
     a, b = first.layers[0], second.layers[0]
     step = b.index - a.index
@@ -161,16 +175,18 @@ def _bareness(layer: Layer) -> tuple[str, Layer]:
     return "" if layer.adapter else BARE, replace(layer, adapter=True)
 
 
-def _runs_with(common: Common, slots: list[Slot]) -> list[tuple[int, int]]:
+def _runs_with(common: Common, slots: list[Symbol]) -> list[tuple[int, int]]:
     """Return the maximal runs, and the single parallel slots, whose layers all have the same in common."""
     marks = [_shared(common, slot) for slot in slots]
     cuts = [0, *(i + 1 for i, (a, b) in enumerate(pairwise(marks)) if a != b), len(slots)]
     runs = [(start, stop) for start, stop in pairwise(cuts) if start < stop and marks[start]]
-    parallel = [(i, i + 1) for i, slot in enumerate(slots) if marks[i] and len(slot.layers) > 1]
+    parallel = [(i, i + 1) for i, slot in enumerate(slots) if marks[i] and slot is not None and len(slot.layers) > 1]
     plain = [(a, b) for a, b in runs if b - a > 1]
     return list(dict.fromkeys([*plain, *parallel]))
 
 
-def _shared(common: Common, slot: Slot) -> str:
+def _shared(common: Common, slot: Symbol) -> str:
+    if slot is None:
+        return ""
     marks = {common(layer)[0] for layer in slot.layers}
     return marks.pop() if len(marks) == 1 else ""

@@ -20,6 +20,10 @@ BARE = ".bare"
 """What the notation has behind a layer that runs without its adapter."""
 
 
+STITCH = "~"
+"""What the notation has behind a slot whose last projection is fitted anew, so that what follows a cut gets what it got."""
+
+
 BARE_DONOR = re.compile(r"[A-Za-z][A-Za-z0-9_./-]*")
 """A donor's name that the notation has without quotes."""
 
@@ -43,6 +47,8 @@ class Layer:
         mean: whether the layer is replaced by its mean contribution over a calibration text.
         donor: name of the other loaded model that the layer is taken from, or None for the base.
         adapter: whether the adapter that the layer has runs; one that has none runs the same either way.
+        stitched: whether the layer's last projection is a fitted one (`surgery_core.stitch`), for the layers that are
+            missing behind it.
     """
 
     index: int
@@ -51,6 +57,7 @@ class Layer:
     mean: bool = False
     donor: str | None = None
     adapter: bool = True
+    stitched: bool = False
 
     def __post_init__(self) -> None:
         if self.part not in PARTS:
@@ -75,7 +82,7 @@ class Layer:
 
     def __str__(self) -> str:
         name = str(self.index) if self.donor is None else f"{donor_text(self.donor)}:{self.index}"
-        return (f"mean({name})" if self.mean else name) + self.modifiers
+        return (f"mean({name})" if self.mean else name) + self.modifiers + (f",{STITCH}" if self.stitched else "")
 
 
 @dataclass(frozen=True)
@@ -87,6 +94,8 @@ class Slot:
     def __post_init__(self) -> None:
         if not self.layers:
             raise PlanError("A slot needs at least one layer.")
+        if len(self.layers) > 1 and self.is_stitched:
+            raise PlanError(f"A stitch stands behind a single layer; this slot runs {len(self.layers)} in parallel.")
 
     @classmethod
     def of(cls, *indices: int) -> Slot:
@@ -104,8 +113,13 @@ class Slot:
         return len(self.layers) == 1 and replace(self.layers[0], adapter=True).is_plain
 
     @property
+    def is_stitched(self) -> bool:
+        """Whether a stitch stands behind the slot."""
+        return any(layer.stitched for layer in self.layers)
+
+    @property
     def label(self) -> str:
-        """Return the slot's short name for charts and chips: `"L7"`, `"L7.attn"`, `"L4|L5"`."""
+        """Return the slot's short name for charts and chips: `"L7"`, `"L7.attn"`, `"L4|L5"`, `"L7~"`."""
         return "|".join(layer_label(layer) for layer in self.layers)
 
     def map(self, change: Callable[[Layer], Layer]) -> Slot:
@@ -143,4 +157,5 @@ def check_layer(index: int, n_layers: int) -> int:
 def layer_label(layer: Layer) -> str:
     """Return a layer's short name for charts and chips: `"L7"`, `"L7.attn"`, `"mean L7"`."""
     name = f"L{layer.index}" if layer.donor is None else f"{donor_text(layer.donor)}:L{layer.index}"
-    return (f"mean {name}" if layer.mean else name) + layer.modifiers.replace("*", "×")
+    mark = STITCH if layer.stitched else ""
+    return (f"mean {name}" if layer.mean else name) + layer.modifiers.replace("*", "×") + mark

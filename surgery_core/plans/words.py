@@ -15,7 +15,8 @@ def describe(plan: LayerPlan) -> str:
         return f"All {plan.n_layers} layers run in order."
     if not plan.slots:
         return "No layer runs: embeddings go straight to the head."
-    parts = [_deleted(plan), _repeated(plan), _moved(plan), _bare(plan), _changed(plan)]
+    whole = plan.unstitched
+    parts = [_deleted(plan), _repeated(plan), _moved(plan), _bare(whole), _changed(whole), _stitched(plan)]
     return f"{_runs(plan)} {' '.join(part for part in parts if part)}".strip()
 
 
@@ -23,6 +24,8 @@ def subject(plan: LayerPlan) -> str:
     """Return what begins a sentence about the operated model: `Without L5`, `With L4 twice`, `After surgery`."""
     if plan.is_identity:
         return "Unchanged"
+    if plan != plan.unstitched:
+        return f"{subject(plan.unstitched)}, stitched"
     if not plan.slots:
         return "Without any layer"
     order, plain = _layers(plan), all(slot.is_plain for slot in plan)
@@ -123,6 +126,11 @@ def _bare(plan: LayerPlan) -> str:
     if len(bare) == len(plan) > 1:
         return "The adapter is off in every layer."
     return f"The adapter is off in {which(list(dict.fromkeys(bare)))}." if bare else ""
+
+
+def _stitched(plan: LayerPlan) -> str:
+    stitched = [slot.layers[0].index for slot in plan if slot.is_stitched]
+    return f"Stitched behind {names(stitched, 4)}." if stitched else ""
 
 
 def _changed(plan: LayerPlan) -> str:

@@ -217,7 +217,7 @@ class Trial:
 
     def _view(self, plan: LayerPlan) -> Any:
         """Return a plan's view, which looks before each of its layers whether to go on."""
-        view = operate(self.model, plan, donors=self.ingredients.donors, means=self.ingredients.means)
+        view = operate(self.model, plan, **self.ingredients.named)
         for layer in find_layers(view)[1]:
             layer.register_forward_pre_hook(lambda layer, args: self._look())
         return view

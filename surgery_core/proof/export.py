@@ -25,6 +25,7 @@ from surgery_core.surgery.saving import (
     save_view,
     unshare_layers,
 )
+from surgery_core.surgery.stitches import Stitches
 from surgery_core.surgery.view import checked_plan
 from surgery_core.whole_files import PART
 
@@ -33,7 +34,7 @@ __all__ = ["export_model", "reopened", "save_view", "unshare_layers"]
 
 def export_model(
     loaded: LoadedModel, plan: LayerPlan | str, folder: str | Path, *, unproved: bool = False, dtype: str = "auto",
-    complete: Callable[[Path], None] | None = None,
+    complete: Callable[[Path], None] | None = None, stitches: Stitches | None = None,
 ) -> Path:  # fmt: skip
     """Save the model that `plan` describes, with its tokenizer and a card, and check that it opens as the same model.
 
@@ -54,6 +55,7 @@ def export_model(
             checkpoint's where the model was widened to float32 from it (nothing is rounded: a tensor that it cannot hold
             stays as it is), else the one that the model runs in.
         complete: called with the finished folder before it gets its name; adds files to it, or changes the card.
+        stitches: projections that were fitted for this plan (`stitch`); they are stored in place of the base's.
 
     Returns:
         The folder.
@@ -75,11 +77,12 @@ def export_model(
             "the same model; export from the model that is not quantised."
         )
     if not unproved:
-        prove(loaded.model, loaded.tokenizer, plan, suggest=True)
-    view = folded(loaded.model, plan)
+        prove(loaded.model, loaded.tokenizer, plan, stitches=stitches, suggest=True)
+    view = folded(loaded.model, plan, stitches)
     try:
         target.mkdir(parents=True, exist_ok=True)
-        _save(view, loaded, plan, target, stored, dtype == "auto", complete or (lambda _: None))
+        text = _card(loaded, plan, stored, stitches)
+        _save(view, loaded, text, target, stored, dtype == "auto", complete or (lambda _: None))
     except OSError as error:
         raise InputError(f"{str(folder)!r} cannot be written: {error.strerror or error}.") from error
     return target
@@ -94,7 +97,7 @@ def _format(info: ModelInfo, dtype: str) -> str:
 
 
 def _save(
-    view: Any, loaded: LoadedModel, plan: LayerPlan, target: Path, stored: str, exact: bool,
+    view: Any, loaded: LoadedModel, text: str, target: Path, stored: str, exact: bool,
     complete: Callable[[Path], None],
 ) -> None:  # fmt: skip
     """Fill a folder beside the empty one and put it in its place, or leave none."""
@@ -107,7 +110,7 @@ def _save(
         with quiet():
             state = save_view(view, part, getattr(torch, stored), exact=exact)
             loaded.tokenizer.save_pretrained(part)
-            (part / "README.md").write_text(_card(loaded, plan, stored), encoding="utf-8")
+            (part / "README.md").write_text(text, encoding="utf-8")
             _require_same(view, state, part)
         complete(part)
         part.replace(target)
@@ -144,11 +147,19 @@ def _widened(state: Mapping[str, torch.Tensor], like: Mapping[str, torch.Tensor]
     return {name: tensor.to(like[name].dtype) for name, tensor in state.items() if tensor.dtype != like[name].dtype}
 
 
-def _card(loaded: LoadedModel, plan: LayerPlan, stored: str) -> str:
+def made_how(plan: LayerPlan, stitches: Stitches | None) -> str:
+    """Return what a card says of the weights: that none was trained, or which were fitted over what."""
+    if stitches is None or plan == plan.unstitched:
+        return "Nothing was trained."
+    fitted = ", ".join(f"`{one.path}` of L{one.layer.index}" for one in stitches.all)
+    return f"Nothing was trained; {fitted} was fitted by least squares for the layers missing behind. {stitches.note}"
+
+
+def _card(loaded: LoadedModel, plan: LayerPlan, stored: str, stitches: Stitches | None) -> str:
     info = loaded.info
     licence = f"---\nlicense: {info.licence}\n---\n\n" if info.licence else ""
     return (
         f"{licence}# {info.title}, operated\n\n"
         f"Made with Model Surgery from `{info.name}` (revision `{info.revision}`, {info.n_layers} layers) "
-        f"by the layer plan `{plan}`. Nothing was trained. Weights are stored in {stored}.\n"
+        f"by the layer plan `{plan}`. {made_how(plan, stitches)} Weights are stored in {stored}.\n"
     )

@@ -31,6 +31,7 @@ from surgery_core.surgery.closeness import relative_difference
 from surgery_core.surgery.layer_io import contributed, hidden_input, hidden_of
 from surgery_core.surgery.layer_parts import halves_of
 from surgery_core.surgery.recording import Call, recorded
+from surgery_core.surgery.stitches import Stitches
 from surgery_core.surgery.view import operate
 
 LAST = ("down_proj", "w2", "output_linear", "output.dense", "wo")
@@ -53,12 +54,13 @@ class Spot:
     parameters: tuple[tuple[str, float], ...]
 
 
-def folded(model: Any, plan: LayerPlan) -> Any:
+def folded(model: Any, plan: LayerPlan, stitches: Stitches | None = None) -> Any:
     """Return a view of whole layers that computes what the plan's scaled and half layers do, adapters merged.
 
     Args:
         model: the base; it is not changed.
         plan: slots of one layer each, whole, half or scaled.
+        stitches: projections that were fitted for this plan, which are weights already.
 
     Returns:
         The view; changed layers have weights of their own.
@@ -66,9 +68,9 @@ def folded(model: Any, plan: LayerPlan) -> Any:
     Raises:
         RefusedPlanError: when the weights of a layer cannot express its factor or half.
     """
-    view, found = _folded(model, plan)
+    view, found = _folded(model, plan, stitches)
     if any(found):
-        _require_equal(view, operate(model, plan), plan)
+        _require_equal(view, operate(model, plan, stitches=stitches), plan)
     return view
 
 
@@ -90,13 +92,13 @@ Found = list[tuple[Spot, float]]
 """Where the factors of a layer went."""
 
 
-def _folded(model: Any, plan: LayerPlan) -> tuple[Any, list[Found]]:
+def _folded(model: Any, plan: LayerPlan, stitches: Stitches | None = None) -> tuple[Any, list[Found]]:
     whole = LayerPlan(tuple(slot.map(_whole) for slot in plan), plan.n_layers)
-    view = operate(model, whole)
+    view = operate(model, whole, stitches=None if stitches is None else stitches.mapped(_whole))
     _merge(view)
     if whole == plan:
         return view, [[] for _ in plan]
-    asked = operate(model, plan)
+    asked = operate(model, plan, stitches=stitches)
     layers, wanted = find_layers(view)[1], find_layers(asked)[1]
     # each layer is tried on what enters it in the model that was asked for
     with torch.no_grad(), recorded(wanted) as seen:

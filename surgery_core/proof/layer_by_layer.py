@@ -12,7 +12,7 @@ are left out by peft's own switch.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -143,9 +143,15 @@ class ByHand:
             return torch.zeros_like(hidden), extras
         layer = self.layers[spec.index]
         args, kwargs = self._call(spec.index, hidden, extras)
-        with _without(layer, spec):
+        with _without(layer, spec), self._stitched(layer, spec):
             output = layer(*args, **kwargs)
         return spec.scale * contributed(hidden, output)[1], {key: output[at] for key, at in self.handed_on.items()}
+
+    def _stitched(self, layer: nn.Module, spec: Layer) -> AbstractContextManager[None]:
+        """Give a stitched layer its projection while the block runs; the copy's own dictionary of parameters has it."""
+        if not spec.stitched or self.ingredients.stitches is None:
+            return nullcontext()
+        return self.ingredients.stitches.of(spec).within(layer)
 
     def _call(self, index: int, hidden: torch.Tensor, extras: dict[int | str, Any]) -> tuple[list[Any], dict[str, Any]]:
         """Return the recorded arguments of a layer with another residual stream and other handed-on values."""

@@ -25,6 +25,7 @@ from surgery_core.stopping import Progress
 from surgery_core.surgery.adapters import has_adapter
 from surgery_core.surgery.anatomy import find_layers
 from surgery_core.surgery.ingredients import Ingredients, Means
+from surgery_core.surgery.stitches import Stitches
 from surgery_core.surgery.view import checked_plan
 
 _FINGERPRINT_BYTES = 2**28
@@ -108,6 +109,7 @@ def prove(
     *,
     donors: Mapping[str, nn.Module] | None = None,
     means: Means | None = None,
+    stitches: Stitches | None = None,
     suggest: bool = False,
     stop: threading.Event | None = None,
     on_progress: Progress | None = None,
@@ -120,6 +122,7 @@ def prove(
         plan: a plan for it, or the notation of one.
         donors: other models by name, as in `operate`.
         means: mean contributions of the layers, as in `operate`.
+        stitches: projections that were fitted for this plan, as in `operate`.
         suggest: whether to look for the nearest plan that is allowed where this one is not; takes as long again for
             each that is tried.
         stop: set to end with `Stopped`.
@@ -133,7 +136,7 @@ def prove(
     from surgery_core.proof.nearest import nearest_plan
 
     plan = checked_plan(plan, len(find_layers(model)[1]))
-    ingredients = Ingredients(donors or {}, means)
+    ingredients = Ingredients(donors or {}, means, stitches)
     try:
         told = _of(_PLAN_CHECKS, on_progress)
         return proved(Trial(model, tokenizer, ingredients, stop=stop, on_check=told), plan)

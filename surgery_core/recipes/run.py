@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -25,6 +26,9 @@ from surgery_core.states.shared_prompt import SharedPrompt
 from surgery_core.stopping import Progress, stages
 from surgery_core.surgery.ingredients import Ingredients
 from surgery_core.surgery.view import operate
+from surgery_core.suture.calibration import calibration_texts, check_apart
+from surgery_core.suture.report import StitchReport, stitch_report
+from surgery_core.suture.stitch import stitch
 from surgery_core.sweeps.kinds import sweep_points
 from surgery_core.sweeps.setup import SweepMeasures
 from surgery_core.sweeps.sweep import Sweep
@@ -51,6 +55,7 @@ class Report:
         comparison: scores before and after, or None where the recipe names no texts.
         continuations: one for each prompt.
         plans: the plans that stand side by side, each compared with the unchanged model.
+        stitches: what came of the plan's stitches, or None where it has none.
         sweep: what the recipe's sweep measured, or None where it has none.
         study: what its study found, or None likewise.
     """
@@ -63,6 +68,7 @@ class Report:
     plans: tuple[PlanResult, ...] = ()
     sweep: SweptRows | None = None
     study: StudyResult | None = None
+    stitches: StitchReport | None = None
 
     def frame(self) -> pd.DataFrame:
         """Return a row a text with the scores before and after; empty where the recipe names no texts."""
@@ -81,6 +87,7 @@ class Report:
             "total": _total(self.comparison) if self.comparison else None,
             "cut": _cut(self.comparison),
             "not_finite": self.comparison.not_finite if self.comparison else "",
+            "stitches": None if self.stitches is None else self.stitches.plain(),
             "plans": [one.row() for one in self.plans],
             "sweep": None if self.sweep is None else self.sweep.plain(),
             "study": None if self.study is None else self.study.plain(self.recipe),
@@ -97,6 +104,7 @@ def run_recipe(
     stop: threading.Event | None = None,
     unproved: bool = False,
     text_set: TextSet | None = None,
+    calibration: Sequence[Text] | None = None,
 ) -> Report:
     """Run an experiment.
 
@@ -110,8 +118,10 @@ def run_recipe(
         stop: when set, the run ends with `Stopped`.
         unproved: whether to go on where the plan does not pass its checks.
         text_set: the set that the recipe names by its digest, where it does not hold the texts themselves.
+        calibration: what stitches are fitted on, where plans have some; by default the bundled set `stories`.
 
     Raises:
+        SettingsError: when stitches would be fitted on a text that is scored.
         RecipeError: when the recipe names a text that is not bundled, or a set that is not there.
         ModelLoadError: when its model cannot be opened.
         PlanError: when its plan does not fit the model, or needs another that does not.
@@ -120,16 +130,16 @@ def run_recipe(
     """
     texts = texts_of(recipe, text_set)
     base = loaded or load_model(recipe.model, device=device, dtype=dtype, revision=recipe.revision)
-    run = _Running(recipe, base, texts, stop, unproved)
+    run = _Running(recipe, base, texts, stop, unproved, tuple(calibration or calibration_texts()))
     plan = recipe.plan_of(base.info.n_layers)
     others = (bool(recipe.plans), recipe.sweep is not None, recipe.study is not None)
     compares = not (plan.is_identity and any(others))
     steps = stages(sum(others) + compares, on_progress)
-    continuations, measured = run.compared(plan, next(steps)) if compares else ((), None)
+    continuations, measured, stitched = run.compared(plan, next(steps)) if compares else ((), None, None)
     plans = run.side_by_side(next(steps)) if recipe.plans else ()
     swept = run.swept(recipe.sweep, plan, next(steps)) if recipe.sweep is not None else None
     studied = run_study(recipe, base, texts, stop=stop, on_progress=next(steps)) if recipe.study is not None else None
-    return Report(recipe, base.info, plan, measured, continuations, plans, swept, studied)
+    return Report(recipe, base.info, plan, measured, continuations, plans, swept, studied, stitched)
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,12 +151,20 @@ class _Running:
     texts: tuple[Text, ...]
     stop: threading.Event | None
     unproved: bool
+    calibration: tuple[Text, ...]
+
+    def operated(self, plan: LayerPlan) -> Any:
+        """Return a plan's view; its stitches are fitted on other texts than are scored."""
+        if plan != plan.unstitched:
+            check_apart(self.calibration, self.texts)
+        return operated_model(self.base, plan, unproved=self.unproved, calibration=self.calibration, stop=self.stop)
 
     def compared(
         self, plan: LayerPlan, on_progress: Progress
-    ) -> tuple[tuple[Continuation, ...], Comparison | None]:  # fmt: skip
-        """Return the texts and the scores before and after."""
-        view, tokenizer = operated_model(self.base, plan, unproved=self.unproved), self.base.tokenizer
+    ) -> tuple[tuple[Continuation, ...], Comparison | None, StitchReport | None]:  # fmt: skip
+        """Return the texts and the scores before and after, and what came of the plan's stitches."""
+        view, tokenizer = self.operated(plan), self.base.tokenizer
+        stitched = stitch_report(view) if plan != plan.unstitched else None
 
         def continued(prompt: str) -> Continuation:
             sides, shared = (self.base.model, view), SharedPrompt(self.base.model)
@@ -157,9 +175,9 @@ class _Running:
 
         continuations = tuple(continued(prompt) for prompt in self.recipe.prompts)
         if not self.texts:
-            return continuations, None
+            return continuations, None, stitched
         found = compare(self.base.model, view, tokenizer, self.texts, stop=self.stop, on_progress=on_progress)
-        return continuations, found.within(self.recipe.margin)
+        return continuations, found.within(self.recipe.margin), stitched
 
     def side_by_side(self, on_progress: Progress) -> tuple[PlanResult, ...]:
         """Return each plan compared with the unchanged model, which runs once for all of them."""
@@ -168,7 +186,7 @@ class _Running:
         base = reference(self.base.model, tokenizer, self.texts, stop=self.stop, on_progress=next(steps))
 
         def one(name: str, plan: LayerPlan) -> PlanResult:
-            view = operated_model(self.base, plan, unproved=self.unproved)
+            view = self.operated(plan)
             found = compare(base, view, tokenizer, self.texts, stop=self.stop, on_progress=next(steps))
             return PlanResult(name, plan, found.within(self.recipe.margin))
 
@@ -189,21 +207,37 @@ class _Running:
         return SweptRows(choice, start, tuple(rows), sweep.note)
 
 
-def operated_model(loaded: LoadedModel, plan: LayerPlan, *, unproved: bool = False) -> Any:
+def operated_model(
+    loaded: LoadedModel, plan: LayerPlan, *, unproved: bool = False, calibration: Sequence[Text] | None = None,
+    stop: threading.Event | None = None,
+) -> Any:  # fmt: skip
     """Return the view of a loaded model, after getting ready what its plan needs and checking that it is right.
 
     Models that it takes layers from are opened by name, on the same device; mean contributions are taken over the
-    bundled texts.
+    bundled texts; stitches are fitted on `calibration`, by default the bundled set `stories`, and `stitch_report` says
+    what came of them.
 
     Raises:
         ModelLoadError: when a donor cannot be opened.
         PlanError: when the plan does not fit the model, or a donor does not.
         RefusedPlanError: when its numbers would be wrong on this model and `unproved` is not set.
     """
+    if plan != plan.unstitched:
+        return _stitched(loaded, plan, calibration or calibration_texts(), unproved=unproved, stop=stop)
     given = _ingredients(loaded, plan)
     if not (unproved or plan.is_identity):
         prove(loaded.model, loaded.tokenizer, plan, donors=given.donors, means=given.means, suggest=True)
     return operate(loaded.model, plan, donors=given.donors, means=given.means)
+
+
+def _stitched(
+    loaded: LoadedModel, plan: LayerPlan, calibration: Sequence[Text], *, unproved: bool, stop: threading.Event | None
+) -> Any:  # fmt: skip
+    view = stitch(loaded.model, plan, loaded.tokenizer, calibration, stop=stop)
+    if not unproved:
+        stitches = stitch_report(view).stitches
+        prove(loaded.model, loaded.tokenizer, stitches.plan, stitches=stitches, suggest=True, stop=stop)
+    return view
 
 
 def _ingredients(loaded: LoadedModel, plan: LayerPlan) -> Ingredients:

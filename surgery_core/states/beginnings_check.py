@@ -61,7 +61,7 @@ def _difference(
         plans = [plan for group in groups for plan in group]
         runs, tail = SharedRuns(model, [batch], plans, ingredients=ingredients, stop=stop), Tail(model)
         for group in groups:
-            view = operate(model, group[0], donors=ingredients.donors, means=ingredients.means)
+            view = operate(model, group[0], **ingredients.named)
             shared = tail.logits(runs.hidden(group, 0)[-1])
             for plan in group:
                 runs.finish(plan)

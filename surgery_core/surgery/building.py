@@ -41,7 +41,7 @@ def built(assembly: Assembly, ingredients: Ingredients, form: MeanForm | None = 
 
     Args:
         assembly: what it consists of.
-        ingredients: donors and means that its plan names.
+        ingredients: donors, means and stitches that its plan names.
         form: how layers hand on their state; needed where the plan has means.
     """
     return _View(assembly, ingredients, form).build()
@@ -90,6 +90,8 @@ class _View:
             mix_in(clone, Donated)
             mark(clone, OwnRotary(rotary))
         equip(clone, placement)
+        if spec.stitched and self.ingredients.stitches is not None:
+            self.ingredients.stitches.of(spec).put(clone)
         return clone
 
     def _configure(self, view: nn.Module) -> None:

@@ -292,7 +292,7 @@ def _restore(target: dict[str, Any], key: str, value: Any) -> None:
 
 def _check_in_place(plan: LayerPlan) -> None:
     """Refuse slots that need more than the model itself."""
-    special = [layer for slot in plan for layer in slot.layers if layer.mean or layer.donor]
+    special = [layer for slot in plan for layer in slot.layers if layer.mean or layer.donor or layer.stitched]
     if special:
         raise RefusedPlanError(
             f"{special[0]} needs more than this model itself; make a view with operate(model, plan, donors=..., means=...)."

@@ -1,4 +1,4 @@
-"""What a plan needs besides the base: other models to take layers from, and mean contributions of layers."""
+"""What a plan needs besides the base: other models to take layers from, means of layers, and fitted stitches."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from surgery_core.plans.plan import LayerPlan
 from surgery_core.plans.slots import Layer
 from surgery_core.surgery.adapters import has_adapter
 from surgery_core.surgery.anatomy import find_layers, text_config, width_of
+from surgery_core.surgery.stitches import Stitches, check_stitches
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,18 +44,26 @@ PENDING = Means(torch.empty(0, 0), (), 0)
 
 @dataclass(frozen=True, eq=False)
 class Ingredients:
-    """Other models by the name they are loaded under, and the base's mean contributions."""
+    """Other models by the name they are loaded under, the base's mean contributions, and the plan's fitted stitches."""
 
     donors: Mapping[str, nn.Module] = field(default_factory=dict)
     means: Means | None = None
+    stitches: Stitches | None = None
+
+    @property
+    def named(self) -> dict[str, Any]:
+        """Return all of them as `operate` takes them."""
+        return {"donors": self.donors, "means": self.means, "stitches": self.stitches}
 
     def check(self, plan: LayerPlan, base: nn.Module) -> None:
         """Refuse a plan that names a donor or a mean that is not there or does not fit.
 
         Raises:
-            PlanError: for an unknown donor or layer, another width (both are named), or missing means.
+            PlanError: for an unknown donor or layer, another width (both are named), missing means, or stitches that
+                were fitted for another plan.
             RefusedPlanError: for a donor whose layers are called in another way.
         """
+        check_stitches(plan, self.stitches)
         for slot in plan:
             for layer in slot.layers:
                 self._check(layer, base)
@@ -77,6 +86,8 @@ class Ingredients:
         return other
 
     def _check(self, spec: Layer, base: nn.Module) -> None:
+        if spec.stitched and (spec.mean or spec.donor is not None):
+            raise RefusedPlanError(f"{spec} is not supported: only a layer of this model itself can be stitched.")
         if spec.mean:
             self._check_mean(spec)
         if spec.donor is not None:

@@ -21,6 +21,8 @@ from surgery_core.surgery.anatomy import find_layers
 from surgery_core.surgery.assembly import Assembly, assemble
 from surgery_core.surgery.building import built
 from surgery_core.surgery.ingredients import PENDING, Ingredients, Means
+from surgery_core.surgery.stitches import PENDING as STITCHES_PENDING
+from surgery_core.surgery.stitches import Stitches
 from surgery_core.surgery.stream_form import stream_of
 
 _NEIGHBOURS = 64
@@ -33,18 +35,20 @@ def operate(
     *,
     donors: Mapping[str, nn.Module] | None = None,
     means: Means | None = None,
+    stitches: Stitches | None = None,
 ) -> Any:
     """Return the model that `plan` describes, as a view of `model`.
 
     The view is an ordinary model of the same class, with its own config and generation config: it runs, generates
     with the KV cache, and can be operated again. It shares every parameter and buffer with `model`, which is not
-    changed.
+    changed; a stitched layer has one projection of its own.
 
     Args:
         model: a transformers causal language model.
         plan: a plan for its layers, or the notation of one.
         donors: other models by name, for slots such as `donor:7`.
         means: mean contributions of this model's layers (`mean_contributions`), for slots such as `mean(7)`.
+        stitches: projections that were fitted for this plan (`stitch`), for plans such as `0-3,~,7-11`.
 
     Raises:
         PlanError: when the plan is for another number of layers, does not parse, or names what is not there.
@@ -54,13 +58,13 @@ def operate(
         AnatomyError: when the model's layers cannot be found.
     """
     plan = checked_plan(plan, len(find_layers(model)[1]))
-    ingredients = Ingredients(donors or {}, means)
+    ingredients = Ingredients(donors or {}, means, stitches)
     return _built(_assembled(model, plan, ingredients), ingredients)
 
 
 def check_plan(model: nn.Module, plan: LayerPlan, donors: Mapping[str, nn.Module] | None = None) -> None:
     """Refuse a plan that cannot run on this model, before anything of it is measured. Errors as for `operate`."""
-    _assembled(model, plan, Ingredients(donors or {}, PENDING))
+    _assembled(model, plan, Ingredients(donors or {}, PENDING, STITCHES_PENDING))
 
 
 def _assembled(model: nn.Module, plan: LayerPlan, ingredients: Ingredients) -> Assembly:

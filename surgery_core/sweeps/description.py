@@ -32,6 +32,7 @@ class SweepJob:
         shorten: whether a long sweep looks for the best plans only (`usual_best`) where `measures` does not say.
         revision, device, dtype: as for `load_model`.
         memory: bytes of hidden states that may be kept.
+        calibration: what stitches are fitted on; None for the usual texts.
     """
 
     model: str
@@ -45,6 +46,7 @@ class SweepJob:
     device: str = "auto"
     dtype: str = "auto"
     memory: int = DEFAULT_MEMORY
+    calibration: tuple[Text, ...] | None = None
 
     def load(self) -> LoadedModel:
         """Return the model, loaded. Errors as `load_model`."""
@@ -85,6 +87,7 @@ class OpenSweep:
         self.sweep = Sweep(
             model, tokenizer, job.texts, points, start=start, measures=measures,
             means=mean_contributions(model, tokenizer, bundled_texts()) if averaged else None, memory=job.memory,
+            calibration=job.calibration,
         )  # fmt: skip
         identity = SweepIdentity.of(model_name(loaded.info), job.kind, self.sweep, job.options)
         numbers, cut = tuple(point.number for point in self.sweep.points), self.sweep.setup.encoded.cut

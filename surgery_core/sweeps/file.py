@@ -27,6 +27,7 @@ from surgery_core.sweeps.kinds import SweepOptions
 from surgery_core.sweeps.rows import LATER, SweepRow, frame
 from surgery_core.sweeps.setup import SweepMeasures
 from surgery_core.sweeps.sweep import Sweep
+from surgery_core.text import texts_digest as given_digest
 
 MAX_FILE_BYTES = 64 * 2**20
 """Largest results file that is read."""
@@ -56,6 +57,8 @@ class SweepIdentity:
     def of(cls, model: str, kind: str, sweep: Sweep, options: SweepOptions | None = None) -> SweepIdentity:
         """Return the identity of a sweep of the model that is called `model`."""
         given = asdict(options or SweepOptions())
+        stitcher = sweep.setup.stitcher
+        given |= {} if stitcher is None else {"calibration": given_digest(stitcher.texts)}
         return cls.named(model, kind, sweep.start, sweep.setup.encoded, given, sweep.setup.measures)
 
     @classmethod

@@ -14,6 +14,7 @@ from itertools import combinations
 from typing import Literal
 
 from surgery_core.errors import SettingsError
+from surgery_core.plans.cuts import cut_behind
 from surgery_core.plans.plan import LayerPlan
 from surgery_core.plans.slots import MAX_SLOTS, Part
 from surgery_core.plugins import several, with_added
@@ -120,6 +121,7 @@ class SweepKind:
         least: fewest slots that it makes sense for.
         make: the plans, with their coordinates.
         adapter: whether it is about the adapter that a model was opened with.
+        stitched: whether its plans have stitches, which are fitted on texts of their own.
     """
 
     key: str
@@ -132,6 +134,7 @@ class SweepKind:
     least: int
     make: Callable[[LayerPlan, SweepOptions], Tried]
     adapter: bool = False
+    stitched: bool = False
 
 
 BEST = 10
@@ -226,6 +229,14 @@ def _skip_block(start: LayerPlan, options: SweepOptions) -> Tried:
         yield begin, length, start.delete(range(begin, begin + length))
 
 
+def _stitch_block(start: LayerPlan, options: SweepOptions) -> Tried:
+    """Yield every block of which the layer before can take up what makes up for it."""
+    for begin, length in _blocks(start, options):
+        cut = start.delete(range(begin, begin + length))
+        if begin and cut_behind(cut, begin - 1) is not None:
+            yield begin, length, cut.stitch(begin - 1)
+
+
 def _repeat_block(start: LayerPlan, options: SweepOptions) -> Tried:
     for begin, length in _blocks(start, options):
         yield begin, length, start.repeat(begin, begin + length, options.times)
@@ -295,6 +306,9 @@ KINDS: tuple[SweepKind, ...] = (
               "bars", "Only layer with adapter", "", (), 1, _adapter_only, adapter=True),
     SweepKind("skip-block", "Skip every block", "Every run of neighbouring layers is left out: first layer by length.",
               "heat", "First layer of the block", "Layers skipped", ("max_length",), 2, _skip_block),
+    SweepKind("stitch-block", "Skip every block and stitch",
+              "Every run of neighbouring layers is left out, and a projection that is fitted before it makes up for what it can.",
+              "heat", "First layer of the block", "Layers skipped", ("max_length",), 2, _stitch_block, stitched=True),
     SweepKind("swap-neighbours", "Swap neighbours", "Every layer changes places with the next one.",
               "bars", "First of the two", "", (), 2, _swap_neighbours),
     SweepKind("swap-pairs", "Swap every pair", "Every two layers change places.",

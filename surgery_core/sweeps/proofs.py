@@ -43,7 +43,11 @@ class SweepProof:
         self._trial: Trial | None = None
 
     def problem(self, plan: LayerPlan) -> str:
-        """Return why a plan's figures may be wrong, as a sentence; empty where plans of its kind passed their checks."""
+        """Return why a plan's figures may be wrong, as a sentence; empty where plans of its kind passed their checks.
+
+        Other weights change nothing in how a plan runs, so one with stitches is proved without them.
+        """
+        plan = plan.unstitched
         kind = change_kind(plan, self.types)
         # what donors and means are called says nothing about which they are
         foreign = any(layer.mean or layer.donor for slot in plan for layer in slot.layers)

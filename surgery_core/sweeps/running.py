@@ -29,6 +29,7 @@ from surgery_core.statistics.units import Array
 from surgery_core.statistics.verdict import judge_losses
 from surgery_core.surgery.anatomy import adapters_left_out
 from surgery_core.surgery.view import check_operable
+from surgery_core.suture.report import stitch_report
 from surgery_core.sweeps.kinds import SweepPoint
 from surgery_core.sweeps.proofs import SweepProof
 from surgery_core.sweeps.rows import SweepRow
@@ -157,9 +158,15 @@ class Writer:
         except FAILURES as error:
             return _refused(point, error)
         return SweepRow(
-            point.number, point.x, point.y, str(point.plan), not_finite=broken, unproved=unproved,
+            point.number, point.x, point.y, self._ran(point.plan), not_finite=broken, unproved=unproved,
             **figures, **_against(first, sums), **more,
         )  # fmt: skip
+
+    def _ran(self, plan: LayerPlan) -> str:
+        """Return the plan that ran: without a stitch that was left out because it made nothing better."""
+        if plan == plan.unstitched or self.setup.stitcher is None:
+            return str(plan)
+        return stitch_report(self.setup.stitcher.view(plan)).plan
 
     def _broken(self, plan: LayerPlan, figures: dict[str, Any]) -> str:
         """Return where a plan stops computing numbers; a view is made only where something is wrong."""
@@ -304,6 +311,8 @@ def _how_many_together(setup: SweepSetup, plans: Sequence[LayerPlan]) -> int:
 def _why_whole(setup: SweepSetup, plans: Sequence[LayerPlan]) -> str:
     if any(plan.donors for plan in plans):
         return "Plans with layers of other models are run whole."
+    if setup.stitcher is not None:
+        return "Plans with stitches are run whole: each has projections of its own."
     if any(adapters_left_out(setup.model, plan) for plan in plans):
         return "Plans without the adapter's part outside of the layers are run whole."
     return cannot_start_in_the_middle(setup.model, setup.encoded.batches[0], plans, setup.ingredients, setup.stop)

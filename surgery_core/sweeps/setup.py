@@ -16,6 +16,7 @@ from surgery_core.states.shared_beginnings import DEFAULT_MEMORY
 from surgery_core.stopping import raise_if_stopped
 from surgery_core.surgery.ingredients import Ingredients
 from surgery_core.surgery.view import operate
+from surgery_core.suture.stitcher import Stitcher
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,7 @@ class SweepSetup:
         ingredients: donors and means that plans name.
         memory: bytes of hidden states that may be kept.
         stop: when set, the sweep ends.
+        stitcher: fits the stitches of plans that have some; None where none has.
     """
 
     model: nn.Module
@@ -71,10 +73,13 @@ class SweepSetup:
     ingredients: Ingredients = field(default_factory=Ingredients)
     memory: int = DEFAULT_MEMORY
     stop: threading.Event | None = None
+    stitcher: Stitcher | None = None
 
     def operate(self, plan: LayerPlan) -> Any:
         """Return the model that a plan describes. Errors as `operate`."""
-        return operate(self.model, plan, donors=self.ingredients.donors, means=self.ingredients.means)
+        if self.stitcher is not None and plan != plan.unstitched:
+            return self.stitcher.view(plan)
+        return operate(self.model, plan, **self.ingredients.named)
 
     def look(self) -> None:
         """Stop the work where that was asked for.

@@ -25,13 +25,16 @@ from surgery_core.stopping import Progress
 from surgery_core.surgery.adapters import has_adapter
 from surgery_core.surgery.anatomy import find_layers
 from surgery_core.surgery.ingredients import Ingredients, Means
+from surgery_core.surgery.stitches import PENDING as STITCHES_PENDING
 from surgery_core.surgery.view import checked_plan
+from surgery_core.suture.calibration import calibration_texts, check_apart
+from surgery_core.suture.stitcher import Stitcher
 from surgery_core.sweeps.kinds import SweepOptions, SweepPoint, sweep_points
 from surgery_core.sweeps.race import Race, worth_it
 from surgery_core.sweeps.rows import SweepRow
 from surgery_core.sweeps.running import Run
 from surgery_core.sweeps.setup import SweepMeasures, SweepSetup
-from surgery_core.text import TextsLike
+from surgery_core.text import Text, TextsLike, as_texts
 
 
 class Sweep:
@@ -48,10 +51,12 @@ class Sweep:
         stride: tokens between windows of a long text, as for `score`.
         memory: bytes of hidden states that may be kept.
         stop: when set, the sweep ends with `Stopped` within a layer's or a chunk's time.
+        calibration: what the stitches of plans that have some are fitted on; by default the bundled set `stories`.
 
     Raises:
         TextError: when there is no text, or one of fewer than two tokens.
-        SettingsError: when there is no plan, or one that switches an adapter on a model without one.
+        SettingsError: when there is no plan, one that switches an adapter on a model without one, a start with stitches,
+            or a text that is scored and fitted on.
     """
 
     def __init__(
@@ -68,6 +73,7 @@ class Sweep:
         stride: int | None = None,
         memory: int = DEFAULT_MEMORY,
         stop: threading.Event | None = None,
+        calibration: TextsLike | None = None,
     ) -> None:
         n_layers = len(find_layers(model)[1])
         self.points = tuple(points)
@@ -79,8 +85,13 @@ class Sweep:
                 "This model was opened without an adapter, so there is none to switch; choose another sweep."
             )
         encoded = texts if isinstance(texts, Encoded) else encode_texts(model, tokenizer, texts, stride)
-        ingredients = Ingredients(donors or {}, means)
-        self.setup = SweepSetup(model, tokenizer, encoded, measures or SweepMeasures(), ingredients, memory, stop)
+        stitcher = None
+        if any(point.plan != point.plan.unstitched for point in self.points):
+            stitcher = Stitcher(model, tokenizer, _calibration(self.start, calibration, encoded), stop)
+        ingredients = Ingredients(donors or {}, means, STITCHES_PENDING)
+        self.setup = SweepSetup(
+            model, tokenizer, encoded, measures or SweepMeasures(), ingredients, memory, stop, stitcher
+        )
         self.note = ""
 
     @property
@@ -108,7 +119,7 @@ class Sweep:
             Stopped: when `stop` was set.
         """
         left = [point for point in self.points if point.number not in set(done)]
-        if worth_it(self.setup, len(left)):
+        if self.setup.stitcher is None and worth_it(self.setup, len(left)):
             yield from self._race(left, on_progress)
             return
         run = Run(self.setup, [self.start, *(point.plan for point in left)])
@@ -122,6 +133,15 @@ class Sweep:
                 if on_progress is not None:
                     on_progress(count, len(self.points))
                 yield row
+
+
+def _calibration(start: LayerPlan, texts: TextsLike | None, scored: Encoded) -> tuple[Text, ...]:
+    """Return the texts that stitches are fitted on, none of which is scored."""
+    if start != start.unstitched:
+        raise SettingsError(f"A sweep cannot start from {start}: its stitches belong to that plan; leave out the ~.")
+    found = calibration_texts() if texts is None else as_texts(texts)
+    check_apart(found, scored.given or scored.texts)
+    return found
 
 
 def _has_adapter(plan: LayerPlan) -> bool:
@@ -141,6 +161,7 @@ def sweep(
     memory: int = DEFAULT_MEMORY,
     stop: threading.Event | None = None,
     on_progress: Progress | None = None,
+    calibration: TextsLike | None = None,
 ) -> Iterator[SweepRow]:
     """Try one kind of edit everywhere and yield a row a plan as soon as it is known, the starting plan's first.
 
@@ -155,6 +176,7 @@ def sweep(
         memory: bytes of hidden states that may be kept.
         stop: when set, the sweep ends with `Stopped`.
         on_progress: called with (rows done, rows in all).
+        calibration: what stitches are fitted on, for `"stitch-block"`; by default the bundled set `stories`.
 
     Raises:
         SettingsError: for an unknown kind, or one that does not fit the model's depth.
@@ -163,5 +185,15 @@ def sweep(
     n_layers = len(find_layers(model)[1])
     begin = LayerPlan.identity(n_layers) if start is None else checked_plan(start, n_layers)
     points = sweep_points(kind, begin, options)
-    run = Sweep(model, tokenizer, texts, points, start=begin, measures=measures, memory=memory, stop=stop)
+    run = Sweep(
+        model,
+        tokenizer,
+        texts,
+        points,
+        start=begin,
+        measures=measures,
+        memory=memory,
+        stop=stop,
+        calibration=calibration,
+    )
     return run.rows(on_progress=on_progress)

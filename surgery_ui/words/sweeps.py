@@ -19,7 +19,7 @@ from surgery_core.sweeps.rows import SweepRow
 from surgery_ui.words import present
 
 FAMILIES: dict[str, tuple[str, ...]] = {
-    "Delete": ("delete", "delete-attention", "delete-mlp", "skip-block"),
+    "Delete": ("delete", "delete-attention", "delete-mlp", "skip-block", "stitch-block"),
     "Reorder": ("swap-neighbours", "swap-pairs", "move"),
     "Repeat": ("repeat", "repeat-block"),
     "Scale and replace": ("scale", "replace"),
@@ -43,6 +43,8 @@ PAPERS = {
     "skip-block": "“The Unreasonable Ineffectiveness of the Deeper Layers” (arXiv 2403.17887) could drop blocks of deep "
     "layers, but never the last one: Llama-2's answers collapsed only when 45 to 55% of its layers were gone, "
     "Mistral-7B's at 35%, Phi-2's at 25%, Qwen's at 20%.",
+    "stitch-block": "ReplaceMe (arXiv 2505.02819, abstract) took out up to 25% of the layers of large models and kept about "
+    "90% of what they can do, without training, by a linear map before the block.",
     "painters": "“Transformer Layers as Painters” (arXiv 2407.09298) ranked what can be done to the middle of "
     "Llama-2-7B, from the least to the most harmful: looped parallel, shuffle, reverse, parallel, skip, repeated "
     "centre. The first and the last layers could not be touched.",

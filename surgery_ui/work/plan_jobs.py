@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import threading
 from collections.abc import Hashable
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +30,11 @@ from surgery_core.stopping import looking
 from surgery_core.surgery.anatomy import find_layers
 from surgery_core.surgery.ingredients import Ingredients, Means
 from surgery_core.surgery.recording import watched
+from surgery_core.surgery.stitches import Stitches
 from surgery_core.surgery.view import operate
+from surgery_core.suture.calibration import calibration_texts, check_apart
+from surgery_core.suture.report import StitchReport, stitch_report
+from surgery_core.suture.stitch import stitch
 from surgery_core.text import Text, TextSet, bundled_texts, encode
 from surgery_core.text_sources.counts import TextCounts, count_texts
 from surgery_ui.work.job import Job, Key, Work
@@ -47,11 +52,14 @@ MODELS = Pool(1, kinds_of(Workers.MODELS), Workers.MODELS)
 WORK = Pool(max(1, os.cpu_count() or 1), kinds_of(Workers.WORK), Workers.WORK, limits().cache_mb * MB * 3 // 4)
 MAX_OWN_TEXTS = 64
 MAX_OWN_SETS = 48
+MAX_STITCHED = 16
+"""Plans of which the fitted projections are kept: one projection for each of their stitches."""
 MAX_PROMPTS = 2
 """Prompts of which it is kept what models have read of them, up to 128 MB each."""
 
 
 _means: Kept[Means] = Kept(4)
+_stitches: Kept[StitchReport] = Kept(MAX_STITCHED)
 _prompts: Kept[SharedPrompt] = Kept(MAX_PROMPTS)
 _own_texts: Kept[Text] = Kept(MAX_OWN_TEXTS)
 _own_sets: Kept[TextSet] = Kept(MAX_OWN_SETS)
@@ -93,21 +101,27 @@ def plan_key(plan: LayerPlan) -> tuple[Hashable, ...]:
     return str(plan), *sorted(donor.info.key for donor in donors(plan).values())
 
 
-def ingredients(loaded: LoadedModel, plan: LayerPlan) -> Ingredients:
-    """Return the open donors and the means that a plan asks for; means are computed on first use."""
+def ingredients(loaded: LoadedModel, plan: LayerPlan, stop: threading.Event | None = None) -> Ingredients:
+    """Return the open donors, the means and the stitches that a plan asks for; the latter are computed on first use.
+
+    Raises:
+        RefusedPlanError: when a stitch cannot be made, or makes nothing better.
+        Stopped: when `stop` was set while stitches were fitted.
+    """
     averaged = any(layer.mean for slot in plan for layer in slot.layers)
     means = mean_side(loaded) if averaged else None
-    return Ingredients({name: one.model for name, one in donors(plan).items()}, means)
+    stitches = None if plan == plan.unstitched else stitched_side(loaded, plan, stop)
+    return Ingredients({name: one.model for name, one in donors(plan).items()}, means, stitches)
 
 
-def view(loaded: LoadedModel, plan: LayerPlan) -> Any:
-    """Return the model that a plan describes, with the means and donors that it asks for.
+def view(loaded: LoadedModel, plan: LayerPlan, stop: threading.Event | None = None) -> Any:
+    """Return the model that a plan describes, with the means, donors and stitches that it asks for.
 
     Raises:
         PlanError: when the plan cannot run on this model, or names a model that is not open.
+        Stopped: when `stop` was set while stitches were fitted.
     """
-    given = ingredients(loaded, plan)
-    return operate(loaded.model, plan, donors=given.donors, means=given.means)
+    return operate(loaded.model, plan, **ingredients(loaded, plan, stop).named)
 
 
 def text_job(
@@ -116,7 +130,7 @@ def text_job(
     """Continue a prompt under a plan; the job's text grows while it runs."""
 
     def work(job: Job[Generation]) -> Generation:
-        model = view(loaded, plan)
+        model = view(loaded, plan, job.stop)
         key = id(loaded.model), prompt, settings.chat, settings.system
         shared = _prompts.get(key, lambda: SharedPrompt(loaded.model))
         look = looking(job.stop)
@@ -139,7 +153,10 @@ def checkpoint_job(owner: str, loaded: LoadedModel, plan: LayerPlan, unproved: b
     from surgery_core.keeping.checkpoint import zipped
 
     def work(job: Job[bytes]) -> bytes:
-        return zipped(loaded, plan, download_bytes(), unproved=unproved, stop=job.stop, on_progress=job.report)
+        stitches = ingredients(loaded, plan, job.stop).stitches
+        return zipped(
+            loaded, plan, download_bytes(), unproved=unproved, stop=job.stop, on_progress=job.report, stitches=stitches
+        )
 
     key = ("checkpoint", loaded.info.key, plan_key(plan), unproved)
     return WORK.request(owner, Lane.CHECKPOINT, key, work)
@@ -220,7 +237,9 @@ def comparison_job(
     """Compare a plan with the unchanged model over texts."""
 
     def work(job: Job[Comparison]) -> Comparison:
-        base, model = job.needs[0].result, view(loaded, plan)
+        if plan != plan.unstitched:
+            check_apart(calibration_texts(), texts)
+        base, model = job.needs[0].result, view(loaded, plan, job.stop)
         found = compare(base, model, loaded.tokenizer, texts, stop=job.stop, on_progress=job.report)
         # verdicts of many texts take a while; the comparison keeps them for the page, which must not wait
         found.frame(), found.verdict()
@@ -268,10 +287,9 @@ def proof_job(owner: str, lane: str, loaded: LoadedModel, plan: LayerPlan) -> Jo
     """Find out, once for each plan, whether its numbers are right; the job's error is the refusal."""
 
     def work(job: Job[PreflightReport]) -> PreflightReport:
-        given = ingredients(loaded, plan)
+        given = ingredients(loaded, plan, job.stop)
         return prove(
-            loaded.model, loaded.tokenizer, plan, donors=given.donors, means=given.means, stop=job.stop,
-            on_progress=job.report,
+            loaded.model, loaded.tokenizer, plan, **given.named, stop=job.stop, on_progress=job.report
         )  # fmt: skip
 
     return WORK.request(owner, lane, proof_key(loaded, plan), work)
@@ -288,10 +306,32 @@ def nearest_job(owner: str, loaded: LoadedModel, plan: LayerPlan) -> Job[LayerPl
 
     def work(job: Job[LayerPlan | None]) -> LayerPlan | None:
         return nearest_plan(
-            loaded.model, loaded.tokenizer, plan, ingredients(loaded, plan), stop=job.stop, on_progress=job.report
+            loaded.model,
+            loaded.tokenizer,
+            plan,
+            ingredients(loaded, plan, job.stop),
+            stop=job.stop,
+            on_progress=job.report,
         )
 
     return WORK.request(owner, Lane.PROOF, ("nearest", loaded.info.key, plan_key(plan)), work)
+
+
+def stitched_side(loaded: LoadedModel, plan: LayerPlan, stop: threading.Event | None = None) -> Stitches:
+    """Return the stitches of a plan, fitted once on the bundled stories.
+
+    Raises:
+        RefusedPlanError: when one cannot be made, or makes nothing better.
+        Stopped: when `stop` was set.
+    """
+
+    def fitted() -> StitchReport:
+        return stitch_report(stitch(loaded.model, plan, loaded.tokenizer, calibration_texts(), stop=stop))
+
+    report = _stitches.get((loaded.info.key, str(plan)), fitted)
+    if report.stitches.plan != plan:
+        raise RefusedPlanError(report.sentence, report.stitches.plan)
+    return report.stitches
 
 
 def mean_side(loaded: LoadedModel) -> Means:

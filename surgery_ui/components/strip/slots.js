@@ -1,8 +1,8 @@
 // Slots as texts of the plan's notation.
 const NAME = String.raw`"(?:[^"\\]|\\.)*"|[A-Za-z][A-Za-z0-9_./-]*`;
-// mean( donor : layer ) without adapter, part * factor, all but the layer optional
+// mean( donor : layer ) without adapter, part * factor, and a stitch behind it, all but the layer optional
 const CHANGES = String.raw`(\.bare)?(\.attn|\.mlp)?(?:\*(-?[\d.e+-]+))?`;
-const LAYER = new RegExp(String.raw`^(mean\()?(?:(${NAME})\s*:)?(\d+)\)?${CHANGES}$`, "su");
+const LAYER = new RegExp(String.raw`^(mean\()?(?:(${NAME})\s*:)?(\d+)\)?${CHANGES}(,~)?$`, "su");
 const WIDTHS = [{ name: 4, note: 6 }, { name: 9, note: 14 }, { name: 15, note: 22 }];
 const NARROW = [{ name: 4, note: 4 }, { name: 7, note: 10 }, { name: 11, note: 16 }]; // of ten in a row
 // Characters of a chip's two lines that fit into one, two and three columns; longer ones are cut and stand in its title.
@@ -15,19 +15,19 @@ const NARROW = [{ name: 4, note: 4 }, { name: 7, note: 10 }, { name: 11, note: 1
 function read(text) {
   const match = LAYER.exec(text);
   if (!match) return readParallel(text);
-  const [, mean, from, number, bare = "", part = "", scale = ""] = match;
-  const slot = { text, mean: Boolean(mean), from: from ?? "", index: Number(number), bare, part, scale };
+  const [, mean, from, number, bare = "", part = "", scale = "", seam = ""] = match;
+  const slot = { text, mean: Boolean(mean), from: from ?? "", index: Number(number), bare, part, scale, seam };
   slot.name = "L" + number;
   const donor = donorName(slot.from);
   const note = [donor, mean && "mean", changesOf(slot)].filter(Boolean).join(" ");
-  const spoken = (mean ? "mean of " : "") + slot.name + (donor ? " of " + donor : "");
+  const spoken = (mean ? "mean of " : "") + slot.name + (donor ? " of " + donor : "") + (seam ? ", stitched" : "");
   const own = donor === "" ? [slot.index] : [];
   return { ...slot, note, spoken, layers: own, layer: donor === "" && !mean ? slot.index : null };
 }
 
 // What was done to a layer, for its chip.
 function changesOf(slot) {
-  return [slot.bare.slice(1), slot.part.slice(1), slot.scale && "×" + slot.scale].filter(Boolean).join(" ");
+  return [slot.bare.slice(1), slot.part.slice(1), slot.scale && "×" + slot.scale, slot.seam && "~"].filter(Boolean).join(" ");
 }
 
 function readParallel(text) {
@@ -36,7 +36,7 @@ function readParallel(text) {
   const layers = matches.filter((match) => !match[2]).map((match) => Number(match[3]));
   const names = members.map((member) => member.replace(/^(\d)/, "L$1"));
   const spoken = `${names.join("|")} side by side`;
-  const slot = { text, layer: null, index: null, layers, mean: false, from: "", bare: "", part: "", scale: "" };
+  const slot = { text, layer: null, index: null, layers, mean: false, from: "", bare: "", part: "", scale: "", seam: "" };
   return { ...slot, note: "", name: shortened(members), spoken };
 }
 
@@ -51,9 +51,9 @@ function donorName(from) {
 }
 
 function write(slot, changes) {
-  const { from, index, mean, bare, part, scale } = { ...slot, ...changes };
+  const { from, index, mean, bare, part, scale, seam } = { ...slot, ...changes };
   const name = from ? `${from}:${index}` : String(index);
-  return (mean ? `mean(${name})` : name) + bare + part + (scale && Number(scale) !== 1 ? "*" + scale : "");
+  return (mean ? `mean(${name})` : name) + bare + part + (scale && Number(scale) !== 1 ? "*" + scale : "") + seam;
 }
 
 // How many columns a chip takes.

@@ -184,3 +184,14 @@ def test_every_plan_has_a_picture(slots: list[Slot], dark: bool) -> None:
     assert sum("at place" in group.findtext(f"{NS}title", "") for group in picture.iter(f"{NS}g")) == sum(
         len(slot.layers) for slot in slots
     )
+
+
+def test_a_stitched_layer_has_a_seam_inside_its_end() -> None:
+    picture = drawn("0-1,~,4-5", 6)
+    groups = {group.findtext(f"{NS}title", ""): group.findall(f"{NS}rect") for group in picture.iter(f"{NS}g")}
+    (said,) = [title for title in groups if "~" in title]
+    outer, *_, seam = ({key: float(rect.attrib[key]) for key in ("x", "y", "width", "height")} for rect in groups[said])
+    assert outer["y"] + outer["height"] / 2 < seam["y"]
+    assert seam["y"] + seam["height"] < outer["y"] + outer["height"]
+    assert (seam["x"], seam["width"]) == (outer["x"], outer["width"])
+    assert "1 stitched" in "".join(picture.itertext())

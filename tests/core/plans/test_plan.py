@@ -6,6 +6,7 @@ import itertools
 import re
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -28,8 +29,11 @@ layers = st.builds(
     ),
     adapter=st.sampled_from([True, True, True, False]),
 )
-slots = st.lists(layers, min_size=1, max_size=3).map(lambda found: Slot(tuple(found)))
-plain = st.integers(0, N - 1).map(Slot.of)
+stitched = layers.map(lambda layer: Slot((replace(layer, stitched=True),)))
+slots = st.one_of(st.lists(layers, min_size=1, max_size=3).map(lambda found: Slot(tuple(found))), stitched)
+plain = st.builds(Layer, index=st.integers(0, N - 1), stitched=st.sampled_from([False, False, False, True])).map(
+    lambda layer: Slot((layer,))
+)
 plans = st.one_of(st.lists(slots, max_size=8), st.lists(plain, max_size=16)).map(
     lambda found: LayerPlan(tuple(found), N)
 )
@@ -95,7 +99,7 @@ def every_text(alphabet: str, max_length: int) -> dict[LayerPlan, str]:
     return shortest
 
 
-@pytest.mark.parametrize("alphabet", ["0123-,x", "01,x2()"])
+@pytest.mark.parametrize("alphabet", ["0123-,x", "01,x2()", "01~,x2"])
 def test_the_printed_text_is_as_short_as_any_that_brute_force_finds(alphabet: str) -> None:
     found = every_text(alphabet, 5)
     assert len(found) > 50
@@ -213,6 +217,12 @@ def test_canonical_text(plan: LayerPlan, text: str) -> None:
         ('0,"my\\ model":7', 6, "behind a backslash"),
         ('"":7', 0, "1 to 1,000 characters"),
         ("a" * 1_001 + ":7", 0, "1 to 1,000 characters"),
+        ("~,3", 0, "behind the layer before a cut"),
+        ("3,~,~", 4, "once behind the layer"),
+        ("3,(~,4)", 3, "behind the layer before a cut"),
+        ("(4|5),~", 6, "behind a single layer"),
+        ("(4,~|5)", 1, "between | stands one layer"),
+        ("3,~x2", 3, "a comma between items"),
     ],
 )
 def test_errors_point_at_the_character_and_say_what_is_allowed(text: str, position: int, reason: str) -> None:
@@ -222,7 +232,7 @@ def test_errors_point_at_the_character_and_say_what_is_allowed(text: str, positi
     assert caught.value.pointer().splitlines()[-1] == " " * position + "^"
 
 
-@given(st.text(alphabet='0123456789-,x()|.*:attnmlpebr \x00🙂"\\', max_size=30))
+@given(st.text(alphabet='0123456789-,x()|.*:~attnmlpebr \x00🙂"\\', max_size=30))
 def test_any_text_parses_or_points(text: str) -> None:
     try:
         plan = LayerPlan.parse(text, N)

@@ -80,13 +80,15 @@ def test_plans_without_adapters_in_words(notation: str, words: str) -> None:
         ("0-3,5.attn,4,6-11", "After surgery"),
         ("0-4,other:5,6-11", "After surgery"),
         ("0-4,mean(5),6-11", "With mean L5"),
+        ("0-3,~,7-11", "Without L4, L5 and L6, stitched"),
+        ("0-8,~", "Without L9, L10 and L11, stitched"),
     ],
 )
 def test_what_a_sentence_about_a_plan_begins_with(notation: str, words: str) -> None:
     assert subject(LayerPlan.parse(notation, 12)) == words
 
 
-slots = st.sampled_from(["7", "0-4", "7-3", "5x3", "(1-3)x2", "5.attn*0.5", "(4|5)", "mean(2)", "d:3"])
+slots = st.sampled_from(["7", "0-4", "7-3", "5x3", "(1-3)x2", "5.attn*0.5", "(4|5)", "mean(2)", "d:3", "3,~"])
 
 
 @given(st.lists(slots, max_size=6).map(",".join))

@@ -14,7 +14,7 @@ from surgery_ui.components.strip import read_edit
 from surgery_ui.sidebar.tools import read_order
 
 
-@given(st.lists(st.sampled_from(["0", "1", "2", "3", "2.attn", "3*0.5", "1.mlp*-2", "(0|1)"]), max_size=12))
+@given(st.lists(st.sampled_from(["0", "1", "2", "3", "2.attn", "3*0.5", "1.mlp*-2", "(0|1)", "1,~"]), max_size=12))
 def test_the_slots_that_the_strip_shows_are_read_back(slots: list[str]) -> None:
     plan, edit = read_edit({"slots": slots, "edit": 7}, 4)
     assert [str(slot) for slot in plan] == slots

@@ -16,7 +16,7 @@ from surgery_ui.work.kinds import Kind, Turn
 
 LONG = 10.0
 """Seconds after which work that waits is done in the order in which it came."""
-SHARE = 4
+SHARE = 12
 """Of so many jobs that begin, one is what has waited longest, whatever its turn, once it has waited for long."""
 QUANTUM = 0.2
 """Seconds for which a text that goes on is not interrupted again."""

@@ -25,7 +25,7 @@ def subject(plan: LayerPlan) -> str:
     if plan.is_identity:
         return "Unchanged"
     if plan != plan.unstitched:
-        return f"{subject(plan.unstitched)}, stitched"
+        return f"{subject(plan.unstitched)} but with a stitch"
     if not plan.slots:
         return "Without any layer"
     order, plain = _layers(plan), all(slot.is_plain for slot in plan)

@@ -80,8 +80,8 @@ def test_plans_without_adapters_in_words(notation: str, words: str) -> None:
         ("0-3,5.attn,4,6-11", "After surgery"),
         ("0-4,other:5,6-11", "After surgery"),
         ("0-4,mean(5),6-11", "With mean L5"),
-        ("0-3,~,7-11", "Without L4, L5 and L6, stitched"),
-        ("0-8,~", "Without L9, L10 and L11, stitched"),
+        ("0-3,~,7-11", "Without L4, L5 and L6 but with a stitch"),
+        ("0-8,~", "Without L9, L10 and L11 but with a stitch"),
     ],
 )
 def test_what_a_sentence_about_a_plan_begins_with(notation: str, words: str) -> None:

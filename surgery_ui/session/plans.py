@@ -41,3 +41,13 @@ def open_for(info: ModelInfo) -> None:
     """Make the history of a model that was opened the current one; a model that is new here starts unchanged."""
     known = state.histories.get(info.key)
     keep(known or History.start(info.n_layers), info.key)
+
+
+def recall(kept: dict[tuple[str, ...], History]) -> None:
+    """Put the plans that a tab had before those of this session, which began with what the address said."""
+    mine = state.histories
+    state.histories = kept | {key: kept[key].then(new) if key in kept else new for key, new in mine.items()}
+    if state.loaded is not None:
+        key = state.loaded.info.key
+        bare = key in kept and mine[key].is_fresh and not state.plan_said
+        keep(kept[key] if bare else state.histories[key])

@@ -247,7 +247,7 @@ def recall(token: object) -> None:
         return
     # Work that was asked for in the moment before goes on under the owner that the tab had.
     cached.WORK.leave(state.owner)
-    _recall_plans(kept.pop(State.histories.key))
+    plans.recall(kept.pop(State.histories.key))
     _recall_sweeps(kept.pop(State.sweeps.key, []), kept.pop(State.sweep_count.key, 0))
     bring_back(kept)
 
@@ -383,16 +383,6 @@ def _require_possible(plan: LayerPlan) -> None:
         PlanError: as for `operate`.
     """
     check_plan(plans.open_model().model, plan, {name: one.model for name, one in cached.donors(plan).items()})
-
-
-def _recall_plans(kept: dict[tuple[str, ...], History]) -> None:
-    """Put the plans that a tab had before those of this session, which began with what the address said."""
-    mine = state.histories
-    state.histories = kept | {key: kept[key].then(new) if key in kept else new for key, new in mine.items()}
-    if state.loaded is not None:
-        key = state.loaded.info.key
-        bare = key in kept and mine[key].is_fresh and not state.plan_said
-        plans.keep(kept[key] if bare else state.histories[key])
 
 
 def _recall_sweeps(kept: list[Entry], count: int) -> None:

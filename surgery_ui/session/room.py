@@ -15,6 +15,7 @@ from surgery_ui.rooms.names import read_code
 from surgery_ui.rooms.records import Room, RoomError
 from surgery_ui.rooms.store import Rooms
 from surgery_ui.session.state import state
+from surgery_ui.work.diary import note_refusal
 from surgery_ui.work.limits import ROOMS_FILE, limits
 
 Value = TypeVar("Value")
@@ -139,6 +140,7 @@ def guarded(control: str, action: Callable[[], object]) -> bool:
         action()
     except SurgeryError as error:
         state.problems[control] = error
+        note_refusal(state.owner, control, error)
         return False
     return True
 

@@ -34,6 +34,9 @@ COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 """What a traceback is coloured with where the environment says that its reader likes it."""
 POLICY = "Content Security Policy"
 """What a browser's console says of everything that a page wants to do and may not."""
+MEDIA = {"color_scheme", "reduced_motion", "accept_downloads"}
+"""What a page of a shared browser can have of its own, besides its size."""
+STORED = "cookies,local_storage,indexeddb,service_workers"
 FLAGS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -158,26 +161,61 @@ def cold_server(chromium: Any, models: Path, tmp_path: Path) -> Iterator[str]:
         yield address
 
 
+@pytest.fixture(scope="session")
+def profile(chromium: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """Return a browser that keeps the app's own code between pages, as a person's does; the code is half of a visit."""
+    folder = tmp_path_factory.mktemp("profile")
+    path = find_chromium()
+    context = chromium.browser_type.launch_persistent_context(folder, executable_path=path, args=FLAGS, no_viewport=True)
+    yield context
+    context.close()
+
+
 @pytest.fixture
-def visit(chromium: Any, server: str) -> Iterator[Any]:
-    """Return the function that opens the app as another person: own context, own session."""
+def visit(chromium: Any, profile: Any, server: str) -> Iterator[Any]:
+    """Return the function that opens the app as another person: own tab, own session, nothing that others have stored.
+
+    What a tab cannot have of its own (a finger, permissions) gets a context of its own.
+    """
     contexts: list[Any] = []
+    origins: set[str] = set()
     refused: list[str] = []
 
+    def new_page(viewport: dict[str, int], **options: Any) -> Any:
+        if set(options) - MEDIA:
+            contexts.append(chromium.new_context(viewport=viewport, **options))
+            return contexts[-1].new_page()
+        page = profile.new_page()
+        page.set_viewport_size(viewport)
+        page.emulate_media(color_scheme=options.get("color_scheme", "light"), reduced_motion=options.get("reduced_motion"))
+        return page
+
     def open_page(address: str = "/", **options: Any) -> Any:
-        context = chromium.new_context(**{"viewport": {"width": 1400, "height": 900}} | options)
-        contexts.append(context)
-        context.on("console", lambda said: refused.append(said.text) if POLICY in said.text else None)
-        page = context.new_page()
+        page = new_page(**{"viewport": {"width": 1400, "height": 900}} | options)
+        page.on("console", lambda said: refused.append(said.text) if POLICY in said.text else None)
         page.set_default_timeout(20_000)
-        page.goto(address if address.startswith("http") else server + address)
+        whole = address if address.startswith("http") else server + address
+        origins.add("/".join(whole.split("/")[:3]))
+        page.goto(whole)
         settle(page)
         return page
 
     yield open_page
     for context in contexts:
         context.close()
+    _forget(profile, origins)
     assert not refused, "the content security policy forbids what a page does"
+
+
+def _forget(profile: Any, origins: set[str]) -> None:
+    """Close every page of the shared browser, and forget what pages of these servers stored there."""
+    blank = profile.new_page()
+    for page in profile.pages:
+        if page is not blank:
+            page.close()
+    devtools = profile.new_cdp_session(blank)
+    for origin in origins:
+        devtools.send("Storage.clearDataForOrigin", {"origin": origin, "storageTypes": STORED})
 
 
 def _wait_until_healthy(address: str, process: subprocess.Popen[bytes], log: Path) -> None:

@@ -148,9 +148,10 @@ def test_series_and_plans() -> None:
 
 
 def test_charts() -> None:
-    frame = pd.DataFrame({"x": range(6_000), "y": [0.5] * 6_000})
-    base = alt.Chart(frame).encode(x="x:Q", y="y:Q")
-    for chart in (base.mark_bar(), base.mark_line() + base.mark_point(), base.mark_bar() | base.mark_line()):
+    few, many = (
+        alt.Chart(pd.DataFrame({"x": range(rows), "y": [0.5] * rows})).encode(x="x:Q", y="y:Q") for rows in (3, 6_000)
+    )
+    for chart in (many.mark_bar(), few.mark_line() + few.mark_point(), few.mark_bar() | few.mark_line()):
         found = again({"chart": chart})["chart"]
         with alt.data_transformers.disable_max_rows():
             assert found.to_dict() == chart.to_dict()

@@ -59,11 +59,17 @@ def datasets(found: dict[str, Any]) -> list[dict[str, Any]]:
     return max(found["datasets"].values(), key=len)
 
 
-@pytest.mark.parametrize("kind", [kind.key for kind in KINDS])
-@pytest.mark.parametrize("dark", [False, True])
+FORMS = {kind.form: kind.key for kind in KINDS}
+"""A kind of each form."""
+
+
+@pytest.mark.parametrize(
+    ("kind", "dark"), [*((kind.key, False) for kind in KINDS), *((kind, True) for kind in FORMS.values())]
+)
 def test_every_kind_of_sweep_is_drawn_half_done_and_whole(kind: str, dark: bool) -> None:
     points = sweep_points(kind, BASE)
-    for upto in (0, len(points) // 2, len(points)):
+    half = len(points) // 2
+    for upto in (0, half, len(points)) if kind in FORMS.values() else (half,):
         rows = rows_of(kind, lambda point: 50.0 + point.number, upto=upto)
         frame = framed(kind, rows)
         chart = sweep_chart(

@@ -79,8 +79,9 @@ def test_a_results_file_is_gone_on_with(capsys: pytest.CaptureFixture[str], stor
 
 def test_a_sweep_that_was_killed_goes_on(story: str, tmp_path: Path, tiny_folder: Path) -> None:
     path = tmp_path / "rows.csv"
+    Path(story).write_text("The old woman had a cat. " * 600, encoding="utf-8")  # so that it takes a while
     command = [sys.executable, "-m", "surgery_core", "sweep", "--model", str(tiny_folder), "--kind", "replace"]
-    command += ["--texts", story, "--skills", "--out", str(path)]
+    command += ["--texts", story, "--out", str(path)]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         while not path.exists() or path.read_text().count("\n") < 4:
             assert process.poll() is None, process.stderr.read()  # type: ignore[union-attr]
@@ -147,8 +148,12 @@ def test_rows_of_other_texts_are_refused(capsys: pytest.CaptureFixture[str], sto
     assert "its texts is" in error(capsys, "--model", "tiny", "--texts", str(other), "--out", str(path))
 
 
-def test_only_the_best_are_looked_for_when_asked(capsys: pytest.CaptureFixture[str]) -> None:
-    asked = ("--kind", "scale", "--model", "tiny", "--factors", "0,0.5,2,40,100,1000", "--text-set", "stories")
+def test_only_the_best_are_looked_for_when_asked(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    many = tmp_path / "many.jsonl"  # texts enough for plans to be surely apart
+    many.write_text(
+        "".join(json.dumps({"text": f"A fox and {n} hens ran."}) + "\n" for n in range(60)), encoding="utf-8"
+    )
+    asked = ("--kind", "scale", "--model", "tiny", "--factors", "0,0.5,2,40,100,1000", "--texts", str(many))
     rows = json.loads(output(capsys, *asked, "--best", "3", "--json"))
     assert len(rows) == 7
     left = [row for row in rows if row["left"]]

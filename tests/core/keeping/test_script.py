@@ -87,7 +87,7 @@ def test_every_page_has_a_script_of_steps_that_compile(page: Page, plan: str) ->
 
 
 def test_a_notebook_does_what_the_script_does(tmp_path: Path, models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = shown("skills")
+    asked = shown("lens")
     printed = run_in(tmp_path, script(asked), models)
     for name, value in (("PYTHONPATH", str(ROOT)), ("MODEL_SURGERY_MODELS", str(models))):
         monkeypatch.setenv(name, value)

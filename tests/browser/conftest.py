@@ -166,7 +166,9 @@ def profile(chromium: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     """Return a browser that keeps the app's own code between pages, as a person's does; the code is half of a visit."""
     folder = tmp_path_factory.mktemp("profile")
     path = find_chromium()
-    context = chromium.browser_type.launch_persistent_context(folder, executable_path=path, args=FLAGS, no_viewport=True)
+    context = chromium.browser_type.launch_persistent_context(
+        folder, executable_path=path, args=FLAGS, no_viewport=True
+    )
     yield context
     context.close()
 
@@ -187,7 +189,9 @@ def visit(chromium: Any, profile: Any, server: str) -> Iterator[Any]:
             return contexts[-1].new_page()
         page = profile.new_page()
         page.set_viewport_size(viewport)
-        page.emulate_media(color_scheme=options.get("color_scheme", "light"), reduced_motion=options.get("reduced_motion"))
+        page.emulate_media(
+            color_scheme=options.get("color_scheme", "light"), reduced_motion=options.get("reduced_motion")
+        )
         return page
 
     def open_page(address: str = "/", **options: Any) -> Any:

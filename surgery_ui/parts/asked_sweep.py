@@ -18,9 +18,10 @@ SWEEP, IMPORTANCE, REMOVAL = "Sweep", "Importance", "Removal"
 TABS = {SWEEP: Lane.SWEEP, IMPORTANCE: Lane.IMPORTANCE, REMOVAL: Lane.SEARCH}
 """What each of them shows: the work of one lane."""
 FAMILY, FACTORS_TYPED, PROMPT = "sweep-family", "sweep-factors", "sweep-prompt"
-TIMES, SHUFFLE, BLOCK, DAMPING, PARTS_TYPED = "sweep-times", "sweep-seed", "sweep-block", "sweep-damping", "sweep-parts"
+TIMES, LOOPS, SHUFFLE = "sweep-times", "sweep-loops", "sweep-seed"
+BLOCK, DAMPING, PARTS_TYPED = "sweep-block", "sweep-damping", "sweep-parts"
 """Keys of the fields that are set elsewhere than where they stand."""
-KEEPS_SUM, PARTS = "All runs together one", (0.25, 0.5, 0.75)
+KEEPS_SUM, PARTS = "1 / runs", (0.25, 0.5, 0.75)
 """What a damped repeat can take of what it adds each time: so much that all runs are as long as one, or a part."""
 
 
@@ -78,7 +79,7 @@ def ask(kind: str, options: SweepOptions | None = None, length: int = 0) -> None
     if "max_length" in needs and length:
         shown[f"sweep-length-{length}"] = options.longest(length)
     if "times" in needs:
-        shown[TIMES] = options.times
+        shown[LOOPS if "length" in needs else TIMES] = options.times
     if "seed" in needs:
         shown[SHUFFLE] = options.seed
     if "length" in needs and length:

@@ -25,6 +25,7 @@ from surgery_ui.parts.asked_sweep import (
     FACTORS_TYPED,
     FAMILY,
     KEEPS_SUM,
+    LOOPS,
     PARTS,
     PARTS_TYPED,
     PROMPT,
@@ -234,8 +235,9 @@ def _options(kind: str, start: LayerPlan) -> Any:
         given["max_length"] = _number("Longest block", 1, max(1, length), f"sweep-length-{length}", max(1, length - 1))
     if "times" in needs:
         block = given.get("max_length", given.get("length", 1))
-        label = "Runs at most" if "length" in needs else "Runs how often"
-        given["times"] = _number(label, 2, most_times(kind, length, block), TIMES, 2)
+        label, key, usual = ("Runs at most", LOOPS, 4) if "length" in needs else ("Runs how often", TIMES, 2)
+        most = most_times(kind, length, block)
+        given["times"] = _number(label, 2, most, key, min(usual, most))
     if "damping" in needs:
         given["damping"] = _damping(given["times"])
     if "seed" in needs:
@@ -273,8 +275,10 @@ def _number(label: str, least: int, most: int, key: str, default: int) -> int:
 
 def _damping(times: int) -> float | None:
     """Show which part of what a repeat adds is taken, and return it; None while it is left at what keeps the sum."""
-    chosen = segments("Part taken each time", (KEEPS_SUM, *(f"{part:g}" for part in PARTS)), DAMPING)
-    st.caption(f"{KEEPS_SUM} is 1/{times} here." if chosen == KEEPS_SUM else "")
+    chosen = segments(
+        "Part taken each time", (KEEPS_SUM, *(f"{part:g}" for part in PARTS)), DAMPING,
+        help=f"With {KEEPS_SUM} all steps together are as long as one whole run: 1/{times} each here.",
+    )  # fmt: skip
     return None if chosen == KEEPS_SUM else float(chosen)
 
 

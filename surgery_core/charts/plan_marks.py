@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from surgery_core.charts.style import INK, PAPER, QUIET
+from surgery_core.plans.changes import Use
 from surgery_core.plans.slots import Layer
 
 Palette = Mapping[str, str]
@@ -127,6 +128,18 @@ def _seam(axes: Axes, place: Box, layer: Layer, palette: Palette) -> str:
     thick = min(2.0, (place.high - place.low) / 4)
     edge = replace(place, low=place.high - 2 * thick, high=place.high - thick)
     return f'<rect {axes.rectangle(edge)} fill="{palette["paper"]}"/>'
+
+
+def member(place: Box, use: Use, number: int) -> Box:
+    """Return the place of one of the layers of a slot: beside the others, or in a damped block behind those before it."""
+    if use.damping is not None:
+        return place.share(number, use.beside)
+    return place.beside(number, use.beside)
+
+
+def as_it_adds(use: Use) -> Layer:
+    """Return a use's layer with the factor that its whole damped block has."""
+    return use.layer if use.damping is None else replace(use.layer, scale=use.layer.scale * use.damping)
 
 
 def band(axes: Axes, left: Box, right: Box, kind: str, palette: Palette) -> str:

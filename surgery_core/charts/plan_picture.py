@@ -2,7 +2,8 @@
 
 What was done to a layer is seen without its words: a deleted one is hollow, and its band ends in the open; a moved one
 crosses others; a repeated one has two bands; a scaled one is wider or narrower; of a half one only the half that runs is
-filled (attention comes first); parallel ones lie side by side in one place; a mean is a flat line; another model's comes
+filled (attention comes first); parallel ones lie side by side in one place, those of a damped block one behind the
+other and narrow; a mean is a flat line; another model's comes
 from outside; one without its adapter has a hole.
 """
 
@@ -14,7 +15,19 @@ from itertools import groupby
 from typing import Literal
 from zlib import crc32
 
-from surgery_core.charts.plan_marks import PALETTES, Axes, Box, Palette, band, cell, escaped, stub, written
+from surgery_core.charts.plan_marks import (
+    PALETTES,
+    Axes,
+    Box,
+    Palette,
+    as_it_adds,
+    band,
+    cell,
+    escaped,
+    member,
+    stub,
+    written,
+)
 from surgery_core.plans.changes import Use, changes, layer_uses
 from surgery_core.plans.labels import slot_labels
 from surgery_core.plans.plan import LayerPlan
@@ -32,12 +45,12 @@ _PITCH = {"columns": (7.0, 20.0), "rows": (0.0, 64.0)}
 _LONGEST = 900
 _WAYS = {
     "deleted": "deleted", "moved": "moved", "repeated": "repeated", "half": "half", "scaled": "scaled",
-    "parallel": "in parallel", "mean": "as its mean", "donor": "of another model", "adapter off": "without its adapter",
-    "stitched": "stitched",
+    "parallel": "in parallel", "damped": "in a damped block", "mean": "as its mean", "donor": "of another model",
+    "adapter off": "without its adapter", "stitched": "stitched",
 }  # fmt: skip
 _SAMPLES = {
     "half": (Layer(0, part="attn"),), "scaled": (Layer(0, scale=0.5),), "parallel": (Layer(0), Layer(1)),
-    "mean": (Layer(0, mean=True),), "adapter off": (Layer(0, adapter=False),),
+    "damped": (Layer(0, scale=0.5),), "mean": (Layer(0, mean=True),), "adapter off": (Layer(0, adapter=False),),
     "stitched": (Layer(0, stitched=True),),
 }  # fmt: skip
 """What the legend shows of each way that is no colour."""
@@ -151,13 +164,13 @@ class _Sheet:
             kind = "deleted" if index in gone else "kept"
             said = f"L{index}, deleted" if index in gone else f"L{index}"
             yield cell(self.axes, self._place(index, self.before), kind, None, said, self.palette)
-        for position, group in groupby(self.uses, key=lambda use: use.position):
-            members = list(group)
-            said = f"{slot_labels(self.plan)[position]} at place {position + 1}"
+        labels = slot_labels(self.plan)
+        for position, members in groupby(self.uses, key=lambda use: use.position):
+            said = f"{labels[position]} at place {position + 1}"
             for number, use in enumerate(members):
-                place = self._place(position, self.after).beside(number, len(members))
+                place = member(self._place(position, self.after), use, number)
                 kind = "changed" if use.kind == "kept" and use.is_changed else use.kind
-                yield cell(self.axes, place, kind, use.layer, said, self.palette)
+                yield cell(self.axes, place, kind, as_it_adds(use), said, self.palette)
 
     def _names(self) -> Iterator[str]:
         quiet = self.palette["quiet"]

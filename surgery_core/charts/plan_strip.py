@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from surgery_core.charts.plan_marks import PALETTES, Axes, Box, cell, escaped
+from surgery_core.charts.plan_marks import PALETTES, Axes, Box, as_it_adds, cell, escaped, member
 from surgery_core.plans.changes import Use, layer_uses
 from surgery_core.plans.plan import LayerPlan
 from surgery_core.plans.slots import layer_label
@@ -33,12 +33,11 @@ def plan_strip(plan: LayerPlan, *, dark: bool = False, width: int = 160) -> str:
     for at, beside in enumerate(row):
         place = Box(at * pitch + pitch * 0.09, (at + 1) * pitch - pitch * 0.09, 1.0, HEIGHT - 1.0)
         for number, use in enumerate(beside):
-            where, said = place.beside(number, len(beside)), _said(use)
             if isinstance(use, int):
-                parts.append(cell(axes, where, "deleted", None, said, palette))
+                parts.append(cell(axes, place, "deleted", None, _said(use), palette))
             else:
                 kind = "changed" if use.kind == "kept" and use.is_changed else use.kind
-                parts.append(cell(axes, where, kind, use.layer, said, palette))
+                parts.append(cell(axes, member(place, use, number), kind, as_it_adds(use), _said(use), palette))
     head = (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {HEIGHT}" width="{width}" height="{HEIGHT}" '
         'role="img" style="max-width:100%;display:block">'

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 _SWEEP: dict[str, tuple[Callable[[str], Any], str]] = {
     "start": (str, "PLAN"), "layer": (int, "N"), "max_length": (int, "N"), "times": (int, "N"),
-    "factors": (numbers, "F,F"), "seed": (int, "N"), "best": (int, "N"), "prompt": (str, "TEXT"),
+    "factors": (numbers, "F,F"), "seed": (int, "N"), "length": (int, "N"), "damping": (float, "F"), "best": (int, "N"),
+    "prompt": (str, "TEXT"),
 }  # fmt: skip
 """Options of such a sweep by their names, with what reads them."""
 

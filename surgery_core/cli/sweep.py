@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from surgery_core.sweeps.rows import SweepRow
 
 Commands = Any
-_OPTIONS = ("layer", "max_length", "times", "seed")
+_OPTIONS = ("layer", "max_length", "times", "seed", "length", "damping")
 _SHOWN = ("plan", "perplexity", "loss_change", "bits_per_byte", "kl", "top1")
 
 
@@ -31,11 +31,20 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     what.add_argument("--kinds", action="store_true", help="list the kinds of sweep")
     what.add_argument("--start", metavar="PLAN", help="the plan that is changed (default: the unchanged model)")
     what.add_argument(
-        "--layer", type=int, metavar="N", help="the layer that is moved or scaled (default: the middle one)"
+        "--layer",
+        type=int,
+        metavar="N",
+        help="the layer that is moved or scaled, or the first of a looped block (default: in the middle)",
     )
     what.add_argument("--max-length", type=int, metavar="N", help="longest block (default: all but one layer)")
     what.add_argument("--times", type=int, metavar="N", help="how often a repeated layer runs (default: 2)")
-    what.add_argument("--factors", type=numbers, metavar="F,F", help="factors of a scale sweep, such as 0,0.5,2")
+    what.add_argument(
+        "--factors", type=numbers, metavar="F,F", help="factors of a scale sweep, such as 0,0.5,2; parts of a loop"
+    )
+    what.add_argument("--length", type=int, metavar="N", help="layers of a looped block (default: a quarter of all)")
+    what.add_argument(
+        "--damping", type=float, metavar="F", help="part of what a damped repeat adds each time (default: 1 / --times)"
+    )
     what.add_argument("--beam", type=int, default=1, metavar="N", help="plans kept by greedy removal (default: 1)")
     what.add_argument("--seed", type=int, metavar="N", help="of shuffles (default: 0)")
     what.add_argument(

@@ -22,13 +22,15 @@ class Use:
         layer: what runs there.
         kind: `"repeated"` from the layer's second use on; `"moved"` where it stands outside a longest run of first uses
             that are in order; `"donor"` where it is another model's; `"kept"` otherwise.
-        beside: how many layers the slot runs in parallel.
+        beside: how many layers the slot has.
+        damping: the factor on what they add one after the other; None where they run in parallel, or there is one.
     """
 
     position: int
     layer: Layer
     kind: Kind
     beside: int
+    damping: float | None = None
 
     @property
     def is_changed(self) -> bool:
@@ -37,8 +39,8 @@ class Use:
 
 
 def layer_uses(plan: LayerPlan) -> list[Use]:
-    """Return every use of a layer, in running order, members of a parallel slot in theirs."""
-    flat = [(position, layer, len(slot.layers)) for position, slot in enumerate(plan) for layer in slot.layers]
+    """Return every use of a layer, in running order, members of a slot with several in theirs."""
+    flat = [(position, layer, slot) for position, slot in enumerate(plan) for layer in slot.layers]
     seen: set[int] = set()
     first = []
     for at, (_, layer, _) in enumerate(flat):
@@ -53,7 +55,10 @@ def layer_uses(plan: LayerPlan) -> list[Use]:
             return "donor"
         return "moved" if at in moved else "kept" if at in ordered else "repeated"
 
-    return [Use(position, layer, kind(at, layer), beside) for at, (position, layer, beside) in enumerate(flat)]
+    return [
+        Use(position, layer, kind(at, layer), len(slot.layers), slot.damping)
+        for at, (position, layer, slot) in enumerate(flat)
+    ]
 
 
 def changes(plan: LayerPlan) -> dict[str, int]:
@@ -67,7 +72,19 @@ def changes(plan: LayerPlan) -> dict[str, int]:
     return {way: found[way] for way in WAYS if found[way]}
 
 
-WAYS = ("deleted", "moved", "repeated", "half", "scaled", "parallel", "mean", "donor", "adapter off", "stitched")
+WAYS = (
+    "deleted",
+    "moved",
+    "repeated",
+    "half",
+    "scaled",
+    "parallel",
+    "damped",
+    "mean",
+    "donor",
+    "adapter off",
+    "stitched",
+)
 """In which ways a plan changes layers, in the order in which they are named."""
 
 
@@ -77,7 +94,8 @@ def _ways(use: Use) -> list[str]:
         use.kind: use.kind != "kept",
         "half": layer.part != "both",
         "scaled": layer.scale != 1,
-        "parallel": use.beside > 1,
+        "parallel": use.beside > 1 and use.damping is None,
+        "damped": use.damping is not None,
         "mean": layer.mean,
         "adapter off": not layer.adapter,
         "stitched": layer.stitched,

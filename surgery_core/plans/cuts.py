@@ -38,7 +38,7 @@ class Cut:
 def cuts(plan: LayerPlan) -> tuple[Cut, ...]:
     """Return the cuts of a plan, in order.
 
-    What is missing before the first slot is none of them, nor is what stands around parallel, mean or donated layers:
+    What is missing before the first slot is none of them, nor is what stands around parallel, damped, mean or donated layers:
     there is no layer of the base there whose output could be mapped.
     """
     found = (cut_behind(plan, position) for position in range(len(plan)))

@@ -4,14 +4,15 @@
     sequence := item ("," (item | "~"))*
     item     := atom modifier*
     modifier := ".attn" | ".mlp" | ".bare" | "*" number | "x" count
-    atom     := span | "mean(" span ")" | "(" sequence ")" | "(" member ("|" member)+ ")"
+    atom     := span | "mean(" span ")" | "(" sequence ")" | "(" member ("|" member)+ ")" | "[" sequence "]*" number
     span     := [donor ":"] layer [ "-" layer ]
     donor    := letter (letter | digit | "_" | "." | "/" | "-")* | '"' character+ '"'
     member   := one layer with its modifiers except "x", as in 4.attn*0.5
 
 A donor's name in quotes may hold anything; \\" stands for a quote in it and \\\\ for a backslash. Elsewhere whitespace
 is ignored. A modifier after a bare range (`3-7x2`) is refused, because it could mean two things. `~` is about the slot
-before it, the last one of a range, a repeat or a group.
+before it, the last one of a range, a repeat or a group. A damped block (`[3-5]*0.5`) takes all of its modifiers but `x`
+inside its brackets.
 `notation_printer.format_slots` prints the shortest text that parses back to the same slots.
 """
 
@@ -23,7 +24,18 @@ from dataclasses import replace
 from typing import NoReturn
 
 from surgery_core.errors import NotationError, PlanError
-from surgery_core.plans.slots import BARE, BARE_DONOR, MAX_DONOR, MAX_SLOTS, STITCH, Layer, Part, Slot, check_layer
+from surgery_core.plans.slots import (
+    BARE,
+    BARE_DONOR,
+    MAX_DONOR,
+    MAX_SLOTS,
+    STITCH,
+    Layer,
+    Part,
+    Slot,
+    check_layer,
+    damped,
+)
 
 _NUMBER = re.compile(r"[-+]?(\d+(\.\d+)?|\.\d+)([eE][-+]?\d+)?")
 _INTEGER = re.compile(r"\d+")
@@ -67,8 +79,8 @@ class _Parser:
         while True:
             start = self._skip()
             slots = self._stitched(slots) if self._peek() == STITCH else slots + self._item()
-            if len(slots) > MAX_SLOTS:
-                self._fail(f"the plan has more than {MAX_SLOTS:,} slots.", start)
+            if _runs(slots) > MAX_SLOTS:
+                self._fail(f"the plan runs more than {MAX_SLOTS:,} layers.", start)
             if not self._accept(","):
                 return slots
 
@@ -94,6 +106,8 @@ class _Parser:
     def _modified(self, slots: tuple[Slot, ...]) -> tuple[Slot, ...]:
         if self._peek() == "x":
             return self._repeated(slots)
+        if any(slot.damping is not None for slot in slots):
+            self._fail("a damped block takes its modifiers inside its brackets, as in [(3-5).mlp]*0.5.")
         change = self._layer_modifier()
         return tuple(slot.map(change) for slot in slots)
 
@@ -103,8 +117,8 @@ class _Parser:
         times = self._integer("write how often it runs, as in 5x3.")
         if times < 1:
             self._fail("a repeat runs at least once; to delete a layer, leave it out.", start)
-        if len(slots) * times > MAX_SLOTS:
-            self._fail(f"that makes {len(slots) * times:,} slots; at most {MAX_SLOTS:,} are allowed.", start)
+        if (runs := _runs(slots) * times) > MAX_SLOTS:
+            self._fail(f"that makes {runs:,} layers; at most {MAX_SLOTS:,} are allowed.", start)
         return slots * times
 
     def _layer_modifier(self) -> Callable[[Layer], Layer]:
@@ -146,6 +160,8 @@ class _Parser:
             return self._mean(), ""
         if self._accept("("):
             return self._group(), ""
+        if self._accept("["):
+            return self._damped(start), ""
         slots = self._span()
         is_range = "-" in self.text[start : self.at].rpartition(":")[2]
         return slots, self.text[start : self.at].strip() if is_range else ""
@@ -166,6 +182,20 @@ class _Parser:
         self._expect(")", "close the parenthesis.")
         self.depth -= 1
         return slots
+
+    def _damped(self, start: int) -> tuple[Slot, ...]:
+        """Return the slots of a block of which only a part of what it adds is taken."""
+        at = self._skip()
+        block = self._sequence()
+        self._expect("]", "close the bracket.")
+        self._expect("*", "write which part of what the block adds is taken, as in [3-5]*0.5.")
+        factor = self._number()
+        if any(len(slot.layers) > 1 or slot.is_stitched for slot in block):
+            self._fail("in brackets stand single layers one after the other, as in [3-5,7.mlp]*0.5.", at)
+        try:
+            return damped(tuple(slot.layers[0] for slot in block), factor)
+        except PlanError as error:
+            self._fail(str(error)[0].lower() + str(error)[1:], start)
 
     def _parallel(self, start: int, first: tuple[Slot, ...]) -> Slot:
         layers = [self._member(start, first)]
@@ -275,3 +305,7 @@ class _Parser:
 
     def _fail(self, reason: str, at: int | None = None) -> NoReturn:
         raise NotationError(self.text, self._skip() if at is None else at, reason)
+
+
+def _runs(slots: tuple[Slot, ...]) -> int:
+    return sum(len(slot.layers) for slot in slots)

@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import SupportsIndex, cast, overload
 
 from surgery_core.errors import PlanError
-from surgery_core.plans.slots import MAX_SLOTS, Layer, Part, Slot, check_layer
+from surgery_core.plans.slots import MAX_SLOTS, Layer, Part, Slot, check_layer, damped
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,8 @@ class LayerPlan:
     def __post_init__(self) -> None:
         if self.n_layers < 0:
             raise PlanError(f"A model cannot have {self.n_layers} layers.")
-        if len(self.slots) > MAX_SLOTS:
-            raise PlanError(f"The plan has {len(self.slots):,} slots; at most {MAX_SLOTS:,} are allowed.")
+        if (runs := sum(len(slot.layers) for slot in self.slots)) > MAX_SLOTS:
+            raise PlanError(f"The plan runs {runs:,} layers; at most {MAX_SLOTS:,} are allowed.")
         for slot in self.slots:
             for layer in slot.layers:
                 if layer.donor is None:
@@ -150,7 +150,7 @@ class LayerPlan:
         times = _integer(times)
         if times < 0 or (stop - start) * times > MAX_SLOTS:
             raise PlanError(
-                f"A block of {stop - start} cannot run {times:,} times; a plan has at most {MAX_SLOTS:,} slots."
+                f"A block of {stop - start} cannot run {times:,} times; a plan runs at most {MAX_SLOTS:,} layers."
             )
         return self._with((*self.slots[:start], *self.slots[start:stop] * times, *self.slots[stop:]))
 
@@ -160,15 +160,42 @@ class LayerPlan:
         Their contributions are averaged, as in "Transformer Layers as Painters" (arXiv 2407.09298).
         """
         start, stop = self._block(start, stop)
-        if start == stop:
-            raise PlanError(f"The block {start}:{stop} is empty; name at least one position.")
-        group = Slot(tuple(layer for slot in self.slots[start:stop] for layer in slot.layers))
+        group = Slot(tuple(layer for slot in self._single(start, stop, whole=False) for layer in slot.layers))
         return self._with((*self.slots[:start], group, *self.slots[stop:]))
+
+    def damp(self, start: int, stop: int, factor: float) -> LayerPlan:
+        """Return the plan with the block `start:stop` as one slot of which only a part of what it adds is taken.
+
+        Its layers run one after the other, and `h + factor * (block(h) - h)` goes on. Twice `0.5` is a loop in half
+        steps ("Training-Free Looped Transformers", arXiv 2605.23872); a block and then itself damped is a loop that is
+        interpolated with the state that was not looped ("Inner Loop Inference", arXiv 2602.14759).
+
+        Raises:
+            PlanError: for an empty block, or one with parallel, damped or stitched slots in it.
+        """
+        start, stop = self._block(start, stop)
+        layers = tuple(slot.layers[0] for slot in self._single(start, stop, whole=True))
+        return self._with((*self.slots[:start], *damped(layers, _number(factor)), *self.slots[stop:]))
+
+    def loop(self, start: int, stop: int, times: int, damping: float | None = None) -> LayerPlan:
+        """Return the plan with the block `start:stop` run `times` times, each time with a part of what it adds.
+
+        Args:
+            start, stop: the block, as a slice.
+            times: how often it runs, at least 1.
+            damping: the part that is taken each time; by default `1 / times`, so that the steps together are as long as
+                one whole run. Errors as for `damp` and `repeat`.
+        """
+        start, stop = self._block(start, stop)
+        if _integer(times) < 1:
+            raise PlanError(f"A loop cannot run {times} times; give 1 or more.")
+        plan = self.damp(start, stop, 1 / times if damping is None else damping)
+        return plan.repeat(start, stop + len(plan) - len(self), times)
 
     def scale(self, position: int, factor: float) -> LayerPlan:
         """Return the plan with the contribution at `position` multiplied by `factor` (once more, if scaled)."""
-        factor = _number(factor)
-        return self._change(position, lambda layer: replace(layer, scale=layer.scale * factor))
+        position, factor = self._position(position), _number(factor)
+        return self._with((*self.slots[:position], *self.slots[position].scaled(factor), *self.slots[position + 1 :]))
 
     def keep(self, position: int, part: Part) -> LayerPlan:
         """Return the plan with only `part` of the layer at `position` left (`"both"` restores it whole)."""
@@ -202,6 +229,16 @@ class LayerPlan:
         position = self._position(position)
         changed = self.slots[position].map(change)
         return self._with((*self.slots[:position], changed, *self.slots[position + 1 :]))
+
+    def _single(self, start: int, stop: int, *, whole: bool) -> tuple[Slot, ...]:
+        """Return the slots `start:stop`, which are to become one; no damped one can, and as a block only single layers."""
+        block = self.slots[start:stop]
+        if not block:
+            raise PlanError(f"The block {start}:{stop} is empty; name at least one position.")
+        for slot in block:
+            if slot.damping is not None or (whole and (len(slot.layers) > 1 or slot.is_stitched)):
+                raise PlanError(f"{slot} cannot be one layer among several of a slot; leave it out of the block.")
+        return block
 
     def _slot(self, slot: int | Slot) -> Slot:
         return slot if isinstance(slot, Slot) else Slot.of(check_layer(_integer(slot), self.n_layers))

@@ -97,6 +97,16 @@ def _repeat_middle(n_layers: int, layer: int, seed: int) -> LayerPlan:
     return LayerPlan.identity(n_layers).repeat(*middle(n_layers), 2)
 
 
+def _loop_middle(n_layers: int, layer: int, seed: int) -> LayerPlan:
+    return LayerPlan.identity(n_layers).loop(*middle(n_layers), 2)
+
+
+def _second_thought(n_layers: int, layer: int, seed: int) -> LayerPlan:
+    start, stop = middle(n_layers)
+    twice = LayerPlan.identity(n_layers).repeat(start, stop, 2)
+    return twice.damp(stop, stop + stop - start, 0.5)
+
+
 def _shuffle_middle(n_layers: int, layer: int, seed: int) -> LayerPlan:
     start, stop = middle(n_layers)
     block = list(range(start, stop))
@@ -149,6 +159,21 @@ PRESETS: tuple[Preset, ...] = (
         "Put the middle half of the layers in a random order that the seed decides (arXiv 2407.09298).",
         ("seed",),
         _shuffle_middle,
+    ),
+    Preset(
+        "loop-middle",
+        "Loop the middle in half steps",
+        "Run the middle half of the layers twice, and take half of what it adds each time (arXiv 2605.23872).",
+        (),
+        _loop_middle,
+    ),
+    Preset(
+        "loop-halfway",
+        "Loop the middle, then go halfway",
+        "Run the middle half of the layers again, and go on halfway between the looped state and the one that was not "
+        "looped (arXiv 2602.14759).",
+        (),
+        _second_thought,
     ),
 )
 """The presets of this package, in the order in which they are offered."""

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import pairwise
 
-from surgery_core.plans.slots import BARE, BARE_DONOR, STITCH, Layer, Slot, donor_text
+from surgery_core.plans.slots import BARE, BARE_DONOR, STITCH, Layer, Slot, donor_text, format_number
 
 _BARE_RANGE = re.compile(rf'(?:(?:{BARE_DONOR.pattern}|"(?:[^"\\]|\\.)*"):)?\d+-\d+', re.DOTALL)
 
@@ -63,7 +63,7 @@ class _Printer:
         slots = [self.slots[number] for number in block]
         ends: list[list[Item]] = [[] for _ in range(len(block) + 1)]
         for position, slot in enumerate(slots):
-            ends[position + 1].append((position, STITCH if slot is None else str(slot)))
+            ends[position + 1].append((position, STITCH if slot is None else self._single(slot)))
         for start, stop, text in _ranges(slots):
             ends[stop].append((start, text))
         for start, period, times in _repeats(block):
@@ -75,6 +75,13 @@ class _Printer:
                 run = [slot for slot in slots[start:stop] if slot is not None]
                 ends[stop].append((start, self._factored(run, common)))
         return ends
+
+    def _single(self, slot: Slot) -> str:
+        """Return the text of one slot; the layers of a damped block are written like a plan of their own."""
+        if slot.damping is None:
+            return str(slot)
+        block = self._best(tuple(self._intern(Slot((layer,))) for layer in slot.layers))[0]
+        return f"[{block}]*{format_number(slot.damping)}"
 
     def _atom(self, block: tuple[int, ...]) -> str:
         """Return the block's text in a form that takes a modifier."""
@@ -186,7 +193,7 @@ def _runs_with(common: Common, slots: list[Symbol]) -> list[tuple[int, int]]:
 
 
 def _shared(common: Common, slot: Symbol) -> str:
-    if slot is None:
+    if slot is None or slot.damping is not None:
         return ""
     marks = {common(layer)[0] for layer in slot.layers}
     return marks.pop() if len(marks) == 1 else ""

@@ -33,7 +33,8 @@ MAX_DONOR = 1_000
 
 
 MAX_SLOTS = 1024
-"""Most layers that a plan may run; keeps a typed `5x1000000` from taking the server down."""
+"""Most layers that a plan may run, those of parallel and damped slots too; keeps a typed `5x1000000` from taking the
+server down."""
 
 
 @dataclass(frozen=True)
@@ -87,20 +88,41 @@ class Layer:
 
 @dataclass(frozen=True)
 class Slot:
-    """One position of the operated model: a layer, or several that read the same input in parallel."""
+    """One position of the operated model: a layer, several that read the same input, or a damped block of them.
+
+    Attributes:
+        layers: what runs. Several run in parallel, each on what enters the slot, and their contributions are averaged;
+            those of a damped block run one after the other.
+        damping: of a damped block, the factor on what all of it together adds to the residual stream:
+            `h + damping * (block(h) - h)`, any finite number but 1. None for every other slot.
+    """
 
     layers: tuple[Layer, ...]
+    damping: float | None = None
 
     def __post_init__(self) -> None:
         if not self.layers:
             raise PlanError("A slot needs at least one layer.")
         if len(self.layers) > 1 and self.is_stitched:
-            raise PlanError(f"A stitch stands behind a single layer; this slot runs {len(self.layers)} in parallel.")
+            raise PlanError(f"A stitch stands behind a single layer; this slot runs {len(self.layers)} of them.")
+        if self.damping is not None:
+            self._check_damping(self.damping)
+
+    def _check_damping(self, damping: float) -> None:
+        if not math.isfinite(damping) or damping == 1:
+            raise PlanError(f"A block cannot be damped by {damping}; give a finite number but 1, such as 0.5.")
+        if len(self.layers) < 2:
+            raise PlanError(f"A damped block has two layers or more; scale {self.layers[0]} instead.")
 
     @classmethod
     def of(cls, *indices: int) -> Slot:
         """Return the slot that runs these layers of the base, in parallel when there are several."""
         return cls(tuple(Layer(index) for index in indices))
+
+    @property
+    def is_parallel(self) -> bool:
+        """Whether several layers read the same input."""
+        return len(self.layers) > 1 and self.damping is None
 
     @property
     def is_plain(self) -> bool:
@@ -119,17 +141,42 @@ class Slot:
 
     @property
     def label(self) -> str:
-        """Return the slot's short name for charts and chips: `"L7"`, `"L7.attn"`, `"L4|L5"`, `"L7~"`."""
+        """Return the slot's short name for charts and chips: `"L7"`, `"L7.attn"`, `"L4|L5"`, `"L7~"`, `"[L4-L6]×0.5"`."""
+        if self.damping is not None:
+            return f"[{_run_label(self.layers)}]×{format_number(self.damping)}"
         return "|".join(layer_label(layer) for layer in self.layers)
 
     def map(self, change: Callable[[Layer], Layer]) -> Slot:
         """Return the slot with every one of its layers changed."""
-        return Slot(tuple(change(layer) for layer in self.layers))
+        return Slot(tuple(change(layer) for layer in self.layers), self.damping)
+
+    def scaled(self, factor: float) -> tuple[Slot, ...]:
+        """Return what stands in the slot's place with its contribution multiplied once more; a block may fall apart."""
+        if self.damping is not None:
+            return damped(self.layers, self.damping * factor)
+        return (self.map(lambda layer: replace(layer, scale=layer.scale * factor)),)
 
     def __str__(self) -> str:
         if len(self.layers) == 1:
             return str(self.layers[0])
+        if self.damping is not None:
+            return f"[{','.join(map(str, self.layers))}]*{format_number(self.damping)}"
         return f"({'|'.join(map(str, self.layers))})"
+
+
+def damped(layers: tuple[Layer, ...], damping: float) -> tuple[Slot, ...]:
+    """Return the slots of a damped block: one, or what is the same written without it.
+
+    One layer alone is scaled, and a block with a factor of 1 is its layers one after the other.
+
+    Raises:
+        PlanError: for a factor that is not finite, or a stitched layer.
+    """
+    if len(layers) == 1:
+        return Slot(layers).scaled(damping)
+    if damping == 1:
+        return tuple(Slot((layer,)) for layer in layers)
+    return (Slot(layers, damping),)
 
 
 def donor_text(name: str) -> str:
@@ -159,3 +206,11 @@ def layer_label(layer: Layer) -> str:
     name = f"L{layer.index}" if layer.donor is None else f"{donor_text(layer.donor)}:L{layer.index}"
     mark = STITCH if layer.stitched else ""
     return (f"mean {name}" if layer.mean else name) + layer.modifiers.replace("*", "×") + mark
+
+
+def _run_label(layers: tuple[Layer, ...]) -> str:
+    """Return layers one after the other in short: `"L4-L6"` for neighbours as they are, else `"L4,L7.attn"`."""
+    first, last = layers[0], layers[-1]
+    if layers == tuple(Layer(index) for index in range(first.index, last.index + 1)):
+        return f"{layer_label(first)}-{layer_label(last)}"
+    return ",".join(layer_label(layer) for layer in layers)

@@ -93,12 +93,12 @@ def _layers(plan: LayerPlan) -> list[int]:
 
 
 def _runs(plan: LayerPlan) -> str:
-    kept = plan.n_layers - len(plan.deleted)
-    if len(plan) == kept == plan.n_layers:
+    kept, runs = plan.n_layers - len(plan.deleted), sum(len(slot.layers) for slot in plan)
+    if runs == kept == plan.n_layers:
         return ""
-    if len(plan) == kept:
+    if runs == kept:
         return f"{kept} of {plan.n_layers} layers run."
-    return f"{len(plan)} layers run, from {kept} of {plan.n_layers}."
+    return f"{runs} layers run, from {kept} of {plan.n_layers}."
 
 
 def _deleted(plan: LayerPlan) -> str:

@@ -47,7 +47,7 @@ def export_model(
     Args:
         loaded: the base model.
         plan: layers in any order, whole, in half or scaled: factors become part of the weights (`proof.folding`). A
-            checkpoint cannot hold parallel, mean or donated layers. An adapter becomes part of the
+            checkpoint cannot hold parallel, damped, mean or donated layers. An adapter becomes part of the
             weights of the layers that run with it.
         folder: a new or empty folder.
         unproved: whether to go on where the plan does not pass its checks on this model.

@@ -21,7 +21,7 @@ from torch import nn
 
 from surgery_core.errors import RefusedPlanError
 from surgery_core.plans.plan import LayerPlan
-from surgery_core.plans.slots import Layer
+from surgery_core.plans.slots import Layer, Slot
 from surgery_core.surgery.adapters import adapter_paths, switched_off
 from surgery_core.surgery.anatomy import adapters_around, adapters_left_out, find_layers
 from surgery_core.surgery.behaviours import Silenced
@@ -31,6 +31,9 @@ from surgery_core.surgery.layer_io import contributed, hidden_input, hidden_of, 
 from surgery_core.surgery.layer_parts import halves_of
 from surgery_core.surgery.recording import recorded
 from surgery_core.surgery.stream_form import stream_of
+
+_Extras = dict[int | str, Any]
+"""What layers hand each other besides the residual stream, by where it goes among their arguments."""
 
 
 class ByHand:
@@ -69,7 +72,7 @@ class ByHand:
         """Return the logits `[batch, seq, vocab]` that the plan should give.
 
         Raises:
-            RefusedPlanError: for a parallel or mean slot of a model whose layers hand each other more than the
+            RefusedPlanError: for a parallel, damped or mean slot of a model whose layers hand each other more than the
                 residual stream, where there is no one right answer.
         """
         if self._bare is not self and adapters_left_out(self.model, plan):
@@ -80,12 +83,26 @@ class ByHand:
             _check_followed(plan)
         with torch.inference_mode():
             for slot in plan:
-                results = [self._contribution(layer, hidden, extras) for layer in slot.layers]
-                where = results[-1][0].device
-                changes = [change.to(where) for change, _ in results]
-                extras = results[-1][1]
-                hidden = hidden.to(where) + (torch.stack(changes).mean(0) if len(changes) > 1 else changes[0])
+                change, extras = self._change(slot, hidden, extras)
+                hidden = hidden.to(change.device) + change
             return self._tail(hidden, extras)
+
+    def _change(self, slot: Slot, hidden: torch.Tensor, extras: _Extras) -> tuple[torch.Tensor, _Extras]:
+        """Return what a slot adds, the mean where several layers read `hidden`, and what the last of them hands on."""
+        if slot.damping is not None:
+            added, extras = self._one_after_the_other(slot, hidden, extras)
+            return slot.damping * added, extras
+        results = [self._contribution(layer, hidden, extras) for layer in slot.layers]
+        changes = [change.to(results[-1][0].device) for change, _ in results]
+        return torch.stack(changes).mean(0) if len(changes) > 1 else changes[0], results[-1][1]
+
+    def _one_after_the_other(self, slot: Slot, hidden: torch.Tensor, extras: _Extras) -> tuple[torch.Tensor, _Extras]:
+        """Return what the layers of a damped block add, called one after the other, and what the last of them hands on."""
+        state = hidden
+        for layer in slot.layers:
+            change, extras = self._contribution(layer, state, extras)
+            state = state.to(change.device) + change
+        return state - hidden.to(state.device), extras
 
     def runs(self, plan: LayerPlan) -> int:
         """Return how many layers of the plan should run; some run only on an image or the like, never on text."""
@@ -130,9 +147,7 @@ class ByHand:
             self.donors[name] = ByHand(donor, inputs)
         return self.donors[name]
 
-    def _contribution(
-        self, spec: Layer, hidden: torch.Tensor, extras: dict[int | str, Any]
-    ) -> tuple[torch.Tensor, dict[int | str, Any]]:
+    def _contribution(self, spec: Layer, hidden: torch.Tensor, extras: _Extras) -> tuple[torch.Tensor, _Extras]:
         """Return what a layer adds to `hidden`, and what it hands on besides."""
         if spec.mean and self.ingredients.means is not None:
             mean = stream_of(self.model).added(self.ingredients.means.vectors[spec.index])
@@ -153,7 +168,7 @@ class ByHand:
             return nullcontext()
         return self.ingredients.stitches.of(spec).within(layer)
 
-    def _call(self, index: int, hidden: torch.Tensor, extras: dict[int | str, Any]) -> tuple[list[Any], dict[str, Any]]:
+    def _call(self, index: int, hidden: torch.Tensor, extras: _Extras) -> tuple[list[Any], dict[str, Any]]:
         """Return the recorded arguments of a layer with another residual stream and other handed-on values."""
         recorded, keywords = self.calls[index]
         args, kwargs = list(recorded), dict(keywords)
@@ -168,7 +183,7 @@ class ByHand:
                 kwargs[key] = value
         return args, kwargs
 
-    def _tail(self, hidden: torch.Tensor, extras: dict[int | str, Any]) -> torch.Tensor:
+    def _tail(self, hidden: torch.Tensor, extras: _Extras) -> torch.Tensor:
         """Run the base with layers that give back what was recorded, and the last one `hidden`."""
         values = {at: extras[key] for key, at in self.handed_on.items()}
         last = max(self.calls)

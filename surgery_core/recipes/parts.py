@@ -99,7 +99,15 @@ class SweepChoice:
     def read(cls, table: Mapping[str, Any]) -> SweepChoice:
         """Return what a table says. Errors as `Recipe.loads`."""
         own = {"best": int, "start": str, "skills": bool, "prompt": str}
-        options_of = {"layer": int, "max_length": int, "times": int, "factors": list, "seed": int}
+        options_of = {
+            "layer": int,
+            "max_length": int,
+            "times": int,
+            "factors": list,
+            "seed": int,
+            "length": int,
+            "damping": float,
+        }
         check_fields(table, {"kind": str} | options_of | own, "sweep.")
         require(table, ("kind",), "sweep")
         given = {name: value for name, value in table.items() if name in options_of}
@@ -108,7 +116,9 @@ class SweepChoice:
         try:
             options = SweepOptions(**given)
         except InputError as error:
-            raise wrong(f"sweep.{'times' if 'times' in str(error) else 'factors'}", f"is wrong. {error}") from error
+            said = {"times": "times", "damped": "damping"}
+            field = next((field for word, field in said.items() if word in str(error)), "factors")
+            raise wrong(f"sweep.{field}", f"is wrong. {error}") from error
         return cls(table["kind"], options, **{name: table[name] for name in own if name in table})
 
     def table(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Behaviours of a slot: what makes one layer run scaled, in part, or beside others.
+"""Behaviours of a slot: what makes one layer run scaled, in part, beside others, or in a damped block.
 
 Each is a mixin put before the layer's own class on a clone (or on the original, in place, and taken off again),
 so the layer's own `forward` does the work and only its contribution `layer(h) - h` to the residual stream changes.
@@ -107,7 +107,7 @@ class Donated:
 
 @dataclass(frozen=True, eq=False)
 class Member:
-    """Which of the layers of a parallel slot one is."""
+    """Which of the layers of a slot with several one is."""
 
     group: Group
     number: int
@@ -136,6 +136,24 @@ class Grouped:
         return with_hidden(output, entering + total / group.size)
 
 
+class Damped:
+    """One of the layers of a damped block; the last one returns the block's input plus a part of all that was added."""
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the layer; keep what enters the first one, `[batch, seq, d_model]`, until the last one has run."""
+        member = needed_mark(self, Member)  # type: ignore[arg-type]
+        local, damping = member.group.local, member.group.damping
+        if member.number == 0:
+            # a copy, for a layer may write into its input
+            local.entered = hidden_input(args, kwargs).clone()
+        output = super().forward(*args, **kwargs)  # type: ignore[misc]
+        if not member.is_last:
+            return output
+        entered, added = contributed(local.entered, output)
+        local.entered = None
+        return with_hidden(output, entered + (1.0 if damping is None else damping) * added)
+
+
 def equip(layer: Any, placement: Placement) -> None:
     """Give a cloned layer the behaviour that its placement asks for."""
     spec = placement.layer
@@ -148,7 +166,7 @@ def equip(layer: Any, placement: Placement) -> None:
         mix_in(layer, Scaled)
         mark(layer, Factor(spec.scale * (before.value if before else 1.0)))
     if placement.group is not None:
-        mix_in(layer, Grouped)
+        mix_in(layer, Grouped if placement.group.damping is None else Damped)
         mark(layer, Member(placement.group, placement.member))
 
 

@@ -2,7 +2,7 @@
 
 On a model whose layers are all alike, deleting layer 3 and deleting layer 4 can go wrong in the same ways only. What differs
 is whether the first or the last layer is among those that run, whether the order is changed, layers repeated, scaled,
-halved, averaged or put side by side; and, where layers are of several types, which type stands where.
+halved, averaged, put side by side or into a damped block; and, where layers are of several types, which type stands where.
 """
 
 from __future__ import annotations
@@ -52,7 +52,8 @@ def change_kind(plan: LayerPlan, kinds: tuple[Hashable, ...]) -> Hashable:
     own = [layer.index for layer in layers if layer.donor is None]
     changed = frozenset((layer.part, layer.scale != 1, layer.mean, layer.donor, layer.adapter) for layer in layers)
     ends = (0 in own[:1], plan.n_layers - 1 in own[-1:])
-    shape = (own != sorted(own), len(set(own)) < len(own), max((len(slot.layers) for slot in plan), default=0) > 1)
+    several = {slot.damping is None for slot in plan if len(slot.layers) > 1}
+    shape = (own != sorted(own), len(set(own)) < len(own), frozenset(several))
     # where layers differ, which of them stand where is the kind of change
     sequence = tuple(kinds[index] for index in own) if len(set(kinds)) > 1 else bool(own)
     return changed, ends, shape, sequence, (len(plan) > plan.n_layers) - (len(plan) < plan.n_layers)

@@ -19,7 +19,7 @@ from surgery_core.surgery.sharing import sharing_of
 
 
 def check_groups(layers: nn.ModuleList | Sequence[nn.Module], order: Sequence[int]) -> None:
-    """Refuse to tear apart the parallel layers of a view that is operated once more.
+    """Refuse to tear apart the parallel layers, or the damped block, of a view that is operated once more.
 
     Raises:
         RefusedPlanError: when a member runs without the others of its group, or in another order.
@@ -35,7 +35,7 @@ def check_groups(layers: nn.ModuleList | Sequence[nn.Module], order: Sequence[in
         if expected == 0:
             return
     raise RefusedPlanError(
-        "The model that is operated has parallel layers, which would be torn apart; make one plan for its base."
+        "The model that is operated has parallel or damped layers, which would be torn apart; make one plan for its base."
     )
 
 

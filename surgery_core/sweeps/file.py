@@ -57,6 +57,8 @@ class SweepIdentity:
     def of(cls, model: str, kind: str, sweep: Sweep, options: SweepOptions | None = None) -> SweepIdentity:
         """Return the identity of a sweep of the model that is called `model`."""
         given = asdict(options or SweepOptions())
+        # files of earlier releases know nothing of these
+        given = {name: value for name, value in given.items() if value is not None or name not in ("length", "damping")}
         stitcher = sweep.setup.stitcher
         given |= {} if stitcher is None else {"calibration": given_digest(stitcher.texts)}
         return cls.named(model, kind, sweep.start, sweep.setup.encoded, given, sweep.setup.measures)

@@ -7,6 +7,7 @@ Unreasonable Ineffectiveness of the Deeper Layers" (arXiv 2403.17887), variants 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -30,6 +31,10 @@ FACTORS = (-1.0, 0.0, 0.25, 0.5, 0.75, 0.9, 1.1, 1.25, 1.5, 2.0, 3.0)
 """Factors on a layer's contribution that a scale sweep tries by default; 1 is the base."""
 
 
+DAMPINGS = (0.25, 0.5, 0.75, 1.0)
+"""Parts of what a looped block adds that are taken each time, by default; 1 is the plain loop."""
+
+
 MAX_POINTS = 4096
 """Most plans of one sweep."""
 
@@ -43,11 +48,14 @@ class SweepOptions:
     """What a kind of sweep may need besides the plan to start from.
 
     Attributes:
-        layer: position that is moved or scaled; by default the middle one.
+        layer: position that is moved or scaled, or where a block that is looped begins; by default the middle one, and
+            of a block the one that lets it lie in the middle.
         max_length: longest block; by default all but one of the slots.
-        times: how often a repeated layer or block runs, 2 to 64.
-        factors: factors of a scale sweep.
+        times: how often a repeated layer or block runs, 2 to 64; of a loop, at most.
+        factors: factors of a scale sweep; of a loop the parts of what it adds, by default 0.25, 0.5, 0.75 and 1.
         seed: of shuffles.
+        length: layers of a block that is looped; by default a quarter of the slots.
+        damping: the part of what a damped repeat adds that is taken each time; by default 1 / `times`.
     """
 
     layer: int | None = None
@@ -55,8 +63,12 @@ class SweepOptions:
     times: int = 2
     factors: tuple[float, ...] = FACTORS
     seed: int = 0
+    length: int | None = None
+    damping: float | None = None
 
     def __post_init__(self) -> None:
+        if self.damping is not None and not math.isfinite(self.damping):
+            raise SettingsError(f"A repeat cannot be damped by {self.damping}; give a finite number such as 0.5.")
         if not 2 <= self.times <= MAX_TIMES:
             raise SettingsError(f"A layer cannot be repeated to run {self.times} times; give 2 to {MAX_TIMES}.")
         if not self.factors:
@@ -72,6 +84,21 @@ class SweepOptions:
         if not -length <= layer < length:
             raise SettingsError(f"There is no layer {layer} to sweep; allowed: 0 to {length - 1}.")
         return layer % length
+
+    def block(self, length: int) -> tuple[int, int]:
+        """Return where the block that is looped begins in a plan of `length` slots, and behind which slot it ends.
+
+        Raises:
+            SettingsError: when it does not fit.
+        """
+        size = max(1, length // 4) if self.length is None else self.length
+        begin = (length - size) // 2 if self.layer is None else self.position(length)
+        if not 1 <= size <= length - begin:
+            raise SettingsError(
+                f"A block of {size} layers from layer {begin} on does not fit a model of {length}; allowed: 1 to "
+                f"{length - begin}."
+            )
+        return begin, begin + size
 
     def longest(self, length: int) -> int:
         """Return the length of the longest block in a plan of `length` slots.
@@ -242,6 +269,32 @@ def _repeat_block(start: LayerPlan, options: SweepOptions) -> Tried:
         yield begin, length, start.repeat(begin, begin + length, options.times)
 
 
+def _damped_block(start: LayerPlan, options: SweepOptions) -> Tried:
+    for begin, length in _blocks(start, options):
+        if _is_single(start, begin, begin + length):
+            yield begin, length, start.loop(begin, begin + length, options.times, options.damping)
+
+
+def _damped_repeat(start: LayerPlan, options: SweepOptions) -> Tried:
+    for position in range(len(start)):
+        if _is_single(start, position, position + 1):
+            yield position, None, start.loop(position, position + 1, options.times, options.damping)
+
+
+def _loop_block(start: LayerPlan, options: SweepOptions) -> Tried:
+    begin, end = options.block(len(start))
+    if not _is_single(start, begin, end):
+        raise SettingsError(f"Layers {begin} to {end - 1} are not all single ones; choose another block to loop.")
+    for times in range(2, options.times + 1):
+        for part in DAMPINGS if options.factors == FACTORS else options.factors:
+            yield float(part), times, start.loop(begin, end, times, part)
+
+
+def _is_single(plan: LayerPlan, begin: int, end: int) -> bool:
+    """Whether a block can become one slot: it consists of single layers without stitches."""
+    return all(len(slot.layers) == 1 and not slot.is_stitched for slot in plan[begin:end])
+
+
 def _repeat(start: LayerPlan, options: SweepOptions) -> Tried:
     for position in range(len(start)):
         yield position, None, start.repeat(position, position + 1, options.times)
@@ -317,6 +370,15 @@ KINDS: tuple[SweepKind, ...] = (
               "bars", "Repeated layer", "", ("times",), 1, _repeat),
     SweepKind("repeat-block", "Repeat every block", "Every run of neighbouring layers runs again behind itself.",
               "heat", "First layer of the block", "Layers repeated", ("max_length", "times"), 2, _repeat_block),
+    SweepKind("damped-repeat", "Repeat each layer in smaller steps",
+              "Each layer runs more than once in a row, and only a part of what it adds is taken each time.",
+              "bars", "Repeated layer", "", ("times", "damping"), 1, _damped_repeat),
+    SweepKind("damped-block", "Repeat every block in smaller steps",
+              "Every run of neighbouring layers runs again behind itself, and only a part of what it adds is taken each time.",
+              "heat", "First layer of the block", "Layers repeated", ("max_length", "times", "damping"), 2, _damped_block),
+    SweepKind("loop-block", "Loop one block, more and less",
+              "One block runs more and more often, and of what it adds each time more and less is taken.",
+              "heat", "Part taken each time", "Runs", ("layer", "length", "times", "factors"), 2, _loop_block),
     SweepKind("move", "Move one layer everywhere", "One layer is put at every position.",
               "bars", "New position", "", ("layer",), 2, _move),
     SweepKind("scale", "Scale one layer", "What one layer adds to the residual stream is weakened or strengthened.",
@@ -351,5 +413,5 @@ def most_times(kind: str, length: int, block: int = 1) -> int:
         length: slots of the plan to start from.
         block: slots of the longest block, where the kind repeats blocks.
     """
-    repeated = max(1, block) if kind == "repeat-block" else 1
+    repeated = max(1, block) if kind in ("repeat-block", "damped-block", "loop-block") else 1
     return max(2, min(MAX_TIMES, (MAX_SLOTS - length) // repeated + 1))

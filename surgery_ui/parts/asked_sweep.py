@@ -6,7 +6,7 @@ import streamlit as st
 
 from surgery_core.plans.plan import LayerPlan
 from surgery_core.recipes.parts import SweepChoice
-from surgery_core.sweeps.kinds import SweepOptions, sweep_kind
+from surgery_core.sweeps.kinds import DAMPINGS, FACTORS, SweepOptions, sweep_kind
 from surgery_core.text import bundled_prompts
 from surgery_ui.words import sweeps as sweep_words
 from surgery_ui.work.kinds import Lane
@@ -18,8 +18,11 @@ SWEEP, IMPORTANCE, REMOVAL = "Sweep", "Importance", "Removal"
 TABS = {SWEEP: Lane.SWEEP, IMPORTANCE: Lane.IMPORTANCE, REMOVAL: Lane.SEARCH}
 """What each of them shows: the work of one lane."""
 FAMILY, FACTORS_TYPED, PROMPT = "sweep-family", "sweep-factors", "sweep-prompt"
-TIMES, SHUFFLE = "sweep-times", "sweep-seed"
+TIMES, LOOPS, SHUFFLE = "sweep-times", "sweep-loops", "sweep-seed"
+BLOCK, DAMPING, PARTS_TYPED = "sweep-block", "sweep-damping", "sweep-parts"
 """Keys of the fields that are set elsewhere than where they stand."""
+KEEPS_SUM, PARTS = "1 / runs", (0.25, 0.5, 0.75)
+"""What a damped repeat can take of what it adds each time: so much that all runs are as long as one, or a part."""
 
 
 def open_lane() -> Lane:
@@ -76,11 +79,18 @@ def ask(kind: str, options: SweepOptions | None = None, length: int = 0) -> None
     if "max_length" in needs and length:
         shown[f"sweep-length-{length}"] = options.longest(length)
     if "times" in needs:
-        shown[TIMES] = options.times
+        shown[LOOPS if "length" in needs else TIMES] = options.times
     if "seed" in needs:
         shown[SHUFFLE] = options.seed
+    if "length" in needs and length:
+        begin, end = options.block(length)
+        shown[f"sweep-layer-{length}"], shown[BLOCK] = begin, end - begin
+    if "damping" in needs:
+        shown[DAMPING] = KEEPS_SUM if options.damping is None else f"{options.damping:g}"
     if "factors" in needs:
-        shown[FACTORS_TYPED] = ", ".join(f"{factor:g}" for factor in options.factors)
+        parts = kind == "loop-block"
+        given = DAMPINGS if parts and options.factors == FACTORS else options.factors
+        shown[PARTS_TYPED if parts else FACTORS_TYPED] = ", ".join(f"{factor:g}" for factor in given)
 
 
 def fill(choice: SweepChoice, plan: LayerPlan) -> bool:

@@ -289,6 +289,8 @@ The layers in the order in which they run. A layer that is not named is deleted.
 | `7.bare` | without its adapter, where the model has one |
 | `7*0.5` | its contribution scaled |
 | `(4\\|5)` | both read the same input |
+| `[4-6]*0.5` | the block of layers 4 to 6, and half of what it adds; `([4-6]*0.5)x2` loops it in half steps |
+| `0-3,~,7-11` | stitched: a projection before the cut makes up for what it can |
 | `mean(7)` | replaced by its mean contribution |
 | `other:7`, `"my model+x":7` | layer 7 of another open model; in quotes where its name has spaces or signs |
 """

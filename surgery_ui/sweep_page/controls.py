@@ -13,15 +13,21 @@ from surgery_core.measure.skills import Skill, load_skills
 from surgery_core.plans.labels import slot_labels
 from surgery_core.plans.plan import LayerPlan
 from surgery_core.statistics.race import looks_at
-from surgery_core.sweeps.kinds import BEST, FACTORS, SweepOptions, most_times, sweep_kind, usual_best
+from surgery_core.sweeps.kinds import BEST, DAMPINGS, FACTORS, SweepOptions, most_times, sweep_kind, usual_best
 from surgery_core.sweeps.request import Request, SweepRequest
 from surgery_core.sweeps.setup import SweepMeasures
 from surgery_core.text import PAPERS, Text, as_papers, bundled_prompts
 from surgery_ui.parts import sweep_shelf
 from surgery_ui.parts.asked_sweep import (
     BASE,
+    BLOCK,
+    DAMPING,
     FACTORS_TYPED,
     FAMILY,
+    KEEPS_SUM,
+    LOOPS,
+    PARTS,
+    PARTS_TYPED,
     PROMPT,
     SHUFFLE,
     SKILLS,
@@ -220,14 +226,23 @@ def _options(kind: str, start: LayerPlan) -> Any:
     given: dict[str, Any] = {}
     if "layer" in needs and length:
         labels = slot_labels(start)
-        given["layer"] = _choice("Layer", range(length), f"sweep-layer-{length}", length // 2, labels)
+        label = "First layer" if "length" in needs else "Layer"
+        given["layer"] = _choice(label, range(length), f"sweep-layer-{length}", length // 2, labels)
+    if "length" in needs and length:
+        most = length - given["layer"]
+        given["length"] = _number("Layers in the block", 1, most, BLOCK, min(most, max(1, length // 4)))
     if "max_length" in needs:
         given["max_length"] = _number("Longest block", 1, max(1, length), f"sweep-length-{length}", max(1, length - 1))
     if "times" in needs:
-        given["times"] = _number("Runs how often", 2, most_times(kind, length, given.get("max_length", 1)), TIMES, 2)
+        block = given.get("max_length", given.get("length", 1))
+        label, key, usual = ("Runs at most", LOOPS, 4) if "length" in needs else ("Runs how often", TIMES, 2)
+        most = most_times(kind, length, block)
+        given["times"] = _number(label, 2, most, key, min(usual, most))
+    if "damping" in needs:
+        given["damping"] = _damping(given["times"])
     if "seed" in needs:
         given["seed"] = _number("Seed of shuffles", 0, 2**31 - 1, SHUFFLE, 0)
-    typed = _factors() if "factors" in needs else None
+    typed = _factors(kind) if "factors" in needs else None
     return lambda: SweepOptions(**given | ({} if typed is None else {"factors": read_factors(typed)}))
 
 
@@ -258,9 +273,21 @@ def _number(label: str, least: int, most: int, key: str, default: int) -> int:
     )
 
 
-def _factors() -> str:
-    st.session_state.setdefault(FACTORS_TYPED, ", ".join(f"{factor:g}" for factor in FACTORS))
-    return str(st.text_input("Factors", key=FACTORS_TYPED, width=360, persist_state="session", on_change=session.touch))
+def _damping(times: int) -> float | None:
+    """Show which part of what a repeat adds is taken, and return it; None while it is left at what keeps the sum."""
+    chosen = segments(
+        "Part taken each time", (KEEPS_SUM, *(f"{part:g}" for part in PARTS)), DAMPING,
+        help=f"With {KEEPS_SUM} all steps together are as long as one whole run: 1/{times} each here.",
+    )  # fmt: skip
+    return None if chosen == KEEPS_SUM else float(chosen)
+
+
+def _factors(kind: str) -> str:
+    label, key, usual = (
+        ("Parts", PARTS_TYPED, DAMPINGS) if kind == "loop-block" else ("Factors", FACTORS_TYPED, FACTORS)
+    )
+    st.session_state.setdefault(key, ", ".join(f"{factor:g}" for factor in usual))
+    return str(st.text_input(label, key=key, width=360, persist_state="session", on_change=session.touch))
 
 
 def read_factors(typed: str) -> tuple[float, ...]:

@@ -21,7 +21,7 @@ from surgery_ui.words import present
 FAMILIES: dict[str, tuple[str, ...]] = {
     "Delete": ("delete", "delete-attention", "delete-mlp", "skip-block", "stitch-block"),
     "Reorder": ("swap-neighbours", "swap-pairs", "move"),
-    "Repeat": ("repeat", "repeat-block"),
+    "Repeat": ("repeat", "repeat-block", "damped-repeat", "damped-block", "loop-block"),
     "Scale and replace": ("scale", "replace"),
     "Adapter": ("adapter-off", "adapter-only"),
     "Growing middle": (
@@ -50,6 +50,10 @@ PAPERS = {
     "centre. The first and the last layers could not be touched.",
     "repeat-block": "RYS, a blog and not reviewed, repeated a block of middle layers of a 72B model and gained 2.6% on "
     "average; repeating a single layer nearly always hurt, and small models did not gain.",
+    "damped-block": "“Training-Free Looped Transformers” (arXiv 2605.23872, abstract) found that plain repetition usually "
+    "makes a model worse, and that smaller, damped steps can make it better: Qwen3-4B-Instruct by 2.64 points on MMLU-Pro.",
+    "loop-block": "“Inner Loop Inference” (arXiv 2602.14759, abstract) ran a block again and went on between the looped state "
+    "and the one that was not looped: modest but consistent gains on several benchmarks.",
     "scale": "A factor of 0 deletes the layer, 1 leaves it as it is.",
 }  # fmt: skip
 PAPERS["adapter-off"] = (
@@ -58,6 +62,7 @@ PAPERS["adapter-off"] = (
 )
 PAPERS["adapter-only"] = PAPERS["adapter-off"]
 PAPERS["repeat"] = PAPERS["repeat-block"]
+PAPERS["damped-repeat"] = PAPERS["damped-block"]
 SMALL = "A small model need not show the same."
 IMPORTANCE = (
     "ShortGPT (arXiv 2403.03853) removed the layers of Llama-2-7B with the lowest Block Influence, deep ones first, "

@@ -10,11 +10,11 @@ const NARROW = [{ name: 4, note: 4 }, { name: 7, note: 10 }, { name: 11, note: 1
 // What a slot's text says.
 //   layer: which layer of this model runs there, where it is one and no mean; null otherwise
 //   layers: the layers of this model that it names
-//   index: the layer of a slot with one layer, whichever model it is of; null for parallel layers
+//   index: the layer of a slot with one layer, whichever model it is of; null for parallel layers and damped blocks
 //   name, note: the chip's two lines; spoken: the same for a screen reader
 function read(text) {
   const match = LAYER.exec(text);
-  if (!match) return readParallel(text);
+  if (!match) return text.startsWith("[") ? readBlock(text) : readParallel(text);
   const [, mean, from, number, bare = "", part = "", scale = "", seam = ""] = match;
   const slot = { text, mean: Boolean(mean), from: from ?? "", index: Number(number), bare, part, scale, seam };
   slot.name = "L" + number;
@@ -30,6 +30,21 @@ function changesOf(slot) {
   return [slot.bare.slice(1), slot.part.slice(1), slot.scale && "×" + slot.scale, slot.seam && "~"].filter(Boolean).join(" ");
 }
 
+// A damped block: layers one after the other, and the factor on what all of them add.
+function readBlock(text) {
+  const end = text.lastIndexOf("]");
+  const members = text.slice(1, end).match(/(?:"(?:[^"\\]|\\.)*"|[^,"])+/gsu) ?? [];
+  const matches = members.map((member) => LAYER.exec(member)).filter(Boolean);
+  const layers = matches.filter((match) => !match[2]).map((match) => Number(match[3]));
+  const run = members.every((member, at) => member === String(layers[0] + at));
+  const name = run ? `${members[0]}-${members.at(-1)}` : shortened(members, ",");
+  const factor = text.slice(end + 2);
+  const names = members.map((member) => member.replace(/^(\d)/, "L$1"));
+  const spoken = `block ${names.join(", ")} damped by ${factor}`;
+  const slot = { text, layer: null, index: null, layers, mean: false, from: "", bare: "", part: "", scale: "", seam: "" };
+  return { ...slot, note: "×" + factor, name: `[${name}]`, spoken };
+}
+
 function readParallel(text) {
   const members = text.replace(/^\(|\)$/g, "").match(/(?:"(?:[^"\\]|\\.)*"|[^|"])+/gsu) ?? [];
   const matches = members.map((member) => LAYER.exec(member)).filter(Boolean);
@@ -37,12 +52,12 @@ function readParallel(text) {
   const names = members.map((member) => member.replace(/^(\d)/, "L$1"));
   const spoken = `${names.join("|")} side by side`;
   const slot = { text, layer: null, index: null, layers, mean: false, from: "", bare: "", part: "", scale: "", seam: "" };
-  return { ...slot, note: "", name: shortened(members), spoken };
+  return { ...slot, note: "", name: shortened(members, "|"), spoken };
 }
 
-function shortened(members) {
-  const whole = members.join("|");
-  return members.length > 4 ? `${members[0]}|${members[1]}|…|${members.at(-1)}` : whole;
+function shortened(members, mark) {
+  const [first, second, last] = [members[0], members[1], members.at(-1)];
+  return (members.length > 4 ? [first, second, "…", last] : members).join(mark);
 }
 
 // A donor's name without quotes.

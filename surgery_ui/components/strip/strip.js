@@ -227,7 +227,8 @@ class Strip {
     });
     chip.append(element("span", {}, this.isGrouped && slot.index !== null ? slot.name.slice(1) : slot.name));
     const said = slot.note || this.isGrouped ? slot.spoken : "";
-    chip.title = slot.index === null ? `${slot.spoken}: they read the same input` : said;
+    const beside = slot.note ? slot.spoken : `${slot.spoken}: they read the same input`;
+    chip.title = slot.index === null ? beside : said;
     chip.classList.toggle("round", this.isGrouped && slot.layer !== null && slot.layer % 10 === 0);
     if (slot.note) chip.append(element("small", {}, slot.note));
     if (cost) {

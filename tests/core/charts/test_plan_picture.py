@@ -76,8 +76,20 @@ def test_a_deleted_layer_ends_in_the_open_and_a_donors_comes_from_there() -> Non
     assert len(bands(picture, "kept")) == 2
 
 
-def inner(picture: ElementTree.Element, said: str) -> list[dict[str, float]]:
-    group = next(group for group in picture.iter(f"{NS}g") if group.findtext(f"{NS}title") == said)
+def test_a_damped_block_stands_in_one_place_its_layers_one_behind_the_other_and_narrow() -> None:
+    picture = drawn("0,[1-2]*0.5,3", 4)
+    whole, said = cells(picture)["L3 at place 3"], "[L1-L2]×0.5 at place 2"
+    first, second = (inner(picture, said, at) for at in range(2))
+    assert first[0]["y"] + first[0]["height"] == second[0]["y"]
+    assert first[0]["height"] + second[0]["height"] == whole["height"]
+    assert first[1]["width"] == second[1]["width"] == whole["width"] / 2
+    assert "2 in a damped block" in "".join(picture.itertext())
+    bent = bands(picture, "changed")
+    assert [band[3][1] for band in bent] == [first[0]["y"], second[0]["y"]]
+
+
+def inner(picture: ElementTree.Element, said: str, at: int = 0) -> list[dict[str, float]]:
+    group = [group for group in picture.iter(f"{NS}g") if group.findtext(f"{NS}title") == said][at]
     rectangles = group.findall(f"{NS}rect")
     return [{key: float(one.attrib[key]) for key in ("x", "y", "width", "height")} for one in rectangles]
 

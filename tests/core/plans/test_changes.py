@@ -23,6 +23,8 @@ from surgery_core.plans.plan import LayerPlan
         ("0-3,3*0.5,4,5", {"repeated": 1, "scaled": 1}),
         ("0,1.attn,2*2,3.mlp*-1,4,5", {"half": 2, "scaled": 2}),
         ("0,(1|2|3),4,5", {"parallel": 3}),
+        ("0,[1-3]*0.5,4,5", {"damped": 3}),
+        ("0,[1-2]*0.5x2,3-5", {"repeated": 2, "damped": 4}),
         ("mean(0),1-5", {"mean": 1}),
         ("0,other:1,2-5", {"deleted": 1, "donor": 1}),
         ("0,(1-2).bare,3-5", {"adapter off": 2}),

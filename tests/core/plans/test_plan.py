@@ -30,7 +30,17 @@ layers = st.builds(
     adapter=st.sampled_from([True, True, True, False]),
 )
 stitched = layers.map(lambda layer: Slot((replace(layer, stitched=True),)))
-slots = st.one_of(st.lists(layers, min_size=1, max_size=3).map(lambda found: Slot(tuple(found))), stitched)
+blocks = st.builds(
+    lambda found, damping: Slot(tuple(found), damping),
+    st.lists(layers, min_size=2, max_size=4), st.sampled_from([0.5, 1 / 3, -1.0, 0.0, 2.0]),
+)  # fmt: skip
+runs = st.builds(
+    lambda first, size, damping: Slot(tuple(Layer(i) for i in range(first, first + size)), damping),
+    st.integers(0, 7), st.integers(2, 5), st.sampled_from([0.5, 0.25]),
+)  # fmt: skip
+slots = st.one_of(
+    st.lists(layers, min_size=1, max_size=3).map(lambda found: Slot(tuple(found))), stitched, blocks, runs
+)
 plain = st.builds(Layer, index=st.integers(0, N - 1), stitched=st.sampled_from([False, False, False, True])).map(
     lambda layer: Slot((layer,))
 )
@@ -78,7 +88,7 @@ def test_a_donor_in_quotes_is_printed_with_quotes_only_where_it_needs_them(text:
 @given(plans)
 def test_whitespace_is_ignored_and_printing_is_canonical(plan: LayerPlan) -> None:
     parts = re.split(r'("(?:[^"\\]|\\.)*")', str(plan))  # every other one is a name in quotes
-    spaced = "".join(part if at % 2 else re.sub(r"([,()|])", r" \1 ", part) for at, part in enumerate(parts))
+    spaced = "".join(part if at % 2 else re.sub(r"([,()|\[\]])", r" \1 ", part) for at, part in enumerate(parts))
     again = LayerPlan.parse(spaced, N)
     assert again == plan
     assert str(again) == str(plan)
@@ -91,6 +101,8 @@ def every_text(alphabet: str, max_length: int) -> dict[LayerPlan, str]:
     for length in range(max_length + 1):
         for characters in itertools.product(alphabet, repeat=length):
             text = "".join(characters)
+            if text.count("[") != text.count("]"):
+                continue
             try:
                 plan = LayerPlan.parse(text, 3)
             except NotationError:
@@ -99,9 +111,9 @@ def every_text(alphabet: str, max_length: int) -> dict[LayerPlan, str]:
     return shortest
 
 
-@pytest.mark.parametrize("alphabet", ["0123-,x", "01,x2()", "01~,x2"])
+@pytest.mark.parametrize("alphabet", ["0123-,x", "01,x2()", "01~,x2", "0,[]*2"])
 def test_the_printed_text_is_as_short_as_any_that_brute_force_finds(alphabet: str) -> None:
-    found = every_text(alphabet, 5)
+    found = every_text(alphabet, 7 if "[" in alphabet else 5)
     assert len(found) > 50
     for plan, text in found.items():
         assert len(str(plan)) <= len(text), (str(plan), text)
@@ -175,6 +187,13 @@ def test_modifiers_apply_to_every_layer_of_a_group() -> None:
         (LayerPlan.identity(4).keep(1, "attn").switch_adapter([1, 2], on=False), "0,(1.attn,2).bare,3"),
         (LayerPlan.identity(3).keep(0, "mlp").switch_adapter(0, on=False), "0.bare.mlp,1-2"),
         (LayerPlan.identity(4).scale(0, 0.5).scale(1, 0.5).scale(2, 0.5).scale(3, 0.5), "(0-3)*0.5"),
+        (LayerPlan.identity(12).damp(3, 6, 0.5), "0-2,[3-5]*0.5,6-11"),
+        (LayerPlan.identity(12).loop(3, 6, 2), "0-2,[3-5]*0.5x2,6-11"),
+        (LayerPlan.identity(12).loop(3, 4, 4), "0-2,3*0.25x4,4-11"),
+        (LayerPlan.identity(12).loop(3, 6, 2, 1), "0-5,3-11"),
+        (LayerPlan.identity(12).keep(4, "mlp").damp(3, 6, -1), "0-2,[3,4.mlp,5]*-1,6-11"),
+        (LayerPlan.identity(4).keep(1, "mlp").keep(2, "mlp").damp(1, 3, 0.5), "0,[(1-2).mlp]*0.5,3"),
+        (LayerPlan.identity(12).loop(0, 3, 2).delete(0).delete(range(1, 10)), "[0-2]*0.5"),
     ],
 )
 def test_canonical_text(plan: LayerPlan, text: str) -> None:
@@ -195,7 +214,22 @@ def test_canonical_text(plan: LayerPlan, text: str) -> None:
         ("3-7x2", 3, r"\(3-7\)x"),
         ("3-7.attn", 3, r"\(3-7\)\."),
         ("5x0", 2, "at least once"),
-        ("5x1000000", 2, "1,000,000 slots; at most 1,024"),
+        ("5x1000000", 2, "1,000,000 layers; at most 1,024"),
+        ("(0|1|2)x512", 8, "1,536 layers; at most 1,024"),
+        ("[0-11]*0.5x100", 11, "1,200 layers; at most 1,024"),
+        ("[3-5]", 5, "write which part of what the block adds"),
+        ("[3-5", 4, "close the bracket"),
+        ("[3-5]*", 6, "factor"),
+        ("[3-5]*1e999", 0, "finite number but 1"),
+        ("[3,(4|5)]*0.5", 1, "single layers one after the other"),
+        ("[3,[4,5]*0.5]*0.5", 1, "single layers one after the other"),
+        ("[3,~,7]*0.5", 1, "single layers one after the other"),
+        ("[3-5]*0.5*0.5", 9, "inside its brackets"),
+        ("[3-5]*0.5.mlp", 9, "inside its brackets"),
+        ("([3-5]*0.5,7).bare", 13, "inside its brackets"),
+        ("[3-5]*0.5,~", 10, "behind a single layer"),
+        ("([3-5]*0.5|7)", 1, "between | stands one layer"),
+        ("[]*0.5", 1, "write a layer number"),
         ("((0-11)x80)x80", 12, "at most 1,024"),
         ("7.foo", 2, ".attn or .mlp"),
         ("7.bar", 2, "or .bare to leave out its adapter"),
@@ -232,7 +266,7 @@ def test_errors_point_at_the_character_and_say_what_is_allowed(text: str, positi
     assert caught.value.pointer().splitlines()[-1] == " " * position + "^"
 
 
-@given(st.text(alphabet='0123456789-,x()|.*:~attnmlpebr \x00🙂"\\', max_size=30))
+@given(st.text(alphabet='0123456789-,x()[]|.*:~attnmlpebr \x00🙂"\\', max_size=30))
 def test_any_text_parses_or_points(text: str) -> None:
     try:
         plan = LayerPlan.parse(text, N)
@@ -308,7 +342,17 @@ def test_laws(start: list[int]) -> None:
         (lambda p: p.scale(0, "2"), "not a number"),
         (lambda p: p.keep(0, "norm"), "'norm' is not a part"),
         (lambda p: p.delete(range(12)).delete([0]), "no layers left"),
-        (lambda p: p.permute([0] * (MAX_SLOTS + 1)), "1,025 slots"),
+        (lambda p: p.permute([0] * (MAX_SLOTS + 1)), "runs 1,025 layers"),
+        (lambda p: p.parallel(0, 12).repeat(0, 1, 100), "runs 1,200 layers"),
+        (lambda p: p.damp(3, 3, 0.5), "is empty"),
+        (lambda p: p.damp(3, 6, float("inf")), "damped by inf"),
+        (lambda p: p.damp(3, 6, "half"), "not a number"),
+        (lambda p: p.parallel(3, 5).damp(2, 5, 0.5), r"\(3\|4\) cannot be one layer among several"),
+        (lambda p: p.damp(3, 5, 0.5).damp(2, 5, 0.5), r"\[3,4\]\*0.5 cannot be one layer among several"),
+        (lambda p: p.damp(3, 5, 0.5).parallel(2, 5), r"\[3,4\]\*0.5 cannot be one layer among several"),
+        (lambda p: p.loop(3, 6, 0), "cannot run 0 times"),
+        (lambda p: p.loop(3, 6, 2.0), "not a whole number"),
+        (lambda p: p.damp(3, 6, 0.5).stitch(3), "behind a single layer"),
     ],
 )
 def test_bad_edits_name_the_value_and_what_is_allowed(edit: object, message: str) -> None:
@@ -318,8 +362,39 @@ def test_bad_edits_name_the_value_and_what_is_allowed(edit: object, message: str
 
 
 def test_labels() -> None:
-    plan = LayerPlan.parse("7,7.attn*0.5,(4|5),mean(2),other:3", N)
-    assert [slot.label for slot in plan] == ["L7", "L7.attn×0.5", "L4|L5", "mean L2", "other:L3"]
+    plan = LayerPlan.parse("7,7.attn*0.5,(4|5),mean(2),other:3,[3-5]*0.5,[3,5.mlp]*2", N)
+    assert [slot.label for slot in plan] == [
+        "L7", "L7.attn×0.5", "L4|L5", "mean L2", "other:L3", "[L3-L5]×0.5", "[L3,L5.mlp]×2",
+    ]  # fmt: skip
+
+
+@given(st.integers(0, N), st.integers(0, N), st.sampled_from([0.5, 1.0, -2.0, 0.0]), st.integers(1, 4))
+def test_a_loop_runs_its_block_so_often_and_takes_a_part_of_it(a: int, b: int, part: float, times: int) -> None:
+    """What a plan adds, written down without slots: the block's layers, `times` times, each with the block's factor."""
+    begin, end = min(a, b), max(a, b)
+    plan = LayerPlan.identity(N)
+    if begin == end:
+        with pytest.raises(PlanError, match="is empty"):
+            plan.loop(begin, end, times, part)
+        return
+    looped = plan.loop(begin, end, times, part)
+    single = end - begin == 1
+    wanted = [([i], 1.0) for i in range(begin)]
+    once = [([i], 1.0) for i in range(begin, end)] if part == 1 else [(list(range(begin, end)), part)]
+    wanted += once * times + [([i], 1.0) for i in range(end, N)]
+    found = [
+        ([layer.index for layer in slot.layers], slot.layers[0].scale if slot.damping is None else slot.damping)
+        for slot in looped
+    ]
+    assert found == wanted
+    assert single or part == 1 or all(slot.damping in (None, part) for slot in looped)
+
+
+def test_a_block_that_is_scaled_takes_more_or_less_of_it_and_falls_apart_at_one() -> None:
+    plan = LayerPlan.identity(N).damp(3, 6, 0.5)
+    assert str(plan.scale(3, 0.5)) == "0-2,[3-5]*0.25,6-11"
+    assert plan.scale(3, 2).is_identity
+    assert str(plan.keep(3, "attn").switch_adapter(3, on=False)) == "0-2,[(3-5).bare.attn]*0.5,6-11"
 
 
 @pytest.mark.parametrize("start", [-4, -2, -1, 0, 2, 4])

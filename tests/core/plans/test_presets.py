@@ -29,6 +29,11 @@ def test_twelve_layers(key: str, expected: list[int]) -> None:
     assert order(preset(key).apply(12)) == expected
 
 
+def test_loops_take_half_of_what_they_add() -> None:
+    assert str(preset("loop-middle").apply(12)) == "0-2,[3-8]*0.5x2,9-11"
+    assert str(preset("loop-halfway").apply(12)) == "0-8,[3-8]*0.5,9-11"
+
+
 @given(st.integers(2, 100), st.integers(0, 1000))
 def test_every_preset_changes_every_model_and_is_reproducible(n_layers: int, seed: int) -> None:
     for candidate in PRESETS:

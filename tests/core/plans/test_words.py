@@ -22,6 +22,8 @@ from surgery_core.plans.words import describe, subject
         ("0-4,5.attn,6*0.5,7-11", "Changed: L5.attn and L6×0.5."),
         ("0", "1 of 12 layers run. L1, L2, L3, L4, L5 and 6 more deleted."),
         ("0-4,(5|6),7-11", "Changed: L5|L6."),
+        ("0-4,[5-7]*0.5x2,8-11", "15 layers run, from 12 of 12. Changed: [L5-L7]×0.5 and [L5-L7]×0.5."),
+        ("0-4,[5-7]*0.5,8-11", "Changed: [L5-L7]×0.5."),
         ("0-4,other:4,6-11", "12 layers run, from 11 of 12. L5 deleted. Changed: other:L4."),
         ("0-4,other:0,5-11", "13 layers run, from 12 of 12. Changed: other:L0."),
         ("0,other:1,other:1,1-11", "14 layers run, from 12 of 12. Changed: other:L1 and other:L1."),
@@ -75,6 +77,8 @@ def test_plans_without_adapters_in_words(notation: str, words: str) -> None:
         ("0-4,5.attn,6-11", "With L5.attn"),
         ("0-4,5*0.5,6-11", "With L5×0.5"),
         ("0-4,(5|6),7-11", "With L5|L6"),
+        ("0-4,[5-7]*0.5,8-11", "With [L5-L7]×0.5"),
+        ("0-4,[5-7]*0.5x2,8-11", "After surgery"),
         ("0-4,(5|7),6,8-11", "After surgery"),
         ("0-4,5.attn,6*0.5,7-11", "After surgery"),
         ("0-3,5.attn,4,6-11", "After surgery"),
@@ -88,7 +92,9 @@ def test_what_a_sentence_about_a_plan_begins_with(notation: str, words: str) -> 
     assert subject(LayerPlan.parse(notation, 12)) == words
 
 
-slots = st.sampled_from(["7", "0-4", "7-3", "5x3", "(1-3)x2", "5.attn*0.5", "(4|5)", "mean(2)", "d:3", "3,~"])
+slots = st.sampled_from(
+    ["7", "0-4", "7-3", "5x3", "(1-3)x2", "5.attn*0.5", "(4|5)", "mean(2)", "d:3", "3,~", "[2-4]*0.5"]
+)
 
 
 @given(st.lists(slots, max_size=6).map(",".join))

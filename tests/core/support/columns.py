@@ -133,6 +133,19 @@ def beside(model: Any) -> tuple[str, Hooked, Means | None]:
     return "0,(1|2),3", hooked, None
 
 
+def looped(model: Any) -> tuple[str, Hooked, Means | None]:
+    """Two neighbours as a damped block: what enters the first is kept, and the second returns the way half gone."""
+    hooked, kept = Hooked(model), []
+
+    def note(before: torch.Tensor, after: torch.Tensor) -> torch.Tensor:
+        kept[:] = [before.clone()]
+        return after
+
+    hooked.change(1, note)
+    hooked.change(2, lambda before, after: kept[0] + 0.5 * (after - kept[0]))
+    return "0,[1-2]*0.5,3", hooked, None
+
+
 def averaged(model: Any) -> tuple[str, Hooked, Means | None]:
     hooked = Hooked(model)
     seen: list[torch.Tensor] = []
@@ -154,7 +167,7 @@ def parted(model: Any) -> tuple[str, Hooked, Means | None]:
     return "0,1.attn*0.5,2.mlp*-3,3", hooked, None
 
 
-SLOTS = {"parts": halved, "scale": scaled, "parallel": beside, "mean": averaged}
+SLOTS = {"parts": halved, "scale": scaled, "parallel": beside, "damped": looped, "mean": averaged}
 
 
 def slot_outcome(model: Any, name: str) -> Outcome:

@@ -186,6 +186,31 @@ def test_scale_and_parallel_against_layers_run_by_hand(family: str) -> None:
     torch.testing.assert_close(recorded[0], expected, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("family", FULL_ATTENTION)
+def test_damped_blocks_against_layers_run_by_hand(family: str) -> None:
+    base, ids = model_of(family), tokens(1, 4)
+    seen = layer_inputs(base, ids)
+    state = seen["args"][0]
+    for _ in range(2):
+        after = state
+        for index in (1, 2):
+            after = run_layer(seen["layers"][index], seen, after)
+        state = state + 0.25 * (after - state)
+    view = operate(base, "[1-2]*0.25x2")
+    recorded = []
+    find_layers(view)[1][-1].register_forward_hook(lambda module, args, output: recorded.append(first(output)))
+    view(ids, use_cache=False)
+    torch.testing.assert_close(recorded[0], state, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_block_that_is_taken_as_it_is_or_not_at_all(family: str) -> None:
+    base = model_of(family)
+    for factor, same in ((0.0, "0,3"), (1.0, "0-3"), (1 - 1e-7, "0-3")):
+        damped = operate(base, f"0,[1-2]*{factor!r},3")
+        torch.testing.assert_close(damped(tokens()).logits, operate(base, same)(tokens()).logits, atol=1e-5, rtol=1e-5)
+
+
 def zero_half(model: Any, index: int, part: str) -> Any:
     """Return a copy of the model in which one half of a layer has its output projection set to zero."""
     edited = copy.deepcopy(model)
@@ -213,7 +238,7 @@ def test_parts_equal_a_model_with_that_projection_zeroed(family: str, part: str)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("notation", ["(0|1|2),3", "3*0.5,(1.attn|2.mlp*2)x2", "0*0,1*-1,2-3"])
+@pytest.mark.parametrize("notation", ["(0|1|2),3", "3*0.5,(1.attn|2.mlp*2)x2", "0*0,1*-1,2-3", "0,[1,2.mlp]*0.5x2,3"])
 def test_cached_equals_uncached_for_modified_slots(family: str, notation: str) -> None:
     view = operate(model_of(family), notation)
     for inputs in ({"input_ids": tokens(), "attention_mask": torch.ones_like(tokens())}, left_padded()):

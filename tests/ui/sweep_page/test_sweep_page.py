@@ -121,6 +121,32 @@ def test_a_layer_is_offered_to_run_only_as_often_as_a_plan_may_be_long(open_app:
     assert app.number_input(key="sweep-times").max == 64
 
 
+def test_loops_have_their_block_their_runs_and_their_parts(open_app: Open) -> None:
+    app = sweep_page(open_app, "loop-block")
+    app.selectbox(key="sweep-layer-4").set_value(1).run()
+    assert app.number_input(key="sweep-block").max == 3
+    app.number_input(key="sweep-block").set_value(2).run()
+    app.number_input(key="sweep-loops").set_value(3).run()
+    app.text_input(key="sweep-parts").set_value("0.5, 1").run()
+    app.button(key="sweep-start").click().run()
+    wait(app, lambda: finished(app))
+    assert [str(point.plan) for point in entries(app)[0].planned] == [
+        "0,[1-2]*0.5x2,3", "0-2,1-3", "0,[1-2]*0.5x3,3", "0,(1-2)x3,3",
+    ]  # fmt: skip
+
+
+def test_a_damped_repeat_keeps_the_sum_unless_a_part_is_chosen(open_app: Open) -> None:
+    app = sweep_page(open_app, "damped-repeat")
+    app.number_input(key="sweep-times").set_value(4).run()
+    app.button(key="sweep-start").click().run()
+    wait(app, lambda: finished(app))
+    app.session_state["sweep-damping"] = "0.5"
+    app.run()
+    app.button(key="sweep-start").click().run()
+    wait(app, lambda: finished(app))
+    assert [str(entry.planned[1].plan) for entry in entries(app)] == ["0,1*0.25x4,2-3", "0,1*0.5x4,2-3"]
+
+
 def test_a_plan_is_taken_over_by_a_field_as_by_a_click(open_app: Open) -> None:
     app = run_sweep(open_app)
     box = next(box for box in app.selectbox if str(box.key).startswith("adopt-sweep"))

@@ -25,6 +25,20 @@ def test_nothing_jumps_while_a_page_loads(visit: Visit, view: str, name: str) ->
     assert cls(page.evaluate("window.shifts")) <= 0.1
 
 
+def test_charts_follow_when_the_system_goes_dark_and_light_again(visit: Visit) -> None:
+    page = visit(f"/lens?{PLAN}")
+    ready(page)
+    page.locator("svg.marks").first.wait_for()
+    ink = """() => {
+        const titles = [...document.querySelectorAll(".stVegaLiteChart svg text")].filter((one) => one.textContent === "Before");
+        return titles.length && Math.max(...getComputedStyle(titles[0]).fill.match(/[\\d.]+/g).slice(0, 3).map(Number));
+    }"""
+    assert 0 < page.evaluate(ink) < 110
+    for scheme, wanted in (("dark", "> 150"), ("light", "< 110")):
+        page.emulate_media(color_scheme=scheme)
+        page.wait_for_function(f"() => {{ const found = ({ink})(); return found && found {wanted}; }}")
+
+
 def test_a_dark_page_is_printed_dark_on_white_without_its_controls(visit: Visit) -> None:
     page = visit(f"/?{PLAN}", **VIEWS["dark"])
     ready(page)

@@ -1,4 +1,7 @@
-"""The browser's tab: its token, undo, redo and the sheet of keys by keyboard, and a phone's drawer."""
+"""The browser's tab: its token, undo, redo and the sheet of keys by keyboard, a phone's drawer, day and night.
+
+When the system goes dark or light the script runs once more, so that what is drawn for a theme follows the page.
+"""
 
 from __future__ import annotations
 

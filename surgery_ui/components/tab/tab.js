@@ -18,6 +18,10 @@ function setUp() {
   window.addEventListener("pageshow", (event) => event.persisted && store(null));
   document.addEventListener("keydown", (event) => onKey(event, tab), true);
   document.addEventListener("click", onClick, true);
+  // Streamlit changes its own colours with the system's, and runs no script for it: charts and pictures would stay
+  // as they are. It has told nobody yet when this is called.
+  const dark = matchMedia("(prefers-color-scheme: dark)");
+  dark.addEventListener("change", () => setTimeout(() => tab.send("scheme", dark.matches ? "dark" : "light"), 250));
   return tab;
 }
 

@@ -93,6 +93,27 @@ from .lenses.files import (
 from .lenses.files import (
     save_lens as save_lens,
 )
+from .lenses.jacobian import (
+    JacobianLens as JacobianLens,
+)
+from .lenses.jacobian import (
+    Jacobians as Jacobians,
+)
+from .lenses.jacobian import (
+    merge_jacobians as merge_jacobians,
+)
+from .lenses.jacobian_files import (
+    load_jacobians as load_jacobians,
+)
+from .lenses.jacobian_files import (
+    save_jacobians as save_jacobians,
+)
+from .lenses.jacobian_fit import (
+    JacobianFit as JacobianFit,
+)
+from .lenses.jacobian_fit import (
+    fit_jacobian_lens as fit_jacobian_lens,
+)
 from .lenses.reading import (
     LogitLens as LogitLens,
 )

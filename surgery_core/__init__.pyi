@@ -114,6 +114,9 @@ from .lenses.jacobian_fit import (
 from .lenses.jacobian_fit import (
     fit_jacobian_lens as fit_jacobian_lens,
 )
+from .lenses.quality import (
+    lens_quality as lens_quality,
+)
 from .lenses.reading import (
     LogitLens as LogitLens,
 )
@@ -125,9 +128,6 @@ from .lenses.reading import (
 )
 from .lenses.training import (
     LensTraining as LensTraining,
-)
-from .lenses.training import (
-    lens_quality as lens_quality,
 )
 from .lenses.training import (
     train_lens as train_lens,

@@ -14,8 +14,9 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import surgery_core as sc
+from surgery_core.lenses.quality import lens_quality
 from surgery_core.lenses.reading import LogitLens
-from surgery_core.lenses.training import LensTraining, lens_quality
+from surgery_core.lenses.training import LensTraining
 
 Built = Callable[[Sequence[int]], Any]
 DEPTH = 30

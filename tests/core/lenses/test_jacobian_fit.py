@@ -17,10 +17,12 @@ from surgery_core.errors import LensError, SettingsError, Stopped, TextError
 from surgery_core.lenses import jacobian_fit, jacobian_rows
 from surgery_core.lenses.jacobian import Jacobians, merge_jacobians
 from surgery_core.lenses.jacobian_fit import FitProgress, JacobianFit, fit_jacobian_lens, fit_jacobians
+from surgery_core.models.opening import load_model
 from surgery_core.surgery.view import operate
-from surgery_core.text import Text
+from surgery_core.text import Text, bundled_texts
 from tests.core.measure.test_measure import byte_tokenizer
 from tests.core.support.families import N_LAYERS, build
+from tests.jacobian_reference import reference_jacobians
 
 model_of = cache(build)
 TEXTS = [Text("One", "The quick brown fox"), Text("Two", "A lazy dog sleeps,"), Text("Three", "Home is far, far.")]
@@ -310,3 +312,16 @@ def without_gradients() -> Any:
     inner = model.model.layers[3]
     inner.forward = torch.no_grad()(inner.forward)
     return model
+
+
+def test_fables_lens_is_that_of_the_reference_estimator() -> None:
+    """Two texts of 24 tokens, of which 7 positions are valid, through all twelve layers of a trained model."""
+    loaded = load_model("fable")
+    texts = bundled_texts()[:2]
+    found = fit_jacobians(loaded.model, loaded.tokenizer, texts, JacobianFit(tokens=24))
+    plain = loaded.model.model.layers
+    ids = [loaded.tokenizer(text.text)["input_ids"][:24] for text in texts]
+    expected = torch.stack([reference_jacobians(loaded.model, plain, one) for one in ids]).mean(0)
+    assert found.layers == tuple(range(11))
+    for layer in found.layers:
+        assert close(found.matrices[layer], expected[layer]) < 1e-4

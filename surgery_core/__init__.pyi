@@ -126,6 +126,9 @@ from .lenses.reading import (
 from .lenses.reading import (
     read_lens as read_lens,
 )
+from .lenses.swapping import (
+    swap as swap,
+)
 from .lenses.training import (
     LensTraining as LensTraining,
 )

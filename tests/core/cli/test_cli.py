@@ -229,7 +229,8 @@ def test_a_jacobian_lens_of_a_plan_reads_that_plan(
     fit = ("fit-lens", "--model", "tiny", "--tokens", "20", "--skip", "4", "--text", text, "--to", to)
     output(capsys, *fit, "--plan", "0,2,3")
     read = ("lens", "--model", "tiny", "--prompt", "A cat.", "--jacobian", to)
-    assert rows(output(capsys, *read, "--plan", "0,2,3", "--csv"))
+    found = json.loads(output(capsys, *read, "--plan", "0,2,3", "--json"))
+    assert {cell["layer"] for cell in found} == {"input", "L0", "L2", "L3"}
     assert main([*read, "--plan", "0,1,3"]) == 2
     assert "fitted on the plan 0,2-3 and reads that one only" in capsys.readouterr().err
 

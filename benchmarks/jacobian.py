@@ -26,7 +26,7 @@ from tests.jacobian_reference import reference_jacobians
 from training.lens import pieces, read
 
 FOLDER = Path(__file__).resolve().parents[1] / "models" / "fable"
-TEXTS, ROUNDS, MAP_TOKENS = 2, 3, 200
+TEXTS, ROUNDS, MAP_TOKENS = 1, 3, 200
 PLAN = "0-4,7-11"
 
 

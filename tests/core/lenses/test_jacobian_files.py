@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from surgery_core.errors import LensError
+from surgery_core.lenses.archive import digest_of, pack_lens, unpack_lens
 from surgery_core.lenses.jacobian import Jacobians
 from surgery_core.lenses.jacobian_files import jacobians_beside, load_jacobians, save_jacobians
 from surgery_core.lenses.jacobian_hub import COLLECTION
@@ -141,6 +142,16 @@ def test_the_lens_beside_a_checkpoint_is_found(tmp_path: Path) -> None:
     assert jacobians_beside(tmp_path) is None
     save_jacobians(drawn(), tmp_path / "jacobian-lens")
     assert jacobians_beside(tmp_path) == tmp_path / "jacobian-lens"
+
+
+def test_a_lens_is_one_file_to_download_and_to_open_again() -> None:
+    for content, name in ((pack_lens(drawn()), "lens.zip"), (pack_lens(drawn(), pickled=True), "theirs.PT")):
+        again = unpack_lens(content, name)
+        assert isinstance(again, Jacobians)
+        assert same(again, drawn())
+    assert digest_of(drawn()) != digest_of(drawn(1)) != digest_of(drawn(1, plan="0-3"))
+    with pytest.raises(LensError, match="'broken.pt' is damaged or cut short"):
+        unpack_lens(pack_lens(drawn(), pickled=True)[:500], "broken.pt")
 
 
 @pytest.fixture

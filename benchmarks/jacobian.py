@@ -53,7 +53,7 @@ def _fits(loaded: Any, texts: list[sc.Text]) -> list[Result]:
 
     times = _in_turns({"ours": ours, "theirs": theirs})
     apart = max(float((found["ours"][at] - one).norm() / one.norm()) for at, one in enumerate(found["theirs"]))
-    what = f"fit fable's Jacobian lens on {len(texts)} texts of 128 tokens, processor time, one thread"
+    what = f"fit fable's Jacobian lens on {len(texts)} x 128 tokens, processor time, one thread"
     return [
         Result(what, f"`fit_jacobian_lens`, at most {apart:.1e} from the reference", times["ours"], 0),
         Result(what, "the reference's estimator, 8 components a pass", times["theirs"], 0),

@@ -17,6 +17,10 @@ from surgery_core.lenses.archive import digest_of, pack_lens, unpack_lens
 from surgery_core.lenses.jacobian import Jacobians
 from surgery_core.lenses.jacobian_files import jacobians_beside, load_jacobians, save_jacobians
 from surgery_core.lenses.jacobian_hub import COLLECTION
+from surgery_core.lenses.quality import lens_quality
+from surgery_core.models.offered import located
+from surgery_core.models.opening import load_model
+from surgery_core.text import bundled_texts
 from tests.core.lenses.test_jacobian_lens import drawn
 from tests.core.lenses.test_lens_hub import hub as hub
 from tests.core.lenses.test_tuned_lens import Boom
@@ -210,3 +214,16 @@ def test_a_pickle_with_code_from_the_hub_is_refused_and_nothing_runs(collection:
     with pytest.raises(LensError, match="holds more than tensors"):
         load_jacobians("someone/Big")
     assert not (tmp_path / "marker").exists()
+
+
+def test_fable_comes_with_a_lens_that_was_fitted_to_the_stopping_rule() -> None:
+    loaded = load_model("fable")
+    folder = jacobians_beside(located(loaded.info.source))
+    assert folder is not None
+    fitted = load_jacobians(folder)
+    assert sum(file.stat().st_size for file in folder.iterdir()) < 2_000_000
+    assert (fitted.layers, fitted.target, fitted.plan) == (tuple(range(11)), 11, "")
+    assert fitted.n_texts >= 100
+    assert fitted.change < 2e-3
+    quality = lens_quality(loaded.model, loaded.tokenizer, fitted, bundled_texts()[:2])
+    assert (quality["jacobian_lens"] < quality["logit_lens"])[9:].all()

@@ -85,8 +85,9 @@ def swap_move(
             "direction there; use a model without."
         )
     _check(len(plan_of(model)), head.vocab, slot, source, target, strength, positions)
-    directions = _matrix(model, lens, slot, follow).T @ head.unembed.weight[[source, target]].detach().float().T
-    writers = strength * torch.tensor([[-1.0, 1.0], [1.0, -1.0]], device=directions.device) @ directions.T
+    rows = head.unembed.weight[[source, target]].detach().float().cpu()
+    directions = _matrix(model, lens, slot, follow).float().cpu().T @ rows.T
+    writers = strength * torch.tensor([[-1.0, 1.0], [1.0, -1.0]]) @ directions.T
     chosen = None if positions is None else tuple(positions)
     return Move(torch.linalg.pinv(directions), writers, chosen)
 

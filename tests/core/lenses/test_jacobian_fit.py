@@ -325,3 +325,22 @@ def test_fables_lens_is_that_of_the_reference_estimator() -> None:
     assert found.layers == tuple(range(11))
     for layer in found.layers:
         assert close(found.matrices[layer], expected[layer]) < 1e-4
+
+
+def test_one_graph_keeps_what_a_single_text_needs() -> None:
+    """In copies a text's graph is kept once for each component of a pass; shared, once."""
+    kept = {}
+    for way, copies in ((jacobian_rows.PLAIN, 8), (jacobian_rows.WAYS[1], 1)):
+        reader, seen = jacobian_rows.TextJacobians(model_of("llama"), [0, 1, 2], 3, SHORT.skip), {}
+
+        def count(tensor: torch.Tensor, seen: dict[int, int] = seen) -> torch.Tensor:
+            storage = tensor.untyped_storage()
+            seen[storage.data_ptr()] = storage.nbytes()
+            return tensor
+
+        with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+            graph = reader._graph(torch.tensor([tokens(TEXTS[0])]).expand(copies, -1), way)
+        own = {parameter.untyped_storage().data_ptr() for parameter in model_of("llama").parameters()}
+        kept[copies] = sum(size for place, size in seen.items() if place not in own)
+        assert graph.target.shape == (copies, 8, 32)
+    assert 6 * kept[1] < kept[8] < 10 * kept[1]

@@ -17,8 +17,9 @@ import torch
 
 import surgery_core as sc
 from surgery_core.lenses.before_after import distances
+from surgery_core.lenses.quality import lens_quality
 from surgery_core.lenses.reading import LogitLens
-from surgery_core.lenses.training import LensTraining, lens_quality
+from surgery_core.lenses.training import LensTraining
 from surgery_core.surgery.anatomy import plan_of
 
 PROMPT = "The king had three sons, and the youngest was called"

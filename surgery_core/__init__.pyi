@@ -93,6 +93,30 @@ from .lenses.files import (
 from .lenses.files import (
     save_lens as save_lens,
 )
+from .lenses.jacobian import (
+    JacobianLens as JacobianLens,
+)
+from .lenses.jacobian import (
+    Jacobians as Jacobians,
+)
+from .lenses.jacobian import (
+    merge_jacobians as merge_jacobians,
+)
+from .lenses.jacobian_files import (
+    load_jacobians as load_jacobians,
+)
+from .lenses.jacobian_files import (
+    save_jacobians as save_jacobians,
+)
+from .lenses.jacobian_fit import (
+    JacobianFit as JacobianFit,
+)
+from .lenses.jacobian_fit import (
+    fit_jacobian_lens as fit_jacobian_lens,
+)
+from .lenses.quality import (
+    lens_quality as lens_quality,
+)
 from .lenses.reading import (
     LogitLens as LogitLens,
 )
@@ -102,11 +126,11 @@ from .lenses.reading import (
 from .lenses.reading import (
     read_lens as read_lens,
 )
-from .lenses.training import (
-    LensTraining as LensTraining,
+from .lenses.swapping import (
+    swap as swap,
 )
 from .lenses.training import (
-    lens_quality as lens_quality,
+    LensTraining as LensTraining,
 )
 from .lenses.training import (
     train_lens as train_lens,

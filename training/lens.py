@@ -13,7 +13,8 @@ from pathlib import Path
 import torch
 
 from surgery_core.lenses.files import save_lens
-from surgery_core.lenses.training import LensTraining, Progress, lens_quality, train_lens
+from surgery_core.lenses.quality import lens_quality
+from surgery_core.lenses.training import LensTraining, Progress, train_lens
 from surgery_core.models.opening import load_model
 from surgery_core.text import Text
 

@@ -15,6 +15,9 @@ from torch import nn
 
 from surgery_core.errors import ExperimentError, LensError
 from surgery_core.lenses.files import lens_beside, load_lens
+from surgery_core.lenses.jacobian import JacobianLens
+from surgery_core.lenses.jacobian_files import jacobians_beside, load_jacobians
+from surgery_core.lenses.jacobian_fit import JacobianFit, fit_jacobians
 from surgery_core.lenses.reading import Lens, LogitLens, read_lens
 from surgery_core.lenses.training import LensTraining, train_lens
 from surgery_core.lenses.trajectory import Trajectory
@@ -86,6 +89,43 @@ class TunedLensTool:
         return self
 
 
+class JacobianLensTool:
+    """The Jacobian lens that came with the model, or one that is loaded or fitted: `tool(text)` is a `Trajectory`."""
+
+    def __init__(self, model: nn.Module, tokenizer: Any) -> None:
+        self.model, self.tokenizer = model, tokenizer
+        folder = jacobians_beside(getattr(model, "name_or_path", ""))
+        self.fitted = load_jacobians(folder) if folder is not None else None
+
+    @property
+    def lens(self) -> JacobianLens:
+        """Return the lens itself.
+
+        Raises:
+            LensError: when there is none yet, or it is for another model.
+        """
+        if self.fitted is None:
+            raise LensError(
+                "This model came with no Jacobian lens; name one with jacobian_lens.load(folder), or make one with "
+                "jacobian_lens.fit(texts)."
+            )
+        return JacobianLens(self.model, self.fitted)
+
+    def __call__(self, text: Text | str, **options: Any) -> Trajectory:
+        """Read a text at every layer of the model as it is now; options and errors as for `read_lens`."""
+        return read_lens(self.lens, self.model, self.tokenizer, text, **options)
+
+    def load(self, name: str | Path) -> JacobianLensTool:
+        """Read through the lens of this folder, file or hub id from now on; errors as for `load_jacobians`."""
+        self.fitted = load_jacobians(name)
+        return self
+
+    def fit(self, texts: TextsLike, settings: JacobianFit | None = None) -> JacobianLensTool:
+        """Fit a lens on texts and read through it from now on; errors as for `fit_jacobian_lens`."""
+        self.fitted = fit_jacobians(self.model, self.tokenizer, texts, settings)
+        return self
+
+
 def _compare(model: nn.Module, tokenizer: Any) -> Callable[..., Comparison]:
     def compared(operated: nn.Module | LayerPlan | str, texts: TextsLike | None = None, **options: Any) -> Comparison:
         """Compare the bench's model with a view of it, or with what a plan makes of it, by default over bundled texts."""
@@ -101,6 +141,7 @@ BUILT_IN: Mapping[str, Factory] = {
     "prove": lambda model, tokenizer: partial(prove, model, tokenizer),
     "logit_lens": lambda model, tokenizer: LensTool(LogitLens(model), model, tokenizer),
     "tuned_lens": lambda model, tokenizer: TunedLensTool(model, tokenizer),
+    "jacobian_lens": lambda model, tokenizer: JacobianLensTool(model, tokenizer),
     "score": lambda model, tokenizer: partial(score, model, tokenizer),
     "compare": _compare,
     "generate": lambda model, tokenizer: partial(generate, model, tokenizer),

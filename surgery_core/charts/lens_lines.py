@@ -79,9 +79,11 @@ def lens_quality(frame: pd.DataFrame) -> alt.Chart:
     """Draw how far what each lens reads is from the model's own output, by the layer that the state enters.
 
     Args:
-        frame: `layer` (its number), `logit_lens` and `tuned_lens`, mean KL(final || lens) in nats.
+        frame: `layer` (its number), and of `tuned_lens`, `logit_lens` and `jacobian_lens` those that were measured: mean
+            KL(final || lens) in nats.
     """
-    titles = {"tuned_lens": "Tuned lens", "logit_lens": "Logit lens"}
+    known = {"tuned_lens": "Tuned lens", "logit_lens": "Logit lens", "jacobian_lens": "Jacobian lens"}
+    titles = {name: title for name, title in known.items() if name in frame}
     long = frame.melt("layer", list(titles), "lens", "kl").assign(lens=lambda rows: rows["lens"].map(titles))
     long["name"] = long["layer"].map(lambda number: "input" if number == 0 else f"L{number - 1}")
     order = list(dict.fromkeys(long["name"]))

@@ -32,10 +32,16 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--averages", action="store_true", help="read whole texts instead, and show each layer's mean over their tokens"
     )
     how = parser.add_argument_group("how it is read")
-    how.add_argument("--tuned", metavar="LENS", help="through this tuned lens: a folder, or a hub id org/name")
+    through = how.add_mutually_exclusive_group()
+    through.add_argument("--tuned", metavar="LENS", help="through this tuned lens: a folder, or a hub id org/name")
+    through.add_argument(
+        "--jacobian",
+        metavar="LENS",
+        help="through this Jacobian lens: a folder, a file of the reference, or the hub id org/name of its model",
+    )
     how.add_argument(
         "--follow", choices=("layer", "position"), default="layer",
-        help="what translators of a tuned lens follow after surgery (default: layer)",
+        help="what translators of a tuned or Jacobian lens follow after surgery (default: layer)",
     )  # fmt: skip
     how.add_argument("--inside", action="store_true", help="read inside layers too, after their attention")
     how.add_argument("--start", type=int, default=0, metavar="N", help="begin at this token (default: 0)")
@@ -56,7 +62,8 @@ def lens(arguments: argparse.Namespace) -> Output:
 def train_lens(arguments: argparse.Namespace) -> Output:
     """Train a tuned lens, save it, and return how well both lenses read each layer."""
     from surgery_core.lenses.files import save_lens
-    from surgery_core.lenses.training import LensTraining, lens_quality
+    from surgery_core.lenses.quality import lens_quality
+    from surgery_core.lenses.training import LensTraining
     from surgery_core.lenses.training import train_lens as train
     from surgery_core.text import bundled_texts
 
@@ -91,7 +98,7 @@ def _read(arguments: argparse.Namespace, text: str | None) -> Output:
     tables, rows, remarks = [], [], []
     for side, model in _sides(loaded, arguments):
         read = read_lens(
-            _lens(model, arguments.tuned), model, loaded.tokenizer, read_from, follow=arguments.follow,
+            _lens(model, arguments), model, loaded.tokenizer, read_from, follow=arguments.follow,
             sublayers=arguments.inside, start=arguments.start,
         )  # fmt: skip
         frame = read.frame()
@@ -121,7 +128,7 @@ def _averages(arguments: argparse.Namespace) -> Output:
     for side, model in _sides(loaded, arguments):
         with progress("Reading texts") as update:
             frame = lens_averages(
-                _lens(model, arguments.tuned), model, loaded.tokenizer, texts, follow=arguments.follow, on_progress=update
+                _lens(model, arguments), model, loaded.tokenizer, texts, follow=arguments.follow, on_progress=update
             )  # fmt: skip
         rows += [_named(side) | row for row in _by_layer(frame)]
         when = f" {side}" if side else ""
@@ -153,12 +160,15 @@ def _named(side: str) -> dict[str, Any]:
     return {"side": side} if side else {}
 
 
-def _lens(model: Any, folder: str | None) -> Lens:
+def _lens(model: Any, arguments: argparse.Namespace) -> Lens:
     from surgery_core.lenses.files import load_lens
+    from surgery_core.lenses.fitted import lens_for
+    from surgery_core.lenses.jacobian_files import load_jacobians
     from surgery_core.lenses.reading import LogitLens
-    from surgery_core.lenses.tuned import TunedLens
 
-    return LogitLens(model) if folder is None else TunedLens(model, load_lens(folder))
+    if arguments.jacobian is not None:
+        return lens_for(model, load_jacobians(arguments.jacobian))
+    return LogitLens(model) if arguments.tuned is None else lens_for(model, load_lens(arguments.tuned))
 
 
 def _columns(frame: pd.DataFrame, *names: str) -> Iterable[tuple[Any, ...]]:

@@ -1,4 +1,4 @@
-"""The command line: `python -m surgery_core {info,run,gallery,sweep,lens,train-lens,skills,preflight,export,keep,report,
+"""The command line: `python -m surgery_core {info,run,gallery,sweep,lens,train-lens,fit-lens,skills,preflight,export,keep,report,
 verify}`.
 
 A command reads its arguments, makes one call into the library and returns what to write; `main` writes it as text,
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from surgery_core import __version__
 from surgery_core.cli import asked_sweep, commands
 from surgery_core.cli import gallery as gallery_command
+from surgery_core.cli import jacobian as jacobian_command
 from surgery_core.cli import lens as lens_command
 from surgery_core.cli import report as report_command
 from surgery_core.cli import sweep as sweep_command
@@ -32,7 +33,7 @@ Command = Callable[[argparse.Namespace], Output]
 
 
 COMMANDS = (
-    "info", "run", "gallery", "sweep", "lens", "train-lens", "skills", "preflight", "export", "keep", "report", "verify",
+    "info", "run", "gallery", "sweep", "lens", "train-lens", "fit-lens", "skills", "preflight", "export", "keep", "report", "verify",
 )  # fmt: skip
 """Names of the commands."""
 PROGRAM = "python -m surgery_core"
@@ -80,6 +81,7 @@ def _parser(program: str) -> argparse.ArgumentParser:
     _add_sweep(menu)
     _add_lens(menu)
     _add_train_lens(menu)
+    _add_fit_lens(menu)
     _add_skills(menu)
     _add_preflight(menu)
     _add_export(menu)
@@ -199,6 +201,14 @@ def _add_train_lens(menu: Commands) -> None:
     texts_options.add_sources(parser)
     parser.add_argument("--steps", type=int, metavar="N", help="steps of training (default: 150)")
     parser.add_argument("--seed", type=int, metavar="N", help="of the order of the texts (default: 0)")
+
+
+def _add_fit_lens(menu: Commands) -> None:
+    parser = _add(
+        menu, "fit-lens", jacobian_command.fit_lens, "Fit a Jacobian lens for a model, or for a plan, and save it."
+    )
+    _add_plan(parser)
+    jacobian_command.add_options(parser)
 
 
 def _add_skills(menu: Commands) -> None:

@@ -31,7 +31,7 @@ def add_options(parser: argparse.ArgumentParser, what: argparse._ArgumentGroup) 
         "plans and sweep where the recipe has them, lens where it has a text for it)",
     )  # fmt: skip
     shown.add_argument(
-        "--lens", choices=("logit", "tuned"), help="show what each layer would say, read through this lens"
+        "--lens", choices=("logit", "tuned", "jacobian"), help="show what each layer would say, read through this lens"
     )
     shown.add_argument(
         "--sweep", metavar="KIND",

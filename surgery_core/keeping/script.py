@@ -29,7 +29,8 @@ class LensView:
 
     Attributes:
         text: what is read.
-        lens: `"logit"`, `"tuned"` for the one that came with the model, or a file or folder of a lens.
+        lens: `"logit"`, `"tuned"` or `"jacobian"` for the one that came with the model, or a file or folder of a lens.
+        kind: whether such a file or folder is of a `"tuned"` or a `"jacobian"` lens.
         follow: whether translators follow their `"layer"` or their `"position"`.
         sublayers: whether layers are read after their attention too.
         start: first token that is read.
@@ -40,6 +41,7 @@ class LensView:
     follow: str = "layer"
     sublayers: bool = False
     start: int = 0
+    kind: Literal["tuned", "jacobian"] = "tuned"
 
 
 @dataclass(frozen=True)
@@ -191,8 +193,13 @@ def _lens(shown: Shown) -> list[Cell]:
     lenses = {
         "logit": "sc.LogitLens(model)",
         "tuned": 'sc.TunedLens(model, sc.load_lens(located(loaded.info.source) / "lens"))',
+        "jacobian": 'sc.JacobianLens(model, sc.load_jacobians(located(loaded.info.source) / "jacobian-lens"))',
     }
-    lens = lenses.get(view.lens, f"sc.TunedLens(model, sc.load_lens({view.lens!r}))")
+    own = {
+        "tuned": f"sc.TunedLens(model, sc.load_lens({view.lens!r}))",
+        "jacobian": f"sc.JacobianLens(model, sc.load_jacobians({view.lens!r}))",
+    }
+    lens = lenses.get(view.lens, own[view.kind])
     imports = {"chat_text": "surgery_core.text", "located": "surgery_core.models.offered"}
     lines = [f"from {room} import {name}" for name, room in imports.items() if f"{name}(" in text + lens]
     sides = "(loaded.model,)" if shown.plan.is_identity else "(loaded.model, operated)"

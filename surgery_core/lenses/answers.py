@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from surgery_core.errors import AnatomyError
-from surgery_core.lenses.tuned import TunedLens
+from surgery_core.lenses.translating import TranslatingLens
 from surgery_core.measure.readout import Readout
 from surgery_core.measure.skills import SkillItem
 from surgery_core.measure.skills.asking import Answer, Tokens, answers_of, asked_batch
@@ -25,7 +25,7 @@ class AnswerReader:
         model: the base, or a view of it, whose norm and unembedding decode.
         tokenizer: its tokenizer.
         items: what is asked; each has rows of its own in the batch, one for every different beginning of its answers.
-        lens: a tuned lens, for states inside the model; without one they are decoded as they are (the logit lens).
+        lens: a tuned or Jacobian lens, for states inside the model; without one they are decoded as they are (the logit lens).
 
     Attributes:
         batch: the prompts, padded on the right; its scored places are those of the answers' tokens.
@@ -43,7 +43,7 @@ class AnswerReader:
                 f"The answers of a {type(model).__name__} cannot be read at its layers, which hand on more than one state "
                 "for each token. Score the skill on the whole model instead."
             )
-        self.lens = lens if isinstance(lens, TunedLens) else None
+        self.lens = lens if isinstance(lens, TranslatingLens) else None
         self.answers = [answers_of(tokenizer, item) for item in items]
         reads = [list(dict.fromkeys(answer.read for answer in group)) for group in self.answers]
         rows: dict[tuple[int, Tokens], int] = {}
@@ -68,7 +68,7 @@ class AnswerReader:
 
         Args:
             states: `[k, rows, seq, d_model]`, the batch's residual stream in k ways.
-            translator: of a tuned lens; None where the states leave the last layer, or are to be decoded as they are.
+            translator: of that lens; None where the states leave the last layer, or are to be decoded as they are.
             look: called between chunks; it may raise to stop the work.
         """
         k, positions = len(states), len(self._rows)

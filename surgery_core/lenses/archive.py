@@ -1,24 +1,37 @@
-"""A lens as one file: a zip of the two files that a lens folder holds."""
+"""A lens as one file: a zip of the two files that a lens folder holds, or a Jacobian lens as the reference writes it."""
 
 from __future__ import annotations
 
+import hashlib
 import io
+import json
 import tempfile
 import zipfile
 from pathlib import Path
 
 from surgery_core.errors import LensError
 from surgery_core.lenses.files import CONFIG, PARAMS, SAFE, load_lens, save_lens
-from surgery_core.lenses.tuned import Translators
+from surgery_core.lenses.fitted import Fitted
+from surgery_core.lenses.jacobian import Jacobians
+from surgery_core.lenses.jacobian_files import KIND, load_jacobians, read_reference, save_jacobians
+from surgery_core.lenses.jacobian_files import PARAMS as MATRICES
 
 MAX_LENS_BYTES = 512_000_000
 """Most bytes that the files of an archive may have once unpacked."""
 
 
-def pack_lens(translators: Translators, *, pickled: bool = False) -> bytes:
-    """Return a zip of `config.json` and the parameters, as safetensors or (`pickled`) for the tuned-lens library."""
+def pack_lens(fitted: Fitted, *, pickled: bool = False) -> bytes:
+    """Return a zip of `config.json` and the parameters, as safetensors; or what another library opens (`pickled`).
+
+    That is a zip too of a tuned lens, for the tuned-lens library, and one file of a Jacobian lens, for its reference.
+    """
     with tempfile.TemporaryDirectory() as folder:
-        save_lens(translators, folder, pickled=pickled)
+        if isinstance(fitted, Jacobians):
+            if pickled:
+                return save_jacobians(fitted, Path(folder) / "lens.pt").read_bytes()
+            save_jacobians(fitted, folder)
+        else:
+            save_lens(fitted, folder, pickled=pickled)
         data = io.BytesIO()
         with zipfile.ZipFile(data, "w", zipfile.ZIP_DEFLATED) as archive:
             for path in sorted(Path(folder).iterdir()):
@@ -26,12 +39,18 @@ def pack_lens(translators: Translators, *, pickled: bool = False) -> bytes:
         return data.getvalue()
 
 
-def unpack_lens(data: bytes) -> Translators:
-    """Read a lens from the bytes of a zip; the files may lie in a folder inside it.
+def unpack_lens(data: bytes, name: str = "lens.zip") -> Fitted:
+    """Read a lens from the bytes of a zip, in which the files may lie in a folder; or of the reference's file `*.pt`.
+
+    Args:
+        data: of the file.
+        name: of the file.
 
     Raises:
         LensError: when it is no zip, holds no lens, is damaged, too large, or has a pickle with more than tensors in it.
     """
+    if name.lower().endswith(".pt"):
+        return read_reference(data, name)
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive, tempfile.TemporaryDirectory() as folder:
             _extract(archive, Path(folder))
@@ -42,11 +61,22 @@ def unpack_lens(data: bytes) -> Translators:
         ) from None
 
 
+def digest_of(fitted: Fitted) -> str:
+    """Return a short name for a lens's values, which another one has not."""
+    digest = hashlib.sha256()
+    if isinstance(fitted, Jacobians):
+        digest.update(f"{fitted.plan} {fitted.layers}".encode())
+    tensors = fitted.matrices.values() if isinstance(fitted, Jacobians) else (fitted.weights, fitted.biases)
+    for tensor in tensors:
+        digest.update(tensor.numpy().tobytes())
+    return digest.hexdigest()[:32]
+
+
 def _extract(archive: zipfile.ZipFile, folder: Path) -> None:
     """Write the lens's files into a folder under their bare names, whatever else the archive holds."""
     entries = {Path(entry.filename).name: entry for entry in archive.infolist() if not entry.is_dir()}
     left = MAX_LENS_BYTES
-    for name in (CONFIG, SAFE, PARAMS):
+    for name in (CONFIG, SAFE, PARAMS, MATRICES):
         if name not in entries:
             continue
         with archive.open(entries[name]) as source:
@@ -57,9 +87,17 @@ def _extract(archive: zipfile.ZipFile, folder: Path) -> None:
         (folder / name).write_bytes(content)
 
 
-def _named(folder: str) -> Translators:
+def _named(folder: str) -> Fitted:
     """Read the folder; a message names the archive instead of a temporary folder."""
     try:
-        return load_lens(folder)
+        return load_jacobians(folder) if _is_jacobian(Path(folder) / CONFIG) else load_lens(folder)
     except LensError as error:
         raise LensError(str(error).replace(repr(folder), "the archive")) from None
+
+
+def _is_jacobian(config: Path) -> bool:
+    try:
+        said = json.loads(config.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(said, dict) and said.get("lens_type") == KIND

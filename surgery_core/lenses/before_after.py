@@ -17,12 +17,12 @@ from torch import nn
 
 from surgery_core.errors import TextError
 from surgery_core.lenses.metrics import METRICS
-from surgery_core.lenses.reading import STOPPED, Follow, Lens, chunks, lens_window, translators_of
+from surgery_core.lenses.reading import STOPPED, Follow, Lens, chunks, lens_window, rows_of
 from surgery_core.lenses.trajectory import Array, Trajectory
 from surgery_core.measure.divergence import js_divergence, log_probabilities, total_variation
 from surgery_core.states.residuals import residuals
 from surgery_core.stopping import Progress, looking
-from surgery_core.surgery.anatomy import device_of, plan_of
+from surgery_core.surgery.anatomy import device_of
 from surgery_core.text import Text, encode
 
 
@@ -99,7 +99,9 @@ def distances(
     ids, _ = lens_window(models[0], encode(tokenizer, text), start, length)
     tokens, look = torch.tensor([ids], device=device_of(models[0])), looking(stop, STOPPED)
     streams = [residuals(model, tokens, sublayers=sublayers, look=look) for model in models]
-    translators = [translators_of(plan_of(model), follow, sublayers=sublayers) for model in models]
+    translators = [
+        rows_of(lens, model, follow, sublayers=sublayers) for lens, model in zip(lenses, models, strict=True)
+    ]
     partners = matching_rows(*([point.origin for point in stream.points] for stream in streams))
     found = {name: np.full((len(partners), len(ids)), np.nan, dtype=np.float32) for name in ("js", "tv")}
     with torch.inference_mode():

@@ -84,6 +84,17 @@ def translators_of(plan: LayerPlan, follow: Follow = "layer", *, sublayers: bool
     return [*(row if row < plan.n_layers else None for row in rows[:-1]), None]
 
 
+def rows_of(lens: Lens, model: nn.Module, follow: Follow = "layer", *, sublayers: bool = False) -> list[int | None]:
+    """Return the translator of each row that a lens reads in a model, as `translators_of`.
+
+    A lens that was fitted on an operated model has one for each of its slots, and follows nothing.
+    """
+    plan = plan_of(model)
+    if not getattr(lens, "by_slot", False):
+        return translators_of(plan, follow, sublayers=sublayers)
+    return [*(_translator(plan, point, "position") for point in points_of(plan, sublayers)[:-1]), None]
+
+
 def _translator(plan: LayerPlan, point: Point, follow: Follow) -> int:
     if point.slot < 0:
         return 0
@@ -115,7 +126,7 @@ def read_lens(
         tokenizer: its tokenizer.
         text: the text. Of one that is longer than the model's context, or `max_tokens`, a window of that length is
             read; `note` says so.
-        follow: whether a tuned lens's translators follow their layer or their position; see `translators_of`.
+        follow: whether translators of a tuned or Jacobian lens follow their layer or their position; see `translators_of`.
         sublayers: whether to read after each layer's attention too.
         picked: a token whose log-probability is wanted as the statistic `picked`; see `one_token`.
         top_k: how many of the likeliest tokens are kept a cell.
@@ -133,7 +144,7 @@ def read_lens(
     ids, total = lens_window(model, encode(tokenizer, text, least=1), start, max_tokens)
     inputs, look = torch.tensor([ids], device=device_of(model)), looking(stop, STOPPED)
     stream = residuals(model, inputs, sublayers=sublayers, look=look)
-    translators = translators_of(plan_of(model), follow, sublayers=sublayers)
+    translators = rows_of(lens, model, follow, sublayers=sublayers)
     reader = _Reader(lens, translators, stream, torch.tensor(ids), top_k, picked)
     reader.read(look, on_progress)
     return Trajectory(

@@ -18,19 +18,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import numpy as np
-import pandas as pd
 import torch
 from torch import nn
 
 from surgery_core.errors import SettingsError, TextError
 from surgery_core.lenses.gradients import StepGradients, fast_dtype
 from surgery_core.lenses.least_squares import TOKENS_A_COORDINATE, LeastSquares
-from surgery_core.lenses.reading import CELL_ELEMENTS, lens_window
-from surgery_core.lenses.tuned import Translators, TunedLens, untrained
-from surgery_core.measure.divergence import kl_divergence, log_probabilities
-from surgery_core.states.residuals import residuals
-from surgery_core.stopping import looking
+from surgery_core.lenses.tuned import Translators, untrained
 from surgery_core.surgery.anatomy import context_length, device_of
 from surgery_core.text import TextsLike, as_texts, encode
 
@@ -143,64 +137,6 @@ def train_lens(
             break
     trainer.finish()
     return trainer.translators()
-
-
-def lens_quality(
-    model: nn.Module,
-    tokenizer: Any,
-    translators: Translators,
-    texts: TextsLike,
-    *,
-    stop: threading.Event | None = None,
-    on_progress: Callable[[int, int], None] | None = None,
-) -> pd.DataFrame:
-    """Return, for what enters each layer, the mean KL(final || lens) in nats of the logit lens and the tuned lens.
-
-    Columns: layer (its number), logit_lens, tuned_lens. Of a text that is longer than what a lens reads at once, the
-    beginning is read. `on_progress` is told how many texts are read, and how many there are.
-
-    Raises:
-        TextError: when a text has no token.
-        Stopped: when `stop` was set.
-    """
-    lens = TunedLens(model, translators)
-    totals, count, look = np.zeros((2, translators.n_layers)), 0, looking(stop, "Stopped before all texts were read.")
-    vocab = model.get_output_embeddings().weight.shape[0]  # type: ignore[operator]
-    given = as_texts(texts)
-    for number, text in enumerate(given):
-        if on_progress is not None:
-            on_progress(number, len(given))
-        ids, _ = lens_window(model, encode(tokenizer, text))
-        states = residuals(model, torch.tensor([ids], device=device_of(model)), look=look).states
-        for some in states.split(max(1, CELL_ELEMENTS // vocab), dim=1):  # type: ignore[no-untyped-call]
-            look()
-            totals += _divergences(lens, some, translators.n_layers)
-        count += len(ids)
-    return pd.DataFrame(
-        {"layer": range(translators.n_layers), "logit_lens": totals[0] / count, "tuned_lens": totals[1] / count}
-    )
-
-
-def summed_quality(quality: pd.DataFrame) -> tuple[float, float]:
-    """Return the KL of the logit lens and of the tuned lens, each summed over the layers, in nats a token.
-
-    Args:
-        quality: of `lens_quality`.
-    """
-    return float(quality["logit_lens"].sum()), float(quality["tuned_lens"].sum())
-
-
-def _divergences(lens: TunedLens, states: torch.Tensor, n_layers: int) -> np.ndarray[Any, Any]:
-    """Return the summed KL(final || lens), `[2, n_layers]`, of both lenses over states `[n_layers + 1, tokens, d_model]`."""
-    found = np.zeros((2, n_layers))
-    with torch.inference_mode():
-        final = log_probabilities(lens.decode(states[-1:], [None])[0])
-        for index in range(n_layers):
-            for row, translator in enumerate((None, index)):
-                logp = log_probabilities(lens.decode(states[index : index + 1], [translator])[0])
-                # float64 only once it is on the CPU: Apple's GPU has none
-                found[row, index] = float(kl_divergence(final, logp).cpu().double().sum())
-    return found
 
 
 class _Trainer:

@@ -7,19 +7,14 @@ zeros are the logit lens, as in the tuned-lens library.
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
 from surgery_core.errors import LensError
-from surgery_core.states.tail import Tail
+from surgery_core.lenses.translating import TranslatingLens, check_one_stream, check_unembedding, unembed_hash
 from surgery_core.surgery.anatomy import device_of, find_layers, plan_of, root_of, width_of
-from surgery_core.surgery.stream_form import stream_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +44,7 @@ class Translators:
         return int(self.weights.shape[1])
 
 
-class TunedLens:
+class TunedLens(TranslatingLens):
     """Translators and a model's own decoding.
 
     Args:
@@ -67,18 +62,13 @@ class TunedLens:
         device = device_of(model)
         self.translators = translators
         self.weights, self.biases = translators.weights.to(device), translators.biases.to(device)
-        self.tail = Tail(model)
+        super().__init__(model)
 
     def transform(self, hidden: torch.Tensor, translator: int | None) -> torch.Tensor:
         """Return hidden states `[..., d_model]` translated for the final norm; None leaves them as they are."""
         if translator is None:
             return hidden
         return hidden + hidden @ self.weights[translator].T.to(hidden) + self.biases[translator].to(hidden)
-
-    def decode(self, states: torch.Tensor, translators: Sequence[int | None]) -> torch.Tensor:
-        """Return logits `[rows, seq, vocab]` of states `[rows, seq, d_model]`, a translator a row."""
-        rows = [self.transform(state, index) for state, index in zip(states, translators, strict=True)]
-        return self.tail.logits(torch.stack(rows))
 
 
 def untrained(model: nn.Module, name: str = "") -> Translators:
@@ -91,34 +81,6 @@ def untrained(model: nn.Module, name: str = "") -> Translators:
     n_layers, d_model = len(find_layers(model)[1]), width_of(model)
     zeros = torch.zeros((n_layers, d_model, d_model))
     return Translators(zeros, torch.zeros((n_layers, d_model)), name, unembed_hash(model))
-
-
-def unembed_hash(model: nn.Module) -> str:
-    """Return the hash by which the tuned-lens library recognises an unembedding; empty where there is none.
-
-    It is the SHA-256 of numpy's abbreviated print of the matrix with one decimal.
-    """
-    head: Any = model.get_output_embeddings()  # type: ignore[operator]
-    if head is None or head.weight.device.type == "meta":
-        return ""
-    printed = np.array_str(head.weight.detach().cpu().float().numpy(), precision=1)
-    return hashlib.sha256(printed.encode("utf-8")).hexdigest()
-
-
-def check_one_stream(model: nn.Module) -> None:
-    """Refuse a model whose states are more than one vector of d_model values a token, which a translator could map.
-
-    Raises:
-        LensError: naming both widths.
-    """
-    stream, d_model = stream_of(model), width_of(model)
-    if stream.problem:
-        raise LensError(stream.problem)
-    if stream.width != d_model:
-        raise LensError(
-            f"Layers of a {type(root_of(model)).__name__} hand on {stream.width} values a token, in several streams, "
-            f"and not one vector of d_model = {d_model}, so there is no tuned lens for it; use the logit lens."
-        )
 
 
 def check_fits(model: nn.Module, translators: Translators) -> None:
@@ -135,9 +97,4 @@ def check_fits(model: nn.Module, translators: Translators) -> None:
             f"This lens is for {translators.n_layers} layers of width {translators.d_model}, "
             f"but the model has {n_layers} of width {d_model}; choose the lens of this model or train one."
         )
-    known = translators.unembed_hash
-    if known and (own := unembed_hash(root)) and own != known:
-        raise LensError(
-            f"This lens was trained for another model{' (' + translators.base_model + ')' if translators.base_model else ''}: "
-            "its unembedding has another hash. Choose the lens of this model or train one."
-        )
+    check_unembedding(root, translators.unembed_hash, translators.base_model)

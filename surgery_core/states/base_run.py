@@ -26,6 +26,7 @@ from surgery_core.surgery.anatomy import adapters_around, base_of, find_layers, 
 from surgery_core.surgery.building import private_copy
 from surgery_core.surgery.change_kinds import change_kind, layer_kinds
 from surgery_core.surgery.closeness import relative_difference
+from surgery_core.surgery.moves import is_moved
 from surgery_core.surgery.placement import place
 from surgery_core.surgery.recording import watched
 from surgery_core.surgery.stream_form import stream_of
@@ -88,7 +89,7 @@ class BaseRun:
         """
         if base_of(view) is not self.model or any(len(calls) != len(self.kinds) for calls in self._calls.values()):
             return False
-        if adapters_around(view) != adapters_around(self.model):
+        if adapters_around(view) != adapters_around(self.model) or is_moved(view):
             return False
         plan = plan_of(view)
         if not len(plan) or any(layer.donor is not None or layer.mean for slot in plan for layer in slot.layers):

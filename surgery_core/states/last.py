@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -45,7 +46,10 @@ def last_state(
     return stream.leaving(last[0])
 
 
-def run_body(view: Any, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> None:
-    """Run a view without its head, where it has a body of its own, so that no logits are made."""
-    with torch.inference_mode():
+def run_body(view: Any, input_ids: torch.Tensor, attention_mask: torch.Tensor, *, grad: bool = False) -> None:
+    """Run a view without its head, where it has a body of its own, so that no logits are made.
+
+    With `grad` a graph is made from whatever asks for a gradient, as the caller's own mode has it.
+    """
+    with nullcontext() if grad else torch.inference_mode():
         view.base_model(input_ids=input_ids, attention_mask=attention_mask, use_cache=False)

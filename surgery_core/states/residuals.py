@@ -85,7 +85,7 @@ def residuals(
         return Residuals(points, last_state(model, input_ids, mask))
     if sublayers:
         _check_one_stream(model)
-    places = _places(plan_of(model))
+    places = places_of(plan_of(model))
     middle = halfway(model, [places[point.slot] - 1 for point in points if point.mid]) if sublayers else None
     middles: dict[int, torch.Tensor] = {}
 
@@ -187,7 +187,7 @@ def _check_one_stream(model: nn.Module) -> None:
         )
 
 
-def _places(plan: LayerPlan) -> dict[int, int]:
+def places_of(plan: LayerPlan) -> dict[int, int]:
     """Return which recorded state belongs to each slot: of a parallel one, that of its last member; -1 is the input."""
     places = {-1: 0}
     for number, slot in enumerate(plan):

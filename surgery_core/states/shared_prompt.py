@@ -32,6 +32,7 @@ from surgery_core.surgery.cache import own_indices
 from surgery_core.surgery.change_kinds import change_kind, layer_kinds
 from surgery_core.surgery.closeness import relative_difference
 from surgery_core.surgery.layer_io import hidden_of, with_hidden
+from surgery_core.surgery.moves import is_moved
 from surgery_core.surgery.recording import watched
 
 LEAST = 96
@@ -92,7 +93,7 @@ class SharedPrompt:
         base = self._model()
         if base is None or (model is not base and base_of(model) is not base) or not can_be_kept(base):
             return False
-        if adapters_around(model) != adapters_around(base) or not _alike(model, base):
+        if adapters_around(model) != adapters_around(base) or not _alike(model, base) or is_moved(model):
             return False
         known, kind = _RIGHT.setdefault(base, {}), change_kind(plan_of(model), layer_kinds(base))
         with self._trying:

@@ -23,6 +23,9 @@ Called = Callable[[int, Call], None]
 Returned = Callable[[int, Call, Any], None]
 """What is told of a layer that has run: its number, its arguments, and what it returned."""
 
+Replaced = Callable[[int, Any], Any]
+"""What makes something else of what a layer returned: its number and the output; in the same form."""
+
 
 @contextmanager
 def watched(
@@ -41,6 +44,15 @@ def watched(
         yield
 
 
+@contextmanager
+def replacing(layers: Iterable[nn.Module], replaced: Replaced) -> Iterator[None]:
+    """Hand on, for every layer that runs inside the block, what `replaced` makes of its output."""
+    with ExitStack() as hooks:
+        for number, layer in enumerate(layers):
+            hooks.callback(layer.register_forward_hook(partial(_instead, replaced, number)).remove)
+        yield
+
+
 def _before(called: Called, number: int, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     called(number, (args, kwargs))
 
@@ -49,6 +61,10 @@ def _after(
     returned: Returned, number: int, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
 ) -> None:
     returned(number, (args, kwargs), output)
+
+
+def _instead(replaced: Replaced, number: int, module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
+    return replaced(number, output)
 
 
 @dataclass

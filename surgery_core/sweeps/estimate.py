@@ -33,6 +33,11 @@ PRIOR = 0.05
 """Share of the whole work that an estimate counts for beside what was measured."""
 LENS = 1.5
 """Time of a lens's figures at one row and token, as a multiple of `Speeds.head`: divergences both ways, and a top ten."""
+BACKWARD = 1.8
+"""Time in which one value of the stream goes backward through a layer, as a multiple of the layer's own.
+
+Gradients are taken with respect to states alone, so each product is made once more, and those of the attention twice.
+"""
 STEP = 0.7
 """Time of a training step at one translator and token, as a multiple of `Speeds.head`.
 
@@ -256,6 +261,12 @@ def training_seconds(speeds: Speeds, steps: int, tokens_per_step: int, window: i
     tokens = steps * tokens_per_step
     run = speeds.n_layers * speeds.layer * tokens * (1 + speeds.window * window)
     return run + speeds.n_layers * tokens * STEP * speeds.head
+
+
+def jacobian_seconds(speeds: Speeds, d_model: int, texts: int, tokens: int) -> float:
+    """Return how long a Jacobian lens takes to fit on texts of so many tokens: each value of the stream goes backward once."""
+    each = speeds.n_layers * speeds.layer * tokens * (1 + speeds.window * tokens)
+    return texts * each * (1 + d_model * BACKWARD)
 
 
 def _new_runs(plans: Sequence[LayerPlan]) -> list[int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import streamlit as st
 
@@ -15,29 +16,36 @@ from surgery_ui.session import session
 from surgery_ui.session.state import State, state
 from surgery_ui.work import lens_jobs
 from surgery_ui.work import plan_jobs as cached
-from surgery_ui.work.lens_jobs import LOGIT, TUNED, Reading
+from surgery_ui.work.lens_jobs import JACOBIAN, LOGIT, TUNED, Reading
 
 TEXT_PICK, STATISTIC, TOKEN, PART = "lens-pick", "lens-metric", "lens-token", "lens-part"
 INSIDE = "lens-sublayers"
 """Keys of the fields."""
-NAMES = {LOGIT: "Logit lens", TUNED: "Tuned lens"}
+NAMES = {LOGIT: "Logit lens", TUNED: "Tuned lens", JACOBIAN: "Jacobian lens"}
+_CELL = (
+    "Rows are layers, the last on top; columns are the tokens read. A cell has the token that would come next if the model "
+    "stopped there: its residual stream, decoded "
+)
 ABOUT = {
-    False: "Rows are layers, the last on top; columns are the tokens read. A cell has the token that would come next if "
-    "the model stopped there: its residual stream, decoded with the model's own head.",
-    True: "Rows are layers, the last on top; columns are the tokens read. A cell has the token that would come next if "
-    "the model stopped there: its residual stream, decoded by a translator trained for that layer (arXiv 2303.08112) "
-    "and then the model's own head.",
+    LOGIT: f"{_CELL}with the model's own head.",
+    TUNED: f"{_CELL}by a translator trained for that layer (arXiv 2303.08112) and then the model's own head.",
+    JACOBIAN: "Rows are layers, the last on top; columns are the tokens read. A cell has what its state moves the output "
+    "towards, here and at the tokens to come, through the model's average Jacobian from that layer on and then its own head "
+    "(transformer-circuits.pub/2026/workspace). So middle layers show words that the model has in mind and may say later, "
+    "where the logit lens shows little and a tuned lens only its best guess of the next token.",
 }
+"""What the maps show, by what the lens decodes with."""
 FOLLOW: dict[str, Follow] = {"Their layer": "layer", "Their position": "position"}
 FOLLOWED: dict[Follow, str] = {
     "layer": "After surgery each translator follows its layer, wherever that runs.",
     "position": "After surgery each translator stays at its position, whatever runs there.",
 }
+ANEW = "After surgery it reads with matrices that were fitted on this plan, slot by slot; before surgery with those of the unchanged model."
 MORE = "What else colours can show than probability, and rows inside the layers."
 SIDE_BY_SIDE, STACKED, DIFFERENCE = "Side by side", "Stacked", "Difference"
 VIEWS = (SIDE_BY_SIDE, STACKED, DIFFERENCE)
 MID = (
-    "“L3 mid” is the state inside L3, after its attention and before its MLP; a tuned lens has no translator of its "
+    "“L3 mid” is the state inside L3, after its attention and before its MLP; a tuned or Jacobian lens has nothing of its "
     "own for it and takes that of what enters the layer."
 )
 
@@ -58,7 +66,7 @@ def lens_controls(now: session.Experiment) -> Choice:
     """Show the controls above the maps and return what was chosen."""
     text = _text(now)
     with st.container(horizontal=True, gap="medium", vertical_alignment="bottom"):
-        lens, follow, said = _lens(now)
+        chosen, said = _lens(now)
         beside = st.container(width="content")
         with st.popover("More", icon=":material/tune:", key="lens-more", help=MORE):
             metric, picked = _statistic(now)
@@ -69,7 +77,7 @@ def lens_controls(now: session.Experiment) -> Choice:
             )  # fmt: skip
         with beside:
             view = _view(now, metric)
-    reading = Reading(lens, follow, bool(sublayers))
+    reading = replace(chosen, sublayers=bool(sublayers))
     n_tokens = cached.count_tokens(now.loaded, chat.as_read(now, text))
     start = _start(lens_jobs.window_of(now.loaded), n_tokens)
     system = state.system if chat.applies(now) else None
@@ -81,29 +89,50 @@ def offer_lens(now: session.Experiment, choice: Choice) -> None:
     """Offer what the page reads as a script; a lens of one's own is the folder that was saved from the page."""
     reading = choice.reading
     lens = reading.lens if reading.lens in NAMES else f"{now.loaded.info.name.replace('/', '-')}-lens"
-    view = LensView(choice.text, lens, reading.follow, reading.sublayers, reading.start)
+    kind: Literal["tuned", "jacobian"] = "jacobian" if lens_jobs.what_reads(reading.lens) == JACOBIAN else "tuned"
+    view = LensView(choice.text, lens, reading.follow, reading.sublayers, reading.start, kind)
     keeping.offer_script(now, "lens", lens=view)
 
 
 def own_lenses(now: session.Experiment) -> dict[str, str]:
-    """Return the titles of the lenses that this session trained or opened for the model, by their ids."""
+    """Return the titles of the lenses that this session made or opened for the model, by their ids."""
     return state.own_lenses.setdefault(now.loaded.info.key, {})
 
 
-def _lens(now: session.Experiment) -> tuple[str, Follow, str]:
+def lenses(now: session.Experiment) -> dict[str, str]:
+    """Return the titles of the lenses that can read this plan, by their ids."""
+    came = {TUNED: lens_jobs.has_lens(now.loaded), JACOBIAN: lens_jobs.has_jacobian_lens(now.loaded)}
+    names = {LOGIT: NAMES[LOGIT]} | {key: NAMES[key] for key, there in came.items() if there}
+    return names | {
+        key: title for key, title in own_lenses(now).items() if lens_jobs.plan_of_lens(key) in ("", str(now.plan))
+    }
+
+
+def jacobian_of_base(now: session.Experiment) -> str:
+    """Return the id of a Jacobian lens of the unchanged model, the last of one's own first; empty where there is none."""
+    found = [key for key in lenses(now) if lens_jobs.what_reads(key) == JACOBIAN and not lens_jobs.plan_of_lens(key)]
+    return found[-1] if found else ""
+
+
+def _lens(now: session.Experiment) -> tuple[Reading, str]:
     """Show which lens reads and what its translators follow; return both, and what they mean in words."""
-    own = own_lenses(now)
-    names = {LOGIT: NAMES[LOGIT]} | ({TUNED: NAMES[TUNED]} if lens_jobs.has_lens(now.loaded) else {}) | own
+    names = lenses(now)
     lens, follow = LOGIT, "Their layer"
     if (wanted := State.lens_wanted.take()) is not None and wanted in names:
         state.lens_kind = wanted
     if len(names) > 1:
+        if state.lens_kind not in names:
+            # it was fitted on another plan than the one there is now
+            state.lens_kind = jacobian_of_base(now) or LOGIT
         lens = segments("Lens", list(names), State.lens_kind.key, format_func=names.__getitem__)
-    if lens != LOGIT and not now.plan.is_identity:
-        text = "Whether the row behind layer 5 is read as layer 5's wherever it runs, or by its place."
-        follow = segments("Translators follow", list(FOLLOW), "lens-follow", help=text)
-    said = FOLLOWED[FOLLOW[follow]] if lens != LOGIT and not now.plan.is_identity else ""
-    return lens, FOLLOW[follow], f"{ABOUT[lens != LOGIT]} {said}".strip()
+    about = ABOUT[lens_jobs.what_reads(lens)]
+    if lens == LOGIT or now.plan.is_identity:
+        return Reading(lens, FOLLOW[follow]), about
+    if lens_jobs.plan_of_lens(lens):
+        return Reading(lens, FOLLOW[follow], unchanged=jacobian_of_base(now)), f"{about} {ANEW}"
+    text = "Whether the row behind layer 5 is read as layer 5's wherever it runs, or by its place."
+    follow = segments("Translators follow", list(FOLLOW), "lens-follow", help=text)
+    return Reading(lens, FOLLOW[follow]), f"{about} {FOLLOWED[FOLLOW[follow]]}"
 
 
 def _text(now: session.Experiment) -> str:

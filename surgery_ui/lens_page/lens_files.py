@@ -1,4 +1,4 @@
-"""Open a tuned lens from a file or from the hub, keep it for this session, and save the one that reads."""
+"""Open a lens from a file or from the hub, keep it for this session, and save the one that reads."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import streamlit as st
 
 from surgery_core.errors import LensError, SettingsError, Stopped, SurgeryError
 from surgery_core.lenses.archive import pack_lens, unpack_lens
-from surgery_core.lenses.tuned import Translators
+from surgery_core.lenses.fitted import Fitted
 from surgery_core.models.hub import is_hub_id
 from surgery_core.models.opening import LoadedModel
 from surgery_ui.parts.problems import show_problem
@@ -14,16 +14,23 @@ from surgery_ui.session import session
 from surgery_ui.session.state import state
 from surgery_ui.words import present
 from surgery_ui.work import lens_jobs
-from surgery_ui.work.lens_jobs import LOGIT
+from surgery_ui.work.lens_jobs import JACOBIAN, LOGIT
 from surgery_ui.work.limits import limits
 
-FILE, HUB = "lens-file", "lens-hub"
+FILE, HUB, WHICH = "lens-file", "lens-hub", "lens-hub-which"
 """Keys of the fields."""
 MAX_FILE_MB = 64
 MAX_ID = 120
+FROM_LIBRARY, FROM_NEURONPEDIA = "Tuned lens", "Jacobian lens"
+"""What the hub is asked for: a lens of the tuned-lens library's collection, or of Neuronpedia's."""
 
 
-def keep(loaded: LoadedModel, found: Translators, title: str) -> None:
+LIBRARY = "For the tuned-lens library", "-pt.zip", "application/zip"
+REFERENCE = "For the reference", ".pt", "application/octet-stream"
+"""What else a lens is saved as: the button, the ending of the file's name, and its kind."""
+
+
+def keep(loaded: LoadedModel, found: Fitted, title: str) -> None:
     """Keep a lens under a title of its own and read through it from now on."""
     own = state.own_lenses.setdefault(loaded.info.key, {})
     digest = lens_jobs.keep_lens(loaded, found)
@@ -39,8 +46,9 @@ def open_panel(now: session.Experiment) -> None:
     st.markdown("**Open one**")
     st.file_uploader(
         "From a file",
-        ["zip"],
-        help="A zip of config.json and params.safetensors or params.pt, as the tuned-lens library writes them.",
+        ["zip", "pt"],
+        help="A zip that was saved here; or of config.json and params.pt, as the tuned-lens library writes them; or the "
+        "file of a Jacobian lens, *.pt, as its reference writes it.",
         key=FILE,
         max_upload_size=MAX_FILE_MB,
         on_change=_open_file,
@@ -53,17 +61,18 @@ def open_panel(now: session.Experiment) -> None:
         return
     st.markdown("**Save the one that reads now**")
     try:
-        found = lens_jobs.translators(now.loaded, kind)
+        found = lens_jobs.fitted_of(now.loaded, kind)
     except LensError as error:
         st.error(present.plain(str(error)))
         return
     with st.container(horizontal=True):
         name = f"{now.loaded.info.name.replace('/', '-')}-lens"
         st.download_button("Download", lambda: pack_lens(found), f"{name}.zip", "application/zip", on_click="ignore")
+        jacobian = lens_jobs.what_reads(kind) == JACOBIAN
+        label, ending, mime = REFERENCE if jacobian else LIBRARY
         st.download_button(
-            "For the tuned-lens library", lambda: pack_lens(found, pickled=True), f"{name}-pt.zip", "application/zip",
-            on_click="ignore", type="tertiary",
-        )  # fmt: skip
+            label, lambda: pack_lens(found, pickled=True), f"{name}{ending}", mime, on_click="ignore", type="tertiary"
+        )
 
 
 def _open_file(now: session.Experiment) -> None:
@@ -72,7 +81,7 @@ def _open_file(now: session.Experiment) -> None:
     if file is None:
         return session.set_problem("lens-file", None)
     try:
-        keep(now.loaded, unpack_lens(file.getvalue()), file.name.removesuffix(".zip")[:24])
+        keep(now.loaded, unpack_lens(file.getvalue(), file.name), file.name.rpartition(".")[0][:24])
     except SurgeryError as error:
         return session.set_problem("lens-file", error)
     session.set_problem("lens-file", None)
@@ -83,8 +92,10 @@ def _hub(now: session.Experiment) -> None:
     with st.container(horizontal=True, gap="small", vertical_alignment="bottom"):
         st.text_input(
             "From the Hugging Face hub", key=HUB, placeholder="org/name", max_chars=MAX_ID,
-            help="Id of a model that the tuned-lens library has a lens for, or of a repository that is a lens.",
+            help="Id of a model that the tuned-lens library, or Neuronpedia's collection of Jacobian lenses, has a lens "
+            "for; or of a repository that is a tuned lens.",
         )  # fmt: skip
+        st.selectbox("Which", [FROM_LIBRARY, FROM_NEURONPEDIA], key=WHICH, width=150)
         st.button("Open", key="lens-hub-open", on_click=_fetch, args=(now,))
     show_problem("lens-hub")
     if state.lens_fetch is not None:
@@ -102,7 +113,9 @@ def _fetch(now: session.Experiment) -> None:
     except SettingsError as error:
         return session.set_problem("lens-hub", error)
     session.set_problem("lens-hub", None)
-    state.lens_fetch = (lens_jobs.fetch_job(now.owner, name), now.loaded, name)
+    wanted = st.session_state.get(WHICH, FROM_LIBRARY)
+    fetch = lens_jobs.fetch_jacobian_job if wanted == FROM_NEURONPEDIA else lens_jobs.fetch_job
+    state.lens_fetch = (fetch(now.owner, name), now.loaded, name)
 
 
 @st.fragment(run_every=0.5)

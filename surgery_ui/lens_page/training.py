@@ -1,4 +1,4 @@
-"""Train a tuned lens for the open model, and see how good the one that reads is."""
+"""Train a tuned lens for the open model, fit a Jacobian lens, and see how good the one that reads is."""
 
 from __future__ import annotations
 
@@ -7,11 +7,15 @@ import streamlit as st
 
 from surgery_core.charts import lens_lines as lens_line_charts
 from surgery_core.errors import SettingsError, Stopped, SurgeryError
-from surgery_core.lenses.training import LensTraining, summed_quality
-from surgery_core.lenses.tuned import Translators
+from surgery_core.lenses.fitted import Fitted
+from surgery_core.lenses.jacobian import Jacobians
+from surgery_core.lenses.jacobian_fit import FitProgress
+from surgery_core.lenses.quality import summed_quality
+from surgery_core.lenses.training import LensTraining, Progress
 from surgery_core.sweeps.estimate import SETTLED, Span, training_seconds
-from surgery_core.text import Text, TextSet, bundled_texts
+from surgery_core.text import Text, bundled_texts
 from surgery_ui.lens_page.controls import NAMES, own_lenses
+from surgery_ui.lens_page.fitting import fit_form, fitted_title, own_sets, show_fit
 from surgery_ui.lens_page.lens_files import keep, open_panel
 from surgery_ui.parts import chart_specs
 from surgery_ui.parts.awaited import Awaited
@@ -19,13 +23,13 @@ from surgery_ui.parts.choices import segments
 from surgery_ui.parts.own_text import own_text_form
 from surgery_ui.parts.problems import show_problem
 from surgery_ui.parts.sections import NOTHING, Section, emphasis
-from surgery_ui.session import own_texts, session
+from surgery_ui.session import session
 from surgery_ui.session.state import State, state
 from surgery_ui.words import present
 from surgery_ui.words import sweeps as sweep_words
 from surgery_ui.work import lens_jobs, timing
 from surgery_ui.work.job import Job
-from surgery_ui.work.lens_jobs import LOGIT, TUNED
+from surgery_ui.work.lens_jobs import JACOBIAN, LOGIT, TUNED
 from surgery_ui.work.limits import limits
 from surgery_ui.work.long_runs import running
 
@@ -35,18 +39,18 @@ BUNDLED, OWN = "The bundled texts", "My own"
 
 
 def lens_panel(now: session.Experiment) -> Section:
-    """Show the section about tuned lenses of the open model; return the part that says how good the one that reads is."""
+    """Show the section about lenses of the open model; return the part that says how good the one that reads is."""
     section = st.expander(
-        "Train, open or save a tuned lens", icon=":material/model_training:", key="lens-panel", on_change="rerun"
+        "Train, fit, open or save a lens", icon=":material/model_training:", key="lens-panel", on_change="rerun"
     )
     if _job() is None and not section.open:
         return NOTHING
     with section:
         train, files = st.columns(2, gap="large")
         with train:
-            st.markdown("**Train one**")
             if _job() is None:
                 _form(now)
+                fit_form(now)
             else:
                 _running(now.loaded.info.key)
         with files:
@@ -54,17 +58,18 @@ def lens_panel(now: session.Experiment) -> Section:
         return _quality(now) if section.open else NOTHING
 
 
-def _job() -> Job[Translators] | None:
+def _job() -> Job[Fitted] | None:
     return state.lens_job
 
 
 def _form(now: session.Experiment) -> None:
+    st.markdown("**Train a tuned lens**")
     st.caption(
         "A translator for each layer learns to say what the model says in the end. It is trained in the background, "
         "for this session; go on working meanwhile."
     )
     with st.container(horizontal=True, gap="medium", vertical_alignment="bottom"):
-        source = segments("On", [BUNDLED, *_own_sets(), OWN], "lens-source")
+        source = segments("On", [BUNDLED, *own_sets(), OWN], "lens-source")
         length = st.segmented_control(
             "Length", list(LENGTHS), key="lens-length", default="Quick", required=True,
             help="40 or 120 steps of 1,024 tokens.",
@@ -111,11 +116,6 @@ def _settings(steps: int) -> LensTraining:
     return LensTraining(steps=steps, tokens_per_step=1024, window=256, learning_rate=3e-3)
 
 
-def _own_sets() -> dict[str, TextSet]:
-    """Return the person's own sets by their titles."""
-    return {one.title: one for name, one in own_texts.all_sets().items() if name in state.own_sets}
-
-
 def _start(now: session.Experiment, source: str, steps: int) -> None:
     try:
         limits().check_training()
@@ -124,7 +124,7 @@ def _start(now: session.Experiment, source: str, steps: int) -> None:
         return session.set_problem("lens-training", error)
     session.set_problem("lens-training", None)
     text = session.own_text() if source == OWN else None
-    chosen = _own_sets().get(source)
+    chosen = own_sets().get(source)
     texts: tuple[Text, ...] = chosen.scored() if chosen else (text,) if text else bundled_texts()
     state.lens_job = lens_jobs.training_job(now.owner, now.loaded, texts, _settings(steps))
     state.lens_job_model = now.loaded
@@ -135,12 +135,14 @@ def _running(key: tuple[str, ...]) -> None:
     """Show a training's progress, and take its lens over when it ends."""
     job = _job()
     if job is None:
-        return
+        return None
     job.look()
     if job.done:
         _take(job)
         st.rerun()
     progress = job.pieces[-1] if job.pieces else None
+    if isinstance(progress, FitProgress):
+        return show_fit(job, progress)
     if progress is None:
         waiting = "Waiting for another training to end" if job.started is None else "Reading the texts"
         st.progress(0.0, text=waiting)
@@ -161,13 +163,14 @@ def _losses(first: tuple[float, ...], now: tuple[float, ...]) -> pd.DataFrame:
     return pd.DataFrame({"layer": range(len(now)), "logit_lens": first, "tuned_lens": now})
 
 
-def _take(job: Job[Translators]) -> None:
+def _take(job: Job[Fitted]) -> None:
     """Take over what a training made; what went wrong is said beside the button."""
     loaded = State.lens_job_model.take()
     state.lens_job = None
     try:
-        steps = job.pieces[-1].step if job.pieces else 0
-        keep(loaded, job.result, f"Trained, {steps} steps")
+        steps = job.pieces[-1].step if job.pieces and isinstance(job.pieces[-1], Progress) else 0
+        found = job.result
+        keep(loaded, found, fitted_title(found) if isinstance(found, Jacobians) else f"Trained, {steps} steps")
     except Stopped:
         pass
     except SurgeryError as error:
@@ -179,20 +182,22 @@ def _quality(now: session.Experiment) -> Section:
     kind = state.lens_kind
     if kind == LOGIT and lens_jobs.has_lens(now.loaded):
         kind = TUNED
-    if kind == LOGIT:
+    if kind == LOGIT or lens_jobs.plan_of_lens(kind):
         return NOTHING
     st.divider()
     title = own_lenses(now).get(kind, NAMES.get(kind, "Lens"))
     st.markdown(f"**How good is it?** {present.plain(title)}, on the bundled texts")
     job = lens_jobs.quality_job(now.owner, now.loaded, bundled_texts(), kind)
-    return Awaited(now.owner, [job], "quality", lambda: _draw_quality(job.result), text="Measuring")
+    what = lens_jobs.what_reads(kind)
+    return Awaited(now.owner, [job], "quality", lambda: _draw_quality(job.result, what), text="Measuring")
 
 
-def _draw_quality(quality: pd.DataFrame) -> None:
-    logit, tuned = summed_quality(quality)
+def _draw_quality(quality: pd.DataFrame, what: str) -> None:
+    logit, other = summed_quality(quality)
+    aim = " A Jacobian lens is not trained to be near it: it reads what a state leads to." if what == JACOBIAN else ""
     st.caption(
-        f"KL to the output, summed over the layers: {tuned:.2f} nats a token; "
-        f"the logit lens {logit:.2f}. Lower is better. At the last layer both are the output itself."
+        f"KL to the output, summed over the layers: {other:.2f} nats a token; "
+        f"the logit lens {logit:.2f}. Lower is nearer. At the last layer both are the output itself.{aim}"
     )
     chart_specs.show(
         lens_line_charts.lens_quality(quality), alt="KL of both lenses to the output by layer", key="lens-quality"

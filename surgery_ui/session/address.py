@@ -52,7 +52,7 @@ LOOKS = {
     "view": ("lens-view", "Side by side"),
 }
 """How the Lens page reads, by name in the address: the session's key, and the value that is left out."""
-SHARED_LENSES = ("logit", "tuned")
+SHARED_LENSES = ("logit", "tuned", "jacobian")
 """Lenses that everybody has; one of a person's own means nothing to others."""
 MAX_LOOK = 40
 _TEXT_ID = re.compile(r"[0-9a-f]{32}")

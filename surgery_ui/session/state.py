@@ -19,7 +19,7 @@ from typing import Any, Generic, TypeVar, cast, overload
 import streamlit as st
 
 from surgery_core.errors import SurgeryError
-from surgery_core.lenses.tuned import Translators
+from surgery_core.lenses.fitted import Fitted
 from surgery_core.models.opening import LoadedModel
 from surgery_core.plans.generation_settings import GenerationSettings
 from surgery_core.statistics.verdict import MARGIN
@@ -260,11 +260,11 @@ class State:
     """Id of a lens that is to read from the next run on."""
     own_lenses = Field[dict[ModelKey, dict[str, str]]]("own-lenses", dict, make=dict, outlives=True)
     """Titles of the lenses that were trained or opened here, by the model's key and the lens's id."""
-    lens_job = Field[Job[Translators] | None]("lens-job", Job | None, default=None)
+    lens_job = Field[Job[Fitted] | None]("lens-job", Job | None, default=None)
     """A training under way."""
     lens_job_model = Field[LoadedModel]("lens-job-model", LoadedModel)
     """Its model."""
-    lens_fetch = Field[tuple[Job[Translators], LoadedModel, str] | None]("lens-fetch", tuple | None, default=None)
+    lens_fetch = Field[tuple[Job[Fitted], LoadedModel, str] | None]("lens-fetch", tuple | None, default=None)
     """A lens on its way from the hub, the model that it is for, and its name there."""
     cell = Field[tuple[str, str, int]]("cell", tuple, default=("before", "", -1))
     """The chosen cell of the maps: side, layer's label and token."""

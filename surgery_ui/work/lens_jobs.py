@@ -1,4 +1,4 @@
-"""Work of the Lens page: readings, distances, averages, training; and the lenses that people bring or train.
+"""Work of the Lens page: readings, distances, averages, training, fits; and the lenses that people bring or make.
 
 Training has a worker of its own, so that everybody else's edits are still answered; two people who train at once wait
 for each other. A training goes on while its person looks at other pages.
@@ -6,7 +6,6 @@ for each other. A training goes on while its person looks at other pages.
 
 from __future__ import annotations
 
-import hashlib
 import uuid
 from collections.abc import Hashable
 from dataclasses import dataclass, replace
@@ -15,18 +14,25 @@ from typing import Any
 import pandas as pd
 
 from surgery_core.errors import LensError
+from surgery_core.lenses.archive import digest_of
 from surgery_core.lenses.averages import lens_averages
 from surgery_core.lenses.before_after import distances
 from surgery_core.lenses.files import lens_beside, load_lens
+from surgery_core.lenses.fitted import Fitted, lens_for
 from surgery_core.lenses.hub import fetch_lens
+from surgery_core.lenses.jacobian import Jacobians, check_jacobians
+from surgery_core.lenses.jacobian_files import jacobians_beside, load_jacobians
+from surgery_core.lenses.jacobian_fit import JacobianFit, fit_jacobians
+from surgery_core.lenses.quality import lens_quality
 from surgery_core.lenses.reading import Follow, Lens, LogitLens, one_token, read_lens
-from surgery_core.lenses.training import LensTraining, lens_quality, train_lens
+from surgery_core.lenses.training import LensTraining, train_lens
 from surgery_core.lenses.trajectory import Array, Trajectory
-from surgery_core.lenses.tuned import Translators, TunedLens, check_fits
+from surgery_core.lenses.tuned import Translators, check_fits
 from surgery_core.models.offered import located
 from surgery_core.models.opening import LoadedModel
 from surgery_core.plans.plan import LayerPlan
 from surgery_core.states.windows import DEFAULT_CONTEXT, window_length
+from surgery_core.surgery.anatomy import plan_of
 from surgery_core.text import Text, chat_text, read_text
 from surgery_ui.work.job import Job
 from surgery_ui.work.kept import Kept
@@ -36,13 +42,13 @@ from surgery_ui.work.pool import Pool
 
 TRAINING = Pool(1, kinds_of(Workers.TRAINING), Workers.TRAINING)
 FETCHING = Pool(2, kinds_of(Workers.FETCHING), Workers.FETCHING)
-LOGIT, TUNED = "logit", "tuned"
+LOGIT, TUNED, JACOBIAN = "logit", "tuned", "jacobian"
 MAX_LENSES = 32
 CHARACTERS = 32
 """Characters a token, more than any text has on average."""
 
-_beside: Kept[Translators] = Kept(4)
-_lenses: Kept[Translators] = Kept(MAX_LENSES)
+_beside: Kept[Fitted] = Kept(8)
+_lenses: Kept[Fitted] = Kept(MAX_LENSES)
 
 
 @dataclass(frozen=True)
@@ -50,12 +56,13 @@ class Reading:
     """How the layers are read.
 
     Attributes:
-        lens: `logit`, `tuned` (the one that came with the model), or the id of a lens that `keep_lens` kept.
+        lens: `logit`, `tuned` or `jacobian` (those that came with the model), or the id of a lens that `keep_lens` kept.
         follow: whether translators follow their layer or their position.
         sublayers: whether to read after each layer's attention too.
         picked: a token whose log-probability is wanted, or nothing.
         start: first token of the window that is read.
         system: what the model is told before the text, which is put as a message then; None for plain text.
+        unchanged: what reads the unchanged model, where `lens` was fitted on an operated one; else nothing.
     """
 
     lens: str = LOGIT
@@ -64,6 +71,7 @@ class Reading:
     picked: str = ""
     start: int = 0
     system: str | None = None
+    unchanged: str = ""
 
 
 LOGIT_LENS = Reading()
@@ -125,7 +133,7 @@ def averages_job(
     owner: str, lane: Lane, loaded: LoadedModel, plan: LayerPlan, texts: tuple[Text, ...], reading: Reading
 ) -> Job[pd.DataFrame]:
     """Read texts through the lens and keep the means of each."""
-    reading = Reading(reading.lens, reading.follow)
+    reading = Reading(reading.lens, reading.follow, unchanged=reading.unchanged)
 
     def work(job: Job[pd.DataFrame]) -> pd.DataFrame:
         model = view(loaded, plan)
@@ -138,20 +146,20 @@ def averages_job(
 
 
 def quality_job(owner: str, loaded: LoadedModel, texts: tuple[Text, ...], lens: str) -> Job[pd.DataFrame]:
-    """Measure how far the logit lens and a tuned lens are from the model's own output."""
+    """Measure how far the logit lens and another one are from the model's own output."""
 
     def work(job: Job[pd.DataFrame]) -> pd.DataFrame:
         return lens_quality(
-            loaded.model, loaded.tokenizer, translators(loaded, lens), texts, stop=job.stop, on_progress=job.report
+            loaded.model, loaded.tokenizer, fitted_of(loaded, lens), texts, stop=job.stop, on_progress=job.report
         )
 
     return WORK.request(owner, Lane.LENS_QUALITY, ("quality", loaded.info.key, texts, lens), work)
 
 
-def training_job(owner: str, loaded: LoadedModel, texts: tuple[Text, ...], settings: LensTraining) -> Job[Translators]:
+def training_job(owner: str, loaded: LoadedModel, texts: tuple[Text, ...], settings: LensTraining) -> Job[Fitted]:
     """Train a lens; the job's pieces are `Progress`. Setting its `stop` ends it with the best so far."""
 
-    def work(job: Job[Translators]) -> Translators:
+    def work(job: Job[Fitted]) -> Fitted:
         name = loaded.info.name
         return train_lens(
             loaded.model, loaded.tokenizer, texts, settings, name=name, on_progress=job.put, stop=job.stop
@@ -161,46 +169,99 @@ def training_job(owner: str, loaded: LoadedModel, texts: tuple[Text, ...], setti
     return TRAINING.request(owner, Lane.LENS_TRAINING, key, work)
 
 
-def fetch_job(owner: str, name: str) -> Job[Translators]:
-    """Fetch a lens from the hub; each request asks anew, so that one can be tried again."""
+def fitting_job(
+    owner: str, loaded: LoadedModel, plan: LayerPlan, texts: tuple[Text, ...], settings: JacobianFit
+) -> Job[Fitted]:
+    """Fit a Jacobian lens of a plan; the job's pieces are `FitProgress`. Setting its `stop` ends it with the mean so far."""
+
+    def work(job: Job[Fitted]) -> Fitted:
+        return fit_jacobians(
+            view(loaded, plan), loaded.tokenizer, texts, settings, name=loaded.info.name, on_progress=job.put,
+            stop=job.stop,
+        )  # fmt: skip
+
+    key: tuple[Hashable, ...] = ("lens-training", loaded.info.key, uuid.uuid4().hex)
+    return TRAINING.request(owner, Lane.LENS_TRAINING, key, work)
+
+
+def fetch_job(owner: str, name: str) -> Job[Fitted]:
+    """Fetch a tuned lens from the hub; each request asks anew, so that one can be tried again."""
     key: tuple[Hashable, ...] = ("lens-fetch", name, uuid.uuid4().hex)
     return FETCHING.request(owner, Lane.LENS_FETCH, key, lambda job: load_lens(fetch_lens(name)))
 
 
+def fetch_jacobian_job(owner: str, name: str) -> Job[Fitted]:
+    """Fetch the Jacobian lens of a model from Neuronpedia's collection on the hub."""
+    key: tuple[Hashable, ...] = ("lens-fetch", name, uuid.uuid4().hex)
+    return FETCHING.request(owner, Lane.LENS_FETCH, key, lambda job: load_jacobians(name))
+
+
 def lens_of(model: Any, loaded: LoadedModel, reading: Reading) -> Lens:
-    """Return the lens that a reading asks for.
+    """Return the lens that a reading asks for of a model, which is the loaded one or a view of it.
 
     Raises:
         LensError: when it is no longer on the server, or for another model.
     """
-    return LogitLens(model) if reading.lens == LOGIT else TunedLens(model, translators(loaded, reading.lens))
+    unchanged = reading.unchanged and plan_of(model).is_identity
+    lens = reading.unchanged if unchanged else reading.lens
+    return LogitLens(model) if lens == LOGIT else lens_for(model, fitted_of(loaded, lens))
 
 
-def translators(loaded: LoadedModel, lens: str) -> Translators:
-    """Return the translators of a tuned lens: that of the model, or one that was kept.
+def fitted_of(loaded: LoadedModel, lens: str) -> Fitted:
+    """Return what a lens decodes with: that which came with the model, or one that was kept.
 
     Raises:
         LensError: when it is no longer on the server.
     """
-    if lens == TUNED:
-        return _beside.get(loaded.info.key, lambda: load_lens(located(loaded.info.source) / "lens"))
+    if lens in (TUNED, JACOBIAN):
+        return _beside.get((loaded.info.key, lens), lambda: _read_beside(loaded, lens))
     if (found := _lenses.find(lens)) is None:
         raise LensError("This lens is no longer on the server; open its file again, or train it once more.")
     return found
 
 
-def keep_lens(loaded: LoadedModel, found: Translators) -> str:
-    """Keep a lens of a model on the server and return the id under which readings find it.
+def _read_beside(loaded: LoadedModel, lens: str) -> Fitted:
+    place = located(loaded.info.source)
+    if lens == TUNED:
+        return load_lens(place / "lens")
+    return load_jacobians(jacobians_beside(place) or place)
+
+
+def keep_lens(loaded: LoadedModel, found: Fitted) -> str:
+    """Keep a lens of a model, or of a plan of it, on the server and return the id under which readings find it.
 
     Raises:
         LensError: when it is for another model.
     """
-    check_fits(loaded.model, found)
-    digest = hashlib.sha256(found.weights.numpy().tobytes() + found.biases.numpy().tobytes()).hexdigest()[:32]
+    if isinstance(found, Translators):
+        check_fits(loaded.model, found)
+    else:
+        check_jacobians(
+            view(loaded, LayerPlan.parse(found.plan, loaded.info.n_layers)) if found.plan else loaded.model, found
+        )
+    digest = digest_of(found)
     _lenses.put(digest, found)
     return digest
+
+
+def what_reads(lens: str) -> str:
+    """Return `LOGIT`, `TUNED` or `JACOBIAN` for a lens's id; one that is no longer on the server counts as tuned."""
+    if lens in (LOGIT, JACOBIAN):
+        return LOGIT if lens == LOGIT else JACOBIAN
+    return JACOBIAN if isinstance(_lenses.find(lens), Jacobians) else TUNED
+
+
+def plan_of_lens(lens: str) -> str:
+    """Return the plan that a kept lens was fitted on; empty where it is of the unchanged model."""
+    found = _lenses.find(lens)
+    return found.plan if isinstance(found, Jacobians) else ""
 
 
 def has_lens(loaded: LoadedModel) -> bool:
     """Return whether the model came with a tuned lens."""
     return lens_beside(located(loaded.info.source)) is not None
+
+
+def has_jacobian_lens(loaded: LoadedModel) -> bool:
+    """Return whether the model came with a Jacobian lens."""
+    return jacobians_beside(located(loaded.info.source)) is not None

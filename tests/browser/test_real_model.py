@@ -175,7 +175,7 @@ def test_preflight_on_the_models_page(page_at: Callable[..., Any]) -> None:
 def test_a_lens_is_trained_stopped_and_read_through(page_at: Callable[..., Any], tmp_path: Path) -> None:
     page = page_at("lens")
     page.get_by_role("heading", name="Ten likeliest next tokens").wait_for()
-    page.get_by_text("Train, open or save a tuned lens").click()
+    page.get_by_text("Train, fit, open or save a lens").click()
     page.get_by_role("button", name="Train a lens").click()
     # a step is 1,024 tokens at thirty layers, each with 49,152 logits
     page.get_by_text(re.compile(r"Step [1-9] of 40")).wait_for()

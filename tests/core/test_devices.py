@@ -12,8 +12,9 @@ import torch
 
 import surgery_core as sc
 from surgery_core.lenses.before_after import distances
+from surgery_core.lenses.quality import lens_quality
 from surgery_core.lenses.reading import LogitLens
-from surgery_core.lenses.training import LensTraining, lens_quality, train_lens
+from surgery_core.lenses.training import LensTraining, train_lens
 from surgery_core.measure import compare as measure
 from surgery_core.measure import readout
 from tests.core.support.pretended_device import MixedDevices, Pretended, pretended, put, spread

@@ -48,6 +48,7 @@ def test_the_readme_shows_every_command() -> None:
         "sweep",
         "lens",
         "train-lens",
+        "fit-lens",
         "skills",
         "preflight",
         "export",
@@ -60,7 +61,9 @@ def test_the_readme_shows_every_command() -> None:
 def test_its_command_lines_run_one_after_the_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "story.txt").write_text("There was once a fox who wanted to be a king.", encoding="utf-8")
+    (tmp_path / "story.txt").write_text(
+        "There was once a fox who wanted to be a king, and nobody knew why it was so.", encoding="utf-8"
+    )
     monkeypatch.chdir(tmp_path)
     for line in commands():
         words = shlex.split(line)[3:]

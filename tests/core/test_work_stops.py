@@ -16,8 +16,9 @@ import surgery_core as sc
 from surgery_core.errors import Stopped
 from surgery_core.lenses.averages import lens_averages
 from surgery_core.lenses.before_after import distances
+from surgery_core.lenses.quality import lens_quality
 from surgery_core.lenses.reading import LogitLens, read_lens
-from surgery_core.lenses.training import LensTraining, lens_quality, train_lens
+from surgery_core.lenses.training import LensTraining, train_lens
 from surgery_core.measure.encoding import encode_texts
 from surgery_core.measure.importance import read_on
 from surgery_core.measure.skills import load_skills, score_skill

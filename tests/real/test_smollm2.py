@@ -14,8 +14,11 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import surgery_core as sc
+from surgery_core.lenses.jacobian_rows import TextJacobians
+from surgery_core.lenses.quality import lens_quality
 from surgery_core.lenses.reading import LogitLens
-from surgery_core.lenses.training import LensTraining, lens_quality
+from surgery_core.lenses.training import LensTraining
+from tests.jacobian_reference import reference_jacobians
 
 Built = Callable[[Sequence[int]], Any]
 DEPTH = 30
@@ -224,3 +227,14 @@ def test_preflight_passes_and_importance_is_that_of_the_states(loaded: Any, plai
         cosines.append(torch.stack([torch.cosine_similarity(a.double(), b.double(), dim=-1)[0] for a, b in pairs]))
     expected = 1 - torch.cat(cosines, dim=1).mean(1)
     np.testing.assert_allclose(found.block_influence[:-1], expected.numpy(), atol=1e-5)
+
+
+def test_jacobians_are_those_of_the_reference_estimator(loaded: sc.LoadedModel) -> None:
+    """Four output components of one text, through all thirty layers."""
+    ids = loaded.tokenizer(TEXTS[0].text)["input_ids"][:32]
+    reader = TextJacobians(loaded.model, range(DEPTH - 1), DEPTH - 1, 16)
+    tokens = torch.tensor([ids])
+    found = reader._rows(tokens, reader._tried(tokens), 4)
+    expected = reference_jacobians(loaded.model, loaded.model.model.layers, ids, together=4, components=4)
+    for layer in range(DEPTH - 1):
+        assert float((found[layer] - expected[layer]).norm() / expected[layer].norm()) < 1e-4

@@ -28,7 +28,7 @@ PARTS = MappingProxyType(
 """Parts of a report that can be left out, in the order in which they stand, with their titles."""
 USUAL = ("plan", "writing", "scores")
 """Parts where nothing is chosen; plans, a lens and a sweep come along where the recipe has them, or a kind is named."""
-LENSES = ("logit", "tuned")
+LENSES = ("logit", "tuned", "jacobian")
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class Asked:
 
     Attributes:
         parts: some of `PARTS`.
-        lens: what reads the layers: `"logit"`, or `"tuned"` for the lens that came with the model.
+        lens: what reads the layers: `"logit"`, or `"tuned"` or `"jacobian"` for one that came with the model.
         sweep: the sweep of the part of that name.
         unproved: whether to go on where the plan does not pass its checks.
 

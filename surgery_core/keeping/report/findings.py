@@ -11,9 +11,10 @@ from surgery_core.keeping.report.asked import Asked, AskedSweep, Swept
 from surgery_core.keeping.report.firm import firm_beginning
 from surgery_core.keeping.report.tolerances import tolerances_of
 from surgery_core.lenses.files import load_lens
+from surgery_core.lenses.fitted import Fitted, lens_for
+from surgery_core.lenses.jacobian_files import jacobians_beside, load_jacobians
 from surgery_core.lenses.reading import LogitLens, read_lens
 from surgery_core.lenses.trajectory import Trajectory
-from surgery_core.lenses.tuned import TunedLens
 from surgery_core.measure.skills import SkillResult, load_skills, score_skills
 from surgery_core.models.offered import located
 from surgery_core.models.opening import LoadedModel, load_model
@@ -119,13 +120,21 @@ def _read(
     text: Text | str = lens_text(recipe)
     if recipe.chat:
         text = chat_text(base.tokenizer, lens_text(recipe), recipe.system)
-    state = load_lens(located(base.info.source) / "lens") if asked.lens == "tuned" else None
+    fitted = _fitted(base, asked)
     read = []
     for side, model in enumerate((base.model, view)):
-        lens = LogitLens(model) if state is None else TunedLens(model, state)
+        lens = LogitLens(model) if fitted is None else lens_for(model, fitted)
         read.append(read_lens(lens, model, base.tokenizer, text, max_tokens=LENS_TOKENS, stop=stop))
         update(side + 1, 2)
     return tuple(read)
+
+
+def _fitted(base: LoadedModel, asked: Asked) -> Fitted | None:
+    """Return what the asked lens decodes with; None for the logit lens."""
+    place = located(base.info.source)
+    if asked.lens == "jacobian":
+        return load_jacobians(jacobians_beside(place) or place)
+    return load_lens(place / "lens") if asked.lens == "tuned" else None
 
 
 def _skills(

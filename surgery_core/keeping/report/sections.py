@@ -164,7 +164,11 @@ def lens_section(found: Findings, stated: Stating) -> str:
     for row in sorted({row for _, row in named}):
         cells = [named.get((side, row)) for side in ("Before", "After")]
         rows.append([str(row), *(part for cell in cells for part in _lens_cells(cell))])
-    lens = "the tuned lens that came with the model" if found.asked.lens == "tuned" else "the logit lens"
+    kinds = {
+        "tuned": "the tuned lens that came with the model",
+        "jacobian": "the Jacobian lens that came with the model",
+    }
+    lens = kinds.get(found.asked.lens, "the logit lens")
     caption = (
         f"Read through {lens}, the first {LENS_TOKENS} tokens at the most. Each cell is the likeliest next token after that "
         "layer at that token; the colour is its probability."

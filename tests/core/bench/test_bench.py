@@ -14,6 +14,8 @@ import torch
 from surgery_core import LoadedModel, ModelInfo, ModelSurgery, inspect_model, operate
 from surgery_core.bench import BaseInterpretabilityBench, Bench, log_experiment, use_tools
 from surgery_core.errors import AnatomyError, ExperimentError, InputError, LensError, PlanError
+from surgery_core.lenses.jacobian_files import save_jacobians
+from surgery_core.lenses.jacobian_fit import JacobianFit
 from tests.core.support.packages import declare
 from tests.tiny import build_model, build_tokenizer
 
@@ -162,6 +164,17 @@ def test_a_model_without_a_tuned_lens_says_how_to_get_one(exp: Bench) -> None:
     tool = exp.tool("tuned_lens")
     with pytest.raises(LensError, match=r"tuned_lens.load\(folder\).*tuned_lens.train\(texts\)"):
         tool(TEXT)
+
+
+def test_a_jacobian_lens_is_fitted_or_loaded_for_a_bench(exp: Bench, tmp_path: Path) -> None:
+    tool = exp.tool("jacobian_lens")
+    with pytest.raises(LensError, match=r"jacobian_lens.load\(folder\).*jacobian_lens.fit\(texts\)"):
+        tool(TEXT)
+    read = tool.fit(TEXT, JacobianFit(tokens=8, skip=2))(TEXT)
+    save_jacobians(tool.fitted, tmp_path / "lens", dtype=torch.float32)
+    again = exp.tool("jacobian_lens").load(tmp_path / "lens")(TEXT)
+    assert (read.statistics["kl"] == again.statistics["kl"]).all()
+    assert (read.statistics["kl"] != exp.tool("logit_lens")(TEXT).statistics["kl"]).any()
 
 
 def test_a_loaded_model_brings_its_tokenizer_lens_and_name(tmp_path: Path) -> None:

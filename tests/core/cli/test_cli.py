@@ -20,7 +20,7 @@ from surgery_core.recipes.recipe import Recipe
 from surgery_core.surgery.view import operate
 
 ROOT = Path(__file__).resolve().parents[3]
-COMMANDS = ("info", "run", "lens", "train-lens", "skills", "preflight", "export")
+COMMANDS = ("info", "run", "lens", "train-lens", "fit-lens", "skills", "preflight", "export")
 
 
 @pytest.fixture(autouse=True)
@@ -195,6 +195,44 @@ def test_scripts_of_pages_are_asked_for_with_all_that_pages_have(
     assert "factors=(0.5, 2.0)" in code
     assert "start='0-2'" in code
     assert "skills=sc.load_skills(), prompt='A', new_tokens=64" in code
+
+
+def test_a_jacobian_lens_is_fitted_in_parts_merged_and_read_through(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    pieces = {"one": "The old woman had a cat and a dog", "two": "A fox ran home, and the king slept"}
+    for name, text in pieces.items():
+        (tmp_path / f"{name}.txt").write_text(text, encoding="utf-8")
+    how, places = ("--tokens", "20", "--skip", "4"), {name: str(tmp_path / name) for name in ("one", "two", "both")}
+    fit = ("fit-lens", "--model", "tiny", *how)
+    for name in pieces:
+        said = output(capsys, *fit, "--text", str(tmp_path / f"{name}.txt"), "--to", places[name])
+        assert "3 matrices, the mean of 2 texts" in said
+    merged = output(capsys, "fit-lens", "--merge", places["one"], places["two"], "--to", places["both"], "--json")
+    assert json.loads(merged)[0]["texts"] == 4
+    whole = str(tmp_path / "whole.pt")
+    files = [word for name in pieces for word in ("--text", str(tmp_path / f"{name}.txt"))]
+    output(capsys, *fit, *files, "--to", whole)
+    read = ("lens", "--model", "tiny", "--prompt", "A cat.", "--csv")
+    cells = [rows(output(capsys, *read, "--jacobian", place)) for place in (places["both"], whole)]
+    logit = rows(output(capsys, *read))
+    for one, other, plain in zip(*cells, logit, strict=True):
+        assert float(one["kl"]) == pytest.approx(float(other["kl"]), rel=0.05, abs=0.01)
+        assert (one["kl"] == plain["kl"]) == (one["layer"] in ("input", "L3"))
+
+
+def test_a_jacobian_lens_of_a_plan_reads_that_plan(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, story: str
+) -> None:
+    (tmp_path / "text.txt").write_text("The old woman had a cat", encoding="utf-8")
+    text, to = str(tmp_path / "text.txt"), str(tmp_path / "lens")
+    fit = ("fit-lens", "--model", "tiny", "--tokens", "20", "--skip", "4", "--text", text, "--to", to)
+    output(capsys, *fit, "--plan", "0,2,3")
+    read = ("lens", "--model", "tiny", "--prompt", "A cat.", "--jacobian", to)
+    found = json.loads(output(capsys, *read, "--plan", "0,2,3", "--json"))
+    assert {cell["layer"] for cell in found} == {"input", "L0", "L2", "L3"}
+    assert main([*read, "--plan", "0,1,3"]) == 2
+    assert "fitted on the plan 0,2-3 and reads that one only" in capsys.readouterr().err
 
 
 def test_a_lens_is_trained_saved_and_read_through(

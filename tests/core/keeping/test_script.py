@@ -143,6 +143,10 @@ def test_a_lens_of_ones_own_is_a_folder_and_a_chat_goes_through_its_template() -
     told = Shown("lens", Recipe("tiny", "0", chat=True, system="Be kind", prompts=("Hi",)), 4, lens=LensView("Hi"))
     assert "chat_text(loaded.tokenizer, 'Hi', 'Be kind')" in script(told)
     assert 'sc.load_lens(located(loaded.info.source) / "lens")' in script(shown("lens", lens=LensView("Hi", "tuned")))
+    came = script(shown("lens", lens=LensView("Hi", "jacobian")))
+    assert 'sc.JacobianLens(model, sc.load_jacobians(located(loaded.info.source) / "jacobian-lens"))' in came
+    own = script(shown("lens", lens=LensView("Hi", "my-lens", kind="jacobian")))
+    assert "sc.JacobianLens(model, sc.load_jacobians('my-lens'))" in own
 
 
 def test_texts_are_named_where_the_package_has_them() -> None:

@@ -12,7 +12,8 @@ import torch
 from surgery_core.errors import SettingsError
 from surgery_core.lenses import least_squares as lens_fit
 from surgery_core.lenses.least_squares import LeastSquares
-from surgery_core.lenses.training import Progress, lens_quality, train_lens
+from surgery_core.lenses.quality import lens_quality
+from surgery_core.lenses.training import Progress, train_lens
 from tests.core.lenses.test_tuned_lens import HELD_OUT, QUICK, TRAIN
 from tests.core.measure.test_measure import byte_tokenizer
 from tests.core.support.families import N_LAYERS, build

@@ -20,9 +20,11 @@ from safetensors.torch import load_file
 from surgery_core.errors import LensError, SettingsError, TextError
 from surgery_core.lenses.files import load_lens, save_lens
 from surgery_core.lenses.gradients import StepGradients
+from surgery_core.lenses.quality import lens_quality, summed_quality
 from surgery_core.lenses.reading import LogitLens, read_lens, translators_of
-from surgery_core.lenses.training import LensTraining, Progress, lens_quality, summed_quality, train_lens
-from surgery_core.lenses.tuned import Translators, TunedLens, unembed_hash, untrained
+from surgery_core.lenses.training import LensTraining, Progress, train_lens
+from surgery_core.lenses.translating import unembed_hash
+from surgery_core.lenses.tuned import Translators, TunedLens, untrained
 from surgery_core.plans.plan import LayerPlan
 from surgery_core.surgery.view import operate
 from surgery_core.text import Text

@@ -9,12 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from streamlit.testing.v1 import AppTest
 
 from surgery_core.errors import LensError
+from surgery_core.lenses.jacobian import Jacobians
+from surgery_core.lenses.jacobian_fit import FitProgress, JacobianFit
 from surgery_core.lenses.metrics import METRICS
 from surgery_core.lenses.tuned import Translators, untrained
 from surgery_core.models.opening import load_model
+from surgery_core.plans.plan import LayerPlan
 from surgery_ui.components.room import read_width
 from surgery_ui.work import lens_jobs
 from surgery_ui.work import plan_jobs as cached
@@ -200,3 +204,72 @@ def test_a_wider_page_has_more_tokens_and_a_short_text_wider_cells(open_app: Ope
 def test_a_width_that_is_none_is_not_believed(value: object) -> None:
     assert read_width(value) is None
     assert read_width(1234.0) == 1234
+
+
+def jacobians(models_folder: Path, plan: str = "", model: str = "fable") -> Jacobians:
+    loaded = load_model(str(models_folder / model))
+    deep = len(LayerPlan.parse(plan or f"0-{loaded.info.n_layers - 1}", loaded.info.n_layers))
+    unit = torch.eye(loaded.info.d_model)
+    return Jacobians(
+        {layer: (1 + layer) * unit for layer in range(deep - 1)}, 3, plan=plan, n_layers=deep, target=deep - 1
+    )
+
+
+def take(app: AppTest, found: Jacobians) -> str:
+    """Have a finished fit taken over; return the lens's id."""
+    (loaded,) = (one for one in cached.open_models() if one.info.name == "fable")
+    app.session_state["lens-job"], app.session_state["lens-job-model"] = done(lambda job: found), loaded
+    app.run()
+    app.run()
+    assert not app.exception
+    assert app.session_state["lens-job"] is None
+    return str(app.session_state["lens-kind"])
+
+
+def test_a_jacobian_lens_reads_and_says_what_it_shows(open_app: Open, models_folder: Path) -> None:
+    app = open_app("lens", plan="0-2")
+    key = take(app, jacobians(models_folder))
+    assert lens_jobs.what_reads(key) == lens_jobs.JACOBIAN
+    assert app.session_state["own-lenses"].popitem()[1][key] == "Jacobian, 3 pieces"
+    assert "what its state moves the output towards" in said(app)
+    assert "middle layers show words that the model has in mind" in said(app)
+    assert "each translator follows its layer" in said(app)
+
+
+def test_a_lens_of_a_plan_is_offered_with_that_plan_alone(open_app: Open, models_folder: Path) -> None:
+    app = open_app("lens", plan="0-2")
+    base = take(app, jacobians(models_folder))
+    anew = take(app, jacobians(models_folder, "0-2"))
+    assert anew != base
+    assert "matrices that were fitted on this plan, slot by slot" in said(app)
+    app.text_input(key="notation").set_value("0-1,3").run()
+    app.run()
+    assert not app.exception
+    assert app.session_state["lens-kind"] == base
+    assert "each translator follows its layer" in said(app)
+
+
+def test_a_fit_is_asked_for_with_what_it_costs_and_can_be_stopped(
+    open_app: Open, models_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, JacobianFit]] = []
+    going: Job[Any] = Job(("lens", "test"), lambda job: jacobians(models_folder))
+    going.put(FitProgress(40, 120, 0.0123, 90.0, ("Tiny",)))
+
+    def fit(owner: str, loaded: Any, plan: LayerPlan, texts: Any, settings: JacobianFit) -> Job[Any]:
+        asked.append((str(plan), settings))
+        return going
+
+    monkeypatch.setattr(lens_jobs, "fitting_job", fit)
+    app = open_app("lens", plan="0-2")
+    take(app, jacobians(models_folder))
+    choose(app, "lens-panel", True)  # type: ignore[arg-type]
+    assert "pieces" in said(app)
+    choose(app, "lens-fit-of", "This plan")
+    app.button(key="lens-fit").click().run()
+    assert not app.exception
+    assert asked == [("0-2", JacobianFit(cut=True))]
+    assert "the mean changes by 1.23% of its size" in said(app)
+    assert "Too short, and left out: Tiny." in said(app)
+    next(one for one in app.button if one.label == "Stop and keep the mean so far").click().run()
+    assert going.stop.is_set()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import tomllib
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -26,11 +28,16 @@ from surgery_core.keeping.report.findings import find
 from surgery_core.keeping.report.markup import marked
 from surgery_core.keeping.report.page import report_page
 from surgery_core.keeping.report.verify import read_file, verify
+from surgery_core.lenses.jacobian import JacobianLens
+from surgery_core.lenses.jacobian_files import save_jacobians
+from surgery_core.lenses.reading import read_lens
 from surgery_core.models.opening import LoadedModel, load_model
 from surgery_core.recipes.parts import NamedPlan, SweepChoice
 from surgery_core.recipes.recipe import Recipe
+from surgery_core.surgery.view import operate
 from surgery_core.sweeps.kinds import SweepOptions
 from surgery_core.text import Text
+from tests.core.lenses.test_jacobian_lens import drawn
 
 ROOT = Path(__file__).resolve().parents[4]
 HOSTILE = '</script></title><script>hacked=1</script><img src=x onerror="hacked=1">--><!-- \' " & {x}'
@@ -65,6 +72,19 @@ class Page(HTMLParser):
 @pytest.fixture(scope="module")
 def tiny(tiny_folder: Path) -> LoadedModel:
     return load_model(str(tiny_folder), device="cpu")
+
+
+def test_a_report_reads_through_the_jacobian_lens_that_came_with_the_model(tiny_folder: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(tiny_folder, tmp_path / "with-lens"))
+    save_jacobians(drawn(), folder / "jacobian-lens", dtype=torch.float32)
+    loaded = load_model(str(folder), device="cpu")
+    own = (Text("T", "a b c d e"),)
+    recipe = Recipe(loaded.info.name, "0,2", "T", "N", None, (), own, ("P",), lens="The fox", max_new_tokens=3)
+    found = find(recipe, Asked(("lens",), "jacobian"), loaded=loaded)
+    for read, model in zip(found.lens, (loaded.model, operate(loaded.model, "0,2")), strict=True):
+        mine = read_lens(JacobianLens(model, drawn()), model, loaded.tokenizer, "The fox")
+        assert (mine.statistics["kl"] == read.statistics["kl"]).all()
+    assert "Read through the Jacobian lens that came with the model" in report_page(found)
 
 
 def test_what_a_person_typed_is_text(tiny: LoadedModel) -> None:

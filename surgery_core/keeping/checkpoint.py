@@ -88,7 +88,7 @@ def card(
     parts = [
         f"# {info.title}, operated",
         f"Made with Model Surgery {__version__} from {_base(info)} by the layer plan `{plan}`. "
-        f"{made_how(plan, stitches)}",
+        f"{made_how(plan, stitches, info.healed)}",
         f"{words}\n\n![{words}]({PICTURE})",
         *([] if compared is None else [_figures(info, plan, compared, unproved=unproved)]),
         f"## Proof\n\n{_UNPROVED if unproved else _PROVED} {_RELOADED}",

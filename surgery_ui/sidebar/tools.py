@@ -14,6 +14,7 @@ from surgery_core.plans.plan import LayerPlan
 from surgery_core.plans.presets import Preset, all_presets
 from surgery_core.plans.presets import preset as find_preset
 from surgery_ui.session import session
+from surgery_ui.sidebar.heal import healing
 from surgery_ui.sidebar.looked_at import looked_at
 from surgery_ui.words import labels, present
 
@@ -42,6 +43,7 @@ def tools(now: session.Experiment) -> None:
     with below:
         looked_at(now)
     _stitching(now.plan)
+    healing(now)
 
 
 def _stitching(plan: LayerPlan) -> None:

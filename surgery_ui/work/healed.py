@@ -6,6 +6,7 @@ whoever is not its owner does not get the model by it either.
 
 from __future__ import annotations
 
+import atexit
 import secrets
 import shutil
 import tempfile
@@ -58,7 +59,7 @@ class HealedModels:
         self._lock = threading.Lock()
         self._found: dict[str, HealedModel] = {}
         self._seen: dict[str, float] = {}
-        self._root: tempfile.TemporaryDirectory[str] | None = None
+        self._root: Path | None = None
 
     def of(self, owner: str) -> tuple[HealedModel, ...]:
         """Return a session's models, the oldest first; they count as asked for."""
@@ -114,6 +115,15 @@ class HealedModels:
         info = replace(loaded.info, name=name, title=found.title, source="healed in this session")
         return replace(loaded, info=info)
 
+    def close(self) -> None:
+        """Forget all models, and take their folder away."""
+        with self._lock:
+            self._found.clear()
+            self._seen.clear()
+            if self._root is not None:
+                shutil.rmtree(self._root, ignore_errors=True)
+                self._root = None
+
     def _make_room(self, owner: str, size: int) -> None:
         gone = [name for name, seen in self._seen.items() if self._clock() - seen > self._idle]
         mine = [one.name for one in self._found.values() if one.owner == owner and one.name not in gone]
@@ -133,8 +143,9 @@ class HealedModels:
 
     def _folder(self) -> Path:
         if self._root is None:
-            self._root = tempfile.TemporaryDirectory(prefix="model-surgery-healed-", ignore_cleanup_errors=True)
-        return Path(self._root.name)
+            self._root = Path(tempfile.mkdtemp(prefix="model-surgery-healed-"))
+            atexit.register(self.close)
+        return self._root
 
 
 HEALED = HealedModels(lambda: limits().healed_mb * MB, 60.0 * limits().idle_minutes)

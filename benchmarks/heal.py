@@ -61,7 +61,7 @@ def _line(
     view, seconds = timed(run)
     report, after = heal_report(view), mean_loss(view, tokenizer, judged)
     back = (cut - after) / (cut - base)
-    own = ", ".join(f"{side.name} {side.nats:.3f} ({side.back:.0%})" for side in report.sides[1:])
+    own = ", ".join(f"{side.name} {side.nats:.3f} ({side.back:.0%})" for side in report.sides[2:])
     how = (
         f"heal, {report.step} steps, {report.tokens:,} tokens: {after:.3f}, back {back:.1%}; {seconds[1]:.0f} s of "
         f"processors (load {os.getloadavg()[0]:.1f}), training {report.seconds:.0f} s; on its own held-out texts: {own}"

@@ -56,7 +56,7 @@ def heal(arguments: argparse.Namespace) -> Output:
     with _interrupted() as stop:
         view = healed(
             loaded.model, plan, loaded.tokenizer, texts, minutes=minutes, steps=arguments.steps, settings=settings,
-            folder=arguments.resume, stop=stop, on_progress=_Lines(),
+            folder=arguments.resume, stop=stop, on_progress=_Lines() if arguments.format == "text" else None,
         )  # fmt: skip
     report = heal_report(view)
     folder = None if arguments.out is None else str(export_healed(loaded, view, arguments.out))

@@ -153,7 +153,7 @@ class _Heal:
             self.trainer.check(self.look)
         while self.trainer.share < 1 and not self._is_stopped():
             kl = self.trainer.step(next(order), lambda: None)
-            if len(self.trainer.now.held) < self.trainer.checks_due:
+            if self.trainer.is_check_due:
                 self.trainer.check(lambda: None)
                 self._save(folder, identity)
             if told is not None:

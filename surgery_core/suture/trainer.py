@@ -19,6 +19,8 @@ from surgery_core.suture.teaching import Look, Student, Teacher, divergence
 _WARM = 0.03
 """Share of the span over which the learning rate rises."""
 _BETAS = (0.9, 0.98)
+_REST = 6.0
+"""How many times as long as a reading takes there is training before the next, where time is short."""
 _WORSE = 0.02
 """Nats by which a reading may be above the first one before training goes back to the best state with half the rate."""
 
@@ -68,6 +70,7 @@ class Trainer:
         self._adam = self._new_adam()
         self._set_moments(self.now.moments)
         self._began = time.monotonic() - self.now.seconds
+        self._read_at = self._reading_took = 0.0
 
     @property
     def share(self) -> float:
@@ -75,9 +78,11 @@ class Trainer:
         return self.span.share(self.now.step, self.now.seconds)
 
     @property
-    def checks_due(self) -> int:
-        """Return how many readings there should be by now, the first one before any training."""
-        return 1 + int(self.share * self.settings.checks)
+    def is_check_due(self) -> bool:
+        """Whether the texts held out are to be read: after even parts of the span, and by the clock not too often."""
+        if len(self.now.held) >= 1 + int(self.share * self.settings.checks):
+            return False
+        return self.span.steps is not None or self.now.seconds - self._read_at >= _REST * self._reading_took
 
     def step(self, windows: tuple[Window, ...], look: Look) -> float:
         """Train on some windows; return the mean KL in nats a token before the update."""
@@ -97,13 +102,15 @@ class Trainer:
 
     def check(self, look: Look) -> None:
         """Read the texts held out, and keep the state where it reads them better than any before."""
-        read = self._reading(look)
+        self._tick()
+        before, read = self.now.seconds, self._reading(look)
         self.now.held = (*self.now.held, read)
         if best_of(self.now.held) is read:
             self.now.best = self.updates.state()
         elif not read.nats <= self.now.held[0].nats + _WORSE:
             self._go_back()
         self._tick()
+        self._read_at, self._reading_took = self.now.seconds, self.now.seconds - before
 
     def progress(self, kl: float) -> HealProgress:
         """Return where the training stands, after a step with this divergence."""

@@ -30,13 +30,17 @@ TICK = 1.0
 """Seconds between two looks at a training."""
 
 
-def healing(now: session.Experiment) -> None:
-    """Offer to heal the plan, or show how far a heal is; and what came of the last one."""
-    if state.heal_job is not None:
-        st.fragment(_running, run_every=TICK)()
-    elif len(now.plan) and not now.plan.is_identity:
+def offer_heal(now: session.Experiment) -> None:
+    """Offer to heal the plan, where there is something to heal and no heal under way."""
+    if state.heal_job is None and len(now.plan) and not now.plan.is_identity:
         with st.popover("Heal", key="heal", icon=":material/model_training:", width="stretch", on_change=session.touch):
             _form(now)
+
+
+def heal_standing() -> None:
+    """Show how far a heal is, what is wrong with it, and what came of the last one."""
+    if state.heal_job is not None:
+        st.fragment(_running, run_every=TICK)()
     show_problem(PROBLEM)
     if state.heal_shown is not None:
         _result(state.heal_shown)

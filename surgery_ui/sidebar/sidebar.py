@@ -49,7 +49,8 @@ def sidebar() -> None:
 def model_labels() -> dict[str, str]:
     """Return what each model that can be chosen is called, by its name; no two alike."""
     titles = {choice.name: choice.title for choice in cached.choices()}
-    titles |= {one.name: one.title for one in HEALED.of(state.owner)}
+    if State.owner.is_set:
+        titles |= {one.name: one.title for one in HEALED.of(state.owner)}
     return labels.unique(titles, {name: name for name in titles})
 
 

@@ -42,7 +42,8 @@ def verdicts(report: HealReport) -> list[str]:
 def texts_said(report: HealReport) -> str:
     """Return which texts were trained on and which were not."""
     trained, held = report.lessons.trained, report.lessons.held
-    titles = "; ".join(text.title for text in held[:4]) + ("; …" if len(held) > 4 else "")
+    more = f"; and {len(held) - 4:,} more" if len(held) > 4 else ""
+    titles = "; ".join(text.title for text in held[:4]) + more
     return f"Trained on {len(trained):,} texts. The figures are of {len(held):,} others: {titles}."
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +76,7 @@ def heal(
         settings: rank, rate and the like.
         folder: where it is written how the training stands, at every reading of the texts held out and at the end; a heal
             that stands there is gone on with. None for nowhere.
-        stop: when set, training ends within a layer's time, and the best state so far is the result.
+        stop: when set, training ends after its step, and the best state so far is the result.
         on_progress: called after each step.
 
     Returns:
@@ -84,10 +84,10 @@ def heal(
 
     Raises:
         PlanError: when the plan does not fit the model, or is the whole model, so that there is nothing to heal.
-        RefusedPlanError: when no layer is left, a checkpoint could not hold the plan, or the model is quantised, has an
-            adapter, is spread out of memory, or computes no numbers; says why.
+        RefusedPlanError: when no layer is left, a checkpoint could not hold the plan, there is too little memory, or the
+            model is quantised, has an adapter, is spread out of memory, or computes no numbers; says why.
         TextError: when there is too little text.
-        SettingsError: when the settings cannot be, there is too little memory, or another heal stands in the folder.
+        SettingsError: when the settings cannot be, or another heal stands in the folder.
         InputError: when what stands in the folder cannot be read.
         Stopped: when `stop` was set before anything was trained.
     """
@@ -225,7 +225,7 @@ class _Heal:
             self.notes[:] = [str(error)]
 
     def _identity(self) -> Identity:
-        settings = asdict(replace(self.settings)) | {"steps": self.span.steps, "seconds": str(self.span.seconds)}
+        settings = asdict(self.settings) | {"steps": self.span.steps, "seconds": str(self.span.seconds)}
         texts = {name: texts_digest(getattr(self.lessons, name)) for name in ("trained", "held")}
         return {"model": fingerprint(self.model), "plan": str(self.plan), **texts, **settings}
 

@@ -69,6 +69,9 @@ from .keeping.checkpoint import (
 from .keeping.gguf_file import (
     export_gguf as export_gguf,
 )
+from .keeping.healed import (
+    export_healed as export_healed,
+)
 from .keeping.kept import (
     keep as keep,
 )
@@ -296,6 +299,21 @@ from .surgery.stitches import (
 )
 from .surgery.view import (
     operate as operate,
+)
+from .suture.heal import (
+    heal as heal,
+)
+from .suture.heal_report import (
+    HealReport as HealReport,
+)
+from .suture.heal_report import (
+    heal_report as heal_report,
+)
+from .suture.healing import (
+    Healing as Healing,
+)
+from .suture.healing import (
+    HealProgress as HealProgress,
 )
 from .suture.report import (
     StitchReport as StitchReport,

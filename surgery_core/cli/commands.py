@@ -223,11 +223,12 @@ def load(arguments: argparse.Namespace) -> LoadedModel:
 def _plan(loaded: LoadedModel, arguments: argparse.Namespace) -> LayerPlan:
     from surgery_core.plans.cuts import stitched
 
-    plan = _named_plan(loaded, arguments)
+    plan = named_plan(loaded, arguments)
     return stitched(plan) if getattr(arguments, "stitch", False) else plan
 
 
-def _named_plan(loaded: LoadedModel, arguments: argparse.Namespace) -> LayerPlan:
+def named_plan(loaded: LoadedModel, arguments: argparse.Namespace) -> LayerPlan:
+    """Return the plan that the options name, by default the unchanged model. Errors as `LayerPlan.parse`."""
     from surgery_core.plans.plan import LayerPlan
 
     n_layers = loaded.info.n_layers

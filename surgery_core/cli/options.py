@@ -1,5 +1,5 @@
-"""The command line: `python -m surgery_core {info,run,gallery,sweep,lens,train-lens,fit-lens,skills,preflight,export,keep,report,
-verify}`.
+"""The command line: `python -m surgery_core {info,run,gallery,sweep,lens,train-lens,fit-lens,heal,skills,preflight,export,
+keep,report,verify}`.
 
 A command reads its arguments, makes one call into the library and returns what to write; `main` writes it as text,
 JSON or CSV. An error is one sentence on standard error, and the exit code is 2; a preflight that fails and figures that do not
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from surgery_core import __version__
 from surgery_core.cli import asked_sweep, commands
 from surgery_core.cli import gallery as gallery_command
+from surgery_core.cli import heal as heal_command
 from surgery_core.cli import jacobian as jacobian_command
 from surgery_core.cli import lens as lens_command
 from surgery_core.cli import report as report_command
@@ -33,7 +34,8 @@ Command = Callable[[argparse.Namespace], Output]
 
 
 COMMANDS = (
-    "info", "run", "gallery", "sweep", "lens", "train-lens", "fit-lens", "skills", "preflight", "export", "keep", "report", "verify",
+    "info", "run", "gallery", "sweep", "lens", "train-lens", "fit-lens", "heal", "skills", "preflight", "export", "keep",
+    "report", "verify",
 )  # fmt: skip
 """Names of the commands."""
 PROGRAM = "python -m surgery_core"
@@ -82,6 +84,7 @@ def _parser(program: str) -> argparse.ArgumentParser:
     _add_lens(menu)
     _add_train_lens(menu)
     _add_fit_lens(menu)
+    _add_heal(menu)
     _add_skills(menu)
     _add_preflight(menu)
     _add_export(menu)
@@ -209,6 +212,14 @@ def _add_fit_lens(menu: Commands) -> None:
     )
     _add_plan(parser)
     jacobian_command.add_options(parser)
+
+
+def _add_heal(menu: Commands) -> None:
+    text = (
+        "Train what is left after a cut a little, towards the base's own predictions, and save it as a checkpoint of its "
+        "own. Part of the texts is never trained on; figures are of those."
+    )
+    heal_command.add_options(_add(menu, "heal", heal_command.heal, text))
 
 
 def _add_skills(menu: Commands) -> None:

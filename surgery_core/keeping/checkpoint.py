@@ -23,9 +23,8 @@ from surgery_core.models.opening import LoadedModel, ModelInfo
 from surgery_core.plans.plan import LayerPlan
 from surgery_core.plans.words import describe
 from surgery_core.proof.export import export_model, made_how
-from surgery_core.proof.folding import folded
 from surgery_core.surgery.stitches import Stitches
-from surgery_core.surgery.view import checked_plan
+from surgery_core.surgery.view import checked_plan, operate
 from surgery_core.suture.calibration import calibration_texts
 from surgery_core.text import bundled_texts, texts_digest
 
@@ -60,7 +59,8 @@ def export_checkpoint(
     def complete(part: Path) -> None:
         compared = None
         if figures and not plan.is_identity:
-            view = folded(loaded.model, plan, stitches)
+            # not the folded view: its plan says less than its weights, and a comparison goes by the plan
+            view = operate(loaded.model, plan, stitches=stitches)
             compared = compare(
                 loaded.model, view, loaded.tokenizer, bundled_texts(), stop=stop, on_progress=on_progress
             )
@@ -88,7 +88,7 @@ def card(
     parts = [
         f"# {info.title}, operated",
         f"Made with Model Surgery {__version__} from {_base(info)} by the layer plan `{plan}`. "
-        f"{made_how(plan, stitches)}",
+        f"{made_how(plan, stitches, info.healed)}",
         f"{words}\n\n![{words}]({PICTURE})",
         *([] if compared is None else [_figures(info, plan, compared, unproved=unproved)]),
         f"## Proof\n\n{_UNPROVED if unproved else _PROVED} {_RELOADED}",

@@ -1,7 +1,8 @@
-"""What a model card says: the title in its first heading, and the licence in its YAML header."""
+"""What lies beside a model's weights: its card's title and licence, and how it was healed."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -18,6 +19,23 @@ def read_card(folder: Path) -> tuple[str, str | None]:
     stated = _entries(header)
     licence = stated.get("license_name") or stated.get("license")
     return heading[:80] or folder.name, licence or None
+
+
+HEALING = "healing.json"
+"""Name of the file in which a healed checkpoint says how it was trained."""
+_MOST_BYTES, _MOST_CHARACTERS = 4_000_000, 600
+
+
+def read_healing(folder: Path) -> str:
+    """Return the sentence that says how a checkpoint was healed; empty where it was not, or that cannot be read."""
+    path = folder / HEALING
+    try:
+        if not path.is_file() or path.stat().st_size > _MOST_BYTES:
+            return ""
+        made = json.loads(path.read_text(encoding="utf-8")).get("made", "")
+    except (OSError, ValueError, AttributeError):
+        return ""
+    return " ".join(made.split())[:_MOST_CHARACTERS] if isinstance(made, str) else ""
 
 
 def _entries(header: Iterable[str]) -> dict[str, str]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from surgery_core.errors import ModelLoadError, SettingsError
 from surgery_core.models.adapter_checkpoint import AdapterCheckpoint, is_adapter_folder, read_adapter
+from surgery_core.models.card import read_healing
 from surgery_core.models.checkpoint import ITEM_BYTES, Checkpoint, Config, require_causal
 from surgery_core.models.devices import SPREAD, choose_device, choose_dtype, require_memory, stated_format
 from surgery_core.models.gguf_checkpoint import SUFFIX
@@ -92,6 +93,7 @@ class ModelInfo:
         gguf: how most numbers are stored in the GGUF file that it was opened from, such as `"Q4_1"`; None where it was
             opened from another kind of file.
         adapter: of the adapter that was opened with its base model, or None.
+        healed: how it was trained after a cut, where it is a healed model; else empty.
     """
 
     name: str
@@ -113,6 +115,7 @@ class ModelInfo:
     stored_as: str = ""
     gguf: str | None = None
     adapter: AdapterInfo | None = None
+    healed: str = ""
 
     @property
     def key(self) -> tuple[str, str, str, str]:
@@ -297,7 +300,7 @@ def _info(
 ) -> ModelInfo:
     from surgery_core.surgery.anatomy import inspect_model
 
-    anatomy = inspect_model(model)
+    anatomy, healed = inspect_model(model), read_healing(place.path)
     parameters = list(model.parameters())
     return ModelInfo(
         name=name,
@@ -315,9 +318,10 @@ def _info(
         dtype=str(model.dtype).removeprefix("torch."),
         device=str(model.device),
         licence=checkpoint.licence,
-        notes=notes,
+        notes=(*notes, healed) if healed else notes,
         stored_as=checkpoint.dtype,
         gguf=None if checkpoint.gguf is None else checkpoint.gguf.kind,
+        healed=healed,
     )
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch.func import functional_call
 
 from surgery_core.errors import InputError, RefusedPlanError, SettingsError
@@ -29,7 +30,7 @@ from surgery_core.surgery.stitches import Stitches
 from surgery_core.surgery.view import checked_plan
 from surgery_core.whole_files import PART
 
-__all__ = ["export_model", "reopened", "save_view", "unshare_layers"]
+__all__ = ["export_model", "export_view", "reopened", "save_view", "unshare_layers"]
 
 
 def export_model(
@@ -67,9 +68,8 @@ def export_model(
             model would compute something else.
     """
     plan = checked_plan(plan, loaded.info.n_layers)
-    target, stored = Path(folder), _format(loaded.info, dtype)
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise InputError(f"{str(folder)!r} holds something already; name a new or an empty folder.")
+    stored = _format(loaded.info, dtype)
+    require_empty(folder)
     _refuse_unsaveable(plan)
     if is_quantised(loaded.model):
         raise RefusedPlanError(
@@ -79,13 +79,56 @@ def export_model(
     if not unproved:
         prove(loaded.model, loaded.tokenizer, plan, stitches=stitches, suggest=True)
     view = folded(loaded.model, plan, stitches)
+    return export_view(
+        loaded,
+        view,
+        folder,
+        _card(loaded, plan, stored, stitches),
+        dtype=stored,
+        exact=dtype == "auto",
+        complete=complete,
+    )
+
+
+def export_view(
+    loaded: LoadedModel, view: Any, folder: str | Path, text: str, *, dtype: str, exact: bool = False,
+    complete: Callable[[Path], None] | None = None,
+) -> Path:  # fmt: skip
+    """Save a view of a model, and check that it opens as the same one, as `export_model` does.
+
+    Args:
+        loaded: the model that it comes from; its tokenizer goes along.
+        view: of whole layers; it gets tensors and settings of its own.
+        folder: a new or empty folder.
+        text: of the card.
+        dtype: number format of the stored weights.
+        exact: keep a tensor as it is where that format would round it.
+        complete: as for `export_model`.
+
+    Raises:
+        InputError: when the folder holds something already, or cannot be written.
+        RefusedPlanError: when the saved model would compute something else.
+    """
+    require_empty(folder)
+    target = Path(folder)
     try:
         target.mkdir(parents=True, exist_ok=True)
-        text = _card(loaded, plan, stored, stitches)
-        _save(view, loaded, text, target, stored, dtype == "auto", complete or (lambda _: None))
-    except OSError as error:
-        raise InputError(f"{str(folder)!r} cannot be written: {error.strerror or error}.") from error
+        _save(view, loaded, text, target, dtype, exact, complete or (lambda _: None))
+    except (OSError, SafetensorError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise InputError(f"{str(folder)!r} cannot be written: {why}.") from error
     return target
+
+
+def require_empty(folder: str | Path) -> None:
+    """Refuse a folder that holds something.
+
+    Raises:
+        InputError: saying so.
+    """
+    target = Path(folder)
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise InputError(f"{str(folder)!r} holds something already; name a new or an empty folder.")
 
 
 def _format(info: ModelInfo, dtype: str) -> str:
@@ -147,8 +190,15 @@ def _widened(state: Mapping[str, torch.Tensor], like: Mapping[str, torch.Tensor]
     return {name: tensor.to(like[name].dtype) for name, tensor in state.items() if tensor.dtype != like[name].dtype}
 
 
-def made_how(plan: LayerPlan, stitches: Stitches | None) -> str:
-    """Return what a card says of the weights: that none was trained, or which were fitted over what."""
+def made_how(plan: LayerPlan, stitches: Stitches | None, healed: str = "") -> str:
+    """Return what a card says of the weights: that none was trained, or which were fitted over what.
+
+    Args:
+        plan, stitches: of the export.
+        healed: how the model that it comes from was trained itself; empty for one that was not healed.
+    """
+    if healed:
+        return f"The model that it comes from was trained itself ({healed.rstrip('.')}). {made_how(plan, stitches)}"
     if stitches is None or plan == plan.unstitched:
         return "Nothing was trained."
     fitted = ", ".join(f"`{one.path}` of L{one.layer.index}" for one in stitches.all)
@@ -161,5 +211,5 @@ def _card(loaded: LoadedModel, plan: LayerPlan, stored: str, stitches: Stitches 
     return (
         f"{licence}# {info.title}, operated\n\n"
         f"Made with Model Surgery from `{info.name}` (revision `{info.revision}`, {info.n_layers} layers) "
-        f"by the layer plan `{plan}`. {made_how(plan, stitches)} Weights are stored in {stored}.\n"
+        f"by the layer plan `{plan}`. {made_how(plan, stitches, info.healed)} Weights are stored in {stored}.\n"
     )

@@ -21,11 +21,12 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from surgery_core.loading import ONE_AT_A_TIME
+from surgery_core.plans.plan import LayerPlan
 from surgery_core.surgery.adapters import merge, unwrapped
-from surgery_core.surgery.anatomy import find_layers, root_of, text_config
+from surgery_core.surgery.anatomy import Operated, find_layers, root_of, text_config
 from surgery_core.surgery.config import is_attention
 from surgery_core.surgery.layer_inputs import PerLayerInputs, Picked
-from surgery_core.surgery.marks import needed_mark
+from surgery_core.surgery.marks import mark, needed_mark
 from surgery_core.surgery.names import DEPTH_UNDER_ROOT, PATTERNS, PERIODS, index_names
 from surgery_core.surgery.sharing import reads_shared
 
@@ -49,10 +50,7 @@ def save_view(view: Any, folder: str | Path, dtype: torch.dtype | None = None, *
     Raises:
         OSError: when the folder cannot be written.
     """
-    merge(view)
-    unshare_layers(view)
-    _cut_per_layer_inputs(view)
-    _settle(view, text_config(view))
+    _make_whole(view)
     view = unwrapped(view)
     state = _stored(view.state_dict(), view.dtype if dtype is None else dtype, exact)
     # it takes out of the dictionary what it has written
@@ -61,6 +59,25 @@ def save_view(view: Any, folder: str | Path, dtype: torch.dtype | None = None, *
         whole.save_pretrained(folder)
     _state_format(Path(folder) / "config.json", view.dtype, _main_format(state, view.dtype))
     return state
+
+
+def made_independent(view: Any) -> Any:
+    """Return a view as a model of its own: what knows a view's plan must not take its layers for those of the base.
+
+    For a view whose weights were changed. It still shares with the base what was not; saving it changes nothing more.
+    """
+    _make_whole(view)
+    path, layers = find_layers(view)
+    mark(view, Operated(path, LayerPlan.identity(len(layers)), None))
+    return view
+
+
+def _make_whole(view: Any) -> None:
+    """Have a view's weights and config say all that a view keeps apart."""
+    merge(view)
+    unshare_layers(view)
+    _cut_per_layer_inputs(view)
+    _settle(view, text_config(view))
 
 
 def _stored(state: State, dtype: torch.dtype, exact: bool) -> State:

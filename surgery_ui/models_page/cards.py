@@ -37,7 +37,8 @@ def offer_facts(info: ModelInfo, checks: Section) -> None:
 
 def choices_table(info: ModelInfo) -> None:
     """Show every model that lies ready or is open on this server, with buttons that open and close it."""
-    in_memory = {one.info.name: one for one in cached.open_models()}
+    seen = (one for one in cached.open_models() if cached.may_see(state.owner, one.info.name))
+    in_memory = {one.info.name: one for one in seen}
     choices = cached.choices()
     others = {name: one for name, one in in_memory.items() if name not in {choice.name for choice in choices}}
     titles = {choice.name: choice.title for choice in choices} | {name: one.info.title for name, one in others.items()}

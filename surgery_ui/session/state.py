@@ -29,6 +29,7 @@ from surgery_ui.session.history import History, Left, Refused
 from surgery_ui.session.least import Least
 from surgery_ui.session.sweep_entry import Entry
 from surgery_ui.work.channel import Channel
+from surgery_ui.work.heal_jobs import Healed
 from surgery_ui.work.job import Job
 from surgery_ui.work.kinds import Lane
 from surgery_ui.work.lens_jobs import LOGIT
@@ -270,6 +271,12 @@ class State:
     """The chosen cell of the maps: side, layer's label and token."""
     page_width = Field[int | None]("page-width", int | None, default=None)
     """Room for the maps in the browser, in pixels."""
+
+    # healing
+    heal_job = Field[Job[Healed] | None]("heal-job", Job | None, default=None, outlives=True)
+    """A heal under way."""
+    heal_shown = Field[Healed | None]("heal-shown", Healed | None, default=None, outlives=True)
+    """What came of the newest, until it is closed."""
 
     # sweeps
     sweeps = Field[list[Entry]]("sweeps", list, make=list, outlives=True)

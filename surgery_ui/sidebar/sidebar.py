@@ -21,6 +21,7 @@ from surgery_ui.sidebar.keep import keep
 from surgery_ui.sidebar.tools import tools
 from surgery_ui.words import labels, present
 from surgery_ui.work import plan_jobs as cached
+from surgery_ui.work.healed import HEALED
 from surgery_ui.work.limits import limits
 
 
@@ -48,6 +49,8 @@ def sidebar() -> None:
 def model_labels() -> dict[str, str]:
     """Return what each model that can be chosen is called, by its name; no two alike."""
     titles = {choice.name: choice.title for choice in cached.choices()}
+    if State.owner.is_set:
+        titles |= {one.name: one.title for one in HEALED.of(state.owner)}
     return labels.unique(titles, {name: name for name in titles})
 
 

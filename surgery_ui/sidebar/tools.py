@@ -14,6 +14,7 @@ from surgery_core.plans.plan import LayerPlan
 from surgery_core.plans.presets import Preset, all_presets
 from surgery_core.plans.presets import preset as find_preset
 from surgery_ui.session import session
+from surgery_ui.sidebar.heal import heal_standing, offer_heal
 from surgery_ui.sidebar.looked_at import looked_at
 from surgery_ui.words import labels, present
 
@@ -41,7 +42,11 @@ def tools(now: session.Experiment) -> None:
             _problem(label)
     with below:
         looked_at(now)
-    _stitching(now.plan)
+    with st.container(horizontal=True, gap="xsmall"):
+        _stitching(now.plan)
+        offer_heal(now)
+    _problem("Stitch")
+    heal_standing()
 
 
 def _stitching(plan: LayerPlan) -> None:
@@ -54,7 +59,6 @@ def _stitching(plan: LayerPlan) -> None:
         on_click=_sew, args=(sewn,),
         help="Makes up for deleted layers by a projection before them, fitted on the bundled stories: ~ in the plan.",
     )  # fmt: skip
-    _problem("Stitch")
 
 
 def _sew(undone: bool) -> None:

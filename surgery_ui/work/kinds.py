@@ -96,6 +96,7 @@ class Lane(StrEnum):
     STUDY = "study"
     LENS_TRAINING = "lens-training"
     LENS_FETCH = "lens-fetch"
+    HEALING = "healing"
 
 
 TRAY = 6
@@ -261,6 +262,12 @@ TABLE = (
         "lens-training", Workers.TRAINING, 8,
         "A tuned lens, trained on the unchanged model. It goes on while its person edits and looks at other pages.",
         held=(Lane.LENS_TRAINING,), patience=1800.0, tells=Tells.PIECES,
+    ),
+    Kind(
+        "healing", Workers.TRAINING, 4,
+        "A plan healed. It keeps the plan that it was started from, and goes on while its person edits and looks at other "
+        "pages.",
+        held=(Lane.HEALING,), patience=1800.0, tells=Tells.PIECES,
     ),
     Kind(
         "lens-fetch", Workers.FETCHING, 8,

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from surgery_core.errors import ModelLoadError, SettingsError
 
@@ -41,7 +41,8 @@ class Limits:
         tokens: tokens that a text may be continued by.
         sweep_plans: plans that a sweep may have.
         jobs: sweeps, removals, runs of the gallery and trainings that one session may have at a time.
-        training: whether lenses may be trained.
+        training: whether lenses may be trained, and models healed.
+        healed_mb: disk that healed models may take, all together, in MB.
         cache_mb: memory that results are kept in, in MB.
         idle_minutes: how long what a browser's tab had is kept for its return.
         download_mb: size up to which a page hands out checkpoints, in MB; 0 for none.
@@ -61,6 +62,7 @@ class Limits:
     sweep_plans: int = 4_096
     jobs: int = 4
     training: bool = True
+    healed_mb: int = 2_000
     cache_mb: int = 1_000
     idle_minutes: int = 720
     download_mb: int = 200
@@ -129,25 +131,24 @@ class Limits:
                 "one, or cancel it."
             )
 
-    def check_training(self) -> None:
-        """Refuse the training of a lens, where that is not allowed.
+    def check_training(self, what: Literal["lenses", "models"] = "lenses") -> None:
+        """Refuse the training of a lens or of a model, where that is not allowed.
 
         Raises:
             SettingsError: naming the limit.
         """
         if not self.training:
-            raise SettingsError(
-                f"No lenses are trained on this server (training in {FILE}); open a file of one instead."
-            )
+            instead = "open a file of one instead" if what == "lenses" else "heal on a command line instead"
+            raise SettingsError(f"No {what} are trained on this server (training in {FILE}); {instead}.")
 
 
 LEAST: Mapping[str, int] = {
     "model_mb": 0, "open_models": 1, "text_kb": 1, "tokens": 1, "sweep_plans": 1, "jobs": 1, "cache_mb": 10,
-    "idle_minutes": 1, "download_mb": 0,
+    "idle_minutes": 1, "download_mb": 0, "healed_mb": 0,
 }  # fmt: skip
 MOST: Mapping[str, int] = {
     "model_mb": 100_000_000, "open_models": 100, "text_kb": 1_000, "tokens": 512, "sweep_plans": 4_096, "jobs": 100,
-    "cache_mb": 100_000_000, "idle_minutes": 100_000, "download_mb": 100_000,
+    "cache_mb": 100_000_000, "idle_minutes": 100_000, "download_mb": 100_000, "healed_mb": 100_000_000,
 }  # fmt: skip
 
 LISTS: Mapping[str, tuple[str, str]] = {

@@ -37,6 +37,7 @@ from surgery_core.suture.report import StitchReport, stitch_report
 from surgery_core.suture.stitch import stitch
 from surgery_core.text import Text, TextSet, bundled_texts, encode
 from surgery_core.text_sources.counts import TextCounts, count_texts
+from surgery_ui.work.healed import HEALED, is_healed
 from surgery_ui.work.job import Job, Key, Work
 from surgery_ui.work.kept import Kept
 from surgery_ui.work.kinds import Lane, Workers, kinds_of
@@ -66,7 +67,11 @@ _own_sets: Kept[TextSet] = Kept(MAX_OWN_SETS)
 
 
 def model_job(owner: str, name: str) -> Job[LoadedModel]:
-    """Open a model that may be opened here, again where its files have changed since."""
+    """Open a model that may be opened here, again where its files have changed since; a healed one for its owner alone."""
+    if is_healed(name):
+        return MODELS.request(
+            owner, Lane.MODEL, ("model", name, owner), lambda job: HEALED.opened(owner, name), anew=True
+        )
     # what was opened under other limits is not open under these
     key = ("model", name, stamp_of(name), limits())
     MODELS.forget(lambda other: other[:2] == key[:2] and other != key)
@@ -84,6 +89,11 @@ def _opened(name: str) -> LoadedModel:
     allowed.check_model(name, lambda one: one in offered() or (allowed.paths and path_of(one) is not None))
     most = allowed.model_mb * MB if allowed.model_mb else None
     return load_model(name, allow_paths=allowed.paths, most_bytes=most)
+
+
+def may_see(owner: str, name: str) -> bool:
+    """Return whether a session may know of an open model: of every one but those that others have healed."""
+    return not is_healed(name) or any(one.name == name for one in HEALED.of(owner))
 
 
 def open_models() -> list[LoadedModel]:

@@ -49,6 +49,7 @@ def test_the_readme_shows_every_command() -> None:
         "lens",
         "train-lens",
         "fit-lens",
+        "heal",
         "skills",
         "preflight",
         "export",
@@ -67,7 +68,7 @@ def test_its_command_lines_run_one_after_the_other(
     monkeypatch.chdir(tmp_path)
     for line in commands():
         words = shlex.split(line)[3:]
-        short = ["--steps", "1"] if words[0] == "train-lens" else []
+        short = {"train-lens": ["--steps", "1"], "heal": ["--steps", "1", "--no-stitch"]}.get(words[0], [])
         assert main([*words, *short]) == 0
         assert capsys.readouterr().out.strip()
 

@@ -57,12 +57,12 @@ def test_a_misspelt_name_a_wrong_type_and_a_value_that_is_not_there_are_errors()
 
 
 def test_only_what_a_reload_may_have_is_kept_for_it() -> None:
-    """By hand: plans, looks, sweeps, lenses, titles of sets and recipes, the room, whose work runs; no text, nothing of one run."""
+    """By hand: plans, looks, sweeps, lenses, heals, titles of sets and recipes, the room, whose work runs; no text, nothing of one run."""
     state.owner, state.own, state.prompt, state.sweep_count = "me", "0" * 32, "secret", 3
     assert to_keep() == {"owner": "me", "sweep-count": 3}
     assert {field.key for field in fields() if field.outlives} == {
         "owner", "histories", "refused", "sweeps", "sweep-count", "sweeps-shown", "least", "own-lenses",
-        "own-sets", "trays", "looks", "recipes-run", "own-recipes",
+        "own-sets", "trays", "looks", "recipes-run", "own-recipes", "heal-job", "heal-shown",
         "room-code-now", "room-key", "room-plan-number", "room-step", "room-follows",
     }  # fmt: skip
     bring_back({"owner": "them", "least": None})

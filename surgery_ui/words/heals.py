@@ -1,0 +1,60 @@
+"""How a heal reads on a page."""
+
+from __future__ import annotations
+
+import math
+
+import pandas as pd
+
+from surgery_core.suture.heal_report import HealReport
+from surgery_core.suture.healing import HealProgress, HeldOut, best_of
+from surgery_ui.words import present
+
+
+def side_table(report: HealReport) -> pd.DataFrame:
+    """Return base, cut, stitched and healed as lines of text."""
+    return pd.DataFrame(
+        {
+            "": side.name.capitalize(),
+            "Loss": present.decimals(side.nats),
+            "PPL": present.amount(side.perplexity),
+            "Back": "" if math.isnan(side.back) else f"{side.back:.0%}",
+        }
+        for side in report.sides
+    ).set_index("")
+
+
+def verdicts(report: HealReport) -> list[str]:
+    """Return what the statistics say of each model against the one before it, and of the healed one against the base."""
+    said = [
+        f"{side.name.capitalize()}, against {before.name}: {side.to_before.sentence}"
+        for before, side in zip(report.sides, report.sides[1:], strict=False)
+        if side.to_before is not None
+    ]
+    last = report.sides[-1]
+    return (
+        said
+        if last.to_base is None
+        else [*said, f"{last.name.capitalize()}, against the base: {last.to_base.sentence}"]
+    )
+
+
+def texts_said(report: HealReport) -> str:
+    """Return which texts were trained on and which were not."""
+    trained, held = report.lessons.trained, report.lessons.held
+    more = f"; and {len(held) - 4:,} more" if len(held) > 4 else ""
+    titles = "; ".join(text.title for text in held[:4]) + more
+    return f"Trained on {len(trained):,} texts. The figures are of {len(held):,} others: {titles}."
+
+
+def readings(held: tuple[HeldOut, ...]) -> pd.DataFrame:
+    """Return the readings of the texts held out for the chart."""
+    kept = best_of(held)
+    return pd.DataFrame({"step": one.step, "nats": one.nats, "kept": one is kept} for one in held)
+
+
+def standing(now: HealProgress) -> str:
+    """Return how far the loss on the texts held out has come."""
+    return (
+        f"Held-out loss {present.decimals(now.held[0].nats)} → {present.decimals(now.best.nats)} nats a token at best"
+    )

@@ -331,7 +331,7 @@ INTRODUCTION = (
     "causal LM class of the pinned transformers. `yes`: logits equal those of an independently built model, and 10 "
     "greedily generated tokens are the same with and without the KV cache, for one prompt and for a left-padded "
     "batch of three. In place: the same with `ModelSurgery`, and the model is what it was afterwards. "
-    "Parts, scale, parallel and mean: logits equal those of the base with hooks on its layers. Lens: every "
+    "Parts, scale, parallel, damped and mean: logits equal those of the base with hooks on its layers. Lens: every "
     "row is what left its layer, and the last one, read through all that comes behind the layers, gives the model's own "
     "logits. Cached generation and left-padded batch: the "
     "class itself, without surgery, writes the same with and without its cache. Export: the saved copy of `delete`, opened "

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import time
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -68,6 +70,14 @@ def choose(page: Any, field: str, typed: str) -> None:
     page.keyboard.type(typed)
     page.get_by_role("option").first.wait_for()
     page.keyboard.press("Enter")
+
+
+def wait_until(page: Any, true: Callable[[], bool], seconds: float = 30) -> None:
+    """Wait until something is so that the page does not show; the browser goes on meanwhile."""
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, f"not so within {seconds:g} s"
+        page.wait_for_timeout(50)
 
 
 def place(element: Any) -> Any:

@@ -16,7 +16,7 @@ import pytest
 
 from surgery_ui.work.channel import PATH
 from tests.browser.conftest import ROOT, served
-from tests.browser.driver import await_plan, plan, settle, texts, type_notation
+from tests.browser.driver import await_plan, plan, settle, texts, type_notation, wait_until
 
 PAGE, WORDS = re.compile(r"_stcore/stream"), re.compile(PATH)
 FIRST, B, C = "0-2,4-11", "0-5,7-11", "0-8,10-11"
@@ -36,10 +36,11 @@ class Gate:
     """What a browser's socket gets, kept back while it is shut."""
 
     def __init__(self) -> None:
-        self.shut, self.passed, self.left = False, 0, 0
+        self.shut, self.came, self.passed, self.left = False, 0, 0, 0
         self._waiting: list[tuple[Any, Any]] = []
 
     def route(self, socket: Any) -> None:
+        self.came += 1
         server = socket.connect_to_server()
         server.on_message(lambda message: self._take(socket, message))
         socket.on_close(lambda code, reason: self._end(server))
@@ -166,11 +167,11 @@ def test_what_was_written_for_an_earlier_plan_does_not_come_back(visit: Any, wri
 def test_another_page_listens_no_more_and_the_first_one_again(visit: Any, written: Callable[[str], str]) -> None:
     words = Gate()
     page = visit(None, words.route)
+    wait_until(page, lambda: words.came > 0)  # a page that is left before it listens has nothing to close
     page.get_by_role("link", name="Models").click()
     page.wait_for_url("**/models*")
     settle(page)
-    while not words.left:
-        page.wait_for_timeout(50)
+    wait_until(page, lambda: words.left == words.came)
     heard = words.passed
     type_notation(page, B)
     await_plan(page, B)

@@ -84,4 +84,6 @@ def test_presets(open_app: Open) -> None:
         "reverse-middle": "0,2,1,3",
         "swap-neighbours": "0-1,3,2",
         "repeat-middle": "0-2,1-3",
+        "loop-middle": "0,[1-2]*0.5x2,3",
+        "loop-halfway": "0-2,[1-2]*0.5,3",
     }

@@ -340,9 +340,6 @@ from .sweeps.kinds import (
     SweepKind as SweepKind,
 )
 from .sweeps.kinds import (
-    SweepOptions as SweepOptions,
-)
-from .sweeps.kinds import (
     SweepPoint as SweepPoint,
 )
 from .sweeps.kinds import (
@@ -353,6 +350,9 @@ from .sweeps.kinds import (
 )
 from .sweeps.kinds import (
     sweep_points as sweep_points,
+)
+from .sweeps.options import (
+    SweepOptions as SweepOptions,
 )
 from .sweeps.removal import (
     Removal as Removal,

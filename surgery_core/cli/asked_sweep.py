@@ -42,7 +42,7 @@ def asked_sweep(arguments: argparse.Namespace, recipe: Recipe, *, shown: bool) -
         SettingsError: for options of a sweep where there is none, or ones that it cannot have.
     """
     from surgery_core.keeping.report.asked import AskedSweep
-    from surgery_core.sweeps.kinds import SweepOptions
+    from surgery_core.sweeps.options import SweepOptions
 
     given = {name: getattr(arguments, f"sweep_{name}") for name in (*_SWEEP, "skills")}
     given = {name: value for name, value in given.items() if value is not None}

@@ -205,7 +205,8 @@ def _jobs(arguments: argparse.Namespace) -> list[SweepJob]:
     from surgery_core.measure.skills import load_skills
     from surgery_core.models.offered import DEFAULT_MODEL
     from surgery_core.sweeps.description import SweepJob
-    from surgery_core.sweeps.kinds import SweepOptions, sweep_kind
+    from surgery_core.sweeps.kinds import sweep_kind
+    from surgery_core.sweeps.options import SweepOptions
     from surgery_core.sweeps.setup import SweepMeasures
 
     if arguments.kind not in _SINGLE:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from surgery_core.errors import InputError, NotationError
 from surgery_core.plans.parser import parse_slots
 from surgery_core.recipes.fields import check, check_fields, require, wrong
-from surgery_core.sweeps.kinds import SweepOptions, sweep_kind
+from surgery_core.sweeps.kinds import sweep_kind
+from surgery_core.sweeps.options import SweepOptions
 
 if TYPE_CHECKING:
     from surgery_core.studies.finding import Claim, Outcome

@@ -32,7 +32,7 @@ from surgery_core.studies.measuring import (
 )
 from surgery_core.studies.study import Option, Study, StudySetup
 from surgery_core.surgery.ingredients import Ingredients
-from surgery_core.sweeps.kinds import MAX_TIMES
+from surgery_core.sweeps.options import MAX_TIMES
 
 
 def _delete(plan: LayerPlan, at: int, times: int) -> LayerPlan:

@@ -18,7 +18,7 @@ from surgery_core.studies.finding import Figure, Finding, Picture
 from surgery_core.studies.measuring import Steps, n_layers_of, number, spaced
 from surgery_core.studies.quizzes import SKILLS, answered, quiz_of
 from surgery_core.studies.study import Study, StudySetup
-from surgery_core.sweeps.kinds import MAX_TIMES
+from surgery_core.sweeps.options import MAX_TIMES
 
 DRAWS = 1_000
 """Draws of fifty items."""

@@ -16,7 +16,7 @@ from surgery_core.statistics.verdict import Verdict, judge_losses
 from surgery_core.surgery.marks import mark_of
 from surgery_core.suture.healing import Healing, HeldOut, best_of
 from surgery_core.suture.lessons import Lessons
-from surgery_core.suture.report import StitchReport
+from surgery_core.suture.report import StitchReport, plain_value
 from surgery_core.text import texts_digest
 
 
@@ -147,14 +147,14 @@ class HealReport:
 
     def plain(self) -> dict[str, Any]:
         """Return everything as plain values, for JSON; NaN as None."""
-        sides = [{name: _plain(value) for name, value in row.items()} for row in self.rows()]
+        sides = [{name: plain_value(value) for name, value in row.items()} for row in self.rows()]
         texts = {
             name: {"titles": [text.title for text in some], "digest": texts_digest(some)}
             for name, some in (("trained", self.lessons.trained), ("held", self.lessons.held))
         }
         return {
             "plan": self.plan, "layers": self.n_layers, "sentence": self.sentence, "made": self.made,
-            "back": _plain(self.back), "models": sides, "steps": self.step, "seconds": self.seconds,
+            "back": plain_value(self.back), "models": sides, "steps": self.step, "seconds": self.seconds,
             "tokens": self.tokens, "slots": list(self.slots), "trained_numbers": self.n_trained,
             "stopped": self.stopped, "settings": asdict(self.settings), "kept_step": self.kept.step,
             "held_out": [asdict(one) for one in self.held], "texts": texts,
@@ -164,10 +164,6 @@ class HealReport:
 
 def _judged(name: str, verdict: Verdict | None) -> dict[str, str]:
     return {name: "" if verdict is None else verdict.word, f"{name}_said": "" if verdict is None else verdict.sentence}
-
-
-def _plain(value: Any) -> Any:
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def heal_report(view: nn.Module) -> HealReport:

@@ -77,7 +77,7 @@ class StitchReport:
 
     def plain(self) -> dict[str, Any]:
         """Return everything but the matrices as plain values, for JSON; NaN as None."""
-        cuts = [{name: _plain(value) for name, value in row.items()} for row in self.rows()]
+        cuts = [{name: plain_value(value) for name, value in row.items()} for row in self.rows()]
         fitted = {"texts": self.stitches.n_texts, "tokens": self.stitches.n_tokens, "digest": self.stitches.texts}
         return {"plan": self.plan, "sentence": self.sentence, "key": self.stitches.key, "fitted": fitted, "cuts": cuts}
 
@@ -86,7 +86,8 @@ class StitchReport:
         return [asdict(cut) | {"key": self.stitches.key} for cut in self.cuts]
 
 
-def _plain(value: Any) -> Any:
+def plain_value(value: Any) -> Any:
+    """Return a value as JSON has it: None for a figure that is no number."""
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

@@ -11,7 +11,8 @@ from surgery_core.plans.plan import LayerPlan
 from surgery_core.states.means import mean_contributions
 from surgery_core.states.shared_beginnings import DEFAULT_MEMORY
 from surgery_core.sweeps.file import SweepFile, SweepIdentity, columns_of, model_name
-from surgery_core.sweeps.kinds import SweepOptions, sweep_kind, sweep_points, usual_best
+from surgery_core.sweeps.kinds import sweep_kind, sweep_points, usual_best
+from surgery_core.sweeps.options import SweepOptions
 from surgery_core.sweeps.rows import SweepRow
 from surgery_core.sweeps.setup import SweepMeasures
 from surgery_core.sweeps.sweep import Sweep

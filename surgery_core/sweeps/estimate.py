@@ -19,7 +19,8 @@ from surgery_core.measure.skills import Skill
 from surgery_core.plans.plan import LayerPlan
 from surgery_core.statistics.race import expected_share
 from surgery_core.sweeps.file import texts_digest
-from surgery_core.sweeps.kinds import SweepOptions, SweepPoint, sweep_points
+from surgery_core.sweeps.kinds import SweepPoint, sweep_points
+from surgery_core.sweeps.options import SweepOptions
 from surgery_core.sweeps.rows import SweepRow
 from surgery_core.sweeps.setup import SweepMeasures
 from surgery_core.sweeps.speeds import PLAIN, Speeds, measure_speeds, scored_tokens

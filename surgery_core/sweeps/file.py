@@ -23,7 +23,7 @@ from surgery_core.errors import SweepFileError
 from surgery_core.measure.encoding import Encoded
 from surgery_core.models.opening import ModelInfo
 from surgery_core.plans.plan import LayerPlan
-from surgery_core.sweeps.kinds import SweepOptions
+from surgery_core.sweeps.options import SweepOptions
 from surgery_core.sweeps.rows import LATER, SweepRow, frame
 from surgery_core.sweeps.setup import SweepMeasures
 from surgery_core.sweeps.sweep import Sweep

@@ -11,7 +11,8 @@ from typing import Any, ClassVar
 
 from surgery_core.plans.plan import LayerPlan
 from surgery_core.sweeps.estimate import Costs, reading_seconds, removal_plans, removal_seconds
-from surgery_core.sweeps.kinds import SweepKind, SweepOptions, SweepPoint, Tried, sweep_kind, sweep_points
+from surgery_core.sweeps.kinds import SweepKind, SweepPoint, Tried, sweep_kind, sweep_points
+from surgery_core.sweeps.options import SweepOptions
 from surgery_core.sweeps.setup import SweepMeasures
 from surgery_core.text import Text
 

@@ -29,7 +29,8 @@ from surgery_core.surgery.stitches import PENDING as STITCHES_PENDING
 from surgery_core.surgery.view import checked_plan
 from surgery_core.suture.calibration import calibration_texts, check_apart
 from surgery_core.suture.stitcher import Stitcher
-from surgery_core.sweeps.kinds import SweepOptions, SweepPoint, sweep_points
+from surgery_core.sweeps.kinds import SweepPoint, sweep_points
+from surgery_core.sweeps.options import SweepOptions
 from surgery_core.sweeps.race import Race, worth_it
 from surgery_core.sweeps.rows import SweepRow
 from surgery_core.sweeps.running import Run

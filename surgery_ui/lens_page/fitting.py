@@ -13,13 +13,14 @@ from surgery_core.lenses.jacobian_fit import FitProgress, JacobianFit
 from surgery_core.sweeps.estimate import SETTLED, Span, jacobian_seconds
 from surgery_core.text import Text, TextSet, bundled_texts
 from surgery_ui.lens_page.controls import jacobian_of_base
+from surgery_ui.lens_page.cost import estimate
 from surgery_ui.parts.choices import segments
 from surgery_ui.parts.problems import show_problem
 from surgery_ui.session import own_texts, session
 from surgery_ui.session.state import state
 from surgery_ui.words import present
 from surgery_ui.words import sweeps as sweep_words
-from surgery_ui.work import lens_jobs, timing
+from surgery_ui.work import lens_jobs
 from surgery_ui.work.job import Job
 from surgery_ui.work.limits import limits
 from surgery_ui.work.long_runs import running
@@ -110,26 +111,11 @@ def _expected(progress: FitProgress) -> int:
 
 
 def _estimate(now: session.Experiment, texts: tuple[Text, ...]) -> None:
-    """Say how long a fit takes, as soon as the model has been timed."""
-    job = timing.speeds_job(now.owner, now.loaded)
-
-    def show() -> None:
-        job.look()
-        speeds = timing.known(job)
-        if speeds is not None:
-            pieces = _pieces(texts)
-            tokens = min(
-                SETTINGS.tokens, sum(len(text.text) for text in texts) // (CHARACTERS * max(1, len(texts))) + 1
-            )
-            seconds = jacobian_seconds(speeds, now.loaded.info.d_model, pieces, tokens)
-            st.caption(f"**{sweep_words.span(Span.about(seconds))}** for about {pieces} pieces")
-        elif not job.done:
-            st.caption("Timing the model …")
-        if job.done and not was:
-            st.rerun()
-
-    was = job.done
-    st.fragment(show, run_every=None if was else 0.5)()
+    """Say how long a fit takes."""
+    pieces = _pieces(texts)
+    tokens = min(SETTINGS.tokens, sum(len(text.text) for text in texts) // (CHARACTERS * max(1, len(texts))) + 1)
+    width = now.loaded.info.d_model
+    estimate(now, lambda speeds: jacobian_seconds(speeds, width, pieces, tokens), f" for about {pieces} pieces")
 
 
 def _start(now: session.Experiment, texts: tuple[Text, ...], operated: bool) -> None:

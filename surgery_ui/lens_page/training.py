@@ -15,6 +15,7 @@ from surgery_core.lenses.training import LensTraining, Progress
 from surgery_core.sweeps.estimate import SETTLED, Span, training_seconds
 from surgery_core.text import Text, bundled_texts
 from surgery_ui.lens_page.controls import NAMES, own_lenses
+from surgery_ui.lens_page.cost import estimate
 from surgery_ui.lens_page.fitting import fit_form, fitted_title, own_sets, show_fit
 from surgery_ui.lens_page.lens_files import keep, open_panel
 from surgery_ui.parts import chart_specs
@@ -27,7 +28,7 @@ from surgery_ui.session import session
 from surgery_ui.session.state import State, state
 from surgery_ui.words import present
 from surgery_ui.words import sweeps as sweep_words
-from surgery_ui.work import lens_jobs, timing
+from surgery_ui.work import lens_jobs
 from surgery_ui.work.job import Job
 from surgery_ui.work.lens_jobs import JACOBIAN, LOGIT, TUNED
 from surgery_ui.work.limits import limits
@@ -93,23 +94,9 @@ def _form(now: session.Experiment) -> None:
 
 
 def _estimate(now: session.Experiment, steps: int) -> None:
-    """Say how long a training takes, as soon as the model has been timed."""
-    job = timing.speeds_job(now.owner, now.loaded)
-
-    def show() -> None:
-        job.look()
-        speeds = timing.known(job)
-        if speeds is not None:
-            settings = _settings(steps)
-            seconds = training_seconds(speeds, steps, settings.tokens_per_step, settings.window)
-            st.caption(f"**{sweep_words.span(Span.about(seconds))}**")
-        elif not job.done:
-            st.caption("Timing the model …")
-        if job.done and not was:
-            st.rerun()
-
-    was = job.done
-    st.fragment(show, run_every=None if was else 0.5)()
+    """Say how long a training takes."""
+    settings = _settings(steps)
+    estimate(now, lambda speeds: training_seconds(speeds, steps, settings.tokens_per_step, settings.window))
 
 
 def _settings(steps: int) -> LensTraining:

@@ -6,7 +6,8 @@ import streamlit as st
 
 from surgery_core.plans.plan import LayerPlan
 from surgery_core.recipes.parts import SweepChoice
-from surgery_core.sweeps.kinds import DAMPINGS, FACTORS, SweepOptions, sweep_kind
+from surgery_core.sweeps.kinds import sweep_kind
+from surgery_core.sweeps.options import DAMPINGS, FACTORS, SweepOptions
 from surgery_core.text import bundled_prompts
 from surgery_ui.words import sweeps as sweep_words
 from surgery_ui.work.kinds import Lane

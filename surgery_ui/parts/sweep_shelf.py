@@ -15,7 +15,8 @@ from surgery_core.plans.plan import LayerPlan
 from surgery_core.sweeps.estimate import Costs
 from surgery_core.sweeps.file import SweepIdentity, SweepResult, model_name
 from surgery_core.sweeps.importance_file import ImportanceResult, read_result
-from surgery_core.sweeps.kinds import MAX_POINTS, SweepOptions, SweepPoint, sweep_points
+from surgery_core.sweeps.kinds import MAX_POINTS, SweepPoint, sweep_points
+from surgery_core.sweeps.options import SweepOptions
 from surgery_core.sweeps.request import GREEDY, Request, SweepRequest, any_kind
 from surgery_core.sweeps.rows import SweepRow
 from surgery_ui.session import session

@@ -9,7 +9,8 @@ from surgery_core.charts import layers as layer_charts
 from surgery_core.measure.skills import load_skills
 from surgery_core.sweeps.file import model_name
 from surgery_core.sweeps.frames import skill_map_frame, sweep_frame
-from surgery_core.sweeps.kinds import SweepOptions, sweep_kind
+from surgery_core.sweeps.kinds import sweep_kind
+from surgery_core.sweeps.options import SweepOptions
 from surgery_core.sweeps.request import SweepRequest
 from surgery_core.sweeps.setup import SweepMeasures
 from surgery_ui.parts import adoption, chart_specs, doubts, sweep_chart, sweep_shelf

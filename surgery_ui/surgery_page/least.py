@@ -14,7 +14,7 @@ from surgery_core.plans.plan import LayerPlan
 from surgery_core.sweeps.estimate import Span
 from surgery_core.sweeps.file import model_name
 from surgery_core.sweeps.findings import least_harmful
-from surgery_core.sweeps.kinds import SweepOptions
+from surgery_core.sweeps.options import SweepOptions
 from surgery_core.sweeps.request import SweepRequest
 from surgery_ui.parts import sweep_chart, sweep_shelf
 from surgery_ui.parts.problems import show_problem

@@ -13,7 +13,8 @@ from surgery_core.measure.skills import Skill, load_skills
 from surgery_core.plans.labels import slot_labels
 from surgery_core.plans.plan import LayerPlan
 from surgery_core.statistics.race import looks_at
-from surgery_core.sweeps.kinds import BEST, DAMPINGS, FACTORS, SweepOptions, most_times, sweep_kind, usual_best
+from surgery_core.sweeps.kinds import BEST, most_times, sweep_kind, usual_best
+from surgery_core.sweeps.options import DAMPINGS, FACTORS, SweepOptions
 from surgery_core.sweeps.request import Request, SweepRequest
 from surgery_core.sweeps.setup import SweepMeasures
 from surgery_core.text import PAPERS, Text, as_papers, bundled_prompts

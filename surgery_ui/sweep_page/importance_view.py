@@ -14,7 +14,7 @@ from surgery_core.measure.importance import Importance
 from surgery_core.sweeps.file import model_name
 from surgery_core.sweeps.findings import costliest, measured_damage, rank_frame
 from surgery_core.sweeps.frames import figure, wants_log
-from surgery_core.sweeps.kinds import SweepOptions
+from surgery_core.sweeps.options import SweepOptions
 from surgery_core.sweeps.request import SweepRequest
 from surgery_ui.components.arrival import arrival
 from surgery_ui.parts import chart_specs, files, sweep_shelf

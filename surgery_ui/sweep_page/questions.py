@@ -10,8 +10,8 @@ import streamlit as st
 from surgery_core.charts.plan_strip import plan_strip
 from surgery_core.plans.plan import LayerPlan
 from surgery_core.sweeps.estimate import Costs
-from surgery_core.sweeps.kinds import SweepOptions
 from surgery_core.sweeps.middle import VARIANTS
+from surgery_core.sweeps.options import SweepOptions
 from surgery_core.sweeps.request import ImportanceRequest, Request, SweepRequest
 from surgery_ui.components.pictured import Choice, pictured_buttons
 from surgery_ui.parts import asked_sweep, sweep_shelf

@@ -112,6 +112,34 @@ def test_text_under_ten_plans(loaded: Any, built: Built, plan: str) -> None:
     assert found.text == loaded.tokenizer.decode(written, skip_special_tokens=True)
 
 
+def test_a_loop_in_half_steps_is_that_of_layers_with_hooks_and_is_proved_in_bfloat16(
+    loaded: Any, plain: Any, folder: Path
+) -> None:
+    ids, kept = torch.tensor([loaded.tokenizer(SHORT[0]).input_ids]), []
+    layers = plain.model.layers
+
+    def state(output: Any) -> torch.Tensor:
+        return output if isinstance(output, torch.Tensor) else output[0]
+
+    def halfway(module: Any, args: Any, output: Any) -> Any:
+        found = kept[0] + 0.5 * (state(output) - kept[0])
+        return found if isinstance(output, torch.Tensor) else (found, *output[1:])
+
+    hooks = [
+        layers[10].register_forward_pre_hook(lambda module, args: kept.__setitem__(slice(None), [args[0].clone()])),
+        layers[14].register_forward_hook(halfway),
+    ]
+    with torch.inference_mode():
+        expected = plain(ids).logits
+        for hook in hooks:
+            hook.remove()
+        found = sc.operate(loaded.model, "0-9,[10-14]*0.5,15-29")(ids).logits
+    torch.testing.assert_close(found, expected, atol=2e-4, rtol=1e-4)
+    half = sc.load_model(str(folder), dtype="bfloat16")
+    report = sc.prove(half.model, half.tokenizer, sc.LayerPlan.identity(DEPTH).loop(10, 15, 2))
+    assert all(check.passed for check in report.checks)
+
+
 @pytest.mark.parametrize("system", ["", "You answer in one short sentence."])
 def test_a_chat_is_that_of_the_template_and_plain_generate(loaded: Any, plain: Any, folder: Path, system: str) -> None:
     tokenizer = AutoTokenizer.from_pretrained(folder)

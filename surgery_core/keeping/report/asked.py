@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from surgery_core.errors import ReportError, SettingsError
-from surgery_core.sweeps.kinds import SweepOptions
+from surgery_core.sweeps.options import SweepOptions
 
 if TYPE_CHECKING:
     from surgery_core.sweeps.request import SweepRequest

@@ -144,7 +144,8 @@ def test_pictures_of_different_plans_share_no_ids() -> None:
 @pytest.mark.parametrize("orient", ["columns", "rows"])
 @pytest.mark.parametrize("width", [340, 780])
 @pytest.mark.parametrize(
-    ("notation", "n_layers"), [("0", 1), ("", 3), ("0-125", 126), ("125-0", 126), ("0x1024", 1), ("", 0)]
+    ("notation", "n_layers"),
+    [("0", 1), ("", 3), ("0-125", 126), ("125-0", 126), ("0x1024", 1), ("", 0), ("[0-125]*0.5x8", 126)],
 )
 def test_everything_lies_within_the_picture(notation: str, n_layers: int, orient: str, width: int) -> None:
     picture = drawn(notation, n_layers, orient=orient, width=width)

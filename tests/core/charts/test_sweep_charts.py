@@ -24,7 +24,8 @@ from surgery_core.charts.sweeps import sweep_chart
 from surgery_core.plans.labels import slot_labels
 from surgery_core.plans.plan import LayerPlan
 from surgery_core.sweeps.frames import FROM_ZERO, SHARES, figure, shade_ticks, shades, sweep_frame, value_scale
-from surgery_core.sweeps.kinds import KINDS, SweepOptions, sweep_kind, sweep_points
+from surgery_core.sweeps.kinds import KINDS, sweep_kind, sweep_points
+from surgery_core.sweeps.options import SweepOptions
 from surgery_core.sweeps.rows import METRICS, SweepRow
 
 BASE = LayerPlan.identity(6)

@@ -17,7 +17,8 @@ from surgery_core.recipes.lines import line_of, lines_of
 from surgery_core.recipes.parts import Claimed, Meaning, NamedPlan, Paper, StudyChoice, SweepChoice
 from surgery_core.recipes.recipe import Recipe
 from surgery_core.studies.finding import Claim, Outcome
-from surgery_core.sweeps.kinds import KINDS, SweepOptions
+from surgery_core.sweeps.kinds import KINDS
+from surgery_core.sweeps.options import SweepOptions
 from tests.core.recipes.test_recipe import any_text, plans, recipes, some_text
 from tests.core.support.studies import LOSSES, small_studies
 

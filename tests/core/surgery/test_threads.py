@@ -33,7 +33,7 @@ def state_hash(model: Any) -> str:
 
 
 def random_slot(choose: random.Random, has_halves: bool) -> Slot:
-    """Return a plain layer mostly, at times a scaled one, a half, or two side by side."""
+    """Return a plain layer mostly, at times a scaled one, a half, two side by side, or two in a damped block."""
     index, kind = choose.randrange(4), choose.random()
     if kind < 0.1:
         return Slot((Layer(index, scale=choose.choice([0.5, -1.0, 2.0])),))
@@ -41,6 +41,8 @@ def random_slot(choose: random.Random, has_halves: bool) -> Slot:
         return Slot((Layer(index, part=choose.choice(["attn", "mlp"])),))
     if kind < 0.3:
         return Slot.of(index, choose.randrange(4))
+    if kind < 0.4:
+        return Slot((Layer(index), Layer(choose.randrange(4))), 0.5)
     return Slot.of(index)
 
 
@@ -78,3 +80,18 @@ def test_eight_threads_give_what_one_gives_and_leave_the_base_alone(model_type: 
         assert torch.equal(logits, other_logits)
         assert text is None or torch.equal(text, other_text)
     assert state_hash(base) == before
+
+
+def test_one_view_of_several_layers_in_a_slot_is_run_by_eight_threads_at_once() -> None:
+    view = operate(zoo.build("gpt_neox"), "0,[1-2]*0.5x2,(1|3),[3,0]*0.25")
+    texts = [torch.randint(3, 90, (1, size), generator=torch.Generator().manual_seed(size)) for size in range(4, 44)]
+
+    def logits(ids: torch.Tensor) -> torch.Tensor:
+        with torch.inference_mode():
+            found: torch.Tensor = view(ids, use_cache=False).logits
+        return found
+
+    alone = [logits(ids) for ids in texts]
+    with ThreadPoolExecutor(THREADS) as pool:
+        together = list(pool.map(logits, texts))
+    assert all(torch.equal(one, other) for one, other in zip(alone, together, strict=True))

@@ -10,7 +10,8 @@ import torch
 from surgery_core import Text, sweep
 from surgery_core.errors import SettingsError
 from surgery_core.plans.plan import LayerPlan
-from surgery_core.sweeps.kinds import SweepOptions, sweep_points
+from surgery_core.sweeps.kinds import sweep_points
+from surgery_core.sweeps.options import SweepOptions
 from surgery_core.sweeps.rows import SweepRow
 from tests.tiny import build_model, build_tokenizer
 

@@ -24,7 +24,8 @@ from surgery_core.states.beginnings_tree import layer_runs
 from surgery_core.states.shared_beginnings import SharedRuns
 from surgery_core.surgery.view import operate
 from surgery_core.sweeps import running as sweep_run
-from surgery_core.sweeps.kinds import KINDS, SweepOptions, SweepPoint, sweep_points
+from surgery_core.sweeps.kinds import KINDS, SweepPoint, sweep_points
+from surgery_core.sweeps.options import SweepOptions
 from surgery_core.sweeps.running import distinct
 from surgery_core.sweeps.setup import SweepMeasures
 from surgery_core.sweeps.sweep import Sweep, sweep

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from surgery_core.errors import SweepFileError
 from surgery_core.plans.plan import LayerPlan
 from surgery_core.sweeps.file import SweepFile, SweepIdentity, SweepResult
-from surgery_core.sweeps.kinds import SweepOptions, sweep_points
+from surgery_core.sweeps.kinds import sweep_points
+from surgery_core.sweeps.options import SweepOptions
 from surgery_core.sweeps.rows import SweepRow
 from surgery_core.sweeps.setup import SweepMeasures
 from surgery_core.sweeps.sweep import Sweep

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from surgery_core.errors import SettingsError
 from surgery_core.plans.labels import slot_labels
 from surgery_core.plans.plan import LayerPlan
-from surgery_core.sweeps.kinds import KINDS, MAX_POINTS, SweepOptions, sweep_kind, sweep_points
+from surgery_core.sweeps.kinds import KINDS, MAX_POINTS, sweep_kind, sweep_points
+from surgery_core.sweeps.options import SweepOptions
 
 FIVE = LayerPlan.identity(5)
 

@@ -18,7 +18,8 @@ from surgery_core.sweeps.description import OpenSweep, SweepJob
 from surgery_core.sweeps.file import SweepResult
 from surgery_core.sweeps.findings import best_on_unseen, ordered
 from surgery_core.sweeps.frames import sweep_frame
-from surgery_core.sweeps.kinds import SweepOptions, sweep_kind, sweep_points, usual_best
+from surgery_core.sweeps.kinds import sweep_kind, sweep_points, usual_best
+from surgery_core.sweeps.options import SweepOptions
 from surgery_core.sweeps.removal import removal_frame, remove_greedily
 from surgery_core.sweeps.rows import SweepRow
 from tests.tiny import build_model, build_tokenizer

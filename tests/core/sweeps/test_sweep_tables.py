@@ -12,7 +12,8 @@ from surgery_core.plans.plan import LayerPlan
 from surgery_core.sweeps.estimate import Costs, remaining, sweep_left
 from surgery_core.sweeps.findings import costliest, measured_damage, rank_frame, ranks
 from surgery_core.sweeps.frames import skill_map_frame
-from surgery_core.sweeps.kinds import SweepOptions, most_times, sweep_kind, sweep_points
+from surgery_core.sweeps.kinds import most_times, sweep_kind, sweep_points
+from surgery_core.sweeps.options import SweepOptions
 from surgery_core.sweeps.removal import Removal, removal_frame
 from surgery_core.sweeps.rows import SweepRow
 from surgery_core.sweeps.setup import SweepMeasures

@@ -18,7 +18,7 @@ from surgery_core.errors import Stopped
 from surgery_core.models.opening import LoadedModel, load_model
 from surgery_core.plans.plan import LayerPlan
 from surgery_core.sweeps.file import SweepResult
-from surgery_core.sweeps.kinds import SweepOptions
+from surgery_core.sweeps.options import SweepOptions
 from surgery_core.sweeps.request import SweepRequest
 from surgery_core.sweeps.setup import SweepMeasures
 from surgery_core.text import Text, bundled_texts

@@ -35,7 +35,7 @@ from surgery_core.models.opening import LoadedModel, load_model
 from surgery_core.recipes.parts import NamedPlan, SweepChoice
 from surgery_core.recipes.recipe import Recipe
 from surgery_core.surgery.view import operate
-from surgery_core.sweeps.kinds import SweepOptions
+from surgery_core.sweeps.options import SweepOptions
 from surgery_core.text import Text
 from tests.core.lenses.test_jacobian_lens import drawn
 

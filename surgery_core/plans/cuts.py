@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from surgery_core.errors import PlanError, RefusedPlanError
 from surgery_core.plans.plan import LayerPlan
-from surgery_core.plans.slots import Layer, Slot
+from surgery_core.plans.slots import Layer
 from surgery_core.plans.words import which
 
 
@@ -47,7 +47,7 @@ def cuts(plan: LayerPlan) -> tuple[Cut, ...]:
 
 def cut_behind(plan: LayerPlan, position: int) -> Cut | None:
     """Return the cut behind a slot, or None where nothing of the base is missing there."""
-    before, after = _single(plan[position]), _entered(plan, position + 1)
+    before, after = plan[position].own, _entered(plan, position + 1)
     if before is None or after is None:
         return None
     left = (before.index, 1) if before.part == "attn" else (before.index + 1, 0)
@@ -97,15 +97,9 @@ def stitched(plan: LayerPlan) -> LayerPlan:
     return plan.stitch([cut.position for cut in needed_cuts(plan)])
 
 
-def _single(slot: Slot) -> Layer | None:
-    """Return the layer of the base that a slot runs alone, or None."""
-    layer = slot.layers[0]
-    return layer if len(slot.layers) == 1 and not layer.mean and layer.donor is None else None
-
-
 def _entered(plan: LayerPlan, position: int) -> tuple[int, int] | None:
     """Return the layer that a slot enters, and 1 where it enters its MLP; the depth of the base behind the last slot."""
     if position == len(plan):
         return plan.n_layers, 0
-    layer = _single(plan[position])
+    layer = plan[position].own
     return None if layer is None else (layer.index, int(layer.part == "mlp"))

@@ -130,6 +130,12 @@ class Slot:
         return len(self.layers) == 1 and self.layers[0].is_plain
 
     @property
+    def own(self) -> Layer | None:
+        """Return the one layer of the base that runs here, whole or a part of it, scaled or not; None for anything else."""
+        layer = self.layers[0]
+        return layer if len(self.layers) == 1 and not layer.mean and layer.donor is None else None
+
+    @property
     def is_whole(self) -> bool:
         """Whether the slot is one whole layer of the base, with or without its adapter: what a checkpoint can hold."""
         return len(self.layers) == 1 and replace(self.layers[0], adapter=True).is_plain

@@ -17,7 +17,7 @@ from surgery_core.models.devices import DTYPES
 from surgery_core.models.opening import LoadedModel, ModelInfo
 from surgery_core.models.weights import quiet
 from surgery_core.plans.plan import LayerPlan
-from surgery_core.proof.folding import can_fold, folded, probe
+from surgery_core.proof.folding import folded, probe
 from surgery_core.proof.preflight import prove
 from surgery_core.surgery.anatomy import is_quantised
 from surgery_core.surgery.saving import (
@@ -163,7 +163,7 @@ def _save(
 def _refuse_unsaveable(plan: LayerPlan) -> None:
     if not len(plan):
         raise RefusedPlanError("A checkpoint needs at least one layer; put one into the plan.")
-    special = [str(slot) for slot in plan if not can_fold(slot)]
+    special = [str(slot) for slot in plan if slot.own is None]
     if special:
         raise RefusedPlanError(
             f"A checkpoint cannot hold {special[0]}; it holds layers of this model, whole, in half or scaled, in any order "

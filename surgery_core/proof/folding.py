@@ -23,7 +23,7 @@ from torch import nn
 
 from surgery_core.errors import RefusedPlanError
 from surgery_core.plans.plan import LayerPlan
-from surgery_core.plans.slots import Layer, Slot, format_number
+from surgery_core.plans.slots import Layer, format_number
 from surgery_core.proof.checks import tolerance
 from surgery_core.surgery.adapters import has_adapter, merge
 from surgery_core.surgery.anatomy import device_of, find_layers
@@ -125,11 +125,6 @@ def _merge(view: Any) -> None:
             f"The adapter cannot be merged in {view.dtype}: that would change logits by {worst:.1e} of their spread; "
             "open the model with dtype float32."
         )
-
-
-def can_fold(slot: Slot) -> bool:
-    """Return whether a slot is one layer of the base that differs from it by its part and scale at most."""
-    return len(slot.layers) == 1 and not slot.layers[0].mean and slot.layers[0].donor is None
 
 
 def probe(model: Any) -> torch.Tensor:

@@ -24,7 +24,7 @@ from surgery_core.measure.compare import Reference, compare, reference
 from surgery_core.models.devices import free_memory
 from surgery_core.plans.cuts import cuts
 from surgery_core.plans.plan import LayerPlan
-from surgery_core.proof.folding import can_fold, folded
+from surgery_core.proof.folding import folded
 from surgery_core.proof.preflight import fingerprint
 from surgery_core.stopping import looking
 from surgery_core.surgery.adapters import has_adapter
@@ -107,7 +107,7 @@ def _check(model: nn.Module, plan: LayerPlan) -> None:
             f"{plan} is the unchanged model, so there is nothing to heal; cut something first, as in 0-3,7-11."
         )
     check_plan(model, plan)
-    if foreign := [str(slot) for slot in plan if not can_fold(slot)]:
+    if foreign := [str(slot) for slot in plan if slot.own is None]:
         raise RefusedPlanError(
             f"{foreign[0]} cannot be healed: what is trained becomes an ordinary checkpoint, which holds layers of this "
             "model, whole, in half or scaled."

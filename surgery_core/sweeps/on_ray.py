@@ -130,26 +130,35 @@ class RaySweeps:
             SurgeryError: what a job raised, or that workers were lost again and again.
         """
         parts = deque(self._parts(missing))
-        running: dict[Any, tuple[Any, _Part]] = {}
+        running: dict[Any, tuple[Any, _Part | None]] = {}
         idle = list(self.actors)
-        while parts or running:
+        while parts or any(part is not None for _, part in running.values()):
             while parts and idle:
                 actor, part = idle.pop(), parts.popleft()
                 stream = actor.rows.options(num_returns="streaming").remote(self.jobs[part.job], part.numbers)
                 running[stream] = actor, part
             stream = self.ray.wait(list(running), num_returns=1)[0][0]
-            actor, part = running[stream]
-            row = self._next(stream, part)
+            actor, at_work = running[stream]
+            if at_work is None:
+                # a worker that was lost is there again
+                del running[stream]
+                idle.append(actor)
+                continue
+            row = self._next(stream, at_work)
             if isinstance(row, SweepRow):
-                if row.number in part.numbers:
-                    part.numbers.remove(row.number)
-                    part.losses = 0
-                yield part.job, row
+                if row.number in at_work.numbers:
+                    at_work.numbers.remove(row.number)
+                    at_work.losses = 0
+                yield at_work.job, row
                 continue
             del running[stream]
-            idle.append(actor)
-            if part.numbers:
-                parts.append(part)
+            if at_work.numbers:
+                parts.append(at_work)
+            if at_work.losses:
+                # one that is being started again refuses work at once, which is no loss of its own
+                running[actor.process.options(max_task_retries=-1).remote()] = actor, None
+            else:
+                idle.append(actor)
 
     def _next(self, stream: Any, part: _Part) -> SweepRow | None:
         """Return the next row of a part, or None at its end or when its worker is lost."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -100,7 +101,7 @@ class Figures:
     def offer(self) -> None:
         """Offer the table to be kept."""
         if self.found:
-            chart = plan_scores(ratios(self.found), list(self.found))
+            chart = partial(plan_scores, ratios(self.found), list(self.found))
             keeping.offer_results(
                 {"Plans side by side": self.frame()}, {"Perplexity of each plan": keeping.chart_file(chart)}
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from functools import partial
 
 import pandas as pd
 import streamlit as st
@@ -157,7 +158,7 @@ def _offer(card: Card, one: Known) -> None:
         return
     finding = one.finding
     figures = pd.DataFrame([asdict(figure) for figure in (finding.figure, *finding.others)])
-    chart = study_chart(finding.frame, finding.picture)
+    chart = partial(study_chart, finding.frame, finding.picture)
     keeping.offer_results(
         {"Figures": figures, "The picture": finding.frame}, {card.recipe.title or card.key: keeping.chart_file(chart)}
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -113,7 +114,7 @@ def offer_maps(section: Section, choice: Choice) -> None:
     if not sides or choice.metric.between:
         return
     frame = pd.concat([one.frame().assign(side=TITLES[side]) for side, one in sides.items()], ignore_index=True)
-    chart = _chart(sides, choice, 0, len(sides["before"].tokens) - 1, CELL, stacked=True)
+    chart = partial(_chart, sides, choice, 0, len(sides["before"].tokens) - 1, CELL, stacked=True)
     keeping.offer_results({"Every layer and token": frame}, {choice.metric.title: keeping.chart_file(chart)})
 
 
@@ -130,8 +131,10 @@ def _draw(sides: dict[str, Trajectory], choice: Choice, room: int) -> None:
     st.caption(f"{choice.said} **Colour:** {present.plain(_colour(choice, len(sides)))}")
     width = round(fit.width * chart_specs.times())
     # On a narrow screen the maps scroll sideways in their grid, not the page.
+    stacked = _is_stacked(choice, room)
     chart_specs.show(
-        _chart(sides, choice, start, start + fit.shown - 1, fit.cell, stacked=_is_stacked(choice, room)),
+        partial(_chart, sides, choice, start, start + fit.shown - 1, fit.cell, stacked=stacked),
+        made_of=(*sides.values(), choice.metric.name, choice.view, start, fit, stacked),
         place=st.container(width=width).grid(1, min_column_width=width, wrap=False),
         width="content",
         key=MAP,
@@ -139,7 +142,7 @@ def _draw(sides: dict[str, Trajectory], choice: Choice, room: int) -> None:
         selection_mode="cell",
         alt="The likeliest next token after each layer at each token, before and after surgery",
     )
-    _say_rows(sides, choice, stacked=_is_stacked(choice, room), wide=fit.width > room)
+    _say_rows(sides, choice, stacked=stacked, wide=fit.width > room)
     show_cell(sides, choice.metric, range(start, start + fit.shown))
 
 

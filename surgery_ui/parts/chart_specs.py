@@ -28,15 +28,19 @@ PRESENTED = 1.25
 _kept: Kept[dict[str, Any]] = Kept(256)
 
 
-def show(chart: Any, *, key: str, alt: str, place: Any = st, **more: Any) -> None:
-    """Draw a chart in colours that can be read, on a page that is light or dark."""
-    if times() == 1:
-        tall = getattr(chart, "height", None)
-        known = {"height": tall} if isinstance(tall, int) else {}
-        place.altair_chart(legible(chart, dark=dark()), key=key, alt=alt, **known, **more)
-    else:
-        spec = _spec(chart)
-        place.vega_lite_chart(None, spec, key=key, alt=alt, height=_height(spec), **more)
+def show(chart: Any, *, key: str, alt: str, made_of: Hashable = None, place: Any = st, **more: Any) -> None:
+    """Draw a chart in colours that can be read, on a page that is light or dark.
+
+    Args:
+        chart: of Altair, or what makes it where `made_of` is given.
+        key, alt: of the element.
+        made_of: everything that the chart depends on besides the page's colours and size; it is made again only when that
+            has changed. A map takes half a second, and a click elsewhere on the page would wait for it.
+        place: where it goes.
+        more: for `st.vega_lite_chart`.
+    """
+    spec = _spec(chart) if made_of is None else _newest(state.chart_specs, key, (made_of, dark()), chart)
+    place.vega_lite_chart(None, dict(spec), key=key, alt=alt, height=_height(spec), **more)
 
 
 def show_kept(made_of: Hashable, make: Callable[[], Any], *, key: str, alt: str) -> None:
@@ -67,12 +71,17 @@ def draw(
 
     A chart that fills is drawn several times a second for everybody who watches, and mostly nothing is new.
     """
+    spec = _newest(specs, name, made_of, make)
+    # Streamlit takes the data out of the dictionary that it is given.
+    st.vega_lite_chart(None, dict(spec), key=key, on_select=on_select or "ignore", alt=alt, height=_height(spec))
+
+
+def _newest(specs: Specs, name: str, made_of: Hashable, make: Callable[[], Any]) -> dict[str, Any]:
+    """Return a chart's specification, made again only when what it is made of has changed."""
     known = specs.get(name)
     if known is None or known[0] != (made_of, times()):
         known = specs[name] = ((made_of, times()), _spec(make()))
-    # Streamlit takes the data out of the dictionary that it is given.
-    spec = dict(known[1])
-    st.vega_lite_chart(None, spec, key=key, on_select=on_select or "ignore", alt=alt, height=_height(spec))
+    return known[1]
 
 
 def _height(spec: dict[str, Any]) -> Any:
@@ -83,8 +92,21 @@ def _height(spec: dict[str, Any]) -> Any:
 
 def _spec(chart: Any) -> dict[str, Any]:
     """Return a chart as a specification, in colours and at the size of this session's page."""
-    spec = dict(to_spec(legible(chart, dark=dark())))
+    unchecked: Any = _Unchecked(legible(chart, dark=dark()))
+    spec = dict(to_spec(unchecked))
     return spec if times() == 1 else larger(spec, times())
+
+
+class _Unchecked:
+    """A chart that is not held against Vega-Lite's schema when it is converted: tests did that, and it is most of the time."""
+
+    def __init__(self, chart: Any) -> None:
+        self.chart = chart
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the chart's specification."""
+        spec: dict[str, Any] = self.chart.to_dict(validate=False)
+        return spec
 
 
 __all__ = ["PRESENTED", "Specs", "altair_lock", "dark", "draw", "show", "show_kept", "times"]

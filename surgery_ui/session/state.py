@@ -188,6 +188,8 @@ class State:
     """Whether the session began with an address that says nothing, as no link and no reload does."""
     kinds_loaded = Field[bool]("kinds-loaded", bool, default=False)
     """Whether its browser was given one of each kind of element, to load their code."""
+    chart_specs = Field[dict[str, Any]]("chart-specs", dict, make=dict)
+    """The newest specification of charts that take long to make, with what each was made of, by the chart's key."""
     tour_asked = Field[tuple[int, str]]("tour-asked", tuple, default=(0, ""))
     """How often the tour was asked for, and its chapter."""
 

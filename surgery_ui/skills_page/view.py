@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -60,7 +61,7 @@ def offer_skills(section: Section) -> None:
     results = [job.result for job in section.jobs]
     frame = skill_frame(*results)
     charts = {
-        f"{title} by skill": keeping.chart_file(layer_charts.skill_bars(frame, metric, title))
+        f"{title} by skill": keeping.chart_file(partial(layer_charts.skill_bars, frame, metric, title))
         for metric, title in FIGURES.items()
     }
     keeping.offer_results({"Skills": frame, "Every prompt": item_frame(*results)}, charts)

@@ -91,8 +91,11 @@ def _draw_layers(sides: list[Trajectory]) -> None:
     for read in sides:
         if said := str(getattr(read, "not_finite", "")):
             st.error(present.plain(said))
-    chart = lens_line_charts.layer_loss(layer_losses(*(read.frame() for read in sides)))
-    chart_specs.show(chart, alt="Loss after each layer", key="layers")
+
+    def make() -> Any:
+        return lens_line_charts.layer_loss(layer_losses(*(read.frame() for read in sides)))
+
+    chart_specs.show(make, made_of=tuple(sides), alt="Loss after each layer", key="layers")
 
 
 def _lens_jobs(now: session.Experiment, text: Text) -> list[Job[Any]]:

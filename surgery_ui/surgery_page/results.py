@@ -33,5 +33,5 @@ def offer_results(now: session.Experiment, scores: Scores, sections: Sequence[Se
     if sides:
         losses = layer_losses(*sides)
         tables["Loss after each layer"] = losses
-        charts["Loss after each layer"] = keeping.chart_file(lens_line_charts.layer_loss(losses))
+        charts["Loss after each layer"] = keeping.chart_file(partial(lens_line_charts.layer_loss, losses))
     keeping.offer_results(tables, charts)

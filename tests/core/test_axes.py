@@ -57,6 +57,9 @@ def plans_of(depth: int) -> list[str]:
         f"{last}-0" if depth > 1 else "0,0",
         f"0-{last},{last}",
     ]
+    if depth > 100:
+        # a proof of a whole reordering takes as long as all the rest
+        return found[1:]
     return [*found, f"(0-{last})x2", f"0*0.5{f',1-{last}' if depth > 1 else ''}", *(["0.attn"] if depth == 1 else [])]
 
 
@@ -78,11 +81,11 @@ def test_every_depth(depth: int) -> None:
 @pytest.mark.parametrize("depth", [1, 2, 30, 126])
 def test_sweeps_lenses_importance_and_text_at_every_depth(depth: int) -> None:
     model = model_of(depth)
-    rows = list(sc.sweep(model, tokenizer(), TEXTS[1:], "delete"))
+    rows = list(sc.sweep(model, tokenizer(), TEXTS[1:2], "delete"))
     assert len(rows) == depth + 1
     assert not any(row.refused or row.unproved or row.not_finite for row in rows)
     view = sc.operate(model, sc.LayerPlan.identity(depth).delete(depth - 1))
-    assert rows[-1].nats == pytest.approx(expected(model, view, TEXTS[1:])["nats"], rel=1e-5)
+    assert rows[-1].nats == pytest.approx(expected(model, view, TEXTS[1:2])["nats"], rel=1e-5)
     read = sc.read_lens(LogitLens(model), model, tokenizer(), TEXTS[0])
     assert len(read.labels) == depth + 1
     found = sc.importance(model, tokenizer(), TEXTS)
@@ -98,7 +101,7 @@ def test_sweeps_lenses_importance_and_text_at_every_depth(depth: int) -> None:
 @pytest.mark.parametrize("vocab", [131, 50_257, 128_256, 262_144])
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_every_vocabulary_in_every_number_format(vocab: int, dtype: str) -> None:
-    texts = TEXTS if vocab >= 260 else ["...", "!!", "*+,-./"]  # the tokens below 131
+    texts = ["...", "!!", "*+,-./"] if vocab < 260 else TEXTS if vocab < 60_000 else TEXTS[1:]  # the tokens below 131
     model = model_of(3, vocab, dtype)
     view = sc.operate(model, "0,2,1")
     found, right = sc.compare(model, view, tokenizer(), texts), expected(model, view, texts)

@@ -15,6 +15,7 @@ from packaging.utils import canonicalize_name
 
 from surgery_core.cli.options import main
 from tests.core.test_boundary import imported
+from tests.tiny import build_model, build_tokenizer
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -59,6 +60,22 @@ def test_the_readme_shows_every_command() -> None:
     }
 
 
+SHORT = {
+    "train-lens": ["--steps", "1"],
+    "heal": ["--steps", "1", "--no-stitch"],
+    "greedy": ["--texts", "story.txt"],
+}
+"""What ends a line that would take minutes, by its first or its last word."""
+
+
+def _small_fable(folder: Path) -> Path:
+    """Return a folder with a random model of the bundled one's name and depth: what is tried is that each line runs."""
+    small = folder / "models" / "fable"
+    build_model("llama", num_hidden_layers=12).save_pretrained(small)
+    build_tokenizer().save_pretrained(small)
+    return small
+
+
 def test_its_command_lines_run_one_after_the_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -66,10 +83,10 @@ def test_its_command_lines_run_one_after_the_other(
         "There was once a fox who wanted to be a king, and nobody knew why it was so.", encoding="utf-8"
     )
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MODEL_SURGERY_MODELS", str(_small_fable(tmp_path).parent))
     for line in commands():
         words = shlex.split(line)[3:]
-        short = {"train-lens": ["--steps", "1"], "heal": ["--steps", "1", "--no-stitch"]}.get(words[0], [])
-        assert main([*words, *short]) == 0
+        assert main([*words, *SHORT.get(words[0], []), *SHORT.get(words[-1], [])]) == 0
         assert capsys.readouterr().out.strip()
 
 

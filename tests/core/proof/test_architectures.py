@@ -217,10 +217,7 @@ def outcome_of(trial: Callable[[], Outcome]) -> Outcome:
         return Outcome("wrong", f"{type(error).__name__}: {str(error)[:120]}")
 
 
-SAMPLE = (
-    "falcon", "falcon_h1", "gemma3n_text", "gemma4_text", "gptj", "granitemoehybrid", "jamba", "longcat_flash",
-    "mamba", "mixtral", "nemotron_h", "recurrent_gemma", "xlm", "zamba2",
-)  # fmt: skip
+SAMPLE = ("falcon", "gemma3n_text", "gptj", "mamba", "mixtral", "recurrent_gemma", "xlm")
 """One of each kind that is hard in its own way; all the others run with `pytest -m matrix`."""
 
 

@@ -19,7 +19,9 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 TEXTS = (Text("Fox", "The fox said: how do you do?"), Text("Door", "The wolf came to the door."))
 
 
-def test_a_worker_that_is_killed_costs_no_row_and_none_comes_twice(tiny_folder: Path, tmp_path: Path) -> None:
+def test_a_worker_that_is_killed_costs_no_row_and_what_one_refuses_comes_back_as_it_was_said(
+    tiny_folder: Path, tmp_path: Path
+) -> None:
     jobs = [SweepJob(str(tiny_folder), kind, TEXTS) for kind in ("replace", "skip-block")]
     with RaySweeps(jobs, workers=2) as cluster:
         about = cluster.describe()
@@ -33,6 +35,9 @@ def test_a_worker_that_is_killed_costs_no_row_and_none_comes_twice(tiny_folder: 
                 os.kill(processes[0], signal.SIGKILL)
                 killed = True
         assert processes[0] not in cluster.processes()
+        cluster.jobs = (SweepJob(str(tiny_folder), "skip-block", TEXTS, start="0-9"),)
+        with pytest.raises(ValueError, match="layer 9"):
+            cluster.describe()
     for number, job in enumerate(jobs):
         expected = {row.number: row.nats for row in OpenSweep(job).rows(about[number].numbers)}
         frame = pd.read_csv(tmp_path / f"{number}.csv")
@@ -53,12 +58,6 @@ def test_the_command_line_goes_on_with_a_file_on_ray(
     again = pd.read_csv(path)
     assert list(again["number"]) == [-1, 0, 1, 2, 3]
     capsys.readouterr()
-
-
-def test_what_a_worker_refuses_comes_back_as_it_was_said(tiny_folder: Path) -> None:
-    job = SweepJob(str(tiny_folder), "skip-block", TEXTS, start="0-9")
-    with RaySweeps([job], workers=1) as cluster, pytest.raises(ValueError, match="layer 9"):
-        cluster.describe()
 
 
 def test_rows_are_written_in_order(tiny_folder: Path, tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ def row_of(model: Any, plan: str, texts: list[str]) -> Any:
     return list(Sweep(model, build_tokenizer(), texts, points).rows())[-1]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     family=st.sampled_from(["llama", "gpt2", "gemma2"]),
     dtype=st.sampled_from([torch.float32, torch.bfloat16]),

@@ -84,7 +84,7 @@ def click_and_check(context: Any, server: str, visits: int, clicks: int) -> int:
 def test_early_clicks_on_a_cold_and_a_warm_server(chromium: Any, cold_server: str, server: str) -> None:
     context = chromium.new_context(viewport={"width": 1400, "height": 900})
     count = click_and_check(context, cold_server, visits=5, clicks=8)
-    count += click_and_check(context, server, visits=10, clicks=16)
+    count += click_and_check(context, server, visits=5, clicks=32)
     context.close()
     assert count == 200
 

@@ -42,6 +42,8 @@ def test_a_removal_is_paused_outlives_a_reload_and_goes_on_while_the_others_does
     one, other = (visit("/sweep?plan=0-2,4,3,5-11") for _ in range(2))
     for page in (one, other):
         tab(page, "Removal")
+        page.get_by_role("radio", name="Pick some").first.click()
+        settle(page)
         start(page)
     one.get_by_text(re.compile(r"^[1-9]\d* of 11 removals, \d+ of at most 77 plans tried")).wait_for(timeout=60_000)
     one.get_by_role("button", name="Pause").click()

@@ -146,9 +146,8 @@ def test_the_lens_map_before_and_after(page_at: Callable[..., Any]) -> None:
 
 def test_a_sweep_to_its_end(page_at: Callable[..., Any]) -> None:
     page = page_at("sweep")
-    page.get_by_role("radio", name="Pick some").or_(page.get_by_role("button", name="Pick some")).first.click()
-    settle(page)
-    page.get_by_text(re.compile(r"30 plans over .* tokens: ")).wait_for()
+    pick_one(page)
+    page.get_by_text(re.compile(r"30 plans over 140 tokens: ")).wait_for()
     page.get_by_role("button", name="Start", exact=True).click()
     page.get_by_text("All 30 plans measured.").wait_for()
     settle(page)
@@ -181,7 +180,10 @@ def test_a_lens_is_trained_stopped_and_read_through(page_at: Callable[..., Any],
     page.get_by_text(re.compile(r"Step [1-9] of 40")).wait_for()
     page.get_by_role("button", name="Stop and keep the best so far").click()
     page.get_by_text(re.compile(r"Trained, \d+ steps")).first.wait_for()
+    # closed, the panel does not measure how good the lens is over all texts
+    page.get_by_text("Train, fit, open or save a lens").click()
     settle(page)
+    expect(page.get_by_label("Lens", exact=True).first).to_be_visible()
     no_error(page)
 
 
@@ -203,13 +205,9 @@ def test_two_people_at_once(page_at: Callable[..., Any], by_definition: Callable
     assert [one[0] for one in (first, second)] == [by_definition(PLAN), by_definition(OTHER)]
 
 
-@pytest.mark.parametrize(
-    "starts",
-    # nobody else may have measured them: what the server knows is there at once
-    [(PLAN, OTHER), ("0-17,19,18,20-29", "0-17,19,18,20-29")],
-    ids=["two sweeps", "one sweep that both asked for"],
-)
-def test_one_stops_a_sweep_and_the_others_goes_on(page_at: Callable[..., Any], starts: tuple[str, str]) -> None:
+def test_one_stops_a_sweep_that_both_asked_for_and_the_others_goes_on(page_at: Callable[..., Any]) -> None:
+    # nobody else may have measured it: what the server knows is there at once
+    starts = ("0-17,19,18,20-29", "0-17,19,18,20-29")
     people = [page_at("sweep", plan) for plan in starts]
     for page in people:
         pick_one(page)

@@ -1,6 +1,6 @@
 """Charts of sweeps: pure functions from a DataFrame to an Altair chart.
 
-Bars over positions, a heat map of two coordinates, or lines of variants. What has not been run yet keeps its empty
+Bars over positions, a heat map of two coordinates or several side by side, or lines of variants. What has not been run yet keeps its empty
 place, so that the axes stand still while a sweep runs; what was refused is crossed out, and what is no number says
 so. Nothing is cut off: where one figure is far from the rest, the axis is logarithmic. A live chart says
 nothing in its specification that depends on figures: a browser then replaces its data and need not draw it anew.
@@ -63,21 +63,61 @@ VARIANT_COLOURS = {
 """One colour a variant; a sixth one, as the themes have five."""
 
 
+MAPS = {"skip": "Left out", "repeat": "Run again", "damped": "Run again, in smaller steps"}
+"""What maps side by side are called."""
+MAP = 280
+"""Width of one of them in pixels, in a file."""
+SweepChart = alt.LayerChart | alt.HConcatChart
 LIVE_KNEE = 0.1
 """Where a live axis goes over from linear to logarithmic, in nats: it must not depend on figures."""
 MARKS = {"refused": "×", "broken": "NaN"}
 """What stands in place of a figure."""
 
 
-def sweep_chart(form: Form, frame: pd.DataFrame, sheet: Sheet) -> alt.LayerChart:
+def sweep_chart(form: Form, frame: pd.DataFrame, sheet: Sheet) -> SweepChart:
     """Draw a sweep in its form.
 
     Args:
-        form: bars, a heat map or lines.
+        form: bars, a heat map, maps side by side, or lines.
         frame: the output of `sweep_frame`.
         sheet: what the chart says besides.
     """
+    if form == "maps":
+        return maps(frame, sheet)
     return {"bars": bars, "heat": heat, "lines": lines}[form](frame, sheet)
+
+
+def maps(frame: pd.DataFrame, sheet: Sheet) -> alt.HConcatChart:
+    """Draw the maps of a sweep side by side, with the same colours.
+
+    Args:
+        frame: the output of `sweep_frame`.
+        sheet: what the charts say besides.
+    """
+    scale = _scale(frame[["value"]], sheet)
+    drawn = [
+        heat(map_frame(frame, name), replace(sheet, scale=scale, title=MAPS.get(name, name), pick=None)).properties(
+            width=MAP
+        )
+        for name in map_names(frame)
+    ]
+    for one in drawn:
+        # what stands side by side has its settings once
+        one.config = alt.Undefined
+    together: alt.HConcatChart = alt.hconcat(*drawn).properties(title=sheet.title).configure_view(strokeWidth=0)
+    return together
+
+
+def map_names(frame: pd.DataFrame) -> list[str]:
+    """Return which maps a sweep has, by the word that the `y` of their cells begins with."""
+    return list(dict.fromkeys(str(y).split(" ")[0] for y in frame["y"]))
+
+
+def map_frame(frame: pd.DataFrame, name: str) -> pd.DataFrame:
+    """Return the cells of one map, with `y` as it is called there."""
+    part = frame[frame["y"].str.startswith(f"{name} ")]
+    rest = part["y"].str.removeprefix(f"{name} ")
+    return part.assign(y=rest, y_at=pd.to_numeric(rest, errors="coerce"))
 
 
 def bars(frame: pd.DataFrame, sheet: Sheet) -> alt.LayerChart:
@@ -114,11 +154,11 @@ def heat(frame: pd.DataFrame, sheet: Sheet) -> alt.LayerChart:
         frame: the output of `sweep_frame`.
         sheet: what the chart says besides.
     """
-    scale = _scale(frame, sheet)
+    scale = _scale(frame[["value"]], sheet)
     data = _said(frame, sheet).assign(shade=shades(frame["value"], scale, sheet.metric, even=sheet.log is False))
     y = alt.Y("y:N", title=sheet.y_title, sort=_order(data, "y")[::-1], axis=_plain_axis(labelFlush=False))
     base = alt.Chart(data).encode(x=_x(data, sheet), y=y)
-    words = _shade_words(frame, scale, sheet)
+    words = _shade_words(scale, sheet)
     stroke: dict[str, Any] = {"stroke": PAPER[sheet.dark], "strokeWidth": 1, "cornerRadius": 1.5}
     empty = base.transform_filter("datum.state === 'waiting'").mark_rect(**waiting(sheet.dark))
     done = base.transform_filter("datum.state === 'done'").mark_rect(**stroke)
@@ -269,11 +309,11 @@ def _titled(chart: alt.LayerChart, sheet: Sheet) -> alt.LayerChart:
     return chart
 
 
-def _shade_words(frame: pd.DataFrame, scale: ValueScale, sheet: Sheet) -> dict[float, str]:
+def _shade_words(scale: ValueScale, sheet: Sheet) -> dict[float, str]:
     """Return what the ends and the middle of the colour ramp are called; on a live chart the figures still change."""
     if sheet.live and sheet.metric not in SHARES:
         return {0.0: "as at the start" if sheet.metric not in FROM_ZERO else "0", 0.5: "", 1.0: "most so far"}
-    ticks = shade_ticks(frame["value"], scale, sheet.metric, even=sheet.log is False)
+    ticks = shade_ticks(scale, sheet.metric, even=sheet.log is False)
     return {at: figure(value, sheet.metric) for at, value in ticks.items()}
 
 

@@ -166,14 +166,14 @@ def shades(values: pd.Series, scale: ValueScale, metric: str, *, even: bool = Fa
 
     Args:
         values: the figures.
-        scale: of the same.
+        scale: of the same, or of these and others that are drawn beside them.
         metric: what they are.
         even: whether the ramp is linear all along, because a person wants it so.
     """
     if metric in SHARES:
         return values.clip(0, 1)
     away = (values - scale.origin).clip(lower=0)
-    most = float(away[np.isfinite(away)].max()) if np.isfinite(away).any() else 0.0
+    most = scale.high - scale.origin
     if most <= 0:
         return away * 0
     if even:
@@ -182,12 +182,11 @@ def shades(values: pd.Series, scale: ValueScale, metric: str, *, even: bool = Fa
     return shade
 
 
-def shade_ticks(values: pd.Series, scale: ValueScale, metric: str, *, even: bool = False) -> dict[float, float]:
+def shade_ticks(scale: ValueScale, metric: str, *, even: bool = False) -> dict[float, float]:
     """Return the figures at the ends and in the middle of the colour ramp of `shades`."""
     if metric in SHARES:
         return {0.0: 0.0, 0.5: 0.5, 1.0: 1.0}
-    away = (values - scale.origin).clip(lower=0)
-    most = float(away[np.isfinite(away)].max()) if np.isfinite(away).any() else 0.0
+    most = max(0.0, scale.high - scale.origin)
     if even:
         return {at: scale.origin + at * most for at in (0.0, 0.5, 1.0)}
     end = math.log1p(most / scale.knee)

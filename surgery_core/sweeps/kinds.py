@@ -1,6 +1,7 @@
 """Which plans a sweep tries: pure, from a plan to start from and a kind to a tuple of points.
 
-A kind has one axis (bars, one a position) or two (a heat map, or lines of variants). Sources: blocks as in "The
+A kind has one axis (bars, one a position) or two (a heat map, several of them side by side, or lines of variants).
+Sources: blocks as in "The
 Unreasonable Ineffectiveness of the Deeper Layers" (arXiv 2403.17887), variants of a growing middle as in
 "Transformer Layers as Painters" (arXiv 2407.09298, section 3).
 """
@@ -24,7 +25,7 @@ from surgery_core.sweeps.options import DAMPINGS, FACTORS, MAX_TIMES, SweepOptio
 Axis = int | float | str
 
 
-Form = Literal["bars", "heat", "lines"]
+Form = Literal["bars", "heat", "lines", "maps"]
 
 
 MAX_POINTS = 4096
@@ -58,7 +59,8 @@ class SweepKind:
         key: stable name, for the command line and files.
         title: what a menu says.
         about: one sentence on what is tried and why.
-        form: how it is drawn: bars over x, a heat map of x and y, or lines over x with one line a y.
+        form: how it is drawn: bars over x, a heat map of x and y, lines over x with one line a y, or maps side by side:
+            the first word of `y` says which, the rest is the place in it.
         x_title, y_title: of the axes.
         needs: options that it reads, names of `SweepOptions`.
         least: fewest slots that it makes sense for.
@@ -197,6 +199,17 @@ def _damped_repeat(start: LayerPlan, options: SweepOptions) -> Tried:
             yield position, None, start.loop(position, position + 1, options.times, options.damping)
 
 
+def _atlas(start: LayerPlan, options: SweepOptions) -> Tried:
+    """Yield every block left out, then run again, then run again in smaller steps."""
+    for name, make in ATLAS.items():
+        for begin, length, plan in make(start, options):
+            yield begin, f"{name} {length}", plan
+
+
+ATLAS = {"skip": _skip_block, "repeat": _repeat_block, "damped": _damped_block}
+"""The maps of the atlas, by the word that their cells begin with."""
+
+
 def _loop_block(start: LayerPlan, options: SweepOptions) -> Tried:
     begin, end = options.block(len(start))
     if not _is_single(start, begin, end):
@@ -292,6 +305,9 @@ KINDS: tuple[SweepKind, ...] = (
     SweepKind("damped-block", "Repeat every block in smaller steps",
               "Every run of neighbouring layers runs again behind itself, and only a part of what it adds is taken each time.",
               "heat", "First layer of the block", "Layers repeated", ("max_length", "times", "damping"), 2, _damped_block),
+    SweepKind("atlas", "Atlas of blocks",
+              "Every run of neighbouring layers is left out, runs again, and runs again in smaller steps: three maps side by side.",
+              "maps", "First layer of the block", "Layers in the block", ("max_length", "times", "damping"), 2, _atlas),
     SweepKind("loop-block", "Loop one block, more and less",
               "One block runs more and more often, and of what it adds each time more and less is taken.",
               "heat", "Part taken each time", "Runs", ("layer", "length", "times", "factors"), 2, _loop_block),
@@ -329,5 +345,5 @@ def most_times(kind: str, length: int, block: int = 1) -> int:
         length: slots of the plan to start from.
         block: slots of the longest block, where the kind repeats blocks.
     """
-    repeated = max(1, block) if kind in ("repeat-block", "damped-block", "loop-block") else 1
+    repeated = max(1, block) if kind in ("repeat-block", "damped-block", "atlas", "loop-block") else 1
     return max(2, min(MAX_TIMES, (MAX_SLOTS - length) // repeated + 1))

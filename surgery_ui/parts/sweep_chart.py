@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
+import pandas as pd
 import streamlit as st
 
 from surgery_core.charts.sweep_marks import Sheet
-from surgery_core.charts.sweeps import sweep_chart
+from surgery_core.charts.sweeps import MAPS, heat, map_frame, map_names, sweep_chart
 from surgery_core.sweeps.frames import ValueScale, sweep_frame, value_scale, wants_log
 from surgery_core.sweeps.request import SweepRequest
 from surgery_core.sweeps.rows import METRICS
@@ -55,18 +57,35 @@ def known_metrics(shown: Sequence[Entry]) -> list[str]:
 
 def chart(entry: Entry, metric: str, now: session.Experiment, scale: ValueScale | None = None, title: str = "") -> None:
     """Draw a sweep; a click on it takes its plan over into the strip."""
-    chosen, dark = str(now.plan), chart_specs.dark()
-    log = log_of(metric)
-    made_of = (len(entry.rows), entry.state in FILLS, metric, chosen, scale, dark, log)
+    frame = partial(sweep_frame, entry.kind, entry.labels, entry.planned, entry.rows, metric)
+    if entry.kind.form == "maps":
+        _maps(entry, metric, now, frame(), scale or shared_scale([entry], metric), title)
+        return
+    said = replace(sheet(entry, metric, str(now.plan), scale), log=log_of(metric))
+    _drawn(entry, said, title, lambda shown: sweep_chart(entry.kind.form, frame(), shown))
 
-    def make() -> object:
-        frame = sweep_frame(entry.kind, entry.labels, entry.planned, entry.rows, metric)
-        return sweep_chart(entry.kind.form, frame, replace(sheet(entry, metric, chosen, scale, dark=dark), log=log))
 
+def _maps(
+    entry: Entry, metric: str, now: session.Experiment, frame: pd.DataFrame, scale: ValueScale, title: str
+) -> None:  # fmt: skip
+    """Draw maps side by side, each with its name above it, and below each other where there is no room."""
+    said = replace(sheet(entry, metric, str(now.plan), scale), log=log_of(metric), live=entry.state in FILLS)
+    names = map_names(frame)
+    row = st.container().grid(len(names), min_column_width=330)
+    for name in names:
+        cells = map_frame(frame, name)
+        with row.container():
+            st.markdown(f"**{MAPS.get(name, name)}**")
+            _drawn(entry, said, f"{title}{name}", partial(heat, cells))
+
+
+def _drawn(entry: Entry, said: Sheet, title: str, make: Callable[[Sheet], object]) -> None:
+    """Draw one chart of a sweep, anew only where what it is made of has changed."""
+    said = replace(said, dark=chart_specs.dark())
     key = f"sweep-chart-{entry.number}-{title}-{adoption.clicks()}"
     chart_specs.draw(
-        entry.specs, f"sweep-{title}", made_of, make, key=key,
-        on_select=adoption.on_click("sweep", plans_of(entry), key), alt=f"{entry.name}: {METRICS[metric]} of every plan",
+        entry.specs, f"sweep-{title}", (len(entry.rows), said), lambda: make(said), key=key,
+        on_select=adoption.on_click("sweep", plans_of(entry), key), alt=f"{entry.name}: {METRICS[said.metric]} of every plan",
     )  # fmt: skip
 
 

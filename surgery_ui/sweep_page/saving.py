@@ -45,4 +45,6 @@ def drawn(entry: Entry, metric: str) -> Any:
     first = entry.first
     value = float(getattr(first, metric)) if first is not None else None
     sheet = Sheet(metric, METRICS[metric], entry.kind.x_title, entry.kind.y_title, value, pick=None, title=entry.name)
-    return sweep_chart(entry.kind.form, frame, sheet).properties(width=WIDTH)
+    chart = sweep_chart(entry.kind.form, frame, sheet)
+    # maps side by side have widths of their own
+    return chart if entry.kind.form == "maps" else chart.properties(width=WIDTH)

@@ -60,7 +60,7 @@ def results(now: session.Experiment, board: Board, estimate: Estimate, draft: Sw
     st.fragment(_live, run_every=TICK if stage != SETTLED else None)(now, board, draft, estimate, stage)
 
 
-POINTS = {"bars": "bar", "heat": "cell", "lines": "point"}
+POINTS = {"bars": "bar", "heat": "cell", "lines": "point", "maps": "cell"}
 """What is clicked, by the form of a chart."""
 
 
@@ -122,7 +122,7 @@ def _log_choice(entry: Entry, metric: str) -> None:
         return
     values = [float(getattr(row, metric)) for row in entry.rows if row.number >= 0 and not row.refused]
     first = float(getattr(entry.first, metric)) if entry.first is not None else None
-    log_switch(metric, values, first, colours=entry.kind.form == "heat")
+    log_switch(metric, values, first, colours=entry.kind.form in ("heat", "maps"))
 
 
 def _adopt_field(entry: Entry, metric: str) -> None:

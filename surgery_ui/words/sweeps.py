@@ -21,7 +21,7 @@ from surgery_ui.words import present
 FAMILIES: dict[str, tuple[str, ...]] = {
     "Delete": ("delete", "delete-attention", "delete-mlp", "skip-block", "stitch-block"),
     "Reorder": ("swap-neighbours", "swap-pairs", "move"),
-    "Repeat": ("repeat", "repeat-block", "damped-repeat", "damped-block", "loop-block"),
+    "Repeat": ("repeat", "repeat-block", "damped-repeat", "damped-block", "loop-block", "atlas"),
     "Scale and replace": ("scale", "replace"),
     "Adapter": ("adapter-off", "adapter-only"),
     "Growing middle": (
@@ -62,7 +62,7 @@ PAPERS["adapter-off"] = (
 )
 PAPERS["adapter-only"] = PAPERS["adapter-off"]
 PAPERS["repeat"] = PAPERS["repeat-block"]
-PAPERS["damped-repeat"] = PAPERS["damped-block"]
+PAPERS["damped-repeat"] = PAPERS["atlas"] = PAPERS["damped-block"]
 SMALL = "A small model need not show the same."
 IMPORTANCE = (
     "ShortGPT (arXiv 2403.03853) removed the layers of Llama-2-7B with the lowest Block Influence, deep ones first, "
@@ -336,7 +336,12 @@ def least_help(n_layers: int, margin: float) -> str:
 def best(found: Best, name: str) -> str:
     """Return what is said of the best plan of a sweep."""
     unseen = found.unseen
-    head = f"Best of {found.n_plans}: {name}. Chosen on every second text, where its perplexity is ×{found.seen:.3g}"
+    named = (
+        f"Best of {found.n_plans}: {name}."
+        if unseen.word == "better"
+        else f"None of {found.n_plans} is surely better than the plan they start from; least harm: {name}."
+    )
+    head = f"{named} Chosen on every second text, where its perplexity is ×{found.seen:.3g}"
     ends = (
         "" if math.isnan(unseen.low) else f" (between ×{1 + unseen.low:.3g} and ×{1 + unseen.high:.3g}: {unseen.word})"
     )

@@ -77,11 +77,29 @@ def test_every_kind_of_sweep_is_drawn_half_done_and_whole(kind: str, dark: bool)
             sweep_kind(kind).form, frame, sheet(kind, first=49.0, dark=dark, chosen=str(points[0].plan))
         )
         found = spec(chart)
-        assert len(datasets(found)) == len(points)
-        assert isinstance(chart, alt.LayerChart)
-        states = [row["state"] for row in datasets(found)]
+        assert isinstance(chart, alt.HConcatChart if sweep_kind(kind).form == "maps" else alt.LayerChart)
+        states = [row["state"] for data in found["datasets"].values() for row in data if "state" in row]
+        assert len(states) == len(points)
         assert states.count("done") == upto
         assert states.count("waiting") == len(points) - upto
+
+
+def test_maps_side_by_side_have_the_same_colours_and_their_own_names() -> None:
+    """A cell of one map is as dark as a cell of another with the same figure, though the maps reach differently far."""
+    harm = {"skip": 1.0, "repeat": 10.0, "damped": 0.1}
+
+    def perplexity(point: Any) -> float:
+        name, size = point.y.split()
+        return 50.0 if (point.x, size) == (0, "1") else 50.0 + harm[name] * int(size)
+
+    found = spec(sweep_chart("maps", framed("atlas", rows_of("atlas", perplexity)), sheet("atlas", first=49.0)))
+    said = [part["title"] for part in found["hconcat"]]
+    assert said == ["Left out", "Run again", "Run again, in smaller steps"]
+    cells = [row for data in found["datasets"].values() for row in data if "shade" in row]
+    assert len({row["shade"] for row in cells if row["value"] == 50.0}) == 1
+    shades_by_value = sorted((row["value"], row["shade"]) for row in cells)
+    assert [shade for _, shade in shades_by_value] == sorted(shade for _, shade in shades_by_value)
+    assert {row["y"] for row in cells} == {"1", "2", "3", "4", "5"}
 
 
 @pytest.mark.parametrize("kind", ["delete", "skip-block", "painters"])
@@ -210,10 +228,21 @@ def test_more_damage_is_never_lighter(values: list[float], first: float) -> None
 
 
 @pytest.mark.parametrize("even", [False, True])
+def test_a_figure_has_one_colour_in_all_charts_of_one_scale(even: bool) -> None:
+    """Two maps side by side: the end of the ramp is that of both, not of each."""
+    mild, wild = pd.Series([80.0, 96.0]), pd.Series([80.0, 3537.0])
+    scale = value_scale([*mild, *wild], "perplexity", 77.0)
+    found = [shades(values, scale, "perplexity", even=even) for values in (mild, wild)]
+    assert found[0][0] == found[1][0]
+    assert found[0][1] < 0.5
+    assert found[1][1] == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("even", [False, True])
 def test_the_ticks_of_the_ramp_are_where_its_shades_are(even: bool) -> None:
     values = pd.Series([80.0, 96.0, 3537.0])
     scale = value_scale(values, "perplexity", 77.0)
-    ticks = shade_ticks(values, scale, "perplexity", even=even)
+    ticks = shade_ticks(scale, "perplexity", even=even)
     assert ticks[0.0] == pytest.approx(77.0)
     assert ticks[1.0] == pytest.approx(3537.0)
     again = shades(pd.Series([*values, ticks[0.5]]), scale, "perplexity", even=even)

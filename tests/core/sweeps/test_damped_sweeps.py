@@ -87,6 +87,34 @@ def test_a_block_looped_more_and_less_equals_its_layers_called_by_hand(family: s
         assert row.nats == pytest.approx(by_hand.loss(around(1, 3, row.y, row.x)), abs=1e-5), row.plan
 
 
+@pytest.mark.parametrize("family", list(ENDS))
+def test_the_atlas_equals_layers_called_by_hand_in_all_of_its_maps(family: str) -> None:
+    by_hand = ByHand(family)
+    rows = rows_of(family, "atlas", SweepOptions(times=3, max_length=2))
+    assert len(rows) == 3 * (4 + 3)
+    for row in rows:
+        name, size = str(row.y).split()
+        times, part = {"skip": (0, 1.0), "repeat": (3, 1.0), "damped": (3, 1 / 3)}[name]
+        begin, end = int(row.x), int(row.x) + int(size)
+        if name == "repeat":
+            blocks = [([*range(begin)], 1, 1.0), ([*range(begin, end)] * 3, 1, 1.0), ([*range(end, 4)], 1, 1.0)]
+        else:
+            blocks = around(begin, end, times, part)
+        assert row.nats == pytest.approx(by_hand.loss(blocks), abs=1e-5), row.plan
+        assert (row.unproved, row.refused) == ("", "")
+
+
+def test_the_atlas_has_no_cell_for_what_cannot_be_damped() -> None:
+    start = LayerPlan.parse("0,(1|2),3", 4)
+    cells = [(p.x, p.y) for p in sweep_points("atlas", start, SweepOptions(max_length=1))]
+    assert cells == [
+        *((n, "skip 1") for n in range(3)),
+        *((n, "repeat 1") for n in range(3)),
+        (0, "damped 1"),
+        (2, "damped 1"),
+    ]
+
+
 def test_what_cannot_be_one_slot_is_left_out_of_blocks_and_refused_as_one() -> None:
     start = LayerPlan.parse("0,(1|2),3", 4)
     assert [(p.x, p.y) for p in sweep_points("damped-block", start)] == [(0, 1), (2, 1)]

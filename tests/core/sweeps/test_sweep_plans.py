@@ -38,6 +38,10 @@ def plan(text: str) -> str:
          [(0, 1, "0*0.75x2,1-4"), (0, 2, "[0-1]*0.75x2,2-4"), (1, 1, "0,1*0.75x2,2-4"), (1, 2, "0,[1-2]*0.75x2,3-4"),
           (2, 1, "0-1,2*0.75x2,3-4"), (2, 2, "0-1,[2-3]*0.75x2,4"), (3, 1, "0-2,3*0.75x2,4"), (3, 2, "0-2,[3-4]*0.75x2"),
           (4, 1, "0-3,4*0.75x2")]),
+        ("atlas", {"max_length": 1, "damping": 0.75},
+         [*((n, "skip 1", ",".join(str(m) for m in range(5) if m != n)) for n in range(5)),
+          *((n, "repeat 1", ",".join(f"{m},{m}" if m == n else str(m) for m in range(5))) for n in range(5)),
+          *((n, "damped 1", ",".join(f"{m}*0.75x2" if m == n else str(m) for m in range(5))) for n in range(5))]),
         ("loop-block", {"layer": 1, "length": 2, "times": 3},
          [(part, times, f"0,[1-2]*{part}x{times},3-4" if part < 1 else f"0,(1-2)x{times},3-4")
           for times in (2, 3) for part in (0.25, 0.5, 0.75, 1.0)]),

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
+import numpy as np
 import pytest
 
+from surgery_core.sweeps.findings import best_on_unseen
 from surgery_core.sweeps.rows import SweepRow
-from surgery_ui.words.sweeps import lower, ranked, removed, seen
+from surgery_ui.words.sweeps import best, lower, ranked, removed, seen
 
 NAMES = {0: "L0", 1: "L1", 2: "L2", 3: "L3"}
 
@@ -108,3 +111,29 @@ def test_importance_names_both_ends_and_claims_agreement_only_where_the_interval
     assert "the other way round (ρ = -1.00" in ranked(estimates, "Block Influence", (rising, rising[::-1]))
     assert "too few layers" in ranked(estimates, "Block Influence", ([0.1, 0.2, 0.3], [0.1, 0.2, 0.3]))
     assert ranked({"L0": 0.5}, "Block Influence", None) == ""
+
+
+def test_a_sweep_over_noise_names_no_winner() -> None:
+    """The best of fifty plans that differ from the start by chance alone looks better where it is chosen."""
+    losses = np.random.default_rng(7).normal(2.0, 0.2, (50, 24))
+    rows = [_with_texts(-1, [2.0] * 24), *(_with_texts(number, row) for number, row in enumerate(losses))]
+    found = best_on_unseen(rows)
+    assert found is not None
+    assert found.seen < 1
+    said = best(found, "L3")
+    assert said.startswith("None of 50 is surely better than the plan they start from; least harm: L3.")
+
+
+def test_a_plan_that_is_better_on_unseen_texts_is_named_the_best() -> None:
+    rows = [
+        _with_texts(-1, [2.0] * 24),
+        _with_texts(0, [2.3] * 24),
+        _with_texts(1, [1.8 + 0.001 * at for at in range(24)]),
+    ]
+    found = best_on_unseen(rows)
+    assert found is not None
+    assert best(found, "L3").startswith("Best of 2: L3. Chosen on every second text")
+
+
+def _with_texts(number: int, losses: Sequence[float]) -> SweepRow:
+    return SweepRow(number, 0, None, "", nats=1.0, texts={f"text {at}": float(loss) for at, loss in enumerate(losses)})

@@ -71,7 +71,7 @@ def _maps(
     """Draw maps side by side, each with its name above it, and below each other where there is no room."""
     said = replace(sheet(entry, metric, str(now.plan), scale), log=log_of(metric), live=entry.state in FILLS)
     names = map_names(frame)
-    row = st.container().grid(len(names), min_column_width=330)
+    row = st.container().grid(len(names), min_column_width=280)
     for name in names:
         cells = map_frame(frame, name)
         with row.container():

@@ -339,7 +339,7 @@ def best(found: Best, name: str) -> str:
     named = (
         f"Best of {found.n_plans}: {name}."
         if unseen.word == "better"
-        else f"None of {found.n_plans} is surely better than the plan they start from; least harm: {name}."
+        else f"No winner among {counted(found.n_plans, 'plan')}; {name} did best."
     )
     head = f"{named} Chosen on every second text, where its perplexity is ×{found.seen:.3g}"
     ends = (

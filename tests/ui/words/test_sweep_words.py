@@ -121,7 +121,7 @@ def test_a_sweep_over_noise_names_no_winner() -> None:
     assert found is not None
     assert found.seen < 1
     said = best(found, "L3")
-    assert said.startswith("None of 50 is surely better than the plan they start from; least harm: L3.")
+    assert said.startswith("No winner among 50 plans; L3 did best. Chosen on every second text")
 
 
 def test_a_plan_that_is_better_on_unseen_texts_is_named_the_best() -> None:

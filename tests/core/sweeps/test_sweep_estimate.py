@@ -53,7 +53,7 @@ def test_layers_behind_the_first_change_are_counted() -> None:
     assert point_runs(BASE, [BASE.parallel(1, 3)]) == [3]
 
 
-SEVERAL = ("parallel", "looped", "painters", "damped", "loop")
+SEVERAL = ("parallel", "looped", "painters", "damped", "loop", "atlas")
 """Kinds whose slots have several layers: the tree counts slots, and an estimate counts layers."""
 
 

@@ -163,3 +163,30 @@ def test_what_somebody_else_measured_is_there_as_soon_as_it_is_asked_for(visit: 
         page.get_by_role("button", name="Ask without each layer").click()
         page.get_by_text("With nothing more taken out").wait_for(timeout=60_000)
         page.get_by_text(re.compile("plans over .* tokens: ")).wait_for(state="detached", timeout=60_000)
+
+
+def test_the_atlas_has_three_maps_and_a_cell_of_each_is_taken_over(visit: Visit, expected: Expected) -> None:
+    page = visit("/sweep?plan=0-3")
+    page.get_by_text("Repeat", exact=True).first.click()
+    settle(page)
+    field = page.get_by_role("combobox", name="Sweep", exact=True)
+    field.click()
+    field.fill("Atlas")
+    page.get_by_role("option").first.click()
+    settle(page)
+    start(page)
+    finish(page, 27)
+    assert page.locator(".stVegaLiteChart svg.marks").count() == 3
+    cells = page.locator(
+        'path[aria-label*="First layer of the block: L1; Layers in the block: 2;"][aria-label*="Plan: "]'
+    )
+    labels = cells.evaluate_all("all => all.map(one => one.ariaLabel)")
+    assert {label.split("Plan: ")[1] for label in labels} == {"0,3", "0-2,1-3", "0,[1-2]*0.5x2,3"}
+    bar(page, "Plan: 0,[1-2]*0.5x2,3").click()
+    await_plan(page, "0,[1-2]*0.5x2,3")
+    bar(page, "Plan: 0,3").click()
+    await_plan(page, "0,3")
+    page.get_by_role("link", name="Surgery").click()
+    page.get_by_test_id("stMetricValue").nth(3).wait_for()
+    settle(page)
+    assert figures(page) == expected("0,3")

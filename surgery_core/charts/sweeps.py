@@ -1,8 +1,8 @@
 """Charts of sweeps: pure functions from a DataFrame to an Altair chart.
 
-Bars over positions, a heat map of two coordinates or several side by side, or lines of variants. What has not been run yet keeps its empty
-place, so that the axes stand still while a sweep runs; what was refused is crossed out, and what is no number says
-so. Nothing is cut off: where one figure is far from the rest, the axis is logarithmic. A live chart says
+Bars over positions, a heat map of two coordinates or several side by side, or lines of variants. What has not been run
+yet keeps its empty place, so that the axes stand still while a sweep runs; what was refused is crossed out, and what is
+no number says so. Nothing is cut off: where one figure is far from the rest, the axis is logarithmic. A live chart says
 nothing in its specification that depends on figures: a browser then replaces its data and need not draw it anew.
 """
 
@@ -46,6 +46,8 @@ from surgery_core.sweeps.frames import (
     ValueScale,
     between,
     figure,
+    map_frame,
+    map_names,
     shade_ticks,
     shades,
     value_scale,
@@ -68,6 +70,7 @@ MAPS = {"skip": "Left out", "repeat": "Run again", "damped": "Run again, in smal
 MAP = 280
 """Width of one of them in pixels, in a file."""
 SweepChart = alt.LayerChart | alt.HConcatChart
+"""What a sweep is drawn as: one chart, or maps side by side."""
 LIVE_KNEE = 0.1
 """Where a live axis goes over from linear to logarithmic, in nats: it must not depend on figures."""
 MARKS = {"refused": "×", "broken": "NaN"}
@@ -99,25 +102,13 @@ def maps(frame: pd.DataFrame, sheet: Sheet) -> alt.HConcatChart:
         heat(map_frame(frame, name), replace(sheet, scale=scale, title=MAPS.get(name, name), pick=None)).properties(
             width=MAP
         )
-        for name in map_names(frame)
+        for name in map_names(frame["y"])
     ]
     for one in drawn:
         # what stands side by side has its settings once
         one.config = alt.Undefined
     together: alt.HConcatChart = alt.hconcat(*drawn).properties(title=sheet.title).configure_view(strokeWidth=0)
     return together
-
-
-def map_names(frame: pd.DataFrame) -> list[str]:
-    """Return which maps a sweep has, by the word that the `y` of their cells begins with."""
-    return list(dict.fromkeys(str(y).split(" ")[0] for y in frame["y"]))
-
-
-def map_frame(frame: pd.DataFrame, name: str) -> pd.DataFrame:
-    """Return the cells of one map, with `y` as it is called there."""
-    part = frame[frame["y"].str.startswith(f"{name} ")]
-    rest = part["y"].str.removeprefix(f"{name} ")
-    return part.assign(y=rest, y_at=pd.to_numeric(rest, errors="coerce"))
 
 
 def bars(frame: pd.DataFrame, sheet: Sheet) -> alt.LayerChart:

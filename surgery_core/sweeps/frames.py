@@ -90,6 +90,18 @@ def sweep_frame(
     return pd.DataFrame(lines, columns=columns)
 
 
+def map_names(places: Iterable[object]) -> list[str]:
+    """Return which maps side by side a sweep has, by the word that the `y` of their cells begins with."""
+    return list(dict.fromkeys(str(y).split(" ")[0] for y in places))
+
+
+def map_frame(frame: pd.DataFrame, name: str) -> pd.DataFrame:
+    """Return the cells of one of the maps of a `sweep_frame`, with `y` as it is called there."""
+    part = frame[frame["y"].str.startswith(f"{name} ")]
+    rest = part["y"].str.removeprefix(f"{name} ")
+    return part.assign(y=rest, y_at=pd.to_numeric(rest, errors="coerce"))
+
+
 def between(low: float, high: float, metric: str) -> str:
     """Return an interval in words; a dash where there is none."""
     return "–" if math.isnan(low) or math.isnan(high) else f"{figure(low, metric)} to {figure(high, metric)}"

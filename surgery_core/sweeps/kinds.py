@@ -1,9 +1,8 @@
 """Which plans a sweep tries: pure, from a plan to start from and a kind to a tuple of points.
 
 A kind has one axis (bars, one a position) or two (a heat map, several of them side by side, or lines of variants).
-Sources: blocks as in "The
-Unreasonable Ineffectiveness of the Deeper Layers" (arXiv 2403.17887), variants of a growing middle as in
-"Transformer Layers as Painters" (arXiv 2407.09298, section 3).
+Sources: blocks as in "The Unreasonable Ineffectiveness of the Deeper Layers" (arXiv 2403.17887), variants of a growing
+middle as in "Transformer Layers as Painters" (arXiv 2407.09298, section 3).
 """
 
 from __future__ import annotations
@@ -335,6 +334,18 @@ KINDS: tuple[SweepKind, ...] = (
               "lines", _SIZE, "What happens to the middle", ("seed",), 4, _middle(*VARIANTS)),
 )  # fmt: skip
 """Every kind of sweep, in the order of menus."""
+
+
+def longest_block(kind: str, length: int) -> int:
+    """Return the length of the longest block, of all but one slot at most, with which a sweep over blocks can be made.
+
+    Args:
+        kind: key of the kind.
+        length: slots of the plan to start from.
+    """
+    allowed = MAX_POINTS // (len(ATLAS) if kind == "atlas" else 1)
+    fitting = (most for most in range(length - 1, 1, -1) if sum(range(length - most + 1, length + 1)) <= allowed)
+    return next(fitting, 1)
 
 
 def most_times(kind: str, length: int, block: int = 1) -> int:

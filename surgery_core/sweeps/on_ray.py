@@ -24,6 +24,8 @@ CHUNKS_PER_WORKER = 2
 MAX_LOSSES = 3
 """How often a part may be lost without a single new row before the sweep gives up."""
 
+BACK = 300
+"""Seconds within which one worker of several that are all lost must be back."""
 MAX_WORKERS = 256
 
 
@@ -137,7 +139,14 @@ class RaySweeps:
                 actor, part = idle.pop(), parts.popleft()
                 stream = actor.rows.options(num_returns="streaming").remote(self.jobs[part.job], part.numbers)
                 running[stream] = actor, part
-            stream = self.ray.wait(list(running), num_returns=1)[0][0]
+            at_it = any(part is not None for _, part in running.values())
+            ready, _ = self.ray.wait(list(running), num_returns=1, timeout=None if at_it else BACK)
+            if not ready:
+                raise SurgeryError(
+                    f"All workers were lost, and none was back within {BACK} s; the rows before are kept. Use fewer workers "
+                    "or a machine with more memory."
+                )
+            stream = ready[0]
             actor, at_work = running[stream]
             if at_work is None:
                 # a worker that was lost is there again

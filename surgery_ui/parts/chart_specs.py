@@ -98,7 +98,7 @@ def _spec(chart: Any) -> dict[str, Any]:
 
 
 class _Unchecked:
-    """A chart that is not held against Vega-Lite's schema when it is converted: tests did that, and it is most of the time."""
+    """A chart that is not held against Vega-Lite's schema when it is converted: tests do that, and it is over half of the time."""
 
     def __init__(self, chart: Any) -> None:
         self.chart = chart

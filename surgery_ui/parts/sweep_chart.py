@@ -11,8 +11,8 @@ import pandas as pd
 import streamlit as st
 
 from surgery_core.charts.sweep_marks import Sheet
-from surgery_core.charts.sweeps import MAPS, heat, map_frame, map_names, sweep_chart
-from surgery_core.sweeps.frames import ValueScale, sweep_frame, value_scale, wants_log
+from surgery_core.charts.sweeps import MAPS, heat, sweep_chart
+from surgery_core.sweeps.frames import ValueScale, map_frame, map_names, sweep_frame, value_scale, wants_log
 from surgery_core.sweeps.request import SweepRequest
 from surgery_core.sweeps.rows import METRICS
 from surgery_ui.parts import adoption, chart_specs, sweep_shelf, waiting
@@ -20,6 +20,7 @@ from surgery_ui.parts.problems import show_problem
 from surgery_ui.session import echo, session
 from surgery_ui.session.state import state
 from surgery_ui.session.sweep_entry import Entry
+from surgery_ui.words import present
 from surgery_ui.words import sweeps as sweep_words
 from surgery_ui.work.kinds import Lane
 from surgery_ui.work.sweep_jobs import SWEEPS
@@ -59,24 +60,26 @@ def chart(entry: Entry, metric: str, now: session.Experiment, scale: ValueScale 
     """Draw a sweep; a click on it takes its plan over into the strip."""
     frame = partial(sweep_frame, entry.kind, entry.labels, entry.planned, entry.rows, metric)
     if entry.kind.form == "maps":
-        _maps(entry, metric, now, frame(), scale or shared_scale([entry], metric), title)
+        scale = scale or shared_scale([entry], metric)
+        said = replace(sheet(entry, metric, str(now.plan), scale), log=log_of(metric), live=entry.state in FILLS)
+        _maps(entry, said, title, frame)
         return
     said = replace(sheet(entry, metric, str(now.plan), scale), log=log_of(metric))
     _drawn(entry, said, title, lambda shown: sweep_chart(entry.kind.form, frame(), shown))
 
 
-def _maps(
-    entry: Entry, metric: str, now: session.Experiment, frame: pd.DataFrame, scale: ValueScale, title: str
-) -> None:  # fmt: skip
+def _maps(entry: Entry, said: Sheet, title: str, frame: Callable[[], pd.DataFrame]) -> None:
     """Draw maps side by side, each with its name above it, and below each other where there is no room."""
-    said = replace(sheet(entry, metric, str(now.plan), scale), log=log_of(metric), live=entry.state in FILLS)
-    names = map_names(frame)
+    names = map_names(point.y for point in entry.planned if point.number >= 0)
     row = st.container().grid(len(names), min_column_width=280)
     for name in names:
-        cells = map_frame(frame, name)
         with row.container():
-            st.markdown(f"**{MAPS.get(name, name)}**")
-            _drawn(entry, said, f"{title}{name}", partial(heat, cells))
+            st.markdown(f"**{present.plain(MAPS.get(name, name))}**")
+            _drawn(entry, said, f"{title}{name}", partial(_map, frame, name))
+
+
+def _map(frame: Callable[[], pd.DataFrame], name: str, said: Sheet) -> object:
+    return heat(map_frame(frame(), name), said)
 
 
 def _drawn(entry: Entry, said: Sheet, title: str, make: Callable[[Sheet], object]) -> None:

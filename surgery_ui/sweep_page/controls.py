@@ -13,7 +13,7 @@ from surgery_core.measure.skills import Skill, load_skills
 from surgery_core.plans.labels import slot_labels
 from surgery_core.plans.plan import LayerPlan
 from surgery_core.statistics.race import looks_at
-from surgery_core.sweeps.kinds import BEST, most_times, sweep_kind, usual_best
+from surgery_core.sweeps.kinds import BEST, longest_block, most_times, sweep_kind, usual_best
 from surgery_core.sweeps.options import DAMPINGS, FACTORS, SweepOptions
 from surgery_core.sweeps.request import Request, SweepRequest
 from surgery_core.sweeps.setup import SweepMeasures
@@ -233,7 +233,9 @@ def _options(kind: str, start: LayerPlan) -> Any:
         most = length - given["layer"]
         given["length"] = _number("Layers in the block", 1, most, BLOCK, min(most, max(1, length // 4)))
     if "max_length" in needs:
-        given["max_length"] = _number("Longest block", 1, max(1, length), f"sweep-length-{length}", max(1, length - 1))
+        given["max_length"] = _number(
+            "Longest block", 1, max(1, length), f"sweep-length-{length}", longest_block(kind, length)
+        )
     if "times" in needs:
         block = given.get("max_length", given.get("length", 1))
         label, key, usual = ("Runs at most", LOOPS, 4) if "length" in needs else ("Runs how often", TIMES, 2)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from surgery_core.errors import SettingsError
 from surgery_core.plans.labels import slot_labels
 from surgery_core.plans.plan import LayerPlan
-from surgery_core.sweeps.kinds import KINDS, MAX_POINTS, sweep_kind, sweep_points
+from surgery_core.sweeps.kinds import KINDS, MAX_POINTS, longest_block, sweep_kind, sweep_points
 from surgery_core.sweeps.options import SweepOptions
 
 FIVE = LayerPlan.identity(5)
@@ -121,3 +121,18 @@ def test_options_out_of_range_are_named() -> None:
         SweepOptions(factors=())
     with pytest.raises(SettingsError, match=f"{MAX_POINTS:,}"):
         sweep_points("skip-block", LayerPlan.identity(100))
+
+
+@pytest.mark.parametrize("kind", ["skip-block", "damped-block", "atlas"])
+@pytest.mark.parametrize("depth", [2, 12, 30, 60, 126])
+def test_blocks_as_long_as_they_may_be_are_a_sweep_and_longer_ones_too_many_plans(kind: str, depth: int) -> None:
+    start, longest = LayerPlan.identity(depth), longest_block(kind, depth)
+    assert len(sweep_points(kind, start, SweepOptions(max_length=longest))) <= MAX_POINTS
+    if longest < depth - 1:
+        with pytest.raises(SettingsError, match="set a smaller longest block"):
+            sweep_points(kind, start, SweepOptions(max_length=longest + 1))
+
+
+def test_the_atlas_of_one_layer_is_refused() -> None:
+    with pytest.raises(SettingsError, match="Atlas of blocks needs at least 2 layers"):
+        sweep_points("atlas", LayerPlan.identity(1))

@@ -31,6 +31,14 @@ class Card {
     this.card.hidden = false;
     if (target && (fresh || moved) && !corner) bring(target);
     this.follow();
+    if (fresh || moved) this.beat();
+  }
+
+  // The ring beats a few times for every step, and then stands still.
+  beat() {
+    this.ring.style.animation = "none";
+    this.ring.getBoundingClientRect(); // styles are taken up now, so that the animation begins anew
+    this.ring.style.animation = "";
   }
 
   hide() {

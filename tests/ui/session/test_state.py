@@ -147,10 +147,13 @@ def constants(tree: ast.Module) -> set[str]:
 
 def pairs(node: ast.Assign) -> list[tuple[ast.expr, ast.expr]]:
     """Return the targets of an assignment with their values, also where several are assigned at once."""
-    (target,) = node.targets
-    if isinstance(target, ast.Tuple) and isinstance(node.value, ast.Tuple):
-        return list(zip(target.elts, node.value.elts, strict=True))
-    return [(target, node.value)]
+    found: list[tuple[ast.expr, ast.expr]] = []
+    for target in node.targets:
+        if isinstance(target, ast.Tuple) and isinstance(node.value, ast.Tuple):
+            found += zip(target.elts, node.value.elts, strict=True)
+        else:
+            found.append((target, node.value))
+    return found
 
 
 def test_the_key_strings_are_those_that_tabs_and_browsers_know() -> None:

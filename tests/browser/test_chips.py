@@ -273,6 +273,27 @@ def test_a_narrow_screens_drawer_closes_over_the_chosen_page(visit: Visit, optio
     expect(page.get_by_test_id("stSidebar")).to_have_attribute("data-collapsed", "true")
 
 
+def test_a_drawer_closes_too_where_a_page_is_chosen_before_the_tabs_code_is_there(
+    chromium: Any, server: str
+) -> None:
+    context = chromium.new_context(**PHONE)
+    page = context.new_page()
+    held: list[Any] = []
+    # which brings what belongs to a tab, among others
+    page.route("**/BidiComponent.*.js", lambda route: held.append(route))
+    page.goto(server + MODELS)
+    settle(page)
+    page.get_by_test_id("stExpandSidebarButton").click()
+    page.get_by_test_id("stSidebar").get_by_role("link", name="Skills").click()
+    page.get_by_role("heading", name="Which skills survive").wait_for()
+    expect(page.get_by_test_id("stSidebar")).to_have_attribute("data-collapsed", "false")
+    assert held
+    for route in held:
+        route.continue_()
+    expect(page.get_by_test_id("stSidebar")).to_have_attribute("data-collapsed", "true")
+    context.close()
+
+
 def test_a_wide_screens_sidebar_stays(visit: Visit) -> None:
     page = visit(MODELS)
     page.get_by_role("link", name="Skills").click()

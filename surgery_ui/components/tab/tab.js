@@ -22,7 +22,13 @@ function setUp() {
   // as they are. It has told nobody yet when this is called.
   const dark = matchMedia("(prefers-color-scheme: dark)");
   dark.addEventListener("change", () => setTimeout(() => tab.send("scheme", dark.matches ? "dark" : "light"), 250));
+  if (isElsewhere()) closeDrawer(); // a page was chosen before this code was there
   return tab;
+}
+
+function isElsewhere() {
+  const [opened] = performance.getEntriesByType("navigation");
+  return opened !== undefined && new URL(opened.name).pathname !== location.pathname;
 }
 
 function claimToken() {
@@ -80,9 +86,11 @@ function isTextField(target) {
 
 // On a narrow screen the sidebar lies over the page; after a page was chosen in it, it would hide that page.
 function onClick(event) {
-  if (window.innerWidth > NARROW || !event.target.closest?.(LINKS)) return;
-  setTimeout(() => {
-    const open = document.querySelector('[data-testid="stSidebar"][data-collapsed="false"]');
-    if (open) open.querySelector('[data-testid="stSidebarCollapseButton"] button')?.click();
-  }, 0);
+  if (event.target.closest?.(LINKS)) setTimeout(closeDrawer, 0);
+}
+
+function closeDrawer() {
+  if (window.innerWidth > NARROW) return;
+  const open = document.querySelector('[data-testid="stSidebar"][data-collapsed="false"]');
+  if (open) open.querySelector('[data-testid="stSidebarCollapseButton"] button')?.click();
 }

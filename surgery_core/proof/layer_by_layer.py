@@ -83,26 +83,27 @@ class ByHand:
             _check_followed(plan)
         with torch.inference_mode():
             for slot in plan:
-                change, extras = self._change(slot, hidden, extras)
-                hidden = hidden.to(change.device) + change
+                hidden, extras = self._after(slot, hidden, extras)
             return self._tail(hidden, extras)
 
-    def _change(self, slot: Slot, hidden: torch.Tensor, extras: _Extras) -> tuple[torch.Tensor, _Extras]:
-        """Return what a slot adds, the mean where several layers read `hidden`, and what the last of them hands on."""
-        if slot.damping is not None:
-            added, extras = self._one_after_the_other(slot, hidden, extras)
-            return slot.damping * added, extras
-        results = [self._contribution(layer, hidden, extras) for layer in slot.layers]
-        changes = [change.to(results[-1][0].device) for change, _ in results]
-        return torch.stack(changes).mean(0) if len(changes) > 1 else changes[0], results[-1][1]
+    def _after(self, slot: Slot, hidden: torch.Tensor, extras: _Extras) -> tuple[torch.Tensor, _Extras]:
+        """Return the stream behind a slot, and what its last layer hands on.
 
-    def _one_after_the_other(self, slot: Slot, hidden: torch.Tensor, extras: _Extras) -> tuple[torch.Tensor, _Extras]:
-        """Return what the layers of a damped block add, called one after the other, and what the last of them hands on."""
-        state = hidden
-        for layer in slot.layers:
-            change, extras = self._contribution(layer, state, extras)
-            state = state.to(change.device) + change
-        return state - hidden.to(state.device), extras
+        A layer that runs by itself and unscaled gives the stream on as it is: to take its contribution and add that
+        again would round at every layer, by more than a deleted layer changes in bfloat16.
+        """
+        if slot.damping is not None:
+            state, further = hidden, extras
+            for layer in slot.layers:
+                state, _, further = self._ran(layer, state, further)
+            entered, added = contributed(hidden, state)
+            return (entered + slot.damping * added).to(state.dtype), further
+        ran = [self._ran(layer, hidden, extras) for layer in slot.layers]
+        state, change, further = ran[-1]
+        if len(ran) > 1:
+            change = torch.stack([one.to(change.device) for _, one, _ in ran]).mean(0)
+            state = (hidden.to(change) + change).to(state.dtype)
+        return state, further
 
     def runs(self, plan: LayerPlan) -> int:
         """Return how many layers of the plan should run; some run only on an image or the like, never on text."""
@@ -147,20 +148,26 @@ class ByHand:
             self.donors[name] = ByHand(donor, inputs)
         return self.donors[name]
 
-    def _contribution(self, spec: Layer, hidden: torch.Tensor, extras: _Extras) -> tuple[torch.Tensor, _Extras]:
-        """Return what a layer adds to `hidden`, and what it hands on besides."""
+    def _ran(
+        self, spec: Layer, hidden: torch.Tensor, extras: _Extras
+    ) -> tuple[torch.Tensor, torch.Tensor, _Extras]:
+        """Return the stream behind a layer that reads `hidden`, what the layer adds, and what it hands on besides."""
         if spec.mean and self.ingredients.means is not None:
-            mean = stream_of(self.model).added(self.ingredients.means.vectors[spec.index])
-            return spec.scale * mean.to(hidden).expand_as(hidden), extras
+            mean = spec.scale * stream_of(self.model).added(self.ingredients.means.vectors[spec.index]).to(hidden)
+            return hidden + mean, mean.expand_as(hidden), extras
         if spec.donor is not None:
-            return self._donor(spec.donor)._contribution(replace(spec, donor=None), hidden, extras)
+            return self._donor(spec.donor)._ran(replace(spec, donor=None), hidden, extras)
         if spec.index not in self.calls:
-            return torch.zeros_like(hidden), extras
+            return hidden, torch.zeros_like(hidden), extras
         layer = self.layers[spec.index]
         args, kwargs = self._call(spec.index, hidden, extras)
         with _without(layer, spec), self._stitched(layer, spec):
             output = layer(*args, **kwargs)
-        return spec.scale * contributed(hidden, output)[1], {key: output[at] for key, at in self.handed_on.items()}
+        state = hidden_of(output)
+        if spec.scale != 1:
+            entered, added = contributed(hidden, output)
+            state = (entered + spec.scale * added).to(state.dtype)
+        return state, contributed(hidden, state)[1], {key: output[at] for key, at in self.handed_on.items()}
 
     def _stitched(self, layer: nn.Module, spec: Layer) -> AbstractContextManager[None]:
         """Give a stitched layer its projection while the block runs; the copy's own dictionary of parameters has it."""

@@ -15,10 +15,15 @@ def hidden_input(args: tuple[Any, ...], kwargs: dict[str, Any]) -> torch.Tensor:
 
 
 def contributed(entering: torch.Tensor, output: Any) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return what entered a layer and what the layer added to it, both on the device on which the layer ran."""
+    """Return what entered a layer and what the layer added to it, both on the device on which the layer ran.
+
+    Both are float32 at least: what a layer adds to a large state would round away in half precision, and what is made of
+    it is rounded once, by `with_hidden`.
+    """
     hidden = hidden_of(output)
-    entering = entering.to(hidden.device)
-    return entering, hidden - entering
+    wide = torch.promote_types(hidden.dtype, torch.float32)
+    entering = entering.to(hidden.device, wide)
+    return entering, hidden.to(wide) - entering
 
 
 def hidden_of(output: Any) -> torch.Tensor:
@@ -27,10 +32,11 @@ def hidden_of(output: Any) -> torch.Tensor:
 
 
 def with_hidden(output: Any, hidden: torch.Tensor, further: Mapping[int, Any] | None = None) -> Any:
-    """Return `output` with its residual stream replaced by `hidden`, in the same form.
+    """Return `output` with its residual stream replaced by `hidden`, in the same form and format.
 
     `further` replaces other values of a tuple, by their position.
     """
+    hidden = hidden.to(hidden_of(output).dtype)
     if isinstance(output, torch.Tensor):
         return hidden
     values = [hidden, *output[1:]]

@@ -29,6 +29,29 @@ hypothesis.settings.register_profile("steady", deadline=None, derandomize=True, 
 hypothesis.settings.load_profile("steady")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--share",
+        metavar="K/N",
+        help="of the matrix and the gallery, every Nth case from the Kth on; what looks at all cases together is left out",
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave all but a share of the long cases out, where one is asked for."""
+    share = config.getoption("--share")
+    if share is None:
+        return
+    at, of = map(int, share.split("/"))
+    if not 1 <= at <= of:
+        raise pytest.UsageError(f"--share {share}: give K/N with K from 1 to N")
+    long = [item for item in items if item.get_closest_marker("matrix") or item.get_closest_marker("gallery")]
+    cases = [item for item in long if hasattr(item, "callspec")]
+    left_out = set(long) - set(cases[at - 1 :: of])
+    config.hook.pytest_deselected(items=[item for item in items if item in left_out])
+    items[:] = [item for item in items if item not in left_out]
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> None:
     import torch

@@ -148,9 +148,7 @@ class ByHand:
             self.donors[name] = ByHand(donor, inputs)
         return self.donors[name]
 
-    def _ran(
-        self, spec: Layer, hidden: torch.Tensor, extras: _Extras
-    ) -> tuple[torch.Tensor, torch.Tensor, _Extras]:
+    def _ran(self, spec: Layer, hidden: torch.Tensor, extras: _Extras) -> tuple[torch.Tensor, torch.Tensor, _Extras]:
         """Return the stream behind a layer that reads `hidden`, what the layer adds, and what it hands on besides."""
         if spec.mean and self.ingredients.means is not None:
             mean = spec.scale * stream_of(self.model).added(self.ingredients.means.vectors[spec.index]).to(hidden)

@@ -273,9 +273,7 @@ def test_a_narrow_screens_drawer_closes_over_the_chosen_page(visit: Visit, optio
     expect(page.get_by_test_id("stSidebar")).to_have_attribute("data-collapsed", "true")
 
 
-def test_a_drawer_closes_too_where_a_page_is_chosen_before_the_tabs_code_is_there(
-    chromium: Any, server: str
-) -> None:
+def test_a_drawer_closes_too_where_a_page_is_chosen_before_the_tabs_code_is_there(chromium: Any, server: str) -> None:
     context = chromium.new_context(**PHONE)
     page = context.new_page()
     held: list[Any] = []

@@ -144,7 +144,11 @@ def test_every_kind_of_plan_is_proved_in_half_precision(folder: Path, dtype: str
         checks = trial.plan_checks(sc.LayerPlan.parse(plan, 30), brief=True)
         assert [(one.key, one.detail) for one in checks if not one.passed] == [], plan
     # and a model that runs another layer would be seen: neighbours differ by more than the bound
-    hand, right, real = ByHand(loaded.model, trial.batch), sc.LayerPlan.identity(30), trial.batch["attention_mask"].bool()
+    hand, right, real = (
+        ByHand(loaded.model, trial.batch),
+        sc.LayerPlan.identity(30),
+        trial.batch["attention_mask"].bool(),
+    )
     expected = hand.logits(right)
     for at in (0, 7, 14, 21, 28):
         wrong = hand.logits(right.replace(at, at + 1))

@@ -60,5 +60,6 @@ def asked_sweep(arguments: argparse.Namespace, recipe: Recipe, *, shown: bool) -
     if choice is None:
         return AskedSweep(arguments.sweep or "delete", options, **given)
     start = recipe.plan if choice.start is None else choice.start
-    mine = AskedSweep(choice.kind, options, start, choice.skills, choice.prompt or None, best=choice.best)
+    prompt = choice.prompt or None
+    mine = AskedSweep(choice.kind, options, start, choice.skills, prompt, best=choice.best, texts=choice.texts)
     return replace(mine, **given)

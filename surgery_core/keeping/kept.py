@@ -13,7 +13,8 @@ from surgery_core.keeping.report.findings import sweep_request
 from surgery_core.keeping.script import LensView, Page, Shown, notebook, script
 from surgery_core.models.opening import load_model
 from surgery_core.recipes.recipe import Recipe
-from surgery_core.recipes.run import run_recipe, texts_of
+from surgery_core.recipes.run import run_recipe
+from surgery_core.recipes.scored import texts_of
 from surgery_core.text import TextSet
 from surgery_core.whole_files import write_whole
 

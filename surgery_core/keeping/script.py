@@ -12,7 +12,7 @@ from surgery_core.plans.generation_settings import GenerationSettings
 from surgery_core.plans.plan import LayerPlan
 from surgery_core.plans.words import describe
 from surgery_core.recipes.recipe import Recipe
-from surgery_core.recipes.run import texts_of
+from surgery_core.recipes.scored import texts_of
 from surgery_core.statistics.verdict import MARGIN
 from surgery_core.sweeps.request import SweepRequest
 from surgery_core.sweeps.setup import SweepMeasures

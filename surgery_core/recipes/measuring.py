@@ -11,7 +11,7 @@ from surgery_core.models.opening import LoadedModel
 from surgery_core.recipes.gallery import Card
 from surgery_core.recipes.made import made_with
 from surgery_core.recipes.outcomes import KeptOutcome, Outcomes, short_name
-from surgery_core.recipes.run import texts_of
+from surgery_core.recipes.scored import texts_of
 from surgery_core.recipes.studied import run_study
 from surgery_core.stopping import Progress, stages
 

@@ -77,6 +77,7 @@ class SweepChoice:
         start: notation of the plan that every plan of it changes; None for the recipe's own.
         skills: whether every plan is asked the skills too.
         prompt: what every plan continues, for the variety of its text; empty for no text.
+        texts: titles of those of the recipe's texts that it scores; None for all of them.
     """
 
     kind: str
@@ -85,6 +86,7 @@ class SweepChoice:
     start: str | None = None
     skills: bool = False
     prompt: str = ""
+    texts: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.start is not None:
@@ -95,11 +97,13 @@ class SweepChoice:
             raise wrong("sweep.kind", f"is not known. {error}") from error
         if self.best is not None and self.best < 1:
             raise wrong("sweep.best", f"is {self.best}; give 1 or more, or leave it out")
+        if self.texts is not None and (not self.texts or len(set(self.texts)) < len(self.texts)):
+            raise wrong("sweep.texts", "must have one title or more, each once; leave it out for all texts")
 
     @classmethod
     def read(cls, table: Mapping[str, Any]) -> SweepChoice:
         """Return what a table says. Errors as `Recipe.loads`."""
-        own = {"best": int, "start": str, "skills": bool, "prompt": str}
+        own = {"best": int, "start": str, "skills": bool, "prompt": str, "texts": list}
         options_of = {
             "layer": int,
             "max_length": int,
@@ -120,7 +124,10 @@ class SweepChoice:
             said = {"times": "times", "damped": "damping"}
             field = next((field for word, field in said.items() if word in str(error)), "factors")
             raise wrong(f"sweep.{field}", f"is wrong. {error}") from error
-        return cls(table["kind"], options, **{name: table[name] for name in own if name in table})
+        further = {name: table[name] for name in own if name in table}
+        if "texts" in further:
+            further["texts"] = tuple(check(t, str, f"sweep.texts[{at}]") for at, t in enumerate(further["texts"]))
+        return cls(table["kind"], options, **further)
 
     def table(self) -> dict[str, Any]:
         """Return the table of a recipe's file."""
@@ -128,8 +135,9 @@ class SweepChoice:
         given = {one.name: getattr(self.options, one.name) for one in fields(SweepOptions)}
         changed = {name: value for name, value in given.items() if value != getattr(usual, name)}
         bare = SweepChoice(self.kind)
-        further = {name: getattr(self, name) for name in ("best", "start", "skills", "prompt")}
-        return {"kind": self.kind} | changed | {name: v for name, v in further.items() if v != getattr(bare, name)}
+        further = {name: getattr(self, name) for name in ("best", "start", "skills", "prompt", "texts")}
+        held = {name: value for name, value in further.items() if value != getattr(bare, name)}
+        return {"kind": self.kind} | changed | held | ({} if self.texts is None else {"texts": list(self.texts)})
 
 
 @dataclass(frozen=True)

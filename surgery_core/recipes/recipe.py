@@ -47,6 +47,7 @@ Version 2 adds what an experiment of the gallery has; `plan` may be left out the
 
     [sweep]
     kind = "delete"                      # and options: layer, max_length, times, factors, seed; best, start, skills, prompt
+    texts = ["A walk in the wood"]       # titles of those of the recipe's texts that it scores; leave out for all
 
     [study]
     name = "delete-each"                 # its options follow as further keys

@@ -9,7 +9,6 @@ from typing import Any
 
 import pandas as pd
 
-from surgery_core.errors import RecipeError
 from surgery_core.measure.compare import compare, reference
 from surgery_core.measure.generation import Generation, complete
 from surgery_core.measure.results import Comparison
@@ -20,6 +19,7 @@ from surgery_core.proof.preflight import prove
 from surgery_core.recipes.parts import SweepChoice
 from surgery_core.recipes.recipe import Recipe
 from surgery_core.recipes.results import PlanResult, StudyResult, SweptRows
+from surgery_core.recipes.scored import swept_texts, texts_of
 from surgery_core.recipes.studied import run_study
 from surgery_core.states.means import mean_contributions
 from surgery_core.states.shared_prompt import SharedPrompt
@@ -32,7 +32,7 @@ from surgery_core.suture.stitch import stitch
 from surgery_core.sweeps.kinds import sweep_points
 from surgery_core.sweeps.setup import SweepMeasures
 from surgery_core.sweeps.sweep import Sweep
-from surgery_core.text import PAPERS, Text, TextSet, as_papers, bundled_texts, text_sets
+from surgery_core.text import Text, TextSet, bundled_texts
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,7 @@ def run_recipe(
     steps = stages(sum(others) + compares, on_progress)
     continuations, measured, stitched = run.compared(plan, next(steps)) if compares else ((), None, None)
     plans = run.side_by_side(next(steps)) if recipe.plans else ()
-    swept = run.swept(recipe.sweep, plan, next(steps)) if recipe.sweep is not None else None
+    swept = run.swept(recipe.sweep, plan, text_set, next(steps)) if recipe.sweep is not None else None
     studied = run_study(recipe, base, texts, stop=stop, on_progress=next(steps)) if recipe.study is not None else None
     return Report(recipe, base.info, plan, measured, continuations, plans, swept, studied, stitched)
 
@@ -192,14 +192,17 @@ class _Running:
 
         return tuple(one(name, plan) for name, plan in given)
 
-    def swept(self, choice: SweepChoice, start: LayerPlan, on_progress: Progress) -> SweptRows:
+    def swept(
+        self, choice: SweepChoice, start: LayerPlan, text_set: TextSet | None, on_progress: Progress
+    ) -> SweptRows:  # fmt: skip
         """Return what the sweep measured."""
         start = start if choice.start is None else LayerPlan.parse(choice.start, start.n_layers)
         points, given = sweep_points(choice.kind, start, choice.options), _ingredients(self.base, start)
         skills = tuple(load_skills()) if choice.skills else ()
         measures = SweepMeasures(skills=skills, prompt=choice.prompt or None, best=choice.best)
+        texts = swept_texts(self.recipe, choice.texts, text_set)
         sweep = Sweep(
-            self.base.model, self.base.tokenizer, self.texts, points, start=start, donors=given.donors,
+            self.base.model, self.base.tokenizer, texts, points, start=start, donors=given.donors,
             means=given.means, measures=measures, stop=self.stop,
         )  # fmt: skip
         found = sorted(sweep.rows(on_progress=on_progress), key=lambda row: row.number)
@@ -248,40 +251,6 @@ def _ingredients(loaded: LoadedModel, plan: LayerPlan) -> Ingredients:
     return Ingredients(
         donors, mean_contributions(loaded.model, loaded.tokenizer, bundled_texts()) if averaged else None
     )
-
-
-def texts_of(recipe: Recipe, given: TextSet | None = None) -> tuple[Text, ...]:
-    """Return the texts that a recipe scores: its set or the bundled ones that it names, cut as it says; then its own.
-
-    Args:
-        recipe: what is scored.
-        given: the set that it names by its digest, where it does not hold the texts themselves.
-
-    Raises:
-        RecipeError: when it names one that is not bundled, or a set that is not there; says which there are.
-        TextError: when there is nothing to score.
-    """
-    if recipe.text_set is not None:
-        return (*recipe.text_set.found(given).scored(recipe.cut), *recipe.own_texts)
-    if recipe.texts == ():
-        return (as_papers(recipe.own_texts),) if recipe.cut == PAPERS and recipe.own_texts else recipe.own_texts
-    named = _named(_bundled_titles() if recipe.texts is None else recipe.texts)
-    return (as_papers(named), *recipe.own_texts) if recipe.cut == PAPERS else (*named, *recipe.own_texts)
-
-
-def _bundled_titles() -> tuple[str, ...]:
-    return tuple(text.title for text in bundled_texts())
-
-
-def _named(titles: tuple[str, ...]) -> tuple[Text, ...]:
-    bundled = {text.title: text for one in text_sets().values() for text in one.texts}
-    unknown = [title for title in titles if title not in bundled]
-    if unknown:
-        raise RecipeError(
-            f"The recipe names the text {unknown[0]!r}, which is not bundled; there are: {', '.join(list(bundled)[:12])}, "
-            "and those of the other sets (`text_sets`)."
-        )
-    return tuple(bundled[title] for title in titles)
 
 
 def _cut(comparison: Comparison | None) -> dict[str, Any] | None:

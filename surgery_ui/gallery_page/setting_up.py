@@ -12,6 +12,7 @@ from surgery_core.recipes.recipe import Recipe
 from surgery_ui.parts import asked_sweep, places, text_sets
 from surgery_ui.session import echo, own_texts, session
 from surgery_ui.session.state import State, state
+from surgery_ui.work import plan_jobs as cached
 
 
 @dataclass(frozen=True)
@@ -47,10 +48,8 @@ def _lens(recipe: Recipe) -> None:
 
 
 def _sweep(recipe: Recipe) -> None:
-    if recipe.sweep is not None and _plan(recipe):
-        choice = recipe.sweep
-        if _guarded(lambda: asked_sweep.fill(choice, session.history().plan)):
-            places.go_to("sweep")
+    if _plan(recipe) and _guarded(lambda: asked_sweep.fill(recipe, session.history().plan)):
+        places.go_to("sweep")
 
 
 def _plan(recipe: Recipe) -> bool:
@@ -67,6 +66,8 @@ def _plan(recipe: Recipe) -> bool:
             own_texts.add(recipe.text_set.found())
         if (chosen := own_texts.set_of(recipe)) is not None:
             text_sets.choose(chosen.name)
+    if recipe.own_texts:
+        state.own = cached.keep_own_text(recipe.own_texts[0])
     state.cut = recipe.cut
     return True
 

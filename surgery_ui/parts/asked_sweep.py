@@ -5,13 +5,17 @@ from __future__ import annotations
 import streamlit as st
 
 from surgery_core.plans.plan import LayerPlan
-from surgery_core.recipes.parts import SweepChoice
+from surgery_core.recipes.recipe import Recipe
 from surgery_core.sweeps.kinds import sweep_kind
 from surgery_core.sweeps.options import DAMPINGS, FACTORS, SweepOptions
 from surgery_core.text import bundled_prompts
+from surgery_ui.session import own_texts
+from surgery_ui.session.state import state
 from surgery_ui.words import sweeps as sweep_words
 from surgery_ui.work.kinds import Lane
 
+PICK, OWN = "Pick some", "My own"
+"""What can be scored instead of a whole set of texts."""
 STRIP, BASE = "The plan in the strip", "The unchanged model"
 TAB = "sweep-tab"
 """Key of the page's tabs, which are called as follows."""
@@ -44,6 +48,11 @@ def kind_key(family: str) -> str:
 def texts_key(name: str) -> str:
     """Return the key of the choice of texts of a tab."""
     return f"{name}-texts"
+
+
+def picked_key(name: str) -> str:
+    """Return the key of the field of picked texts of a tab."""
+    return f"{name}-picked"
 
 
 def from_key(name: str) -> str:
@@ -94,16 +103,18 @@ def ask(kind: str, options: SweepOptions | None = None, length: int = 0) -> None
         shown[PARTS_TYPED if parts else FACTORS_TYPED] = ", ".join(f"{factor:g}" for factor in given)
 
 
-def fill(choice: SweepChoice, plan: LayerPlan) -> bool:
-    """Fill the fields in with what a recipe says; return whether they say all of it.
+def fill(recipe: Recipe, plan: LayerPlan) -> bool:
+    """Fill the fields in with what a recipe's sweep says; return whether they say all of it.
 
     Args:
-        choice: the recipe's sweep.
+        recipe: one that has a sweep; its texts are those of the session by now.
         plan: the recipe's plan.
 
     Raises:
         SettingsError, PlanError: when it does not fit the model.
     """
+    choice = recipe.sweep
+    assert choice is not None
     start = plan if choice.start is None else LayerPlan.parse(choice.start, plan.n_layers)
     titles = {prompt.text: prompt.title for prompt in bundled_prompts()}
     ask(choice.kind, choice.options, len(start))
@@ -113,4 +124,22 @@ def fill(choice: SweepChoice, plan: LayerPlan) -> bool:
     shown[best_key(choice.kind)] = choice.best is not None
     if choice.prompt in titles:
         shown[PROMPT] = titles[choice.prompt]
-    return (start == plan or start.is_identity) and choice.prompt in ("", *titles)
+    return _fill_texts(recipe, choice.texts) and (start == plan or start.is_identity) and choice.prompt in ("", *titles)
+
+
+def _fill_texts(recipe: Recipe, titles: tuple[str, ...] | None) -> bool:
+    """Choose the texts; return whether the fields say these and no others."""
+    key, chosen = texts_key("sweep"), own_texts.set_of(recipe)
+    of_set = () if chosen is None else tuple(text.title for text in chosen.texts)
+    if titles is not None and titles == tuple(text.title for text in recipe.own_texts[:1]):
+        which: str | None = OWN
+    elif titles is None or titles == of_set:
+        which = None  # the set itself
+    else:
+        which = PICK
+        st.session_state[picked_key("sweep")] = [title for title in of_set if title in titles]
+    state.chosen.pop(key, None)
+    st.session_state[key] = which
+    if which is None:
+        return titles == of_set or not recipe.own_texts
+    return which == OWN or set(titles or ()) <= set(of_set)

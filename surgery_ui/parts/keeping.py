@@ -20,6 +20,7 @@ from surgery_core.keeping.tables import markdown, table_file
 from surgery_core.recipes.chosen_set import ChosenSet
 from surgery_core.recipes.parts import NamedPlan, SweepChoice
 from surgery_core.recipes.recipe import Recipe
+from surgery_core.recipes.scored import titles_of
 from surgery_core.text import FIRST_SET, Text
 from surgery_ui.components.link import copy_text
 from surgery_ui.parts import chat
@@ -208,16 +209,17 @@ def recipe_of(now: session.Experiment, sweep: SweepRequest | None = None) -> Rec
     plans = tuple(NamedPlan(one.name, str(one.plan)) for one in tray.kept())
     chosen = session.text_set()
     kept = None if chosen.name == FIRST_SET else ChosenSet.of(chosen)
-    return replace(
-        recipe, text_set=kept, cut=state.cut, margin=state.margin, plans=plans, own_texts=() if own is None else (own,),
-        sweep=None if sweep is None else _sweep_choice(now, sweep),
-    )  # fmt: skip
+    recipe = replace(
+        recipe, text_set=kept, cut=state.cut, margin=state.margin, plans=plans, own_texts=() if own is None else (own,)
+    )
+    return recipe if sweep is None else replace(recipe, sweep=_sweep_choice(recipe, now, sweep))
 
 
-def _sweep_choice(now: session.Experiment, asked: SweepRequest) -> SweepChoice:
+def _sweep_choice(recipe: Recipe, now: session.Experiment, asked: SweepRequest) -> SweepChoice:
     start, measures = None if asked.start == now.plan else str(asked.start), asked.measures
     return SweepChoice(
-        asked.kind, asked.options, measures.best, start, bool(measures.skills), measures.prompt or ""
+        asked.kind, asked.options, measures.best, start, bool(measures.skills), measures.prompt or "",
+        titles_of(recipe, asked.texts),
     )  # fmt: skip
 
 

@@ -13,6 +13,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from surgery_core.keeping.report.asked import PARTS, USUAL, Asked, AskedSweep, Swept
 from surgery_core.recipes.recipe import Recipe
+from surgery_core.recipes.scored import titles_of
 from surgery_ui.parts.awaited import Awaited
 from surgery_ui.parts.chart_specs import altair_lock
 from surgery_ui.parts.files import MIMES, stem
@@ -89,9 +90,9 @@ def _asked(page: str, recipe: Recipe, lens: str, sweep: SweepRequest | None, unp
     parts = tuple(part for part in there if part in chosen)
     if "sweep" in parts and sweep is not None:
         st.caption(
-            "The sweep as it is shown; where it is not done, or over other texts than this experiment's, it is run."
+            "The sweep as it is shown; where it is not done, or over texts that this experiment does not have, it is run."
         )
-        return Asked(parts, lens, AskedSweep.of(sweep), unproved)
+        return Asked(parts, lens, AskedSweep.of(sweep, titles_of(recipe, sweep.texts)), unproved)
     return Asked(parts, lens, None, unproved)
 
 

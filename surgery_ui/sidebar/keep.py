@@ -86,10 +86,9 @@ def _open(text: str, *, merge: bool) -> None:
 
 def _ask_sweep(now: session.Experiment | None, recipe: Recipe) -> bool:
     """Fill in the fields of the Sweep page; return whether they say all that the recipe's sweep does."""
-    asked = recipe.sweep
-    if asked is None or now is None or now.loaded.info.name != recipe.model:
+    if now is None or now.loaded.info.name != recipe.model:
         return False
-    return asked_sweep.fill(asked, recipe.plan_of(now.loaded.info.n_layers))
+    return asked_sweep.fill(recipe, recipe.plan_of(now.loaded.info.n_layers))
 
 
 def _say_what_is_left_out(recipe: Recipe, *, sweep: bool) -> None:

@@ -27,8 +27,10 @@ from surgery_ui.parts.asked_sweep import (
     FAMILY,
     KEEPS_SUM,
     LOOPS,
+    OWN,
     PARTS,
     PARTS_TYPED,
+    PICK,
     PROMPT,
     SHUFFLE,
     SKILLS,
@@ -39,6 +41,7 @@ from surgery_ui.parts.asked_sweep import (
     from_key,
     kind_key,
     open_lane,
+    picked_key,
     texts_key,
 )  # fmt: skip
 from surgery_ui.parts.choices import segments
@@ -51,8 +54,6 @@ from surgery_ui.session import echo, session
 from surgery_ui.session.state import state
 from surgery_ui.words import present
 from surgery_ui.words import sweeps as sweep_words
-
-PICK, OWN = "Pick some", "My own"
 
 
 def request_form(now: session.Experiment) -> SweepRequest | None:
@@ -166,12 +167,12 @@ def _texts_of(now: session.Experiment, name: str, which: str) -> tuple[Text, ...
     bundled = session.text_set().scored()
     if which == PICK:
         titles = [text.title for text in bundled]
-        _keep_known(f"{name}-picked", titles)
+        _keep_known(picked_key(name), titles)
         picked = st.multiselect(
             "Texts to score",
             titles,
-            st.session_state[f"{name}-picked"],
-            key=f"{name}-picked",
+            st.session_state[picked_key(name)],
+            key=picked_key(name),
             persist_state="session",
             on_change=session.touch,
         )

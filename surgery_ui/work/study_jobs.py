@@ -12,7 +12,8 @@ from surgery_core.models.opening import LoadedModel
 from surgery_core.plans.plan import LayerPlan
 from surgery_core.recipes.recipe import Recipe
 from surgery_core.recipes.results import StudyResult
-from surgery_core.recipes.run import Report, run_recipe, texts_of
+from surgery_core.recipes.run import Report, run_recipe
+from surgery_core.recipes.scored import texts_of
 from surgery_core.recipes.studied import run_study
 from surgery_ui.work import plan_jobs as cached
 from surgery_ui.work.job import Job, Key

@@ -23,6 +23,7 @@ from surgery_core.models.opening import load_model
 from surgery_core.plans.plan import LayerPlan
 from surgery_core.recipes.chosen_set import ChosenSet
 from surgery_core.recipes.recipe import Recipe
+from surgery_ui.parts.asked_sweep import OWN, PICK
 from surgery_ui.parts.files import stem
 from surgery_ui.sidebar import keep as keep_popover
 from surgery_ui.work.limits import Limits
@@ -164,6 +165,35 @@ def test_a_recipe_of_the_sweep_page_has_its_sweep_and_fills_the_page_in_again(
     second.button(key="sweep-start").click().run()
     second = wait(second, lambda: finished(second)).run()
     assert entries(second)[0].request == entries(app)[0].request
+
+
+@pytest.mark.parametrize("which", [PICK, OWN])
+@pytest.mark.parametrize("cut", ["each", "papers"])
+def test_a_recipe_of_the_sweep_page_has_the_texts_that_were_chosen_for_it(
+    open_app: Open, kept: dict[str, Any], which: str, cut: str
+) -> None:
+    app = sweep_page(open_app, "delete", plan="0-3", cut=cut)
+    app.segmented_control(key="sweep-texts").set_value(which).run()
+    if which == PICK:
+        titles = app.multiselect(key="sweep-picked").options
+        app.multiselect(key="sweep-picked").set_value([titles[1], titles[3]]).run()
+    else:
+        app.text_area(key="own-typed").set_value("There was a fox, and it had nothing to eat. " * 8).run()
+        app.button(key="own-score").click().run()
+    app.button(key="sweep-start").click().run()
+    app = wait(app, lambda: finished(app)).run()
+    assert not app.exception
+    (text,) = [text for name, text in kept.items() if name.endswith(".toml")]
+    second = open_app("sweep")
+    second.segmented_control(key="sweep-texts").set_value(OWN if which == PICK else PICK).run()
+    (pasted,) = [one for one in second.text_area if one.key == "keep-pasted"]
+    pasted.set_value(text).run()
+    assert not second.exception
+    assert second.segmented_control(key="sweep-texts").value == which
+    second.button(key="sweep-start").click().run()
+    second = wait(second, lambda: finished(second)).run()
+    assert entries(second)[0].request == entries(app)[0].request
+    assert len(entries(second)[0].request.texts) == (2 if which == PICK and cut == "each" else 1)
 
 
 def test_a_report_takes_over_the_sweep_that_is_shown(

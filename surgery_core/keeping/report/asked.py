@@ -43,6 +43,7 @@ class AskedSweep:
         prompt: what every plan continues, for the variety of its text; None for no text.
         new_tokens: length of that text in tokens.
         best: look only for so many plans of the least loss; None for all of them.
+        texts: titles of those of the recipe's texts that it scores; None for all of them.
     """
 
     kind: str
@@ -52,13 +53,15 @@ class AskedSweep:
     prompt: str | None = None
     new_tokens: int = 64
     best: int | None = None
+    texts: tuple[str, ...] | None = None
 
     @classmethod
-    def of(cls, request: SweepRequest) -> AskedSweep:
-        """Return what a sweep was asked to do; its texts are left to the report."""
+    def of(cls, request: SweepRequest, texts: tuple[str, ...] | None = None) -> AskedSweep:
+        """Return what a sweep was asked to do, over the report's texts of these titles."""
         start, measures = None if request.start.is_identity else str(request.start), request.measures
         return cls(
-            request.kind, request.options, start, bool(measures.skills), measures.prompt, measures.new_tokens, measures.best
+            request.kind, request.options, start, bool(measures.skills), measures.prompt, measures.new_tokens,
+            measures.best, texts,
         )  # fmt: skip
 
     def plain(self) -> dict[str, Any]:
@@ -66,14 +69,15 @@ class AskedSweep:
         options = {key: value for key, value in asdict(self.options).items() if value is not None}
         further = {key: value for key, value in asdict(self).items() if key not in ("kind", "options")}
         usual = asdict(AskedSweep(self.kind))
-        held = {key: value for key, value in further.items() if value != usual[key]}
+        held = {key: list(v) if isinstance(v, tuple) else v for key, v in further.items() if v != usual[key]}
         return {"kind": self.kind, "options": options | {"factors": list(options["factors"])}} | held
 
     @classmethod
     def read(cls, held: Mapping[str, Any]) -> AskedSweep:
         """Return what such values say; errors as those of a dataclass."""
         options = held["options"] | {"factors": tuple(held["options"]["factors"])}
-        return cls(**{**held, "kind": str(held["kind"]), "options": SweepOptions(**options)})
+        texts = None if held.get("texts") is None else tuple(map(str, held["texts"]))
+        return cls(**{**held, "kind": str(held["kind"]), "options": SweepOptions(**options), "texts": texts})
 
 
 @dataclass(frozen=True, eq=False)

@@ -21,7 +21,8 @@ from surgery_core.models.opening import LoadedModel, load_model
 from surgery_core.plans.plan import LayerPlan
 from surgery_core.recipes.made import made_with
 from surgery_core.recipes.recipe import Recipe
-from surgery_core.recipes.run import Report, operated_model, run_recipe, texts_of
+from surgery_core.recipes.run import Report, operated_model, run_recipe
+from surgery_core.recipes.scored import swept_texts
 from surgery_core.stopping import Progress, stages
 from surgery_core.sweeps.request import SweepRequest
 from surgery_core.sweeps.setup import SweepMeasures
@@ -152,7 +153,7 @@ def _skills(
 
 
 def sweep_request(recipe: Recipe, what: AskedSweep, n_layers: int) -> SweepRequest:
-    """Return what a report's sweep is asked to do on a model with so many layers: over the recipe's texts.
+    """Return what a report's sweep is asked to do on a model with so many layers, over the recipe's texts.
 
     Raises:
         SettingsError, PlanError: when it does not fit such a model.
@@ -160,7 +161,7 @@ def sweep_request(recipe: Recipe, what: AskedSweep, n_layers: int) -> SweepReque
     start = LayerPlan.identity(n_layers) if what.start is None else LayerPlan.parse(what.start, n_layers)
     skills = tuple(load_skills()) if what.skills else ()
     measures = SweepMeasures(skills=skills, prompt=what.prompt, new_tokens=what.new_tokens, best=what.best)
-    request = SweepRequest(what.kind, what.options, start, texts_of(recipe), measures)
+    request = SweepRequest(what.kind, what.options, start, swept_texts(recipe, what.texts), measures)
     _ = request.points
     return request
 

@@ -28,7 +28,7 @@ from surgery_core.measure.compare import score
 from surgery_core.models.opening import LoadedModel, load_model
 from surgery_core.plans.parser import parse_slots
 from surgery_core.recipes.made import made_with
-from surgery_core.recipes.run import texts_of
+from surgery_core.recipes.scored import texts_of
 from surgery_core.stopping import Progress
 
 Outcome = Literal["agrees", "differs", "edited", "shown otherwise", "not there", "not compared"]

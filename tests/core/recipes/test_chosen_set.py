@@ -15,7 +15,8 @@ from surgery_core.models.opening import LoadedModel, load_model
 from surgery_core.recipes import chosen_set
 from surgery_core.recipes.chosen_set import ChosenSet
 from surgery_core.recipes.recipe import Recipe
-from surgery_core.recipes.run import run_recipe, texts_of
+from surgery_core.recipes.run import run_recipe
+from surgery_core.recipes.scored import texts_of
 from surgery_core.text import Text, as_papers, bundled_texts, text_sets
 from surgery_core.text_sources.found import own_set
 

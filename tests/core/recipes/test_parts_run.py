@@ -9,15 +9,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy import stats
 
 from surgery_core.errors import PlanError, RecipeError, SettingsError, Stopped
 from surgery_core.models.opening import LoadedModel, load_model
+from surgery_core.recipes.chosen_set import ChosenSet
 from surgery_core.recipes.parts import Claimed, Meaning, NamedPlan, Paper, StudyChoice, SweepChoice
 from surgery_core.recipes.recipe import Recipe
 from surgery_core.recipes.run import run_recipe
+from surgery_core.recipes.scored import swept_texts, texts_of, titles_of
 from surgery_core.recipes.studied import run_study, tuned_lens
-from surgery_core.text import Text
+from surgery_core.text import Text, as_papers, text_sets
 from tests.core.recipes.test_run import by_hand
 from tests.core.support.studies import loss_of, small_studies
 
@@ -69,6 +73,56 @@ def test_a_sweep_is_of_the_recipes_plan(loaded: LoadedModel) -> None:
     assert math.log(report.sweep.rows[2].perplexity) == pytest.approx(
         total / sum(len(t.text) - 1 for t in TEXTS), rel=1e-5
     )
+
+
+@pytest.mark.parametrize("cut", ["each", "papers"])
+def test_a_sweep_scores_those_of_the_recipes_texts_that_it_names(loaded: LoadedModel, cut: str) -> None:
+    own = tuple(Text(text.title, text.text if cut == "each" else " ".join([text.text] * 12)) for text in TEXTS)
+    chosen = (own[3], own[1])
+    asked = Recipe(
+        "tiny", "0,2,3", texts=(), own_texts=own, cut=cut,
+        sweep=SweepChoice("delete", texts=tuple(text.title for text in chosen)),
+    )  # fmt: skip
+    report = run_recipe(asked, loaded=loaded)
+    assert report.comparison is not None
+    assert len(report.comparison.rows) > 2, "the rest is over all texts"
+    assert report.sweep is not None
+    parts, joined = [text.text for text in chosen], "\n\n".join(text.text for text in chosen)
+    if cut == "papers":  # a token is a letter, and the model reads 128 at most
+        parts = [joined[at : at + 128] for at in range(0, len(joined) - 127, 128)]
+    total = sum(loss_by_hand([0, 3], part) for part in parts)
+    assert math.log(report.sweep.rows[2].perplexity) == pytest.approx(
+        total / sum(len(part) - 1 for part in parts), rel=1e-5
+    )
+
+
+def test_a_sweep_of_a_text_that_is_not_there_or_there_twice_says_so(loaded: LoadedModel) -> None:
+    with pytest.raises(RecipeError, match="names the text 'None such', which the recipe does not score; there are: "):
+        run_recipe(recipe(plan="0", sweep=SweepChoice("delete", texts=("None such",))), loaded=loaded)
+    twice = (Text("Twin", "One."), Text("Twin", "Another."))
+    with pytest.raises(RecipeError, match="'Twin', and the recipe has 2 of that title; give each its own"):
+        swept_texts(Recipe("fable", "0", texts=(), own_texts=twice), ("Twin",))
+
+
+@given(
+    st.sampled_from([None, "stories"]), st.lists(st.integers(0, 11), min_size=1, max_size=12, unique=True), st.booleans(),
+    st.sampled_from(["each", "papers"]),
+)  # fmt: skip
+def test_chosen_texts_are_found_again_by_their_titles(name: str | None, picks: list[int], own: bool, cut: str) -> None:
+    text_set = None if name is None else ChosenSet(name)
+    mine = (Text("Mine", "Once there was a fox."),) if own else ()
+    asked = Recipe("fable", "0", text_set=text_set, own_texts=mine, cut=cut)
+    known = text_sets()[name or "short"].texts
+    chosen = tuple(known[at] for at in sorted(picks))
+    texts = (as_papers(chosen),) if cut == "papers" else chosen
+    titles = titles_of(asked, texts)
+    assert swept_texts(asked, titles) == texts
+    assert (titles is None) == (texts == texts_of(asked))
+    if own:
+        alone = (as_papers(mine),) if cut == "papers" else mine
+        assert titles_of(asked, alone) == ("Mine",)
+        assert swept_texts(asked, ("Mine",)) == alone
+    assert titles_of(asked, (Text("Elsewhere", "Of another recipe."),)) is None
 
 
 def loss_by_hand(order: list[int], text: str) -> float:

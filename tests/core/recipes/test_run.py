@@ -13,7 +13,8 @@ from surgery_core.errors import ModelLoadError, PlanError, RecipeError, Stopped
 from surgery_core.models.opening import LoadedModel, load_model
 from surgery_core.plans.plan import LayerPlan
 from surgery_core.recipes.recipe import Recipe
-from surgery_core.recipes.run import operated_model, run_recipe, texts_of
+from surgery_core.recipes.run import operated_model, run_recipe
+from surgery_core.recipes.scored import texts_of
 from surgery_core.text import Text, bundled_texts
 from tests.tiny import build_model, build_tokenizer
 

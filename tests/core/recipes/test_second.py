@@ -45,6 +45,7 @@ sweeps = st.builds(
     st.none() | plans,
     st.booleans(),
     any_text,
+    st.none() | st.lists(any_text, min_size=1, max_size=3, unique=True).map(tuple),
 )
 choices = st.builds(
     StudyChoice,
@@ -195,6 +196,9 @@ def test_a_whole_recipe_is_read_field_by_field() -> None:
         ("times = 3", "times = 1", 21, "'sweep.times' is wrong. A layer cannot be repeated to run 1 times"),
         ("times = 3", "tims = 3", 21, "unknown field 'sweep.tims'; allowed: kind, layer, max_length, times"),
         ("factors = [0, 0.5]", "factors = [0,\n  nan]", 23, "'sweep.factors[1]' is nan; give a finite number"),
+        ("factors = [0, 0.5]", "texts = []", 22, "'sweep.texts' must have one title or more, each once"),
+        ("factors = [0, 0.5]", 'texts = ["A", "A"]', 22, "'sweep.texts' must have one title or more, each once"),
+        ("factors = [0, 0.5]", "texts = [3]", 22, "'sweep.texts[0]' must be a text, not 3"),
         ("factors = [0, 0.5]", "factors = []", 22, "'sweep.factors' is wrong. A scale sweep needs at least one factor"),
         ('name = "losses"', 'name = "loses"', 25, "'study.name' is not known. There is no study 'loses'; there are: losses, lensed"),
         ("times = 2", "tims = 2", 26, "'study.tims' is wrong. The study 'losses' has no option 'tims'; there are: times, weights"),

@@ -13,7 +13,7 @@ from surgery_core.recipes import gallery as coming_along
 from surgery_core.recipes.document import document
 from surgery_core.recipes.gallery import Card, gallery
 from surgery_core.recipes.outcomes import KeptOutcome, all_outcomes, asked, read_outcomes
-from surgery_core.recipes.run import texts_of
+from surgery_core.recipes.scored import texts_of
 from surgery_core.recipes.studied import run_study
 
 ROOT = Path(__file__).resolve().parents[3]

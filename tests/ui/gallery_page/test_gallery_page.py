@@ -267,4 +267,5 @@ def test_an_experiment_that_is_opened_under_keep_is_of_the_unchanged_model(open_
     app.text_area(key="keep-pasted").set_value(EASY).run()
     assert not app.exception
     assert app.query_params["plan"] in ("0-3", ["0-3"])
-    assert "The recipe has a study; drop it on the Gallery page to run that." in errors(app)
+    # the Sweep page scores a set of texts or one of one's own, not six of them
+    assert "The recipe has a sweep and a study; drop it on the Gallery page to run that." in errors(app)

@@ -13,8 +13,9 @@ import streamlit as st
 
 from surgery_ui.components.pictured import Choice
 from surgery_ui.parts import files as saved
+from surgery_ui.parts.asked_sweep import OWN, PICK
 from surgery_ui.sweep_page import questions, removal_view
-from surgery_ui.sweep_page.controls import OWN, PICK, read_factors
+from surgery_ui.sweep_page.controls import read_factors
 from surgery_ui.sweep_page.questions import QUESTIONS
 from surgery_ui.words import sweeps as sweep_words
 from tests.ui.conftest import Open

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
 from surgery_core import __version__
@@ -18,8 +18,8 @@ from surgery_core.sweeps.request import SweepRequest
 from surgery_core.sweeps.setup import SweepMeasures
 from surgery_core.text import Text, as_papers, bundled_texts, text_sets
 
-Page = Literal["surgery", "compare", "lens", "sweep", "skills", "models"]
-PAGES: tuple[Page, ...] = ("surgery", "compare", "lens", "sweep", "skills", "models")
+Page = Literal["surgery", "compare", "lens", "sweep", "skills", "gallery", "models"]
+PAGES: tuple[Page, ...] = ("surgery", "compare", "lens", "sweep", "skills", "gallery", "models")
 """Pages whose figures a script prints."""
 
 
@@ -110,7 +110,8 @@ def notebook(shown: Shown) -> str:
 def cells(shown: Shown) -> list[Cell]:
     """Return the steps of a page's script."""
     make = {
-        "surgery": _surgery, "compare": _compare, "lens": _lens, "sweep": _sweep, "skills": _skills, "models": _models,
+        "surgery": _surgery, "compare": _compare, "lens": _lens, "sweep": _sweep, "skills": _skills, "gallery": _gallery,
+        "models": _models,
     }  # fmt: skip
     return [_open(shown), *make[shown.page](shown)]
 
@@ -120,7 +121,7 @@ def _open(shown: Shown) -> Cell:
     where = f"device={shown.device!r}, dtype={shown.dtype!r}"
     where += f", revision={recipe.revision!r}" if recipe.revision else ""
     code = f"import surgery_core as sc\n\nloaded = sc.load_model({recipe.model!r}, {where})"
-    if shown.page not in ("sweep", "models", "compare"):
+    if shown.page not in ("sweep", "models", "compare", "gallery"):
         code += (
             f"\nplan = sc.LayerPlan.parse({shown.notation!r}, loaded.info.n_layers)"
             f"\noperated = sc.operated_model(loaded, plan{more})"
@@ -246,6 +247,38 @@ rows = sc.sweep(
 )
 for row in rows:
     print(f"{{row.plan or '(no layers)'}}: perplexity {{row.perplexity:.4g}}, KL {{row.kl:.3f}} nats, top-1 {{row.top1:.1%}}")"""
+
+
+def _gallery(shown: Shown) -> list[Cell]:
+    """Return the steps of an experiment: its study, or all that a recipe without one has."""
+    recipe = shown.recipe
+    if recipe.study is not None:
+        # the sweep of such a recipe is how the experiment is done by hand
+        recipe = replace(recipe, sweep=None, plans=(), plan=None, prompts=())
+    lines = "\n".join(f"    {line!r}" for line in recipe.dumps().splitlines(keepends=True))
+    made = f"text = (\n{lines}\n)\nrecipe = sc.Recipe.loads(text)\nreport = sc.run_recipe(recipe, loaded=loaded)"
+    code = _STUDIED if recipe.study is not None else _WHOLE
+    return [Cell("The experiment.", made), Cell("What it comes to.", code)]
+
+
+_STUDIED = """\
+from surgery_core.studies.words import interval_text, value_text
+
+found = report.study.finding
+for figure in dict.fromkeys((found.figure, *found.others)):
+    ends = interval_text(figure)
+    print(f"{figure.name}: {value_text(figure)}" + (f" (95 % interval {ends})" if ends else ""))
+if report.study.outcome is not None:
+    print(report.study.outcome)"""
+_WHOLE = """\
+if report.comparison is not None:
+    print(report.frame().to_string(index=False))
+for one in report.plans:
+    print(f"{one.name}: perplexity {one.comparison.operated.perplexity:.2f}, {one.comparison.verdict().word}")
+for row in report.sweep.rows if report.sweep is not None else ():
+    print(f"{row.plan or '(no layers)'}: perplexity {row.perplexity:.4g}, KL {row.kl:.3f} nats, top-1 {row.top1:.1%}")
+for one in report.continuations:
+    print(f"{one.before.text}\\n{one.after.text}")"""
 
 
 def _models(shown: Shown) -> list[Cell]:

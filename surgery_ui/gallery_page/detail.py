@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 
 import pandas as pd
@@ -11,6 +11,7 @@ import streamlit as st
 from surgery_core.charts.studies import study_chart
 from surgery_core.recipes.gallery import Card
 from surgery_core.recipes.recipe import Recipe
+from surgery_core.recipes.results import StudyResult
 from surgery_core.studies.words import interval_text, units_text, value_text
 from surgery_ui.gallery_page.entries import OWN, Known, close, known
 from surgery_ui.gallery_page.pictures import draw
@@ -23,6 +24,7 @@ from surgery_ui.parts.sections import follow_sections
 from surgery_ui.session import session
 from surgery_ui.words import gallery as words
 from surgery_ui.words import present
+from surgery_ui.work.study_jobs import study_outcome
 
 
 def detail(now: session.Experiment, card: Card) -> None:
@@ -44,8 +46,7 @@ def detail(now: session.Experiment, card: Card) -> None:
         _by_hand(now, card)
         _recipe(now, card)
     follow_sections([section])
-    if one is not None:
-        _offer(card, one)
+    _offer(now, card, one)
 
 
 def _answer(card: Card, one: Known | None) -> None:
@@ -152,9 +153,12 @@ def _recipe(now: session.Experiment, card: Card) -> None:
         )  # fmt: skip
 
 
-def _offer(card: Card, one: Known) -> None:
-    """Offer figures and picture to be kept."""
-    if not keeping.wants_results():
+def _offer(now: session.Experiment, card: Card, one: Known | None) -> None:
+    """Offer the experiment on the open model, and the figures and the picture, to be kept."""
+    info, ran = now.loaded.info, study_outcome(now.loaded, card.recipe)
+    recipe = replace(card.recipe, model=info.name, revision=info.revision if info.kind == "hub" else None)
+    keeping.offer_script(now, "gallery", recipe=recipe, study=ran if isinstance(ran, StudyResult) else None)
+    if one is None or not keeping.wants_results():
         return
     finding = one.finding
     figures = pd.DataFrame([asdict(figure) for figure in (finding.figure, *finding.others)])

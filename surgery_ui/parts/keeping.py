@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from surgery_core.keeping.script import LensView, Page
     from surgery_core.models.opening import LoadedModel
     from surgery_core.plans.plan import LayerPlan
+    from surgery_core.recipes.results import StudyResult
     from surgery_core.sweeps.request import SweepRequest
     from surgery_core.sweeps.rows import SweepRow
     from surgery_ui.work.job import Job
@@ -132,9 +133,19 @@ def _prepare(kind: str, wanted: tuple[ModelKey, str]) -> None:
 
 def offer_script(
     now: session.Experiment, page: Page, *, lens: LensView | None = None, sweep: SweepRequest | None = None,
-    rows: Sequence[SweepRow] = (),
+    rows: Sequence[SweepRow] = (), recipe: Recipe | None = None, study: StudyResult | None = None,
 ) -> None:  # fmt: skip
-    """Offer what a page shows as a script, a notebook and a report; of a sweep that is done, `rows` are all of its rows."""
+    """Offer what a page shows as a script, a notebook and a report.
+
+    Args:
+        now: what the session works on.
+        page: which.
+        lens: what the Lens page reads.
+        sweep: the sweep that is shown.
+        rows: of one that is done, all of its rows.
+        recipe: an experiment that a page shows; by default that of the session.
+        study: what the study of that experiment found, once it is done.
+    """
     place: DeltaGenerator | None = getattr(_run, "scripts", None)
     if place is None:
         return
@@ -142,29 +153,25 @@ def offer_script(
     from surgery_core.keeping.script import Shown, notebook, script
 
     info = now.loaded.info
-    recipe = recipe_of(now, sweep)
-    if sweep is not None:
-        offer_recipe(recipe, "keep-recipe-sweep")
-    shown = Shown(page, recipe, info.n_layers, info.device, info.dtype, _insists(now), lens, sweep, _texts())
+    texts = _texts() if recipe is None else None
+    shows = sweep is not None or recipe is not None
+    recipe = recipe or recipe_of(now, sweep)
+    if shows:
+        offer_recipe(recipe, f"keep-recipe-{page}")
+    shown = Shown(page, recipe, info.n_layers, info.device, info.dtype, _insists(now), lens, sweep, texts)
     files = {"py": ("Script", script(shown)), "ipynb": ("Notebook", notebook(shown))}
     for kind, (label, data) in files.items():
         place.download_button(
             label, data, f"{stem(info.name)}-{page}.{kind}", MIMES[kind], key=f"keep-{kind}", on_click="ignore",
             width="stretch",
         )  # fmt: skip
-    _report(now, page, lens, sweep, rows)
-
-
-def _report(
-    now: session.Experiment, page: Page, lens: LensView | None, sweep: SweepRequest | None, rows: Sequence[SweepRow]
-) -> None:  # fmt: skip
-    """Offer what a page shows as a report."""
-    place: DeltaGenerator | None = getattr(_run, "report", None)
-    if place is None:
-        return
-    recipe = recipe_of(now, sweep) if lens is None else replace(recipe_of(now), lens=lens.text)
-    reads = lens.lens if lens is not None and lens.lens in LENSES else LENSES[0]
-    _run.later += offer_report(now, place, page, recipe, reads, sweep, rows=rows, unproved=_insists(now))
+    place = getattr(_run, "report", None)
+    if place is not None:
+        recipe = recipe if lens is None else replace(recipe, lens=lens.text)
+        reads = lens.lens if lens is not None and lens.lens in LENSES else LENSES[0]
+        _run.later += offer_report(
+            now, place, page, recipe, reads, sweep, rows=rows, study=study, unproved=_insists(now)
+        )  # fmt: skip
 
 
 def offer_results(

@@ -23,19 +23,20 @@ from surgery_ui.work import plan_jobs as cached
 
 if TYPE_CHECKING:
     from surgery_core.keeping.report.findings import Findings
+    from surgery_core.recipes.results import StudyResult
     from surgery_core.sweeps.request import SweepRequest
     from surgery_core.sweeps.rows import SweepRow
 
 TITLE, CHOSEN, MAKE = "keep-report-title", "keep-report-parts", "keep-report"
 """Keys of the fields and of the button."""
 MOST_TITLE = 120
-_OF_PAGES = {"lens": "lens", "skills": "skills", "sweep": "sweep", "compare": "plans"}
+_OF_PAGES = {"lens": "lens", "skills": "skills", "sweep": "sweep", "compare": "plans", "gallery": "study"}
 """Parts that a page adds to the usual ones."""
 
 
 def offer_report(
     now: session.Experiment, place: DeltaGenerator, page: str, recipe: Recipe, lens: str, sweep: SweepRequest | None,
-    *, rows: Sequence[SweepRow] = (), unproved: bool,
+    *, rows: Sequence[SweepRow] = (), study: StudyResult | None = None, unproved: bool,
 ) -> list[Awaited]:  # fmt: skip
     """Offer a report, and return what waits for it once it is asked for.
 
@@ -47,6 +48,7 @@ def offer_report(
         lens: what reads layers.
         sweep: the sweep that the page shows.
         rows: all of its rows, once it is done.
+        study: what the recipe's study found, once it is done.
         unproved: whether figures of a plan are shown that did not pass its checks.
     """
     with place.container():
@@ -66,7 +68,8 @@ def offer_report(
             )  # fmt: skip
             return []
         swept = Swept(sweep, tuple(sorted(rows, key=lambda row: row.number))) if sweep is not None and rows else None
-        job = cached.report_job(now.owner, now.loaded, now.plan, recipe, asked, swept)
+        plan = recipe.plan_of(now.loaded.info.n_layers)
+        job = cached.report_job(now.owner, now.loaded, plan, recipe, asked, swept, study)
 
         def draw() -> None:
             st.download_button(
@@ -79,10 +82,13 @@ def offer_report(
 
 def _asked(page: str, recipe: Recipe, lens: str, sweep: SweepRequest | None, unproved: bool) -> Asked:
     """Show which parts there are, and return what is chosen."""
-    missing = {part for part, one in (("sweep", sweep), ("plans", recipe.plans or None)) if one is None}
-    there = [part for part in PARTS if part not in missing]
+    has = {"sweep": sweep is not None, "plans": bool(recipe.plans), "study": recipe.study is not None}
+    # of a recipe about the unchanged model nothing stands there before and after
+    has |= dict.fromkeys(("plan", "writing", "scores"), recipe.plan is not None)
+    has |= {"lens": bool(recipe.lens or recipe.prompts)}
+    there = [part for part in PARTS if has.get(part, True)]
     own = _OF_PAGES.get(page)
-    usual = [part for part in there if part in USUAL or part == own]
+    usual = [part for part in there if part in (*USUAL, "plans" if page == "gallery" else own, own)]
     chosen = st.pills(
         "What it shows", there, key=f"{CHOSEN}-{page}", default=usual, selection_mode="multi",
         format_func=PARTS.__getitem__, on_change=session.touch,

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from surgery_core.keeping.report.asked import Asked, Swept
     from surgery_core.keeping.report.findings import Findings
     from surgery_core.recipes.recipe import Recipe
+    from surgery_core.recipes.results import StudyResult
 
 MODELS = Pool(1, kinds_of(Workers.MODELS), Workers.MODELS)
 WORK = Pool(max(1, os.cpu_count() or 1), kinds_of(Workers.WORK), Workers.WORK, limits().cache_mb * MB * 3 // 4)
@@ -193,9 +194,10 @@ def why_no_gguf(loaded: LoadedModel, plan: LayerPlan) -> str:
 
 
 def report_job(
-    owner: str, loaded: LoadedModel, plan: LayerPlan, recipe: Recipe, asked: Asked, swept: Swept | None = None
-) -> Job[Findings]:
-    """Measure what a report of a plan shows; `swept` is a sweep that was measured already."""
+    owner: str, loaded: LoadedModel, plan: LayerPlan, recipe: Recipe, asked: Asked, swept: Swept | None = None,
+    study: StudyResult | None = None,
+) -> Job[Findings]:  # fmt: skip
+    """Measure what a report of a plan shows; `swept` and `study` are what was measured already."""
 
     def work(job: Job[Findings]) -> Findings:
         # it is loaded in the job's thread: a page has no use for it
@@ -205,7 +207,7 @@ def report_job(
             raise PlanError(
                 f"The plan takes layers from {closed[0]!r}, which is not open; open it in the picker first."
             )
-        return find(recipe, asked, loaded=loaded, swept=swept, stop=job.stop, on_progress=job.report)
+        return find(recipe, asked, loaded=loaded, swept=swept, study=study, stop=job.stop, on_progress=job.report)
 
     key = ("report", loaded.info.key, plan_key(plan), recipe, asked)
     return WORK.request(owner, Lane.REPORT, key, work)

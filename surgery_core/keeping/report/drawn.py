@@ -10,6 +10,7 @@ import pandas as pd
 from surgery_core.charts import layers as layer_charts
 from surgery_core.charts import lens_lines, lens_maps
 from surgery_core.charts.plans import plan_scores, ratios
+from surgery_core.charts.studies import study_chart
 from surgery_core.charts.style import CELL, layer_losses
 from surgery_core.charts.sweep_marks import Sheet
 from surgery_core.charts.sweeps import sweep_chart
@@ -46,6 +47,9 @@ def charts_of(found: Findings) -> Specs:
         made["skills"] = lambda dark: layer_charts.skill_bars(skills, "accuracy", "Accuracy", dark=dark)
     if found.swept is not None:
         made["sweep"] = _sweep(found.swept)
+    if found.study is not None:
+        finding = found.study.finding
+        made["study"] = lambda dark: study_chart(finding.frame, finding.picture, dark=dark)
     return {name: {mode: _spec(make, mode == "dark") for mode in ("light", "dark")} for name, make in made.items()}
 
 

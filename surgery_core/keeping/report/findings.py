@@ -21,8 +21,10 @@ from surgery_core.models.opening import LoadedModel, load_model
 from surgery_core.plans.plan import LayerPlan
 from surgery_core.recipes.made import made_with
 from surgery_core.recipes.recipe import Recipe
+from surgery_core.recipes.results import StudyResult
 from surgery_core.recipes.run import Report, operated_model, run_recipe
-from surgery_core.recipes.scored import swept_texts
+from surgery_core.recipes.scored import swept_texts, texts_of
+from surgery_core.recipes.studied import run_study
 from surgery_core.stopping import Progress, stages
 from surgery_core.sweeps.request import SweepRequest
 from surgery_core.sweeps.setup import SweepMeasures
@@ -45,6 +47,7 @@ class Findings:
         skills: results before and after, or none.
         swept: the sweep, or None.
         made: with what: versions, and the facts of the model that figures depend on.
+        study: what the recipe's study found, or None.
     """
 
     asked: Asked
@@ -54,11 +57,12 @@ class Findings:
     skills: tuple[tuple[SkillResult, ...], ...]
     swept: Swept | None
     made: dict[str, str]
+    study: StudyResult | None = None
 
 
 def find(
     recipe: Recipe, asked: Asked | None = None, *, loaded: LoadedModel | None = None, device: str = "auto",
-    dtype: str = "auto", swept: Swept | None = None, on_progress: Progress | None = None,
+    dtype: str = "auto", swept: Swept | None = None, study: StudyResult | None = None, on_progress: Progress | None = None,
     stop: threading.Event | None = None,
 ) -> Findings:  # fmt: skip
     """Measure what a report shows.
@@ -69,6 +73,7 @@ def find(
         loaded: the recipe's model, when it is open already.
         device, dtype: as for `load_model`.
         swept: a sweep that was measured already; it is taken over where it is the one that is asked for, and else run.
+        study: what the recipe's study found on this model already; without it the study is run.
         on_progress: called with how much of the work is done, and of how much.
         stop: when set, the work ends with `Stopped`.
 
@@ -81,19 +86,38 @@ def find(
     asked = asked or Asked()
     base = loaded or load_model(recipe.model, device=device, dtype=dtype, revision=recipe.revision)
     request = None if asked.sweep is None else sweep_request(recipe, asked.sweep, base.info.n_layers)
-    wanted = [part for part in ("lens", "skills", "sweep") if part in asked.parts]
+    wanted = [part for part in ("lens", "skills", "sweep", "study") if part in asked.parts]
     steps = stages(1 + len(wanted), on_progress)
-    # what is not shown is not measured; a sweep is asked for by itself, and a study has no place in a report
-    plain = recipe if recipe.plan is None else replace(recipe, sweep=None, study=None)
-    plain = plain if recipe.plan is None or "plans" in asked.parts else replace(plain, plans=())
-    ran = run_recipe(plain, loaded=base, on_progress=next(steps), stop=stop, unproved=asked.unproved)
-    ran = replace(ran, recipe=recipe)
+    ran = _ran(base, recipe, asked, next(steps), stop)
     view = operated_model(base, ran.plan, unproved=True)
     firm = tuple(_firm(base, view, recipe, one) for one in ran.continuations)
     lens = _read(base, view, recipe, asked, next(steps), stop) if "lens" in asked.parts else ()
     skills = _skills(base, view, next(steps), stop) if "skills" in asked.parts else ()
     found = None if request is None else _swept(base, request, swept, next(steps), stop)
-    return Findings(asked, ran, firm, lens, skills, found, made_with(base.info))
+    if "study" in asked.parts and recipe.study is not None and study is None:
+        study = run_study(recipe, base, texts_of(recipe), stop=stop, on_progress=next(steps))
+    shown = study if "study" in asked.parts else None
+    return Findings(asked, ran, firm, lens, skills, found, made_with(base.info), shown)
+
+
+def _ran(
+    base: LoadedModel, recipe: Recipe, asked: Asked, update: Progress, stop: threading.Event | None
+) -> Report:  # fmt: skip
+    """Return the texts and scores of the plan, and of plans beside it where they are shown.
+
+    What is not shown is not measured; a sweep and a study are asked for by themselves.
+    """
+    plans = recipe.plans if "plans" in asked.parts else ()
+    identity = LayerPlan.identity(base.info.n_layers)
+    if recipe.plan is None and not plans:
+        update(1, 1)
+        return Report(recipe, base.info, identity, None, ())
+    plain = replace(
+        recipe, plan=str(identity) if recipe.plan is None else recipe.plan, plans=plans, sweep=None, study=None, claim=None,
+        meaning=None, expected=(),
+    )  # fmt: skip
+    ran = run_recipe(plain, loaded=base, on_progress=update, stop=stop, unproved=asked.unproved)
+    return replace(ran, recipe=recipe)
 
 
 def _firm(base: LoadedModel, view: Any, recipe: Recipe, one: Any) -> tuple[int, int]:

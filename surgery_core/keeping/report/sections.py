@@ -11,9 +11,22 @@ from surgery_core.keeping.report.asked import PARTS
 from surgery_core.keeping.report.differences import differing
 from surgery_core.keeping.report.figures import Stated
 from surgery_core.keeping.report.findings import LENS_TOKENS, Findings
-from surgery_core.keeping.report.stating import SIDES, lens_losses, lens_name, plan_name, sweep_name, text_name
+from surgery_core.keeping.report.stating import (
+    SIDES,
+    figures_in,
+    lens_losses,
+    lens_name,
+    plan_name,
+    study_name,
+    sweep_name,
+    text_name,
+)
 from surgery_core.plans.words import describe
+from surgery_core.recipes.parts import HOW_READ, Paper
 from surgery_core.recipes.recipe import Recipe
+from surgery_core.recipes.results import StudyResult
+from surgery_core.studies.finding import Figure
+from surgery_core.studies.words import units_text
 
 Stating = Mapping[str, Stated]
 NARROW = 360
@@ -225,6 +238,57 @@ def sweep_section(found: Findings, stated: Stating) -> str:
     return markup.section(
         f"{PARTS['sweep']}: {asked.family.title}", markup.chart("sweep", caption), markup.table(heads, rows, 2)
     )
+
+
+def study_section(found: Findings, stated: Stating) -> str:
+    """Return what a paper saw beside what the recipe's study found, what that means, its picture and its figures."""
+    study, recipe = found.study, found.report.recipe
+    if study is None:
+        return ""
+    shown = figures_in(study)
+    names = [study_name(at, one.name) for at, one in enumerate(shown, 1)]
+    ours = f"{escape(shown[0].name)}{_over(shown[0])}. {_span(stated, names[0])}"
+    cards = "" if recipe.paper is None else _paper(recipe.paper)
+    cards += f"<div><dt>Here</dt><dd>{markup.figure(stated[names[0]])}<small>{ours}</small></dd></div>"
+    rows = [
+        [escape(one.name), escape(units_text(one)), markup.figure(stated[name]), _span(stated, name)]
+        for one, name in zip(shown, names, strict=True)
+    ]
+    return markup.section(
+        PARTS["study"], markup.paragraph(recipe.question) if recipe.question else "", f'<dl class="figures">{cards}</dl>',
+        _outcome(recipe, study, stated), markup.chart("study", recipe.note or recipe.title),
+        markup.table(("Figure", "Over", "Value", "95 % interval"), rows, 2),
+        markup.paragraph(study.finding.note, "note") if study.finding.note else "",
+    )  # fmt: skip
+
+
+def _paper(paper: Paper) -> str:
+    """Return a card with what a paper saw; all of it is the paper's."""
+    source = ", ".join(filter(None, (paper.title, paper.by, paper.link, paper.where, HOW_READ[paper.read])))
+    figure = escape(paper.figure or "no number")
+    return f"<div><dt>The paper saw</dt><dd>{figure}<small>{escape(paper.says)} ({escape(source)})</small></dd></div>"
+
+
+def _outcome(recipe: Recipe, study: StudyResult, stated: Stating) -> str:
+    """Return whether the claim holds here, what that means, and what is claimed."""
+    if study.outcome is None or recipe.claim is None:
+        return ""
+    meaning = "" if recipe.meaning is None else f". {recipe.meaning.of(study.outcome)}"
+    word = f"<strong>{markup.figure(stated['study: outcome'])}</strong>"
+    claim = markup.paragraph(f"What is checked: {recipe.claim.says}", "note")
+    return f'<p class="verdict">{word}{escape(meaning)}</p>\n{claim}'
+
+
+def _over(figure: Figure) -> str:
+    over = units_text(figure)
+    return f", over {escape(over)}" if over else ""
+
+
+def _span(stated: Stating, name: str) -> str:
+    """Return a figure's interval, where it has one."""
+    if f"{name}, low end" not in stated:
+        return ""
+    return " to ".join(markup.figure(stated[f"{name}, {end} end"]) for end in ("low", "high"))
 
 
 def again_section(found: Findings, stated: Stating) -> str:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from surgery_core.charts.style import layer_losses
-from surgery_core.keeping.report.figures import Stated, Tolerance, number
+from surgery_core.keeping.report.figures import Stated, Tolerance, Unit, number
 from surgery_core.keeping.report.findings import Findings
 from surgery_core.keeping.report.tolerances import Tolerances, tolerances_of
 from surgery_core.measure.results import Comparison
+from surgery_core.recipes.results import StudyResult
 from surgery_core.recipes.run import Report
+from surgery_core.studies.finding import Figure
 
 SIDES = ("before", "after")
 
@@ -26,6 +29,7 @@ def figures_of(found: Findings) -> tuple[Stated, ...]:
         *_lens_figures(found, allowed),
         *_skill_figures(found, allowed),
         *_sweep_figures(found, allowed),
+        *_study_figures(found, allowed),
     )
 
 
@@ -143,6 +147,30 @@ def _sweep_figures(found: Findings, allowed: Tolerances) -> Iterator[Stated]:
             yield number(f"{name}: skills right", row.skill_accuracy, free or allowed.share(items), "share")
         if row.distinct:
             yield number(f"{name}: distinct pairs", row.distinct_2, Tolerance("free"), "share")
+
+
+def _study_figures(found: Findings, allowed: Tolerances) -> Iterator[Stated]:
+    if found.study is None:
+        return
+    for at, one in enumerate(figures_in(found.study), 1):
+        unit: Unit = "share" if one.percent else "number"
+        name, close = study_name(at, one.name), allowed.finding(one)
+        yield number(name, one.value, close, unit)
+        if not math.isnan(one.low) and not math.isnan(one.high):
+            yield number(f"{name}, low end", one.low, close, unit)
+            yield number(f"{name}, high end", one.high, close, unit)
+    if found.study.outcome is not None:
+        yield Stated("study: outcome", found.study.outcome, Tolerance("exact"), "text")
+
+
+def figures_in(study: StudyResult) -> list[Figure]:
+    """Return the figures of a study, the one that its claim is about first."""
+    return list(dict.fromkeys((study.finding.figure, *study.finding.others)))
+
+
+def study_name(at: int, name: str) -> str:
+    """Return what the figure of a study at a place is called by."""
+    return f"study, figure {at} ({name})"
 
 
 def sweep_name(place: int) -> str:

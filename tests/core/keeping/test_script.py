@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import nbformat
@@ -27,7 +28,10 @@ from surgery_core import (
 )
 from surgery_core.keeping.script import PAGES, LensView, Page, Shown, cells, notebook, script
 from surgery_core.recipes.chosen_set import ChosenSet
+from surgery_core.recipes.parts import NamedPlan, SweepChoice
 from surgery_core.sweeps.request import SweepRequest
+from tests.core.support.recipes import HARD_AS_WRITTEN
+from tests.core.support.studies import loss_of, small_studies
 
 ROOT = Path(__file__).resolve().parents[3]
 OWN = Text("Quotes ' and \"", 'He said "it\\is" — and\nleft the house early.')
@@ -190,3 +194,31 @@ def test_a_name_cannot_break_out_of_its_string() -> None:
     compile(made, "made.py", "exec")
     assert "\nimport os" not in made
     assert json.loads(notebook(Shown("surgery", recipe, 1)))["nbformat"] == 4
+
+
+def test_an_experiment_of_the_gallery_comes_to_what_its_study_does(
+    tiny_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with small_studies():
+        asked = replace(Recipe.loads(HARD_AS_WRITTEN), model=str(tiny_folder))
+        exec(compile(script(Shown("gallery", asked, 4, "cpu", "float32")), "made.py", "exec"), {})
+        said = capsys.readouterr().out
+    loaded = surgery_core.load_model(str(tiny_folder), device="cpu")
+    losses = [2 * loss_of(loaded.model, loaded.tokenizer, one.text) for one in asked.own_texts]
+    assert f"Nats a token: {sum(losses) / len(losses):.3g} (95 % interval " in said
+    assert f"The hardest text: {max(losses):.3g}\n" in said
+    assert said.endswith("seen here too\n")
+
+
+def test_a_recipe_without_a_study_prints_all_that_it_has(tmp_path: Path, models: Path) -> None:
+    asked = Recipe(
+        "tiny", "0,2", texts=(), own_texts=(OWN,), plans=(NamedPlan("Two layers", "0,3"),), sweep=SweepChoice("delete"),
+        prompts=("Once",), max_new_tokens=3,
+    )  # fmt: skip
+    said = run_in(tmp_path, script(Shown("gallery", asked, 4, "cpu", "float32")), models)
+    expected = surgery_core.run_recipe(asked, loaded=surgery_core.load_model(str(models / "tiny"), device="cpu"))
+    assert expected.sweep is not None
+    assert f"Two layers: perplexity {expected.plans[0].comparison.operated.perplexity:.2f}, " in said
+    for row in expected.sweep.rows:
+        assert f"{row.plan}: perplexity {row.perplexity:.4g}, KL {row.kl:.3f} nats, top-1 {row.top1:.1%}" in said
+    assert f"{expected.continuations[0].after.text}\n" in said

@@ -256,6 +256,24 @@ def test_figures_and_picture_can_be_kept(open_app: Open) -> None:
     assert {"Figures", "The picture"} <= set(app.selectbox(key="keep-table").options)
 
 
+def test_the_experiment_is_offered_as_a_script_a_report_and_a_recipe(
+    open_app: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = opened(open_app, "hard")
+    run_it(app)
+    app.session_state["keep"] = True
+    app.run()
+    offered = {one.label for one in app.get("download_button")}
+    assert {"Script", "Notebook", "Recipe"} <= offered
+    assert app.pills(key="keep-report-parts-gallery").value == ["study"]
+    monkeypatch.setattr(
+        "surgery_core.keeping.report.findings.run_study", lambda *given, **more: pytest.fail("run again")
+    )
+    app.button(key="keep-report-gallery").click().run()
+    app = wait(app, lambda: any(one.label == "Report" for one in app.run().get("download_button")))
+    assert not app.exception
+
+
 def test_cards_are_hashable_as_keys_of_jobs() -> None:
     assert len({Card("a", Recipe.loads(HARD), ""), Card("a", Recipe.loads(HARD), "")}) == 1
 

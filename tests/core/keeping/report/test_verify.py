@@ -29,7 +29,10 @@ from surgery_core.keeping.report.stating import figures_of
 from surgery_core.keeping.report.verify import verify
 from surgery_core.models.opening import LoadedModel, load_model
 from surgery_core.recipes.recipe import Recipe
+from surgery_core.recipes.studied import run_study
 from surgery_core.text import Text
+from tests.core.support.recipes import HARD_AS_WRITTEN
+from tests.core.support.studies import loss_of, small_studies
 
 TEXTS = (Text("One", "The old woman had a cat, and the cat had nine lives."), Text("Two", "A b c d e f g. " * 3))
 OPEN = '<script type="application/json" id="evidence">'
@@ -351,3 +354,58 @@ def test_text_is_held_up_to_a_token_that_hardly_leads(recipe: Recipe, tiny: Load
     expected = next(at for at, one in enumerate(leads) if one <= lead)
     firm = firm_beginning(tiny.model, tiny.tokenizer, written_text, recipe.settings, lead)
     assert firm == len(tiny.tokenizer.decode(new[0, :expected]))
+
+
+def test_an_experiment_stands_beside_its_paper_and_is_run_again(tiny: LoadedModel, tmp_path: Path) -> None:
+    with small_studies():
+        asked = replace(Recipe.loads(HARD_AS_WRITTEN), model=tiny.info.name)
+        found = find(asked, Asked(("study",)), loaded=tiny)
+        text = report_page(found)
+        losses = [2 * loss_of(tiny.model, tiny.tokenizer, one.text) for one in asked.own_texts]
+        stated = {one.name: one for one in figures_of(found)}
+        assert stated["study, figure 1 (Nats a token)"].value == pytest.approx(sum(losses) / len(losses), rel=1e-6)
+        assert stated["study, figure 2 (The hardest text)"].value == pytest.approx(max(losses), rel=1e-6)
+        assert stated["study: outcome"].value == "seen here too"
+        for shown in ("1 to 3 nats", "On hard texts, Somebody, 2024", "https://arxiv.org/abs/2406.19384, Table 2"):
+            assert shown in text
+        assert "seen here too</data></strong>. Texts are hard here too." in text
+        assert "What it does" not in text, "the recipe has no plan"
+        path = written(tmp_path, text)
+        again = verify(path, loaded=tiny)
+        assert again.holds
+        assert len(again.lines) >= len(stated)
+        figure = stated["study, figure 1 (Nats a token)"].shown
+        path.write_text(text.replace(f">{figure}</data>", f">{figure}1</data>"), encoding="utf-8")
+        assert not verify(path, loaded=tiny).holds
+
+
+def test_a_plan_beside_a_study_is_measured_and_a_study_that_is_not_shown_is_not(
+    tiny: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with small_studies():
+        asked = replace(Recipe.loads(HARD_AS_WRITTEN), model=tiny.info.name, plan="0,2-3", sweep=None)
+        monkeypatch.setattr("surgery_core.keeping.report.findings.run_study", lambda *given, **more: pytest.fail("run"))
+        found = find(asked, Asked(("scores",)), loaded=tiny)
+        assert found.study is None
+        assert found.report.comparison is not None
+        assert found.report.recipe == asked
+
+
+def test_a_study_that_was_run_already_is_taken_over(tiny: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    with small_studies():
+        asked = replace(Recipe.loads(HARD_AS_WRITTEN), model=tiny.info.name)
+        ran = run_study(asked, tiny, asked.own_texts)
+        monkeypatch.setattr("surgery_core.keeping.report.findings.run_study", lambda *given, **more: pytest.fail("run"))
+        assert find(asked, Asked(("study",)), loaded=tiny, study=ran).study is ran
+
+
+def test_the_command_line_shows_the_study_of_a_recipe(tiny_folder: Path, tmp_path: Path) -> None:
+    with small_studies():
+        (tmp_path / "hard.toml").write_text(
+            HARD_AS_WRITTEN.replace('"fable"', json.dumps(str(tiny_folder)), 1), "utf-8"
+        )
+        assert main(["report", str(tmp_path / "hard.toml"), "--to", str(tmp_path / "hard.html")]) == 0
+        evidence, _ = read_page((tmp_path / "hard.html").read_text(encoding="utf-8"))
+        assert "study" in evidence.asked.parts
+        assert "study: outcome" in {one.name for one in evidence.figures}
+        assert main(["verify", str(tmp_path / "hard.html")]) == 0

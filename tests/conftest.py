@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 import hypothesis
 import pytest
 
+from tests.slow import slow_tests
 from tests.tiny import build_model, build_tokenizer
 
 if TYPE_CHECKING:
@@ -33,10 +34,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--share",
         metavar="K/N",
-        help="of the matrix and the gallery, every Nth case from the Kth on; what looks at all cases together is left out",
+        help="of the matrix, the gallery and what tests/slow.txt names, every Nth case from the Kth on; what looks at all "
+        "cases of the matrix together is left out",
     )
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave all but a share of the long cases out, where one is asked for."""
     share = config.getoption("--share")
@@ -45,9 +48,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     at, of = map(int, share.split("/"))
     if not 1 <= at <= of:
         raise pytest.UsageError(f"--share {share}: give K/N with K from 1 to N")
-    long = [item for item in items if item.get_closest_marker("matrix") or item.get_closest_marker("gallery")]
-    cases = [item for item in long if hasattr(item, "callspec")]
-    left_out = set(long) - set(cases[at - 1 :: of])
+    slow = slow_tests()
+    marked = [item for item in items if item.get_closest_marker("matrix") or item.get_closest_marker("gallery")]
+    whole = [item for item in marked if not hasattr(item, "callspec")]
+    long = [item for item in items if item in marked or item.nodeid.split("[")[0] in slow]
+    left_out = {*long, *whole} - set([item for item in long if item not in whole][at - 1 :: of])
     config.hook.pytest_deselected(items=[item for item in items if item in left_out])
     items[:] = [item for item in items if item not in left_out]
 

@@ -116,11 +116,12 @@ class RaySweeps:
 
     def describe(self) -> list[Description]:
         """Return what each job's file has to know; the first worker finds it out."""
-        return [self._get(self.actors[0].describe.remote(job)) for job in self.jobs]
+        describe = self.actors[0].describe.options(max_task_retries=MAX_LOSSES)
+        return [self._get(describe.remote(job)) for job in self.jobs]
 
     def processes(self) -> list[int]:
-        """Return the process number of each worker."""
-        return [int(self._get(actor.process.remote())) for actor in self.actors]
+        """Return the process number of each worker; one that was lost is waited for until it is there again."""
+        return [int(self._get(actor.process.options(max_task_retries=-1).remote())) for actor in self.actors]
 
     def rows(self, missing: Sequence[Sequence[int]]) -> Iterator[tuple[int, SweepRow]]:
         """Yield (number of the job, row) as rows come, in any order.

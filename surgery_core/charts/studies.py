@@ -6,7 +6,9 @@ figure is far from the rest, the axis of figures is logarithmic far from zero.
 
 from __future__ import annotations
 
+import json
 import math
+import textwrap
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -178,7 +180,20 @@ def _whiskers(base: alt.Chart, y: alt.Y, look: _Look) -> list[alt.Chart]:
 def _places(data: pd.DataFrame, name: str, look: _Look) -> alt.X:
     """Return an axis with a place for each value."""
     order = _order(data, name)
-    return alt.X(f"{name}:N", title=look.picture.x_title or None, sort=order, axis=_labels(look, 90, labelAngle=0))
+    axis = _labels(look, 90, labelAngle=0, **({} if look.small else _wrapped(order)))
+    return alt.X(f"{name}:N", title=look.picture.x_title or None, sort=order, axis=axis)
+
+
+def _wrapped(names: list[Any]) -> dict[str, Any]:
+    """Return what writes long names in several lines instead of cutting them."""
+    lines = {str(name): textwrap.wrap(str(name), LETTERS) for name in names}
+    if all(len(one) < 2 for one in lines.values()):
+        return {}
+    return {"labelExpr": f"({json.dumps(lines)})[datum.label]", "labelLineHeight": 13}
+
+
+LETTERS = 15
+"""Letters of a line below a bar."""
 
 
 def _across(data: pd.DataFrame, look: _Look) -> alt.X:

@@ -81,7 +81,8 @@ def _asked(arguments: argparse.Namespace, recipe: Recipe) -> Asked:
     sweep = arguments.sweep or recipe.sweep is not None
     if arguments.parts is None:
         also = {"plans": recipe.plans, "lens": recipe.lens or arguments.lens, "sweep": sweep, "study": recipe.study}
-        parts = [*USUAL, *(part for part, wanted in also.items() if wanted)]
+        # of a recipe about the unchanged model nothing stands there before and after
+        parts = [*(() if recipe.plan is None else USUAL), *(part for part, wanted in also.items() if wanted)]
     else:
         parts = list(dict.fromkeys(part.strip() for part in arguments.parts.split(",") if part.strip()))
         parts = list(PARTS) if "all" in parts else parts

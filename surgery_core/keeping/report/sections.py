@@ -247,7 +247,8 @@ def study_section(found: Findings, stated: Stating) -> str:
         return ""
     shown = figures_in(study)
     names = [study_name(at, one.name) for at, one in enumerate(shown, 1)]
-    ours = f"{escape(shown[0].name)}{_over(shown[0])}. {_span(stated, names[0])}"
+    span = _span(stated, names[0])
+    ours = f"{escape(shown[0].name)}{_over(shown[0])}." + (f" 95 % interval {span}." if span else "")
     cards = "" if recipe.paper is None else _paper(recipe.paper)
     cards += f"<div><dt>Here</dt><dd>{markup.figure(stated[names[0]])}<small>{ours}</small></dd></div>"
     rows = [
@@ -257,7 +258,7 @@ def study_section(found: Findings, stated: Stating) -> str:
     return markup.section(
         PARTS["study"], markup.paragraph(recipe.question) if recipe.question else "", f'<dl class="figures">{cards}</dl>',
         _outcome(recipe, study, stated), markup.chart("study", recipe.note or recipe.title),
-        markup.table(("Figure", "Over", "Value", "95 % interval"), rows, 2),
+        markup.table(("Figure", "Over", "Value", "95 % interval"), rows, 1),
         markup.paragraph(study.finding.note, "note") if study.finding.note else "",
     )  # fmt: skip
 
@@ -265,7 +266,7 @@ def study_section(found: Findings, stated: Stating) -> str:
 def _paper(paper: Paper) -> str:
     """Return a card with what a paper saw; all of it is the paper's."""
     source = ", ".join(filter(None, (paper.title, paper.by, paper.link, paper.where, HOW_READ[paper.read])))
-    figure = escape(paper.figure or "no number")
+    figure = escape(paper.figure)
     return f"<div><dt>The paper saw</dt><dd>{figure}<small>{escape(paper.says)} ({escape(source)})</small></dd></div>"
 
 

@@ -134,3 +134,14 @@ def test_series_differ_by_more_than_colour() -> None:
         )
     bars = drawn(GROUPED, frame_of(4))["layer"][0]["encoding"]
     assert bars["xOffset"]["field"] == "series"
+
+
+def test_long_names_below_bars_stand_in_lines_and_are_not_cut() -> None:
+    names = ["the deepest but the last", "the last ones", "the block that turns the stream least"]
+    frame = pd.DataFrame({"which": names, "loss": [0.5, 0.9, 0.4]})
+    svg = svg_of(Picture("bars", "which", "loss", y_title="Loss"), frame, 700)
+    written = re.sub(r"\s+", " ", " ".join(re.findall(r">([^<>]+)<", svg)))
+    for name in names:
+        for word in name.split():
+            assert word in written
+    assert "…" not in svg

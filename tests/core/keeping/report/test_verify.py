@@ -406,6 +406,6 @@ def test_the_command_line_shows_the_study_of_a_recipe(tiny_folder: Path, tmp_pat
         )
         assert main(["report", str(tmp_path / "hard.toml"), "--to", str(tmp_path / "hard.html")]) == 0
         evidence, _ = read_page((tmp_path / "hard.html").read_text(encoding="utf-8"))
-        assert "study" in evidence.asked.parts
+        assert evidence.asked.parts == ("study",)
         assert "study: outcome" in {one.name for one in evidence.figures}
         assert main(["verify", str(tmp_path / "hard.html")]) == 0

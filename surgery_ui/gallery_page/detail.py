@@ -9,6 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from surgery_core.charts.studies import study_chart
+from surgery_core.errors import InputError
 from surgery_core.recipes.gallery import Card
 from surgery_core.recipes.recipe import Recipe
 from surgery_core.recipes.results import StudyResult
@@ -157,7 +158,8 @@ def _offer(now: session.Experiment, card: Card, one: Known | None) -> None:
     """Offer the experiment on the open model, and the figures and the picture, to be kept."""
     info, ran = now.loaded.info, study_outcome(now.loaded, card.recipe)
     recipe = replace(card.recipe, model=info.name, revision=info.revision if info.kind == "hub" else None)
-    keeping.offer_script(now, "gallery", recipe=recipe, study=ran if isinstance(ran, StudyResult) else None)
+    if _fits(recipe, info.n_layers):
+        keeping.offer_script(now, "gallery", recipe=recipe, study=ran if isinstance(ran, StudyResult) else None)
     if one is None or not keeping.wants_results():
         return
     finding = one.finding
@@ -166,6 +168,15 @@ def _offer(now: session.Experiment, card: Card, one: Known | None) -> None:
     keeping.offer_results(
         {"Figures": figures, "The picture": finding.frame}, {card.recipe.title or card.key: keeping.chart_file(chart)}
     )
+
+
+def _fits(recipe: Recipe, n_layers: int) -> bool:
+    """Whether a model of so many layers has those that the recipe's plan names."""
+    try:
+        recipe.plan_of(n_layers)
+    except InputError:
+        return False
+    return True
 
 
 def _quoted(name: str) -> str:

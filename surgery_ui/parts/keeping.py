@@ -154,11 +154,13 @@ def offer_script(
 
     info = now.loaded.info
     texts = _texts() if recipe is None else None
+    # whoever insists on the session's plan has said nothing of an experiment's
+    unproved = recipe is None and _insists(now)
     shows = sweep is not None or recipe is not None
     recipe = recipe or recipe_of(now, sweep)
     if shows:
         offer_recipe(recipe, f"keep-recipe-{page}")
-    shown = Shown(page, recipe, info.n_layers, info.device, info.dtype, _insists(now), lens, sweep, texts)
+    shown = Shown(page, recipe, info.n_layers, info.device, info.dtype, unproved, lens, sweep, texts)
     files = {"py": ("Script", script(shown)), "ipynb": ("Notebook", notebook(shown))}
     for kind, (label, data) in files.items():
         place.download_button(
@@ -170,7 +172,7 @@ def offer_script(
         recipe = recipe if lens is None else replace(recipe, lens=lens.text)
         reads = lens.lens if lens is not None and lens.lens in LENSES else LENSES[0]
         _run.later += offer_report(
-            now, place, page, recipe, reads, sweep, rows=rows, study=study, unproved=_insists(now)
+            now, place, page, recipe, reads, sweep, rows=rows, study=study, unproved=unproved
         )  # fmt: skip
 
 

@@ -274,6 +274,15 @@ def test_the_experiment_is_offered_as_a_script_a_report_and_a_recipe(
     assert not app.exception
 
 
+def test_an_experiment_whose_plan_the_open_model_is_too_short_for_keeps_the_page_standing(open_app: Open) -> None:
+    text = HARD.replace('model = "fable"', 'model = "fable"\nplan = "0-11"', 1)
+    app = draft(open_app("gallery"), text)
+    app.session_state["keep"] = True
+    app.run()
+    assert not app.exception
+    assert "Script" not in {one.label for one in app.get("download_button")}
+
+
 def test_cards_are_hashable_as_keys_of_jobs() -> None:
     assert len({Card("a", Recipe.loads(HARD), ""), Card("a", Recipe.loads(HARD), "")}) == 1
 

@@ -21,6 +21,7 @@ from surgery_core.lenses.reading import LogitLens
 from surgery_core.lenses.training import LensTraining
 from surgery_core.proof.checks import Trial
 from surgery_core.proof.layer_by_layer import ByHand
+from surgery_core.recipes.parts import SweepChoice
 from surgery_core.surgery.closeness import relative_difference
 from tests.jacobian_reference import reference_jacobians
 
@@ -133,6 +134,23 @@ def test_the_atlas_of_a_short_plan_is_that_of_plans_run_one_by_one(folder: Path,
         logp = logits_of(model, ids)[:-1].double().log_softmax(-1)
         expected = float(-logp.gather(-1, torch.tensor(ids[1:])[:, None]).mean())
         assert row.nats == pytest.approx(expected, rel=1e-5 if dtype == "float32" else 2e-2)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_recipes_sweep_scores_the_text_that_it_names(folder: Path, built: Built, dtype: str) -> None:
+    own = (sc.Text("A", "The old woman had a cat."), sc.Text("B", "Rain fell on the roof all night long."))
+    choice = SweepChoice("delete", texts=("B",))
+    asked = sc.Recipe(str(folder), "0-3,28-29", texts=(), own_texts=own, sweep=choice)
+    loaded = sc.load_model(str(folder), dtype=dtype)
+    report = sc.run_recipe(asked, loaded=loaded)
+    assert report.sweep is not None
+    ids = loaded.tokenizer(own[1].text).input_ids
+    for row in report.sweep.rows[1::3]:
+        model = built(order_of(row.plan)) if dtype == "float32" else sc.operate(loaded.model, row.plan)
+        logp = logits_of(model, ids)[:-1].double().log_softmax(-1)
+        expected = float(-logp.gather(-1, torch.tensor(ids[1:])[:, None]).mean())
+        assert row.nats == pytest.approx(expected, rel=1e-5 if dtype == "float32" else 2e-2)
+        assert not row.unproved
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])

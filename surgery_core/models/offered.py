@@ -32,7 +32,9 @@ _SHIPPED = _PACKAGE / "shipped" / "models"
 BUNDLED_FOLDER = _SHIPPED if _SHIPPED.is_dir() else _PACKAGE.parent / "models"
 """Where the bundled models lie: in the installed package, or in the repository."""
 _WHOLE_HASH_BYTES = 100_000_000
-_OF_A_MODEL = (".json", ".safetensors", ".txt", ".model", ".md", SUFFIX)
+_COMPUTED_WITH = (".json", ".safetensors", ".txt", ".model", ".jinja", SUFFIX)
+_OF_A_MODEL = (*_COMPUTED_WITH, ".md")
+_PIECE, _PIECES, _LEAST_STEP = 4_096, 16_384, 65_536
 _LEVELS = 2
 """How deep models may lie below a folder: `runs/checkpoint-500` is found from above `runs`."""
 _CAUSAL = ("ForCausalLM']", "LMHeadModel']")
@@ -162,15 +164,30 @@ def read_place(path: Path, name: str) -> Checkpoint:
 
 
 def digest(path: Path) -> str:
-    """Return 12 hex digits that change when the files do: of their content, or of size and time if large."""
-    files = _files(path)
-    total = sum(file.stat().st_size for file in files)
+    """Return 12 hex digits that change when what a model computes with does, and are the same on every machine.
+
+    The card is not part of it. Of a file of more than 100 MB every 4 KB piece counts that begins at a multiple of 64 KB,
+    or of a larger step where that would be more than 16,384 pieces, and so does its beginning.
+    """
     found = hashlib.sha256()
-    for file in files:
-        stat = file.stat()
-        found.update(f"{file.name}\0{stat.st_size}\0".encode())
-        found.update(file.read_bytes() if total <= _WHOLE_HASH_BYTES else str(stat.st_mtime_ns).encode())
+    for file in _files(path, _COMPUTED_WITH):
+        size = file.stat().st_size
+        found.update(f"{file.name}\0{size}\0".encode())
+        if size <= _WHOLE_HASH_BYTES:
+            found.update(file.read_bytes())
+        else:
+            for piece in _pieces(file, size):
+                found.update(piece)
     return found.hexdigest()[:12]
+
+
+def _pieces(file: Path, size: int) -> Iterator[bytes]:
+    """Yield a large file's beginning, where a checkpoint says what lies where, and pieces from all over it."""
+    with file.open("rb", buffering=0) as opened:
+        yield opened.read(_LEAST_STEP)
+        for at in range(0, size, max(_LEAST_STEP, size // _PIECES)):
+            opened.seek(at)
+            yield opened.read(_PIECE)
 
 
 def short(path: Path) -> str:
@@ -184,11 +201,11 @@ def located(source: str) -> Path:
     return BUNDLED_FOLDER.parent / source
 
 
-def _files(path: Path) -> list[Path]:
-    """Return the files that make a model what it is."""
+def _files(path: Path, suffixes: tuple[str, ...] = _OF_A_MODEL) -> list[Path]:
+    """Return the files that make a model what it is, its card among them unless `suffixes` leave it out."""
     if not path.is_dir():
         return [path]
-    return sorted(file for file in path.iterdir() if file.suffix in _OF_A_MODEL)
+    return sorted(file for file in path.iterdir() if file.suffix in suffixes)
 
 
 def _named(found: Iterable[tuple[Path, Kind]]) -> Places:

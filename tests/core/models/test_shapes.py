@@ -17,7 +17,7 @@ from surgery_core.models import offered
 from surgery_core.models.card import read_card
 from surgery_core.models.checkpoint import read_checkpoint
 from surgery_core.models.devices import stated_format
-from surgery_core.models.offered import list_models, stamp, stamp_of, weight_bytes
+from surgery_core.models.offered import digest, list_models, stamp, stamp_of, weight_bytes
 from surgery_core.models.opening import load_model
 from surgery_core.text import Text, encode
 from tests.tiny import build_model, build_tokenizer
@@ -89,6 +89,33 @@ def test_the_stamp_changes_when_a_model_is_replaced(folder: Path, monkeypatch: p
     assert stamp_of("tiny") != before
     assert {choice.name: choice.n_layers for choice in list_models()}["tiny"] == 10
     assert stamp_of("no such model") == ""
+
+
+def test_a_revision_is_of_what_a_model_computes_with(folder: Path, tmp_path: Path) -> None:
+    before = digest(folder)
+    (folder / "README.md").write_text("# Another card\n")
+    copied = Path(shutil.copytree(folder, tmp_path / "elsewhere"))
+    os.utime(copied / "model.safetensors", (1, 1))
+    assert digest(folder) == digest(copied) == before
+    (folder / "chat_template.jinja").write_text("{{ messages }}")
+    assert digest(folder) != before
+
+
+@pytest.mark.parametrize("at", [0, 3_000, 65_536, 50_003_968, 119_996_416])
+def test_a_large_file_counts_by_what_is_in_it(tmp_path: Path, at: int) -> None:
+    def written(name: str, where: int | None) -> Path:
+        place = tmp_path / name / "model.gguf"
+        place.parent.mkdir()
+        with place.open("wb") as file:
+            file.truncate(120_000_000)
+            if where is not None:
+                file.seek(where)
+                file.write(b"x" * min(65_536, 120_000_000 - where))
+        return place
+
+    plain, again, other = written("plain", None), written("again", None), written("other", at)
+    os.utime(again, (1, 1))
+    assert digest(plain) == digest(again) != digest(other)
 
 
 @pytest.mark.parametrize("key", ["dtype", "torch_dtype"])

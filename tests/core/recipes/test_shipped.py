@@ -55,6 +55,14 @@ def test_what_is_kept_is_of_what_is_asked_and_is_what_is_expected(card: Card) ->
     assert one.outcome == dict(card.recipe.expected)["fable"], flipped(card, one.outcome)
 
 
+def test_what_is_kept_is_of_the_model_that_comes_along() -> None:
+    outcomes = read_outcomes("fable")
+    assert outcomes is not None
+    assert outcomes.made["revision"] == load_model("fable").info.revision, (
+        "fable is another one than was measured: run `python -m surgery_core gallery --write recipes/outcomes`"
+    )
+
+
 def flipped(card: Card, outcome: object) -> str:
     return (
         f"{card.key} is {outcome!r} on fable and {dict(card.recipe.expected)['fable']!r} was expected. Where that is right, "

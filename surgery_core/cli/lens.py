@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -14,13 +15,16 @@ from surgery_core.errors import SettingsError
 if TYPE_CHECKING:
     import pandas as pd
 
+    from surgery_core.lenses.fitted import Fitted
     from surgery_core.lenses.reading import Lens
     from surgery_core.models.opening import LoadedModel
+    from surgery_core.text import Text
 
 SIDES = ("before", "after")
 _NO_STATISTIC = ("text", "tokens", "row", "layer", "origin", "depth")
 _SHOWN = ("row", "layer", "cross_entropy", "entropy", "kl", "rank")
 """Columns of averages that a table has; --json and --csv have all."""
+_JS = "The last table is the Jensen-Shannon divergence of each cell from the unchanged model's, in nats, 0 to 0.693."
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -31,6 +35,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     what.add_argument(
         "--averages", action="store_true", help="read whole texts instead, and show each layer's mean over their tokens"
     )
+    what.add_argument(
+        "--quality", action="store_true",
+        help="how far this lens and the logit lens are from the unchanged model's output, by the layer that is entered",
+    )  # fmt: skip
     how = parser.add_argument_group("how it is read")
     through = how.add_mutually_exclusive_group()
     through.add_argument("--tuned", metavar="LENS", help="through this tuned lens: a folder, or a hub id org/name")
@@ -46,16 +54,27 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     how.add_argument("--inside", action="store_true", help="read inside layers too, after their attention")
     how.add_argument("--start", type=int, default=0, metavar="N", help="begin at this token (default: 0)")
     how.add_argument("--positions", type=int, default=8, metavar="N", help="show the last N tokens (default: 8)")
-    how.add_argument("--before", action="store_true", help="show the unchanged model too")
-    add_sources(parser.add_argument_group("which texts, with --averages"))
+    how.add_argument(
+        "--pick",
+        metavar="TOKEN",
+        help="this token's log-probability in each cell too, as `picked`, with --json or --csv",
+    )
+    how.add_argument(
+        "--before", action="store_true", help="show the unchanged model too, and how far each cell moved from it"
+    )
+    add_sources(parser.add_argument_group("which texts, with --averages or --quality"))
 
 
 def lens(arguments: argparse.Namespace) -> Output:
     """Return what each layer would predict next at the last tokens of a text, or each layer's means over texts."""
     if arguments.positions < 1:
         raise SettingsError(f"--positions is {arguments.positions}; it must be at least 1.")
+    if arguments.pick is not None and (arguments.averages or arguments.quality):
+        raise SettingsError("--pick is about the cells of one text; leave it out with --averages and --quality.")
     if arguments.averages:
         return _averages(arguments)
+    if arguments.quality:
+        return _quality(arguments)
     return _read(arguments, None if arguments.text is None else read_file(arguments.text).text)
 
 
@@ -89,19 +108,22 @@ def train_lens(arguments: argparse.Namespace) -> Output:
 
 
 def _read(arguments: argparse.Namespace, text: str | None) -> Output:
-    from surgery_core.lenses.reading import read_lens
+    from surgery_core.lenses.reading import one_token, read_lens
     from surgery_core.text import chat_text, visible
 
     loaded = load(arguments)
+    picked = None if arguments.pick is None else one_token(loaded.tokenizer, arguments.pick)
     given = (arguments.prompt if arguments.prompt is not None else first_prompt()) if text is None else text
     read_from = chat_text(loaded.tokenizer, given, arguments.system or "") if arguments.chat else given
     tables, rows, remarks = [], [], []
     for side, model in _sides(loaded, arguments):
         read = read_lens(
             _lens(model, arguments), model, loaded.tokenizer, read_from, follow=arguments.follow,
-            sublayers=arguments.inside, start=arguments.start,
+            sublayers=arguments.inside, picked=picked, start=arguments.start,
         )  # fmt: skip
         frame = read.frame()
+        if side:
+            frame = frame.assign(**_moved(loaded, model, arguments, read_from))
         frame = frame[frame["position"] > frame["position"].max() - arguments.positions]
         tables.append(
             [
@@ -110,9 +132,57 @@ def _read(arguments: argparse.Namespace, text: str | None) -> Output:
                 for _, cells in frame.groupby("row")
             ]
         )  # fmt: skip
+        if side == SIDES[1]:
+            tables.append(
+                [
+                    {"layer": cells["layer"].iloc[0]}
+                    | {f"{at} {visible(token)}": far for at, token, far in _columns(cells, "position", "token", "js")}
+                    for _, cells in frame.groupby("row")
+                ]
+            )
+            remarks.append(_JS)
         rows += [_named(side) | row for row in frame_rows(frame)]
         remarks += [remark for remark in (read.note, read.not_finite) if remark and remark not in remarks]
     return Output("\n\n".join([*map(table, tables), *remarks]), rows, rows)
+
+
+def _moved(loaded: LoadedModel, model: Any, arguments: argparse.Namespace, text: Text | str) -> dict[str, Any]:
+    """Return the columns that say how far cells moved from the unchanged model's; nothing is known of its own."""
+    from surgery_core.lenses.before_after import distances
+
+    if model is loaded.model:
+        return {"js": math.nan, "tv": math.nan}
+    models = loaded.model, model
+    lenses = _lens(models[0], arguments), _lens(models[1], arguments)
+    found = distances(
+        lenses,
+        models,
+        loaded.tokenizer,
+        text,
+        follow=arguments.follow,
+        sublayers=arguments.inside,
+        start=arguments.start,
+    )
+    return {name: values.ravel() for name, values in found.items()}
+
+
+def _quality(arguments: argparse.Namespace) -> Output:
+    """Return how far the given lens and the logit lens are from the output."""
+    from surgery_core.lenses.quality import lens_quality, summed_quality
+    from surgery_core.text import bundled_texts
+
+    fitted = _fitted(arguments)
+    if fitted is None:
+        raise SettingsError("--quality is about a lens that was fitted; say which with --tuned or --jacobian.")
+    if arguments.plan is not None:
+        raise SettingsError("--quality is about the unchanged model; leave out --plan.")
+    chosen, loaded = chosen_set(arguments), load(arguments)
+    texts = bundled_texts() if chosen is None else chosen.scored()
+    with progress("Reading texts") as update:
+        found = lens_quality(loaded.model, loaded.tokenizer, fitted, texts, on_progress=update)
+    logit, other = summed_quality(found)
+    said = f"KL(final || lens) in nats a token. Over all layers: logit lens {logit:.3f}, this one {other:.3f}."
+    return Output(f"{table(frame_rows(found))}\n\n{said}", frame_rows(found), frame_rows(found))
 
 
 def _averages(arguments: argparse.Namespace) -> Output:
@@ -161,14 +231,21 @@ def _named(side: str) -> dict[str, Any]:
 
 
 def _lens(model: Any, arguments: argparse.Namespace) -> Lens:
-    from surgery_core.lenses.files import load_lens
     from surgery_core.lenses.fitted import lens_for
-    from surgery_core.lenses.jacobian_files import load_jacobians
     from surgery_core.lenses.reading import LogitLens
 
+    fitted = _fitted(arguments)
+    return LogitLens(model) if fitted is None else lens_for(model, fitted)
+
+
+def _fitted(arguments: argparse.Namespace) -> Fitted | None:
+    """Return the fitted lens that is asked for, or None for the logit lens."""
+    from surgery_core.lenses.files import load_lens
+    from surgery_core.lenses.jacobian_files import load_jacobians
+
     if arguments.jacobian is not None:
-        return lens_for(model, load_jacobians(arguments.jacobian))
-    return LogitLens(model) if arguments.tuned is None else lens_for(model, load_lens(arguments.tuned))
+        return load_jacobians(arguments.jacobian)
+    return None if arguments.tuned is None else load_lens(arguments.tuned)
 
 
 def _columns(frame: pd.DataFrame, *names: str) -> Iterable[tuple[Any, ...]]:

@@ -44,7 +44,7 @@ PROGRAM = "python -m surgery_core"
 def main(argv: Sequence[str] | None = None, program: str = PROGRAM) -> int:
     """Run the command line and return the exit code: 0, 1 for a no, 2 for an error, 130 when interrupted."""
     _accept_any_character()
-    arguments = _parser(program).parse_args(argv)
+    arguments = parser_of(program).parse_args(argv)
     command: Command = arguments.command
     try:
         output = command(arguments)
@@ -69,7 +69,8 @@ def _accept_any_character() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def _parser(program: str) -> argparse.ArgumentParser:
+def parser_of(program: str) -> argparse.ArgumentParser:
+    """Return the parser of all commands, for a program of this name."""
     parser = argparse.ArgumentParser(
         prog=program,
         description="Delete, move, repeat and replace layers of a causal language model, and see what changes.",

@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
-from surgery_core.cli.options import COMMANDS
+from surgery_core.cli.options import COMMANDS, parser_of
 from surgery_ui import command
 from surgery_ui.session.first import FIRST_VARIABLE
+from surgery_ui.work.kinds import TABLE
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -118,3 +119,43 @@ def test_the_header_of_a_space_is_one_and_names_the_containers_port() -> None:
     assert (data.sdk, data.app_port, data.license) == ("docker", 8501, "apache-2.0")
     assert len(data.short_description) <= 60
     assert "EXPOSE 8501" in (ROOT / "Dockerfile").read_text(encoding="utf-8")
+
+
+ON_THE_COMMAND_LINE = {
+    "model": "info",
+    "text": "run --prompt Once",
+    "base": "run",
+    "table": "run",
+    "comparison": "run --plan 0,3",
+    "lens": "lens --prompt Once --inside --pick a --follow position",
+    "distances": "lens --prompt Once --plan 0,3 --before",
+    "averages": "lens --averages --before --plan 0,3",
+    "quality": "lens --quality --tuned lens",
+    "preflight": "preflight",
+    "proof": "preflight --plan 0,3",
+    "nearest": "run --plan 0,3",
+    "checkpoint": "export --plan 0,3 --to folder",
+    "gguf": "export --plan 0,3 --to x.gguf",
+    "report": "report recipe.toml --to x.html",
+    "mergekit": "keep --plan 0,3 --to x.yaml",
+    "counts": "run --texts folder --json",
+    "speeds": "sweep",
+    "costs": "sweep",
+    "reading": "sweep",
+    "skills": "skills --plan 0,3",
+    "sweep": "sweep --kind delete",
+    "search": "sweep --kind greedy",
+    "importance": "sweep --kind importance",
+    "study": "run delete-each",
+    "lens-training": "train-lens --to lens",
+    "healing": "heal --plan 0,3 --texts folder --minutes 1 --out folder",
+    "lens-fetch": "lens --tuned org/name",
+}
+"""By the kind of work that a page asks for, the command that does it without one. What work costs a command tells by its
+progress bar, and which plan is the nearest that is allowed by its refusal."""
+
+
+def test_the_command_line_does_whatever_pages_do() -> None:
+    assert ON_THE_COMMAND_LINE.keys() == {kind.key for kind in TABLE}
+    for words in ON_THE_COMMAND_LINE.values():
+        parser_of("model-surgery").parse_args(words.split())

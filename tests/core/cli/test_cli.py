@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from surgery_core.cli.options import main
 from surgery_core.cli.output import table, write_json
@@ -144,6 +145,45 @@ def test_lens_reads_both_sides_inside_layers_and_from_a_token_on(capsys: pytest.
     view = operate(model.model, "0,3")
     frame = read_lens(LogitLens(view), view, model.tokenizer, "A cat sat.", sublayers=True, start=4).frame()
     assert [cell["top"] for cell in cells if cell["side"] == "after"] == list(frame["top"])
+
+
+def test_lens_says_how_far_cells_moved_and_what_a_picked_token_does(capsys: pytest.CaptureFixture[str]) -> None:
+    read = ("lens", "--model", "tiny", "--plan", "0,3", "--prompt", "A cat sat.", "--positions", "99", "--before")
+    cells = [cell for cell in rows(output(capsys, *read, "--pick", "t", "--csv")) if cell["layer"] == "L3"]
+    sides = {side: [cell for cell in cells if cell["side"] == side] for side in ("before", "after")}
+    model = load_model("tiny", device="cpu")
+    ids = torch.tensor([model.tokenizer("A cat sat.").input_ids])
+    (picked,) = model.tokenizer("t", add_special_tokens=False).input_ids
+    with torch.inference_mode():
+        p, q = (one(ids).logits[0].double().softmax(-1) for one in (model.model, operate(model.model, "0,3")))
+    middle = (p + q) / 2
+    js = ((p * (p / middle).log()).sum(-1) + (q * (q / middle).log()).sum(-1)) / 2
+    assert [float(cell["js"]) for cell in sides["after"]] == pytest.approx(js.tolist(), abs=1e-5)
+    assert [float(cell["tv"]) for cell in sides["after"]] == pytest.approx(
+        ((p - q).abs().sum(-1) / 2).tolist(), abs=1e-5
+    )
+    assert {cell["js"] for cell in sides["before"]} == {"nan"}
+    assert [float(cell["picked"]) for cell in sides["after"]] == pytest.approx(q[:, picked].log().tolist(), rel=1e-4)
+    shown = output(capsys, *read).split("\n\n")
+    assert len(shown) == 4
+    assert "Jensen-Shannon" in shown[3]
+
+
+def test_how_near_lenses_are_to_the_output(capsys: pytest.CaptureFixture[str], tmp_path: Path, story: str) -> None:
+    folder = str(tmp_path / "lens")
+    output(capsys, "train-lens", "--model", "tiny", "--to", folder, "--steps", "2")
+    asked = ("lens", "--model", "tiny", "--quality", "--texts", story)
+    found = json.loads(output(capsys, *asked, "--tuned", folder, "--json"))
+    model = load_model("tiny", device="cpu")
+    ids = torch.tensor([model.tokenizer(Path(story).read_text(encoding="utf-8").strip()).input_ids])
+    with torch.inference_mode():
+        out = model.model(ids, output_hidden_states=True)
+        final, norm, head = out.logits[0].log_softmax(-1), model.model.model.norm, model.model.lm_head
+        for row, hidden in zip(found, out.hidden_states, strict=False):
+            lens = head(norm(hidden))[0].log_softmax(-1)
+            assert row["logit_lens"] == pytest.approx(float((final.exp() * (final - lens)).sum(-1).mean()), abs=1e-5)
+    assert len(found) == 4
+    assert "Over all layers: logit lens" in output(capsys, *asked, "--tuned", folder)
 
 
 def test_averages_of_the_lens_are_means_over_all_tokens(
@@ -317,6 +357,9 @@ def test_standard_input_is_a_text(capsys: pytest.CaptureFixture[str], monkeypatc
         (("lens", "--model", "tiny", "--prompt", ""), "at least 1"),
         (("lens", "--model", "tiny", "--prompt", "a", "--positions", "0"), "--positions is 0"),
         (("lens", "--model", "tiny", "--averages", "--inside"), "leave out --inside and --start"),
+        (("lens", "--model", "tiny", "--averages", "--pick", "t"), "--pick is about the cells of one text"),
+        (("lens", "--model", "tiny", "--prompt", "a", "--pick", "two words"), "two words"),
+        (("lens", "--model", "tiny", "--quality"), "--quality is about a lens that was fitted"),
         (("keep", "--plan", "0", "--to", "x.py", "--inside"), "--inside is of the Lens page; say --page lens"),
         (("keep", "--plan", "0", "--to", "x.py", "--sweep", "delete"), "--sweep is of a sweep, and none is asked for"),
         (("lens", "--model", "tiny", "--prompt", "a", "--tuned", "/nowhere"), "/nowhere"),

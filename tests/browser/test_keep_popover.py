@@ -77,3 +77,13 @@ def test_the_picture_that_fits_is_seen_and_says_what_it_shows(
 def test_the_unchanged_model_has_no_picture(visit: Visit) -> None:
     page = visit()
     expect(page.locator("svg.wide")).to_have_count(0)
+
+
+def test_on_a_phone_it_is_a_sheet_with_room_to_read(visit: Visit) -> None:
+    page = visit(f"/?plan={PLAN}", viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
+    page.get_by_test_id("stExpandSidebarButton").click()
+    box = opened(page).bounding_box()
+    assert box["x"] >= 0
+    assert box["x"] + box["width"] <= 390
+    assert box["height"] > 844 / 2
+    assert box["y"] + box["height"] <= 844

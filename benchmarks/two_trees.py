@@ -71,7 +71,10 @@ call = lambda: sc.complete(view, tokenizer, "Once upon a time", sc.GenerationSet
         "call = lambda: sc.train_lens(model, tokenizer, texts, sc.LensTraining(steps=8, tokens_per_step=512))"
     ),
     "fable: importance": "call = lambda: sc.importance(model, tokenizer, texts)",
-    "fable: skills": "skills = [skill for skill in sc.load_skills() if skill.name in ("agreement", "closing_quotes")]; call = lambda: sc.score_skills(model, tokenizer, skills)",
+    "fable: skills": """
+skills = [skill for skill in sc.load_skills() if skill.name in ("agreement", "closing_quotes")]
+call = lambda: sc.score_skills(model, tokenizer, skills)
+""",
     "fable: delete sweep, 4 texts": 'call = lambda: list(sc.sweep(model, tokenizer, texts[:4], "delete"))',
     "fable: removal down to 9 layers, 2 texts": (
         "call = lambda: list(sc.remove_greedily(model, tokenizer, texts[:2], least=9))"

@@ -18,11 +18,12 @@ from surgery_ui.words import labels, present
 from surgery_ui.work import closing
 from surgery_ui.work import plan_jobs as cached
 from surgery_ui.work.kinds import MOST_MODELS
+from surgery_ui.work.limits import limits
 
 
 def facts_table(info: ModelInfo) -> None:
     """Show the facts of a model in two columns."""
-    rows = list(present.fact_rows(info).items())
+    rows = list(present.fact_rows(info, paths=limits().paths).items())
     half = (len(rows) + 1) // 2
     for column, part in zip(st.columns(2, gap="medium"), (rows[:half], rows[half:]), strict=True):
         column.table(dict(part), border="horizontal", hide_header=True)
@@ -30,7 +31,7 @@ def facts_table(info: ModelInfo) -> None:
 
 def offer_facts(info: ModelInfo, checks: Section) -> None:
     """Offer the model's facts and its checks as tables to be kept."""
-    facts = pd.DataFrame(present.fact_rows(info).items(), columns=["fact", "value"])
+    facts = pd.DataFrame(present.fact_rows(info, paths=limits().paths).items(), columns=["fact", "value"])
     done = [job.result.frame() for job in checks.jobs if job.done and job.error is None]
     keeping.offer_results({"Facts": facts} | ({"Checks": done[0]} if done else {}))
 

@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from surgery_core.measure.generation import Generation
@@ -156,9 +157,15 @@ def _device(device: str) -> str:
     return {"cpu": "CPU", "mps": "Apple GPU"}.get(device, device.upper())
 
 
-def _adapter_rows(adapter: AdapterInfo | None) -> dict[str, str]:
+def _place(source: str, paths: bool) -> str:
+    """Return where something lies as a visitor may read it: of a path on the server its last part, unless all may."""
+    return source if paths or not Path(source).is_absolute() else Path(source).name
+
+
+def _adapter_rows(adapter: AdapterInfo | None, paths: bool) -> dict[str, str]:
     if adapter is None:
         return {}
+    base, source = _place(adapter.base, paths), _place(adapter.source, paths)
     ranks = adapter.ranks
     rank = "none" if not ranks else f"{ranks[0]}" if len(ranks) == 1 else f"{ranks[0]} to {ranks[-1]}"
     around = (path.rpartition(".")[2] for path in adapter.around)
@@ -166,14 +173,19 @@ def _adapter_rows(adapter: AdapterInfo | None) -> dict[str, str]:
         "Adapter": f"{adapter.name}, {adapter.kind} of rank {rank}, {count(adapter.n_parameters)} parameters",
         "Adapter is on": f"{', '.join(adapter.modules) or 'no module'} in {which(adapter.layers)}"
         + "".join(f", {name}" for name in around),
-        "Base model": adapter.base + ("" if adapter.source == adapter.base else f", from {adapter.source}"),
+        "Base model": base + ("" if source == base else f", from {source}"),
     }
 
 
-def fact_rows(info: ModelInfo) -> dict[str, str]:
-    """Return every fact of a model by its name."""
+def fact_rows(info: ModelInfo, *, paths: bool = False) -> dict[str, str]:
+    """Return every fact of a model by its name.
+
+    Args:
+        info: of the model.
+        paths: whether whoever reads it may know where on the server it lies.
+    """
     context = f"{info.context_length:,} tokens" if info.context_length else "no stated limit"
-    return _adapter_rows(info.adapter) | {
+    return _adapter_rows(info.adapter, paths) | {
         "Architecture": info.architecture,
         "Layers": str(info.n_layers),
         "Width of the residual stream": f"{info.d_model:,}",
@@ -182,7 +194,7 @@ def fact_rows(info: ModelInfo) -> dict[str, str]:
         "Parameters": f"{info.n_parameters:,}",
         "Memory": size(info.bytes),
         "Runs as": f"{info.dtype} on {_device(info.device)}",
-        "From": info.source,
+        "From": _place(info.source, paths),
         "Revision": info.revision[:12],
         "Licence": info.licence or "not stated",
     }

@@ -58,11 +58,14 @@ def test_the_models_page_shows_the_facts_of_the_adapter(open_app: Open) -> None:
 
 def test_facts_in_words(tiny_folder: Path, tmp_path: Path) -> None:
     folder = save_adapter(tiny_folder, tmp_path / "a", rank_pattern={"q_proj": 2}, target_modules=["q_proj", "v_proj"])
-    rows = present.fact_rows(load_model(str(folder)).info)
+    info = load_model(str(folder)).info
+    rows = present.fact_rows(info, paths=True)
     # 32 + 32 and 32 + 16 rows and columns; ranks 2 and 4; four layers
     assert rows["Adapter"] == "a, LoRA of rank 2 to 4, 1.28k parameters"
     assert rows["Adapter is on"] in ("q_proj, v_proj in L0 to L3", "v_proj, q_proj in L0 to L3")
-    assert rows["Base model"] == str(tiny_folder)
+    assert (rows["Base model"], rows["From"]) == (str(tiny_folder), str(folder))
+    rows = present.fact_rows(info)
+    assert (rows["Base model"], rows["From"]) == (tiny_folder.name, "a")
 
 
 def test_the_strip_may_switch_only_layers_that_have_an_adapter(open_app: Open, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -53,7 +53,9 @@ def texts_said(report: HealReport) -> str:
     trained, held = report.lessons.trained, report.lessons.held
     more = f"; and {len(held) - 4:,} more" if len(held) > 4 else ""
     titles = "; ".join(text.title for text in held[:4]) + more
-    return f"Trained on {len(trained):,} texts. The figures are of {len(held):,} others: {titles}."
+    n = f"{len(trained):,} text{'s' if len(trained) != 1 else ''}"
+    others = "one that was not" if len(held) == 1 else f"{len(held):,} that were not"
+    return f"Trained on {n}. The figures are of {others}: {titles}."
 
 
 def readings(held: tuple[HeldOut, ...]) -> pd.DataFrame:

@@ -281,7 +281,8 @@ def plan_seconds(loaded: LoadedModel, texts: tuple[Text, ...], plan: LayerPlan) 
     base = WORK.outcome(("base", loaded.info.key, texts))
     if base is None or base.took is None:
         return None
-    return base.took * max(1.0, len(plan) / max(1, plan.n_layers))
+    layers = sum(len(slot.layers) for slot in plan)
+    return base.took * max(1.0, layers / max(1, plan.n_layers))
 
 
 def preflight_job(owner: str, loaded: LoadedModel) -> Job[PreflightReport]:

@@ -15,10 +15,11 @@ from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
 import surgery_core as sc
 from surgery_core.errors import ModelError
+from surgery_core.models.opening import LoadedModel
 from surgery_core.models.weights import quiet
+from surgery_core.proof.export import export_view
 from surgery_core.proof.preflight import fingerprint
 from surgery_core.surgery.building import private_copy
-from surgery_core.surgery.saving import save_view
 from surgery_core.suture.healing import Healing, HeldOut
 from surgery_core.suture.stitch import _Work
 from surgery_core.suture.trainer import Trainer
@@ -26,6 +27,7 @@ from tests.core.support import zoo
 from tests.core.support.columns import Outcome, inputs
 
 CUT = "0-1,3"
+NO_FACTS: Any = None
 LETTERS = "abcdefghijklmnopqrstuvwxyz ,."
 TEXTS = [
     f"{one} ran to the {two}, and {two}, {two}."
@@ -33,7 +35,7 @@ TEXTS = [
     for two in ("sea", "inn", "hill")
 ]
 SHORT = Healing(rank=2, tokens_per_step=64, window=32, learning_rate=1e-2, checks=1)
-SAMPLE = ("bart", "bert", "falcon", "gpt_neo", "gptj", "llama", "mamba", "mixtral", "olmo2", "xlm")
+SAMPLE = ("bart", "diffllama", "falcon", "gpt_neo", "gptj", "llama", "mamba", "mixtral", "olmo2", "xlm")
 """Some of every kind; all the others run with `pytest -m matrix`."""
 
 
@@ -72,7 +74,11 @@ def outcome(model_type: str, how: str) -> Outcome | None:
     with torch.inference_mode():
         cut, expected = (one(**batch, use_cache=False).logits for one in (sc.operate(base, CUT), view))
     with tempfile.TemporaryDirectory() as folder, quiet():
-        save_view(view, folder)
+        try:
+            # its facts go into cards, and the card is given
+            export_view(LoadedModel(base, tokenizer(), NO_FACTS), view, folder, "A card.", dtype="float32")
+        except ModelError as error:
+            return Outcome("refused", str(error))
         saved = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
     with torch.inference_mode():
         logits = saved(**batch, use_cache=False).logits

@@ -11,8 +11,8 @@ from surgery_core import Text, sweep
 from surgery_core.errors import SettingsError
 from surgery_core.measure.encoding import encode_texts
 from surgery_core.plans.plan import LayerPlan
-from surgery_core.states.beginnings_tree import layer_runs
 from surgery_core.states.shared_beginnings import SharedRuns
+from surgery_core.sweeps.estimate import point_runs
 from surgery_core.sweeps.kinds import sweep_points
 from surgery_core.sweeps.options import SweepOptions
 from surgery_core.sweeps.rows import SweepRow
@@ -154,12 +154,23 @@ def test_a_damping_that_is_no_number_is_refused() -> None:
         ("loop-block", SweepOptions(layer=1, length=2, times=3, factors=(0.25, 0.5)), 4 + 2 * (3 * 2 + 2)),
     ],
 )  # fmt: skip
-def test_only_what_lies_behind_the_first_change_runs(kind: str, options: SweepOptions, runs: int) -> None:
-    """The floor of a sweep in layers that run, by hand: no plan runs anything that another one has run already."""
-    identity, model = LayerPlan.identity(4), build_model("llama")
+def test_only_what_lies_behind_the_first_change_runs(
+    kind: str, options: SweepOptions, runs: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The floor of a sweep, by hand and as estimates count it, against the calls of layers: none runs what another has run."""
+    identity, model, calls = LayerPlan.identity(4), build_model("llama"), list[int]()
     plans = [point.plan for point in sweep_points(kind, identity, options)]
-    shared = SharedRuns(model, encode_texts(model, build_tokenizer(), TEXTS[:1]).batches, plans)
+    layer = type(model.model.layers[0])
+    forward = layer.forward
+
+    def counted(*given: Any, **more: Any) -> Any:
+        calls.append(1)
+        return forward(*given, **more)
+
+    batches = encode_texts(model, build_tokenizer(), TEXTS[:1]).batches
+    monkeypatch.setattr(layer, "forward", counted)
+    shared = SharedRuns(model, batches, plans)
     for plan in plans:
         shared.hidden([plan], 0)
         shared.finish(plan)
-    assert shared.runs == runs == layer_runs([identity, *plans])
+    assert len(calls) == runs == 4 + sum(point_runs(identity, plans))

@@ -64,6 +64,8 @@ def outcome(model_type: str, how: str) -> Outcome | None:
     try:
         if how == "stitched":
             view = sc.stitch(base, CUT, tokenizer(), TEXTS)
+            if not (report := sc.stitch_report(view)).stitches.all:
+                return Outcome("refused", report.sentence)
         else:
             view = private_copy(sc.heal(base, CUT, tokenizer(), TEXTS, steps=2, settings=SHORT))
     except ModelError as error:

@@ -17,6 +17,7 @@ from surgery_ui.session.state import state
 from surgery_ui.surgery_page.details import detail_sections
 from surgery_ui.surgery_page.first_steps import first_steps
 from surgery_ui.surgery_page.least import least_important
+from surgery_ui.surgery_page.mended import mended_section
 from surgery_ui.surgery_page.results import offer_results
 from surgery_ui.surgery_page.said import Said
 from surgery_ui.surgery_page.scores import BUNDLED, scores_section
@@ -49,11 +50,18 @@ writing = writing_section(now)
 st.subheader("Perplexity", anchor=False)
 set_choice("surgery-texts")
 st.caption(session.text_set().about)
+if now.is_stitched:
+    st.caption("Before, cut and stitched, over all of these texts:")
+beside = st.container()
 scores = scores_section(now, headline, st.container())
 own_text_form(now)
 sections: list[Section] = [writing, scores]
+if now.is_stitched:
+    with beside:
+        sections.append(mended_section(now, scores))
 if not now.plan.is_identity:
-    said = Said(now, sentence, scores.jobs_by_lane[BUNDLED], writing.jobs_by_side)
+    cut = scores.cuts_by_lane.get(BUNDLED)
+    said = Said(now, sentence, scores.jobs_by_lane[BUNDLED], writing.jobs_by_side, cut)
     sections += [said, *detail_sections(now, scores)]
 
 follow_sections([*sections, trust])

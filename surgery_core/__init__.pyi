@@ -333,6 +333,18 @@ from .sweeps.file import (
 from .sweeps.file import (
     SweepResult as SweepResult,
 )
+from .sweeps.findings import (
+    Best as Best,
+)
+from .sweeps.findings import (
+    BestByAnswers as BestByAnswers,
+)
+from .sweeps.findings import (
+    best_on_unseen as best_on_unseen,
+)
+from .sweeps.findings import (
+    best_on_unseen_items as best_on_unseen_items,
+)
 from .sweeps.kinds import (
     KINDS as KINDS,
 )

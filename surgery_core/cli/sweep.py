@@ -15,11 +15,13 @@ from surgery_core.plans.plan import LayerPlan
 if TYPE_CHECKING:
     from surgery_core.models.opening import LoadedModel
     from surgery_core.sweeps.description import Description, InOrder, SweepJob
+    from surgery_core.sweeps.findings import Best, BestByAnswers
     from surgery_core.sweeps.rows import SweepRow
 
 Commands = Any
 _OPTIONS = ("layer", "max_length", "times", "seed", "length", "damping")
 _SHOWN = ("plan", "perplexity", "loss_change", "bits_per_byte", "kl", "top1")
+_OF_SKILLS = ("skill_accuracy", "skill_accuracy_low", "skill_accuracy_high", "skill_verdict")
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -255,15 +257,27 @@ def _text(job: SweepJob, result: InOrder) -> str:
         )
     where = f", in {result.file.path}" if result.file else ""
     cut = ["", result.note] if result.note else []
-    return "\n".join([f"{job.model}, {job.kind}: {len(rows) - 1} plans{where}", "", rows_text(rows), *remarks, *cut])
+    best = [found.sentence(found.row.plan or "(no layers)") for found in _best(result, rows) if found is not None]
+    return "\n".join(
+        [f"{job.model}, {job.kind}: {len(rows) - 1} plans{where}", "", rows_text(rows), *remarks, *best, *cut]
+    )
+
+
+def _best(result: InOrder, rows: Sequence[SweepRow]) -> tuple[Best | BestByAnswers | None, ...]:
+    """Return the best plans by loss and by skills, each measured on what its choice has not seen; none of half a sweep."""
+    from surgery_core.sweeps.findings import best_on_unseen, best_on_unseen_items
+
+    return () if result.missing else (best_on_unseen(rows), best_on_unseen_items(rows))
 
 
 def rows_text(rows: Sequence[SweepRow]) -> str:
     """Return a sweep's rows as a table, without those of plans that were refused."""
+    asked = any(row.answers for row in rows)
+    shown = (*_SHOWN, *(_OF_SKILLS if asked else ()))
     lines = [
         {"x": row.x}
         | ({} if row.y is None and rows[-1].y is None else {"y": row.y})
-        | {name: getattr(row, name) for name in _SHOWN}
+        | {name: getattr(row, name) for name in shown}
         for row in rows
         if not row.refused
     ]

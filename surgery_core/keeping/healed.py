@@ -15,7 +15,8 @@ from surgery_core.models.card import HEALING
 from surgery_core.models.opening import LoadedModel, ModelInfo
 from surgery_core.proof.export import export_view
 from surgery_core.surgery.building import private_copy
-from surgery_core.suture.heal_report import HealReport, Side, heal_report
+from surgery_core.suture.heal_report import HealReport, heal_report
+from surgery_core.suture.sides import Side
 
 
 def export_healed(loaded: LoadedModel, view: Any, folder: str | Path) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import pandas as pd
@@ -152,12 +152,18 @@ class _Running:
     stop: threading.Event | None
     unproved: bool
     calibration: tuple[Text, ...]
+    stitched: dict[LayerPlan, Any] = field(default_factory=dict)
 
     def operated(self, plan: LayerPlan) -> Any:
-        """Return a plan's view; its stitches are fitted on other texts than are scored."""
-        if plan != plan.unstitched:
-            check_apart(self.calibration, self.texts)
-        return operated_model(self.base, plan, unproved=self.unproved, calibration=self.calibration, stop=self.stop)
+        """Return a plan's view; its stitches are fitted once, on other texts than are scored."""
+        if plan in self.stitched:
+            return self.stitched[plan]
+        how: dict[str, Any] = {"unproved": self.unproved, "calibration": self.calibration, "stop": self.stop}
+        if plan == plan.unstitched:
+            return operated_model(self.base, plan, **how)
+        check_apart(self.calibration, self.texts)
+        self.stitched[plan] = operated_model(self.base, plan, **how)
+        return self.stitched[plan]
 
     def compared(
         self, plan: LayerPlan, on_progress: Progress

@@ -88,6 +88,22 @@ def wilson(right: int, n: int) -> tuple[float, float]:
     return float(interval.low), float(interval.high)
 
 
+def mean_share(counts: Sequence[tuple[int, int]]) -> tuple[float, float]:
+    """Return the 95 % interval of the mean of independent shares, each of which counts alike.
+
+    Put together from Wilson's of each (Zou and Donner, Statistics in Medicine 27, 2008, 1693-1702), so that it is right
+    where shares are 0 or 100 %. Of a single share it is Wilson's own.
+
+    Args:
+        counts: how many are right, and of how many; none of nothing.
+    """
+    shares = [(right / n, wilson(right, n)) for right, n in counts]
+    mean = math.fsum(share for share, _ in shares) / len(shares)
+    below = math.hypot(*(share - low for share, (low, _) in shares)) / len(shares)
+    above = math.hypot(*(high - share for share, (_, high) in shares)) / len(shares)
+    return max(0.0, mean - below), min(1.0, mean + above)
+
+
 def _newcombe(n: int, before: int, after: int, both: int) -> tuple[float, float]:
     (low_1, high_1), (low_2, high_2) = wilson(after, n), wilson(before, n)
     p1, p2 = after / n, before / n

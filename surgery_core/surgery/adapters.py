@@ -136,5 +136,5 @@ def _merged(adapter: Any) -> nn.Module:
 def _untie(view: Any) -> None:
     """Say in the config that embeddings and head are two things, where merging has made them so."""
     ends = view.get_input_embeddings(), view.get_output_embeddings()
-    if None not in ends and ends[0].weight is not ends[1].weight and view.config.tie_word_embeddings:
+    if None not in ends and ends[0].weight is not ends[1].weight and getattr(view.config, "tie_word_embeddings", False):
         view.config.tie_word_embeddings = False

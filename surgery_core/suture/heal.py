@@ -33,11 +33,12 @@ from surgery_core.surgery.marks import mark
 from surgery_core.surgery.saving import made_independent
 from surgery_core.surgery.view import check_plan, checked_plan, operate
 from surgery_core.suture.heal_file import Identity, load_standing, save_standing
-from surgery_core.suture.heal_report import HealReport, sides_of
+from surgery_core.suture.heal_report import HealReport
 from surgery_core.suture.healing import Healing, HealProgress, Span
 from surgery_core.suture.lessons import Lessons, divided, pieces, steps_of
 from surgery_core.suture.low_rank import LowRank
 from surgery_core.suture.report import StitchReport, stitch_report
+from surgery_core.suture.sides import sides_of
 from surgery_core.suture.stitch import stitch
 from surgery_core.suture.teaching import Student, Teacher
 from surgery_core.suture.trainer import Trainer

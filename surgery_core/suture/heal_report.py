@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -11,63 +10,12 @@ import pandas as pd
 from torch import nn
 
 from surgery_core.errors import PlanError
-from surgery_core.measure.results import Comparison
-from surgery_core.statistics.verdict import Verdict, judge_losses
 from surgery_core.surgery.marks import mark_of
 from surgery_core.suture.healing import Healing, HeldOut, best_of
 from surgery_core.suture.lessons import Lessons
 from surgery_core.suture.report import StitchReport, plain_value
+from surgery_core.suture.sides import Side, side_rows
 from surgery_core.text import texts_digest
-
-
-@dataclass(frozen=True, eq=False)
-class Side:
-    """One model of a heal, on the texts held out.
-
-    Attributes:
-        name: `"base"`, `"cut"`, `"stitched"` or `"healed"`.
-        nats: mean loss a token.
-        kl: mean KL(base || this) in nats a token, at least 0.
-        top1: share of the base's predictions that it keeps, 0 to 1.
-        back: share of the nats that the cut costs which is given back; NaN for base and cut, or where the cut costs none.
-        to_base: whether its loss differs from the base's; None for the base.
-        to_before: whether it differs from that of the model before it in the row; None for base and cut.
-    """
-
-    name: str
-    nats: float
-    kl: float
-    top1: float
-    back: float
-    to_base: Verdict | None = None
-    to_before: Verdict | None = None
-
-    @property
-    def perplexity(self) -> float:
-        """Return exp of the mean loss; infinite where that overflows."""
-        return math.exp(self.nats) if self.nats < 700 else math.inf
-
-
-def sides_of(found: Mapping[str, Comparison]) -> tuple[Side, ...]:
-    """Return base and compared models side by side.
-
-    Args:
-        found: each compared with the base over the same texts, by name, in order; the first is the cut.
-    """
-    compared = list(found.items())
-    units = compared[0][1].units
-    total = float(units.tokens.sum())
-    base, cut = float(units.nats_before.sum()) / total, float(units.nats_after.sum()) / total
-    sides = [Side("base", base, 0.0, 1.0, math.nan)]
-    for number, (name, one) in enumerate(compared):
-        nats = float(one.units.nats_after.sum()) / total
-        before = None
-        if number:
-            change = one.units.nats_after - compared[number - 1][1].units.nats_after
-            before = judge_losses(change, units.tokens, units.unit)
-        back = (cut - nats) / (cut - base) if number and cut > base else math.nan
-        sides.append(Side(name, nats, one.kl, one.top1, back, one.verdict(), before))
-    return tuple(sides)
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,11 +87,7 @@ class HealReport:
 
     def rows(self) -> list[dict[str, Any]]:
         """Return a record for each model."""
-        return [
-            {"model": side.name, "nats": side.nats, "perplexity": side.perplexity, "kl": side.kl, "top1": side.top1,
-             "back": side.back, **_judged("to_base", side.to_base), **_judged("to_before", side.to_before)}
-            for side in self.sides
-        ]  # fmt: skip
+        return side_rows(self.sides)
 
     def plain(self) -> dict[str, Any]:
         """Return everything as plain values, for JSON; NaN as None."""
@@ -160,10 +104,6 @@ class HealReport:
             "held_out": [asdict(one) for one in self.held], "texts": texts,
             "stitched": None if self.stitched is None else self.stitched.plain(), "notes": list(self.notes),
         }  # fmt: skip
-
-
-def _judged(name: str, verdict: Verdict | None) -> dict[str, str]:
-    return {name: "" if verdict is None else verdict.word, f"{name}_said": "" if verdict is None else verdict.sentence}
 
 
 def heal_report(view: nn.Module) -> HealReport:

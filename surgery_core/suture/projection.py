@@ -78,7 +78,7 @@ def find_projection(layer: nn.Module, spec: Layer, call: Call, look: Callable[[]
             if found is not None:
                 return found
     raise RefusedPlanError(
-        f"{spec.index} cannot be stitched: what leaves a {type(layer).__name__} is not just what entered it with the output "
+        f"L{spec.index} cannot be stitched: what leaves a {type(layer).__name__} is not just what entered it with the output "
         "of one last projection (a norm, a gate or experts stand behind it), so no map can be folded into that."
     )
 
@@ -91,7 +91,7 @@ def _last_half(layer: nn.Module, spec: Layer) -> str:
         return paths[0]
     what = "no separate MLP" if not paths else f"{len(paths)} MLPs side by side"
     raise RefusedPlanError(
-        f"{spec.index} cannot be stitched: a {type(layer).__name__} has {what}, so there is no one projection that a map "
+        f"L{spec.index} cannot be stitched: a {type(layer).__name__} has {what}, so there is no one projection that a map "
         "could be folded into."
     )
 

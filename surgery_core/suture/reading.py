@@ -83,13 +83,18 @@ class CutReader:
         """Return what was read of a batch, without its padding.
 
         Raises:
-            RefusedPlanError: when states are not numbers; says from which layer on.
+            RefusedPlanError: when states are not numbers, and says from which layer on; or when the layer where the rest
+                goes on does not run.
         """
         seen: dict[str, torch.Tensor] = {}
         shared = all(self._same[: self.cut.position + 1])
         if not shared:
             self._run(self._view, batch, seen, self._at, None)
         self._run(self._base, batch, seen, self._at if shared else None, self.cut.end)
+        if "wanted" not in seen:
+            raise RefusedPlanError(
+                f"L{self.cut.end} does not run on text alone, so what it is handed cannot be reached."
+            )
         real = batch.attention_mask.bool()
         inputs, left, wanted = (seen[name][real.to(seen[name].device)] for name in ("inputs", "left", "wanted"))
         home = wanted.device
@@ -105,7 +110,9 @@ class CutReader:
         with recorded([self.layer]) as seen, watched(layers, lambda number, call: self.look()):
             run_body(self._view, batch.input_ids, batch.attention_mask)
         if not seen.calls:
-            raise RefusedPlanError(f"{self.cut.layer} does not run on text alone, so nothing can be folded into it.")
+            raise RefusedPlanError(
+                f"L{self.cut.layer.index} does not run on text alone, so nothing can be folded into it."
+            )
         return seen.calls[0]
 
     def _run(self, copy: Any, batch: Batch, seen: dict[str, torch.Tensor], at: int | None, until: int | None) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from surgery_core.errors import RefusedPlanError
 from surgery_core.measure.compare import Reference
 from surgery_core.states.windows import Batch, Window, batches_of
 from surgery_core.suture.healing import Healing, HealProgress, HeldOut, Span, best_of
@@ -138,6 +139,11 @@ class Trainer:
     def _add_gradients(self, batch: Batch, count: int, look: Look) -> float:
         """Add a batch's part of the gradient of the mean KL over `count` positions; return its summed KL."""
         base, ours = self.teacher.entered(batch, look), self.student.entered(batch, look)
+        if not ours.requires_grad:
+            raise RefusedPlanError(
+                f"Layers of a {type(self.student.view).__name__} hand on states that no gradient leads back through, so nothing "
+                "in them can be trained."
+            )
         kl, gradient = divergence(self.teacher.readout, ours, base, look)
         names = list(self._matrices)
         wanted = [self._matrices[name] for name in names]

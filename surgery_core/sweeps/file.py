@@ -12,7 +12,7 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from surgery_core.measure.encoding import Encoded
 from surgery_core.models.opening import ModelInfo
 from surgery_core.plans.plan import LayerPlan
 from surgery_core.sweeps.options import SweepOptions
-from surgery_core.sweeps.rows import LATER, SweepRow, frame
+from surgery_core.sweeps.rows import ANSWERS, LATER, RIGHT, SweepRow, frame
 from surgery_core.sweeps.setup import SweepMeasures
 from surgery_core.sweeps.sweep import Sweep
 from surgery_core.text import texts_digest as given_digest
@@ -207,7 +207,7 @@ class SweepFile:
         content = _read(self.path)
         whole = _without_cut_line(content)
         records = _csv_records(whole, str(self.path))
-        if records and set(self.columns) - set(LATER) != set(records[0]) - set(LATER):
+        if records and _first_columns(self.columns) != _first_columns(records[0]):
             self.identity.check(records[0], str(self.path))
             raise SweepFileError(f"{self.path} has other columns than this sweep writes; choose another file.")
         for record in records:
@@ -243,9 +243,15 @@ class SweepFile:
 def columns_of(sweep: Sweep) -> list[str]:
     """Return the columns of a sweep's rows, whatever becomes of them."""
     skills = {skill.title: 0.0 for skill in sweep.setup.measures.skills}
+    answers = {skill.title: RIGHT * len(skill.items) for skill in sweep.setup.measures.skills}
     texts = {text.title: 0.0 for text in sweep.setup.encoded.texts}
     distinct = (0.0, 0.0, 0.0) if sweep.setup.measures.prompt is not None else ()
-    return list(SweepRow(0, 0, None, "", texts=texts, skills=skills, distinct=distinct).record())
+    return list(SweepRow(0, 0, None, "", texts=texts, skills=skills, answers=answers, distinct=distinct).record())
+
+
+def _first_columns(columns: Iterable[str]) -> set[str]:
+    """Return the columns that results files of every release have."""
+    return {name for name in columns if name not in LATER and not name.startswith(ANSWERS)}
 
 
 def model_name(info: ModelInfo) -> str:

@@ -10,8 +10,9 @@ from statistics import fmean
 import numpy as np
 import pandas as pd
 
-from surgery_core.statistics.verdict import Verdict, judge_losses
-from surgery_core.sweeps.rows import SweepRow
+from surgery_core.statistics.items import paired_items
+from surgery_core.statistics.verdict import Verdict, judge_items, judge_losses
+from surgery_core.sweeps.rows import RIGHT, SweepRow
 
 
 def ordered(rows: Iterable[SweepRow]) -> list[SweepRow]:
@@ -78,6 +79,19 @@ class Best:
     seen: float
     unseen: Verdict
 
+    def sentence(self, name: str) -> str:
+        """Return what was found, by the name of the plan."""
+        unseen = self.unseen
+        ends = (
+            ""
+            if math.isnan(unseen.low)
+            else f" (between ×{1 + unseen.low:.3g} and ×{1 + unseen.high:.3g}: {unseen.word})"
+        )
+        return (
+            f"{_headed(unseen.word, self.n_plans, name)} Chosen on every second text, where its perplexity is ×{self.seen:.3g} "
+            f"that of the plan it starts from; on the {unseen.n_units} others, ×{1 + unseen.value:.3g}{ends}."
+        )
+
 
 def best_on_unseen(rows: Sequence[SweepRow]) -> Best | None:
     """Return the best plan of a sweep by loss, or None where there is one plan, or there are fewer than two texts."""
@@ -92,6 +106,64 @@ def best_on_unseen(rows: Sequence[SweepRow]) -> Best | None:
     seen, unseen = changes[best.number][::2], changes[best.number][1::2]
     ratio = float(np.exp(min(700.0, float(seen.mean()))))
     return Best(best, len(every), len(seen), ratio, judge_losses(unseen, np.ones(len(unseen))))
+
+
+@dataclass(frozen=True)
+class BestByAnswers:
+    """The plan of a sweep with the most right answers, chosen on some items and measured on others.
+
+    Attributes:
+        row: of the plan.
+        n_plans: of how many it is the best.
+        n_chosen: items that it was chosen on: every second one of each skill, from the first.
+        seen: its mean accuracy over the skills less that of the starting plan, on those, -1 to 1.
+        unseen: the verdict on the other items, item by item.
+    """
+
+    row: SweepRow
+    n_plans: int
+    n_chosen: int
+    seen: float
+    unseen: Verdict
+
+    def sentence(self, name: str) -> str:
+        """Return what was found, by the name of the plan."""
+        head = _headed(self.unseen.word, self.n_plans, name, " by skills")
+        said = self.unseen.sentence
+        return (
+            f"{head} Chosen on every second prompt, where {100 * self.seen:+.1f} points are right against the plan it starts "
+            f"from. On the {self.unseen.n_units} others: {said[:1].lower()}{said[1:]}"
+        )
+
+
+def best_on_unseen_items(rows: Sequence[SweepRow]) -> BestByAnswers | None:
+    """Return the best plan of a sweep by the skills, chosen and measured on different items.
+
+    It is chosen on every second item of each skill by the mean over skills, of equals the one of the least loss, and its
+    answers to the other items are compared with the starting plan's (McNemar). None where there is one plan, or fewer than
+    two items of a skill; also for rows of files that have no answers.
+    """
+    start = next((row for row in rows if row.number < 0), None)
+    tried = [row for row in ordered(rows) if row.answers and all(row.answers.values())]
+    if start is None or len(tried) < 2 or not start.answers or min(map(len, start.answers.values())) < 2:
+        return None
+    before = _share(start, 0)
+    best = max(tried, key=lambda row: (_share(row, 0), -row.nats))
+    right = [[one == RIGHT for given in side.answers.values() for one in given[1::2]] for side in (start, best)]
+    n_chosen = sum(len(given[::2]) for given in start.answers.values())
+    return BestByAnswers(best, len(tried), n_chosen, _share(best, 0) - before, judge_items(paired_items(*right)))
+
+
+def _share(row: SweepRow, first: int) -> float:
+    """Return the mean accuracy over the skills, on every second item of each."""
+    return fmean(given[first::2].count(RIGHT) / len(given[first::2]) for given in row.answers.values())
+
+
+def _headed(word: str, n_plans: int, name: str, by: str = "") -> str:
+    """Return the beginning of what is said of the best of some plans: only what is better on the unseen is named one."""
+    if word == "better":
+        return f"Best of {n_plans:,}{by}: {name}."
+    return f"No winner among {n_plans:,} plans{by}; {name} did best."
 
 
 def measured_damage(layers: pd.DataFrame, rows: Iterable[SweepRow]) -> pd.DataFrame:

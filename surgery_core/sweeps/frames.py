@@ -20,6 +20,8 @@ FROM_ZERO = ("loss_change", "kl", "block_influence", "angular_distance", "contri
 """Metrics whose bars begin at 0."""
 OF_LOSS = ("perplexity", "bits_per_byte", "loss_change")
 """Metrics that say the same of a plan as its loss."""
+TESTED = (*OF_LOSS, "skill_accuracy")
+"""Metrics of which it is known whether a plan can be told from the starting plan."""
 LOGARITHMIC = ("perplexity",)
 """Metrics whose axis is logarithmic unless a linear one is asked for: they are exponentials, and damage multiplies."""
 OUTLIER = 8.0
@@ -66,12 +68,12 @@ def sweep_frame(
 
     `state` is `"done"`, `"waiting"`, `"refused"`, or `"broken"` where the figure is no number; `x` and `y` are labels,
     `x_at` and `y_at` their order. `low` and `high` are the figure's 95 % interval, NaN where there is none; `alike` says
-    that the plan's loss cannot be told from the starting plan's, at a false discovery rate of 5 % over these rows; `left`
-    that it was left early (`SweepRow.left`), with figures of some texts only.
+    that the plan's loss, or for `skill_accuracy` its answers, cannot be told from the starting plan's, at a false discovery
+    rate of 5 % over these rows; `left` that it was left early (`SweepRow.left`), with figures of some texts only.
     """
     done = {row.number: row for row in rows}
     of_x, of_y = _names(kind, labels)
-    alike = _alike(done.values())
+    alike = _alike(done.values(), metric)
     lines = []
     for point in planned:
         if point.number < 0:
@@ -82,7 +84,7 @@ def sweep_frame(
         y = "" if point.y is None else of_y(point.y)
         reason = "" if row is None else row.refused or str(getattr(row, "not_finite", "")) or row.left
         ends = row.interval(metric) if row is not None and state == "done" else (math.nan, math.nan)
-        same = state == "done" and metric in OF_LOSS and point.number in alike
+        same = state == "done" and metric in TESTED and point.number in alike
         where = (point.number, of_x(point.x), y, point.x, point.y, str(point.plan))
         left = row is not None and row.left != ""
         lines.append((*where, value, state, reason, *ends, same, left))
@@ -107,11 +109,12 @@ def between(low: float, high: float, metric: str) -> str:
     return "–" if math.isnan(low) or math.isnan(high) else f"{figure(low, metric)} to {figure(high, metric)}"
 
 
-def _alike(rows: Iterable[SweepRow]) -> set[int]:
-    """Return the numbers of the rows whose loss cannot be told from the starting plan's."""
-    tested = [row for row in rows if row.number >= 0 and math.isfinite(row.p)]
-    found = discoveries(np.array([row.p for row in tested]))
-    return {row.number for row, differs in zip(tested, found, strict=True) if not differs}
+def _alike(rows: Iterable[SweepRow], metric: str) -> set[int]:
+    """Return the numbers of the rows whose loss, or whose answers, cannot be told from the starting plan's."""
+    p_of = {row.number: row.skill_p if metric == "skill_accuracy" else row.p for row in rows if row.number >= 0}
+    tested = {number: p for number, p in p_of.items() if math.isfinite(p)}
+    found = discoveries(np.array(list(tested.values())))
+    return {number for number, differs in zip(tested, found, strict=True) if not differs}
 
 
 def skill_map_frame(

@@ -5,15 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import pandas as pd
 
+from surgery_core.statistics.items import mean_share
 from surgery_core.statistics.verdict import checked_margin, same_within
 from surgery_core.sweeps.kinds import Axis
 
 NAN = float("nan")
 
+RIGHT, WRONG = "r", "w"
+"""How an answer stands in `SweepRow.answers`."""
 METRICS = {
     "perplexity": "Perplexity",
     "bits_per_byte": "Bits a byte",
@@ -42,6 +46,11 @@ class SweepRow:
         top1, top5: share of positions where the base's prediction is the first, or among the first five, 0 to 1.
         texts: mean loss in nats a token by the text's title.
         skills: accuracy by skill, 0 to 1, where asked for.
+        answers: which of a skill's prompts were answered right, in their order, by skill: `"rrwr"`; empty where the
+            probabilities are no numbers, and for rows of earlier releases.
+        skill_p: two-sided, of no change of the answers, prompt by prompt (McNemar); the rows of a sweep are a family of
+            such tests. NaN for the plan that the sweep starts from.
+        skill_verdict: on the answers in one word, as of `Verdict`.
         distinct: distinct-1, -2 and -3 of the text that it writes (Li et al., arXiv 1510.03055), where asked for.
         change_low, change_high: the 95 % interval of `loss_change`, over the same texts before and after
             (`surgery_core.statistics`); NaN for the plan that the sweep starts from.
@@ -79,6 +88,9 @@ class SweepRow:
     verdict: str = ""
     texts: Mapping[str, float] = field(default_factory=dict)
     skills: Mapping[str, float] = field(default_factory=dict)
+    answers: Mapping[str, str] = field(default_factory=dict)
+    skill_p: float = NAN
+    skill_verdict: str = ""
     distinct: tuple[float, ...] = ()
     seconds: float = 0.0
     refused: str = ""
@@ -90,6 +102,22 @@ class SweepRow:
     def skill_accuracy(self) -> float:
         """Return the mean accuracy over the skills, 0 to 1; NaN where none was asked for."""
         return math.fsum(self.skills.values()) / len(self.skills) if self.skills else NAN
+
+    @property
+    def skill_accuracy_low(self) -> float:
+        """Return the lower end of the 95 % interval of `skill_accuracy`, on prompts like these; NaN where there is none."""
+        return self._skill_ends[0]
+
+    @property
+    def skill_accuracy_high(self) -> float:
+        """Return the upper end, likewise."""
+        return self._skill_ends[1]
+
+    @cached_property
+    def _skill_ends(self) -> tuple[float, float]:
+        if not self.answers or not all(self.answers.values()):
+            return NAN, NAN
+        return mean_share([(given.count(RIGHT), len(given)) for given in self.answers.values()])
 
     @property
     def distinct_2(self) -> float:
@@ -117,11 +145,12 @@ class SweepRow:
 
     def record(self) -> dict[str, Any]:
         """Return the row flat: a column a figure, `loss: TITLE` a text and `skill: NAME` a skill."""
-        plain = {name: getattr(self, name) for name in (*_PLAIN, "skill_accuracy")}
+        plain = {name: getattr(self, name) for name in (*_PLAIN, "skill_accuracy", *_OF_SKILLS)}
         texts = {f"loss: {title}": value for title, value in self.texts.items()}
         skills = {f"skill: {name}": value for name, value in self.skills.items()}
+        answers = {f"{ANSWERS}{name}": given for name, given in self.answers.items()}
         distinct = {f"distinct_{n}": value for n, value in enumerate(self.distinct, 1)}
-        return plain | distinct | skills | texts
+        return plain | distinct | skills | answers | texts
 
     @classmethod
     def of(cls, record: Mapping[str, Any]) -> SweepRow:
@@ -133,11 +162,17 @@ class SweepRow:
         """
         named = {prefix: _named(record, f"{prefix}: ") for prefix in ("loss", "skill")}
         distinct = [float(record[name]) for name in _DISTINCT if record.get(name) not in (None, "")]
-        found = {name: record[name] for name in _FIGURES} | {name: record.get(name) for name in _INTERVALS}
+        answers = {
+            name.removeprefix(ANSWERS): _text(given) for name, given in record.items() if name.startswith(ANSWERS)
+        }
+        found = {name: record[name] for name in _FIGURES} | {
+            name: record.get(name) for name in (*_INTERVALS, "skill_p")
+        }
         figures = {name: NAN if _empty(value) else float(value) for name, value in found.items()}
         return cls(
             number=int(record["number"]), x=_axis(record["x"]), y=None if _empty(record["y"]) else _axis(record["y"]),
             plan=_text(record["plan"]), verdict=_text(record.get("verdict")), texts=named["loss"], skills=named["skill"],
+            answers=answers if any(answers.values()) else {}, skill_verdict=_text(record.get("skill_verdict")),
             distinct=tuple(distinct), refused=_text(record["refused"]), not_finite=_text(record.get("not_finite")),
             unproved=_text(record.get("unproved")), left=_text(record.get("left")), **figures,
         )  # fmt: skip
@@ -152,9 +187,12 @@ _FIGURES = ("nats", "loss_change", "perplexity", "bits_per_byte", "kl", "top1", 
 _INTERVALS = (
     "change_low", "change_high", "kl_low", "kl_high", "top1_low", "top1_high", "top5_low", "top5_high", "p",
 )  # fmt: skip
-LATER = ("not_finite", "unproved", *_INTERVALS, "verdict", "left")
-"""Columns that results files of version 0.1 do not have."""
-_PLAIN = ("number", "x", "y", "plan", *_FIGURES, "refused", *LATER)
+_OF_SKILLS = ("skill_accuracy_low", "skill_accuracy_high", "skill_p", "skill_verdict")
+LATER = ("not_finite", "unproved", *_INTERVALS, "verdict", "left", *_OF_SKILLS)
+"""Columns that results files of version 0.1 do not have; nor those that begin with `ANSWERS`."""
+ANSWERS = "answers: "
+"""What the columns with the answers to each skill begin with."""
+_PLAIN = ("number", "x", "y", "plan", *_FIGURES, "refused", *(name for name in LATER if name not in _OF_SKILLS))
 _DISTINCT = ("distinct_1", "distinct_2", "distinct_3")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -17,22 +17,23 @@ from surgery_core.failures import FAILURES, failure
 from surgery_core.measure.encoding import Encoded
 from surgery_core.measure.generation import complete
 from surgery_core.measure.readout import BaseSide, Figures, Readout
-from surgery_core.measure.skills import score_skill
+from surgery_core.measure.skills import SkillResult, score_skill
 from surgery_core.measure.sums import Sums, at_least_0
 from surgery_core.plans.generation_settings import GenerationSettings
 from surgery_core.plans.plan import LayerPlan
 from surgery_core.states.beginnings_check import cannot_run_together, cannot_start_in_the_middle
 from surgery_core.states.finite import broken_weights, not_finite
 from surgery_core.states.shared_beginnings import SharedRuns
+from surgery_core.statistics.items import paired_items
 from surgery_core.statistics.paired import estimates
 from surgery_core.statistics.units import Array
-from surgery_core.statistics.verdict import judge_losses
+from surgery_core.statistics.verdict import judge_items, judge_losses
 from surgery_core.surgery.anatomy import adapters_left_out
 from surgery_core.surgery.view import check_operable
 from surgery_core.suture.report import stitch_report
 from surgery_core.sweeps.kinds import SweepPoint
 from surgery_core.sweeps.proofs import SweepProof
-from surgery_core.sweeps.rows import SweepRow
+from surgery_core.sweeps.rows import RIGHT, WRONG, SweepRow
 from surgery_core.sweeps.setup import SweepSetup
 from surgery_core.text import Text, encode
 
@@ -127,11 +128,13 @@ class Writer:
 
     Attributes:
         first: what they came to under the plan that the sweep starts from, once that is known.
+        first_answers: to the skills under that plan, as `SweepRow.answers`; empty before, and where they are no numbers.
     """
 
     def __init__(self, setup: SweepSetup) -> None:
         self.setup, self.encoded = setup, setup.encoded
         self.first: Sums | None = None
+        self.first_answers: dict[str, str] = {}
         self._weights = broken_weights(setup.model)
         self._proof = SweepProof(setup.model, setup.tokenizer, setup.ingredients, setup.stop)
 
@@ -141,6 +144,10 @@ class Writer:
             extras = self._extras(point.plan)
         except FAILURES as error:
             return _refused(point, error)
+        if sums is self.first:
+            self.first_answers = extras.get("answers", {})
+        else:
+            extras |= _answers_against(self.first_answers, extras.get("answers", {}))
         return self._row(point, self.encoded, self.first, sums, **extras)
 
     def partial(self, point: SweepPoint, sums: Sums, texts: Array, left: str) -> SweepRow:
@@ -187,6 +194,7 @@ class Writer:
         if wanted.skills:
             results = [score_skill(view, tokenizer, skill, stop=self.setup.stop) for skill in wanted.skills]
             extras["skills"] = {result.skill.title: result.accuracy for result in results}
+            extras["answers"] = {result.skill.title: _answers(result) for result in results}
         if wanted.prompt is not None:
             settings = GenerationSettings(max_new_tokens=wanted.new_tokens)
             text = complete(view, tokenizer, wanted.prompt, settings, stop=self.setup.stop)
@@ -316,6 +324,21 @@ def _why_whole(setup: SweepSetup, plans: Sequence[LayerPlan]) -> str:
     if any(adapters_left_out(setup.model, plan) for plan in plans):
         return "Plans without the adapter's part outside of the layers are run whole."
     return cannot_start_in_the_middle(setup.model, setup.encoded.batches[0], plans, setup.ingredients, setup.stop)
+
+
+def _answers(result: SkillResult) -> str:
+    """Return which items of a skill were answered right, as `SweepRow.answers` has it."""
+    if math.isnan(result.accuracy):
+        return ""
+    return "".join(RIGHT if item.correct else WRONG for item in result.items)
+
+
+def _answers_against(first: Mapping[str, str], own: Mapping[str, str]) -> dict[str, Any]:
+    """Return what can be said of the answers to all skills against those under the plan that the sweep starts from."""
+    if not first or not all((*first.values(), *own.values())):
+        return {}
+    found = judge_items(paired_items(*([one == RIGHT for one in "".join(side.values())] for side in (first, own))))
+    return {"skill_p": found.p, "skill_verdict": found.word}
 
 
 def distinct(ids: Sequence[int], n: int) -> float:

@@ -10,6 +10,7 @@ import streamlit as st
 
 from surgery_core.plans.plan import LayerPlan
 from surgery_ui.parts import chat, waiting
+from surgery_ui.parts.text_columns import text_columns
 from surgery_ui.session import session
 from surgery_ui.session.state import state
 from surgery_ui.session.tray import Kept
@@ -19,8 +20,6 @@ from surgery_ui.work import plan_jobs as cached
 from surgery_ui.work.job import Job
 from surgery_ui.work.kinds import Lane, tray_lanes
 
-NARROWEST = 260
-"""Of a column, in pixels."""
 SELDOM = 1.0
 """Seconds between two times that it is said how far a text is."""
 
@@ -42,12 +41,8 @@ class Texts:
         self._jobs = [
             cached.text_job(now.owner, lane, now.loaded, plan, state.prompt, settings) for _, lane, plan in asked
         ]
-        row = st.container().grid(min(3, len(asked)), min_column_width=NARROWEST)
-        self._places = []
-        for name, _, _ in asked:
-            with row.container(border=True, height="stretch"):
-                st.markdown(f"**{present.plain(name)}**")
-                self._places.append((st.empty(), st.caption("Writing …")))
+        columns = text_columns([name for name, _, _ in asked])
+        self._places = [(column.empty(), column.caption("Writing …")) for column in columns]
         self._shown: dict[int, tuple[str, str, bool]] = {}
         self._said_at = time.monotonic()
         st.caption("Underlined: from where a text differs from the unchanged model's, to its end.")

@@ -12,6 +12,7 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from surgery_core.keeping.report.asked import PARTS, USUAL, Asked, AskedSweep, Swept
+from surgery_core.recipes.parts import MOST_PLANS, NamedPlan
 from surgery_core.recipes.recipe import Recipe
 from surgery_core.recipes.scored import titles_of
 from surgery_ui.parts.awaited import Awaited
@@ -57,7 +58,9 @@ def offer_report(
             "Title of the report", key=TITLE, max_chars=MOST_TITLE, placeholder=recipe.title, on_change=session.touch,
             persist_state="session",
         )  # fmt: skip
-        asked = _asked(page, recipe, lens, sweep, unproved)
+        stitched = page == "surgery" and now.is_stitched
+        recipe = _beside_the_cut(recipe, now) if stitched else recipe
+        asked = _asked(page, recipe, lens, sweep, unproved, "plans" if stitched else _OF_PAGES.get(page))
         recipe = replace(recipe, title=" ".join(title.split()) or recipe.title)
         wanted = json.dumps([now.loaded.info.key, recipe.dumps(), asked.plain()])
         if state.report != wanted:
@@ -80,14 +83,22 @@ def offer_report(
         return [Awaited(now.owner, [job], "report", draw, text="Measuring the report")]
 
 
-def _asked(page: str, recipe: Recipe, lens: str, sweep: SweepRequest | None, unproved: bool) -> Asked:
-    """Show which parts there are, and return what is chosen."""
+def _beside_the_cut(recipe: Recipe, now: session.Experiment) -> Recipe:
+    """Return the recipe with the plain cut and the stitched plan before the plans that stand side by side, as the page has them."""
+    both = (NamedPlan("Cut", str(now.plan.unstitched)), NamedPlan("Stitched", str(now.plan)))
+    others = [one for one in recipe.plans if one.plan not in (both[0].plan, both[1].plan)]
+    return replace(recipe, plans=(*both, *others)[:MOST_PLANS])
+
+
+def _asked(
+    page: str, recipe: Recipe, lens: str, sweep: SweepRequest | None, unproved: bool, own: str | None
+) -> Asked:  # fmt: skip
+    """Show which parts there are, and return what is chosen; `own` is the part that a page adds to the usual ones."""
     has = {"sweep": sweep is not None, "plans": bool(recipe.plans), "study": recipe.study is not None}
     # of a recipe about the unchanged model nothing stands there before and after
     has |= dict.fromkeys(("plan", "writing", "scores"), recipe.plan is not None)
     has |= {"lens": bool(recipe.lens or recipe.prompts)}
     there = [part for part in PARTS if has.get(part, True)]
-    own = _OF_PAGES.get(page)
     usual = [part for part in there if part in (*USUAL, "plans" if page == "gallery" else own, own)]
     chosen = st.pills(
         "What it shows", there, key=f"{CHOSEN}-{page}", default=usual, selection_mode="multi",

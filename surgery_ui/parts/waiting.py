@@ -29,6 +29,7 @@ PROMPT = 1.0
 """Seconds within which work begins on a server that is not busy; until then nothing is said of a queue."""
 BAR = 52
 """Height of the bar in pixels, with the gap below it."""
+STITCHING = "Stitching the cut"
 ROW = 35
 """Height of a row of a table in pixels."""
 
@@ -66,7 +67,8 @@ class Waiting:
         share = min(1.0, done / total) if total else 0.0
         expected = self._expected()
         left = _together(self._jobs, expected)
-        now = (round(share, 2), in_line(self._pool, self._jobs, self._text) or _said(self._text, left))
+        text = doing(self._jobs, self._text)
+        now = (round(share, 2), in_line(self._pool, self._jobs, text) or _said(text, left))
         if self._bar is None:
             row = self._place.container(horizontal=True, vertical_alignment="center", gap="small")
             self._bar, self._button = row.empty(), row.empty()
@@ -103,11 +105,30 @@ def in_line(pool: Pool, jobs: Sequence[Job[Any]], text: str) -> str:
     return f"{text}: {first.before:,} before it{when}"
 
 
+def doing(jobs: Sequence[Job[Any]], text: str) -> str:
+    """Return what is being done for some jobs: `text`, or that a cut is stitched where all of them wait for that."""
+    open_jobs = [job for job in jobs if not job.done]
+    return STITCHING if open_jobs and all(map(_sews, open_jobs)) else text
+
+
+def stitching(job: Job[Any]) -> str:
+    """Return that a job waits for a cut to be stitched, and how far that is; nothing where it does not."""
+    needs = _sews(job)
+    if not needs:
+        return ""
+    done, total = needs[0].reported
+    return f"{STITCHING} … {done / total:.0%}" if total else f"{STITCHING} …"
+
+
+def _sews(job: Job[Any]) -> list[Job[Any]]:
+    return [need for need in job.needs if need.key[0] == "stitches" and not need.done]
+
+
 def writing(job: Job[Any]) -> str:
     """Return how far a text is and how long it goes on, for the line below it."""
-    if line := in_line(WORK, [job], "Writing"):
+    if line := in_line(WORK, [job], doing([job], "Writing")) or stitching(job):
         return line
-    (done, total), left = job.progress, timing.left(job)
+    (done, total), left = job.reported, timing.left(job)
     if job.done or not done or left is None:
         return "Writing …"
     return f"Writing … {done} of {total} tokens, {sweep_words.span(left)} left"

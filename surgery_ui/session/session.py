@@ -50,6 +50,11 @@ class Experiment:
         """Return the plan of the unchanged model."""
         return LayerPlan.identity(self.plan.n_layers)
 
+    @property
+    def is_stitched(self) -> bool:
+        """Return whether the plan has stitches, so that it can be seen beside the plain cut."""
+        return self.plan != self.plan.unstitched
+
 
 def begin() -> None:
     """Start a run: take over the address, open the model, write the address."""

@@ -123,8 +123,8 @@ def _result(found: Healed) -> None:
     """Show base, cut, stitched and healed side by side, and offer to open the last of them."""
     with st.container(border=True):
         st.markdown(f"**{present.plain(found.model.title)}**")
-        st.table(words.side_table(found.report), border="horizontal")
-        for sentence in (*words.verdicts(found.report), words.texts_said(found.report), *found.report.notes):
+        st.table(words.side_table(found.report.sides), border="horizontal")
+        for sentence in (*words.verdicts(found.report.sides), words.texts_said(found.report), *found.report.notes):
             st.caption(present.plain(sentence))
         st.button(
             "Open the healed model", key="heal-open", type=emphasis(), width="stretch", icon=":material/open_in_new:",

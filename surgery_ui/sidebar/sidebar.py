@@ -5,10 +5,11 @@ from __future__ import annotations
 import streamlit as st
 
 from surgery_core.errors import NotationError, PlanError, SurgeryError
+from surgery_core.plans.cuts import stitched
 from surgery_core.plans.labels import slot_labels
 from surgery_core.plans.plan import LayerPlan
 from surgery_ui.components.link import copy_link
-from surgery_ui.components.strip import layer_strip, looked_at, read_edit, sent_edit
+from surgery_ui.components.strip import layer_strip, looked_at, read_edit, sent_edit, wants_stitches
 from surgery_ui.components.tab import browser_tab, new_steps, sent
 from surgery_ui.parts import sweep_shelf
 from surgery_ui.parts.places import go_to
@@ -155,7 +156,7 @@ def _refused() -> None:
 def _strip(now: session.Experiment) -> None:
     adapter = now.loaded.info.adapter
     layers = () if adapter is None else adapter.layers
-    layer_strip(now.plan, state.strip_edit, _take_edit, _take_look, layers, _damage(now))
+    layer_strip(now.plan, state.strip_edit, _take_edit, _take_look, _take_seam, layers, _damage(now))
     show_problem("strip")
 
 
@@ -180,6 +181,12 @@ def _take_look() -> None:
     if (at := looked_at(plan)) is not None:
         state.cell = ("after", slot_labels(plan)[at], -1)
         go_to("lens")
+
+
+def _take_seam() -> None:
+    """Stitch the plan's cuts, or take its stitches out, as the switch in the tray says."""
+    if (wanted := wants_stitches()) is not None:
+        session.change("strip", stitched if wanted else lambda plan: plan.unstitched)
 
 
 def _steps(now: session.Experiment) -> None:

@@ -9,7 +9,6 @@ from functools import partial
 import streamlit as st
 
 from surgery_core.errors import PlanError
-from surgery_core.plans.cuts import cuts, stitched
 from surgery_core.plans.plan import LayerPlan
 from surgery_core.plans.presets import Preset, all_presets
 from surgery_core.plans.presets import preset as find_preset
@@ -42,27 +41,8 @@ def tools(now: session.Experiment) -> None:
             _problem(label)
     with below:
         looked_at(now)
-    with st.container(horizontal=True, gap="xsmall"):
-        _stitching(now.plan)
-        offer_heal(now)
-    _problem("Stitch")
+    offer_heal(now)
     heal_standing()
-
-
-def _stitching(plan: LayerPlan) -> None:
-    """Offer to stitch what the plan leaves out, or to take its stitches out; nothing where none is possible."""
-    if not cuts(plan):
-        return
-    sewn = plan != plan.unstitched
-    st.button(
-        "Take the stitch out" if sewn else "Stitch the cut", key="stitch", icon=":material/healing:", width="stretch",
-        on_click=_sew, args=(sewn,),
-        help="Makes up for deleted layers by a projection before them, fitted on the bundled stories: ~ in the plan.",
-    )  # fmt: skip
-
-
-def _sew(undone: bool) -> None:
-    session.change(_key("Stitch"), (lambda plan: plan.unstitched) if undone else stitched)
 
 
 def _key(tool: str) -> str:

@@ -10,7 +10,8 @@ from streamlit.delta_generator import DeltaGenerator
 from surgery_core.measure.results import Comparison
 from surgery_core.measure.said import loss_said, skills_said, text_said
 from surgery_core.measure.skills.frames import skills_that_suffer
-from surgery_ui.parts.waiting import in_line
+from surgery_core.suture.sides import given_back, sides_of
+from surgery_ui.parts.waiting import in_line, stitching
 from surgery_ui.session import looks, session
 from surgery_ui.session.state import state
 from surgery_ui.words import present
@@ -27,25 +28,27 @@ class Said:
         place: an empty element, or a skeleton, where it stands.
         scores: what compares the texts of the set.
         texts: what writes both sides, by side.
+        cut: what compares the plain cut with the base, where the plan is stitched.
     """
 
     def __init__(
-        self, now: session.Experiment, place: DeltaGenerator, scores: Job[Any], texts: dict[str, Job[Any]]
-    ) -> None:
-        self._now, self._place, self._scores, self._texts = now, place, scores, texts
-        self._shown = self._lost = self._line = ""
+        self, now: session.Experiment, place: DeltaGenerator, scores: Job[Any], texts: dict[str, Job[Any]],
+        cut: Job[Any] | None = None,
+    ) -> None:  # fmt: skip
+        self._now, self._place, self._scores, self._texts, self._cut = now, place, scores, texts, cut
+        self._shown = self._lost = self._line = self._back = ""
 
     @property
     def jobs(self) -> Sequence[Job[Any]]:
         """Return the jobs to look at."""
-        return [self._scores, *self._texts.values()]
+        return [self._scores, *self._texts.values(), *([] if self._cut is None else [self._cut])]
 
     def show(self) -> None:
         """Say what is known by now."""
-        parts = [self._loss(), self._text(), self._skills()]
+        parts = [self._loss(), self._given_back(), self._text(), self._skills()]
         said = " ".join(present.plain(part) for part in parts if part)
         if not said and not self._scores.done:
-            self._wait(in_line(WORK, [self._scores], "Scoring texts"))
+            self._wait(in_line(WORK, [self._scores], "Scoring texts") or stitching(self._scores))
         elif said and said != self._shown:
             self._shown = said
             self._place = self._place.markdown(said, help=present.interval_help(state.margin))
@@ -53,7 +56,7 @@ class Said:
             self._place.empty()
 
     def _wait(self, line: str) -> None:
-        """Say in the sentence's place that a busy server does other people's work first."""
+        """Say in the sentence's place what goes before it: other people's work on a busy server, a stitch."""
         if line != self._line:
             self._line = line
             self._place = self._place.caption(line or "Scoring texts …")
@@ -68,6 +71,14 @@ class Said:
         self._lost = loss_said(found, self._now.plan)
         return self._lost
 
+    def _given_back(self) -> str:
+        """Return what the stitches give back of what the cut costs; made once, as the loss is."""
+        both = [None if self._cut is None else _result(self._cut), _result(self._scores)]
+        if not self._back and all(isinstance(one, Comparison) and not one.not_finite for one in both):
+            cut, stitched = (one.within(state.margin) for one in both if one is not None)
+            self._back = given_back(sides_of({"cut": cut, "stitched": stitched}))
+        return self._back
+
     def _skills(self) -> str:
         """Return which skill suffers most, where both sides were asked already; here nobody is asked."""
         sides = [known_skills(self._now.loaded, plan) for plan in (self._now.identity, self._now.plan)]
@@ -75,7 +86,7 @@ class Said:
 
     def _text(self) -> str:
         written = {side: _result(job) for side, job in self._texts.items()}
-        if len(written) < 2 or None in written.values():
+        if not {"before", "after"} <= written.keys() or None in (written["before"], written["after"]):
             return ""
         return text_said(written["before"].text, written["after"].text)
 

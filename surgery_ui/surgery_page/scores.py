@@ -1,4 +1,4 @@
-"""The scores of a plan: headline figures and the perplexity table."""
+"""The scores of a plan: headline figures and the perplexity table; of a stitched plan with those of the plain cut."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from surgery_core.measure.cut import Cut
 from surgery_core.measure.results import Comparison, ScoreTable
+from surgery_core.suture.sides import by_text
 from surgery_core.sweeps.estimate import reading_seconds
 from surgery_core.text import Text
 from surgery_ui.parts import waiting
@@ -27,6 +28,8 @@ from surgery_ui.work.kinds import Lane
 
 BUNDLED, OWN = Lane.SCORES, Lane.OWN_SCORES
 """Lanes of the two jobs: the bundled texts, and the person's own, which may be long."""
+CUT = {BUNDLED: Lane.CUT_SCORES, OWN: Lane.OWN_CUT_SCORES}
+"""Lanes of the plain cut's scores, by that of the stitched plan's."""
 Expected = Callable[[], float | None]
 METRIC = 115
 """Height of a headline figure in pixels."""
@@ -50,16 +53,18 @@ def scores_section(now: session.Experiment, headline: DeltaGenerator, table: Del
     own = session.own_text()
     texts: dict[Lane, tuple[Text, ...]] = {BUNDLED: session.scored_texts()} | ({OWN: (own,)} if own else {})
     jobs = {lane: _request(now, lane, some) for lane, some in texts.items()}
+    cuts = _cut_jobs(now, texts)
     place = headline.empty()
     cells = [] if jobs[BUNDLED].done else _metric_skeletons(place)
     with table:
         bars = [_bar(now, lane, job, texts[lane]) for lane, job in jobs.items()]
+        bars += [Waiting(now.owner, [job], "Scoring the plain cut", CUT[lane]) for lane, job in cuts.items()]
         trouble = {lane: st.empty() for lane in jobs}
         waits = not any(job.done for job in jobs.values())
         height = waiting.table_height(min(MOST_ROWS, sum(len(some) for some in texts.values())))
         grid = st.skeleton(height=height) if waits else st.empty()
         places = Places(place, cells, trouble, grid, st.container())
-    return Scores(now.owner, texts, jobs, bars, places)
+    return Scores(now.owner, texts, jobs, cuts, bars, places)
 
 
 class Scores:
@@ -68,21 +73,39 @@ class Scores:
     Attributes:
         texts: what is scored, by lane.
         jobs_by_lane: what scores them.
+        cuts_by_lane: what scores them under the plain cut, where the plan is stitched.
     """
 
     def __init__(
-        self, owner: str, texts: dict[Lane, tuple[Text, ...]], jobs: dict[Lane, Job[Any]], bars: list[Waiting],
-        places: Places,
+        self, owner: str, texts: dict[Lane, tuple[Text, ...]], jobs: dict[Lane, Job[Any]], cuts: dict[Lane, Job[Any]],
+        bars: list[Waiting], places: Places,
     ) -> None:  # fmt: skip
-        self.texts, self.jobs_by_lane = texts, jobs
+        self.texts, self.jobs_by_lane, self.cuts_by_lane = texts, jobs, cuts
         self._owner, self._bars, self._places = owner, bars, places
         self._drawn: set[Lane] = set()
+        self._ready = 0
         self._said = self._said_cut = False
 
     @property
     def jobs(self) -> list[Job[Any]]:
         """Return the jobs to look at."""
-        return list(self.jobs_by_lane.values())
+        return [*self.jobs_by_lane.values(), *self.cuts_by_lane.values()]
+
+    def frame(self, lane: Lane) -> pd.DataFrame | None:
+        """Return the lines of a lane's texts, with those of the plain cut once they are there; None where it has none."""
+        job, cut = self.jobs_by_lane[lane], self.cuts_by_lane.get(lane)
+        if not job.done or job.error is not None:
+            return None
+        result = _within(job.result)
+        if isinstance(result, Comparison) and cut is not None and cut.done and cut.error is None:
+            return by_text(cut.result, result)
+        return result.frame()
+
+    def whole_frame(self) -> pd.DataFrame:
+        """Return the lines of all texts that are scored, the person's own first."""
+        frames = [self.frame(lane) for lane in (OWN, BUNDLED) if lane in self.jobs_by_lane]
+        there = [one for one in frames if one is not None]
+        return pd.concat(there, ignore_index=True) if there else pd.DataFrame()
 
     def show(self) -> None:
         """Draw what is new."""
@@ -91,8 +114,10 @@ class Scores:
             self._show_headline(self.jobs_by_lane[BUNDLED])
         for lane in new:
             waiting.failed(self._places.trouble[lane], self._owner, [self.jobs_by_lane[lane]], f"table-{lane}")
-        if new:
-            self._drawn |= new
+        self._drawn |= new
+        ready = sum(job.done for job in self.jobs)
+        if ready > self._ready:
+            self._ready = ready
             self._show_table()
         for bar in self._bars:
             bar.show()
@@ -107,8 +132,8 @@ class Scores:
         done = [self.jobs_by_lane[lane] for lane in (OWN, BUNDLED) if lane in self._drawn]
         results = [_within(job.result) for job in done if job.error is None]
         if results:
-            frame = pd.concat([result.frame() for result in results], ignore_index=True)
-            self._places.grid = show_table(self._places.grid, frame, self._opens(results), len(results))
+            frame = self.whole_frame()
+            self._places.grid = show_table(self._places.grid, frame, self._opens(results), self._ready)
             self._say_stride(frame)
             self._say_cut([result.cut for result in results if result.cut is not None])
         elif len(done) == len(self.jobs_by_lane):
@@ -118,7 +143,8 @@ class Scores:
         """Return by line of the table which text it opens below; none where texts are cut into windows."""
         texts = [text for lane in (OWN, BUNDLED) for text in self.texts.get(lane, ())]
         lines = [row for result in results for row in result.rows]
-        if len(results) < len(self.jobs_by_lane) or len(lines) != len(texts):
+        # a table that can be clicked is no element any more that another could replace
+        if self._ready < len(self.jobs) or len(results) < len(self.jobs_by_lane) or len(lines) != len(texts):
             return []
         return list(range(len(texts)))
 
@@ -141,6 +167,14 @@ def _request(now: session.Experiment, lane: Lane, texts: tuple[Text, ...]) -> Jo
     if now.plan.is_identity:
         return cached.table_job(now.owner, lane, now.loaded, texts)
     return cached.comparison_job(now.owner, lane, now.loaded, now.plan, texts)
+
+
+def _cut_jobs(now: session.Experiment, texts: dict[Lane, tuple[Text, ...]]) -> dict[Lane, Job[Any]]:
+    """Have the texts scored under the plain cut too, where the plan is stitched."""
+    if not now.is_stitched:
+        return {}
+    plain = now.plan.unstitched
+    return {lane: cached.comparison_job(now.owner, CUT[lane], now.loaded, plain, some) for lane, some in texts.items()}
 
 
 def _bar(now: session.Experiment, lane: Lane, job: Job[Any], texts: tuple[Text, ...]) -> Waiting:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import pandas as pd
@@ -21,6 +21,7 @@ TINTS = ("31, 111, 139", "180, 83, 42")
 """Petrol and rust, for a ratio below and above ×1."""
 DEEPEST = 0.5
 """How opaque the strongest colour is; on either theme's paper the figures can be read on it."""
+RATIOS = ("ratio_cut", "ratio")
 LEAST = math.log(1.1)
 """Change of the loss in nats that the strongest colour stands for at least, so that a trifle stays pale."""
 
@@ -30,9 +31,9 @@ def show_table(place: Any, frame: pd.DataFrame, opens: Sequence[int], drawn: int
 
     Args:
         place: what it replaces.
-        frame: the lines of a score table or of a comparison.
+        frame: the lines of a score table, of a comparison, or of one beside that of the plain cut (`suture.sides.by_text`).
         opens: by line, the number of its text among those that can be looked at below; empty where none can.
-        drawn: how many jobs' lines it has, which tells two tables of one run apart.
+        drawn: how many jobs are done, which tells two tables of one run apart.
     """
     if "ratio" not in frame:
         return _draw(place, frame[list(_ALONE)], _ALONE)
@@ -40,18 +41,20 @@ def show_table(place: Any, frame: pd.DataFrame, opens: Sequence[int], drawn: int
     picks: dict[str, Any] = {}
     if opens:
         picks = {"key": key, "on_select": lambda: _open(key, opens), "selection_mode": "single-row"}
+    columns = _STITCHED if "ratio_cut" in frame else _COMPARED
     # an infinite ratio has no place on a scale
-    ratio = frame["ratio"].where(frame["ratio"].abs() < math.inf)
+    ratios = {name: frame[name].where(frame[name].abs() < math.inf) for name in RATIOS if name in frame}
     words = frame["verdict"].where(frame["verdict"] != "too few to say", "–")
-    shown = frame.assign(ratio=ratio, top1=100 * frame["top1"], verdict=words)[list(_COMPARED)]
-    return _draw(place, tinted(shown), _COMPARED, **picks)
+    shown = frame.assign(**ratios, top1=100 * frame["top1"], verdict=words)[list(columns)]
+    return _draw(place, tinted(shown), columns, **picks)
 
 
 def tinted(frame: pd.DataFrame) -> Any:
     """Return the lines with their ratios coloured: rust above ×1, petrol below, pale near it."""
-    full = max([LEAST, *(abs(math.log(ratio)) for ratio in frame["ratio"] if ratio > 0)])
-    styled = frame.style.map(lambda ratio: ratio_tint(ratio, full), subset=["ratio"])
-    return styled.format(_WRITTEN, na_rep="")
+    there: list[Hashable] = [name for name in RATIOS if name in frame]
+    full = max([LEAST, *(abs(math.log(ratio)) for name in there for ratio in frame[name] if ratio > 0)])
+    styled = frame.style.map(lambda ratio: ratio_tint(ratio, full), subset=there)
+    return styled.format({name: how for name, how in _WRITTEN.items() if name in frame}, na_rep="")
 
 
 def ratio_tint(ratio: float, full: float) -> str:
@@ -110,7 +113,23 @@ _COMPARED: dict[str, Any] = {
         "Verdict", width=140, help="Over runs of 16 tokens of this text. “–” where the text is too short to say."
     ),
 }  # fmt: skip
+_RATIO = "Perplexity over that before. Rust where the text became harder, petrol where easier, pale near ×1."
+_STITCHED: dict[str, Any] = {
+    "title": "Text",
+    "tokens": _COMPARED["tokens"],
+    "perplexity_before": _COMPARED["perplexity_before"],
+    "perplexity_cut": _NUMBER("Cut", width="small", format="%.2f", help="Perplexity of the plan without its stitches."),
+    "perplexity_after": _NUMBER("Stitched", width="small", format="%.2f", help="Perplexity of the plan with them."),
+    "ratio_cut": _NUMBER("Ratio cut", width=84, format="×%.2f", help=_RATIO),
+    "ratio": _NUMBER("Ratio stitched", width=108, format="×%.2f", help=_RATIO),
+    "kl": _COMPARED["kl"],
+    "top1": _COMPARED["top1"],
+    "verdict": st.column_config.TextColumn(
+        "Verdict", width=140,
+        help="The stitched plan against before, over runs of 16 tokens of this text. “–” where the text is too short to say.",
+    ),
+}  # fmt: skip
 _WRITTEN: dict[Any, Any] = {
-    "tokens": "{:,.0f}", "perplexity_before": "{:.2f}", "perplexity_after": "{:.2f}", "ratio": "×{:.2f}", "kl": "{:.3f}",
-    "top1": "{:.1f}%",
+    "tokens": "{:,.0f}", "perplexity_before": "{:.2f}", "perplexity_cut": "{:.2f}", "perplexity_after": "{:.2f}",
+    "ratio_cut": "×{:.2f}", "ratio": "×{:.2f}", "kl": "{:.3f}", "top1": "{:.1f}%",
 }  # fmt: skip

@@ -1,4 +1,4 @@
-"""The text before and after, side by side, with its prompt and settings."""
+"""The text before and after, side by side, with its prompt and settings; of a stitched plan also that of the plain cut."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ from streamlit.delta_generator import DeltaGenerator
 from surgery_core.errors import InputError, SettingsError, SurgeryError
 from surgery_core.measure.generation import Generation
 from surgery_core.plans.generation_settings import GenerationSettings
+from surgery_core.plans.plan import LayerPlan
 from surgery_ui.parts import chat, examples, waiting
 from surgery_ui.parts.problems import show_problem
+from surgery_ui.parts.text_columns import text_columns
 from surgery_ui.session import session
 from surgery_ui.session.address import SETTINGS
 from surgery_ui.session.state import State, state
@@ -25,7 +27,8 @@ from surgery_ui.work.job import Job
 from surgery_ui.work.kinds import Lane
 
 PICK = "prompt-pick"
-LANES = {"before": Lane.TEXT_BEFORE, "after": Lane.TEXT_AFTER}
+LANES = {"before": Lane.TEXT_BEFORE, "cut": Lane.TEXT_CUT, "after": Lane.TEXT_AFTER}
+"""The sides, in the order in which they stand."""
 FIRST = 0.06
 """Seconds that an edit's first words have to themselves, before the page is drawn on the same cores."""
 FRAME = 0.02
@@ -39,7 +42,7 @@ def writing_section(now: session.Experiment) -> Writing:
     _controls(now)
     chat.caption(now)
     jobs = _text_jobs(now)
-    trouble, places = st.container(), _columns(now.plan.is_identity)
+    trouble, places = st.container(), _columns(now.plan)
     # What stood here is of a former plan or prompt: each side begins empty, with its line below.
     elements = {side: places[side].empty() for side in jobs}
     notes = {side: places[side].caption("Writing …") for side in jobs}
@@ -59,8 +62,10 @@ def begin_writing() -> None:
 
 
 def _text_jobs(now: session.Experiment) -> dict[str, Job[Generation]]:
-    """Have both sides written, the one after surgery first."""
-    plans = {"before": now.identity} if now.plan.is_identity else {"after": now.plan, "before": now.identity}
+    """Have all sides written, the one after surgery first."""
+    plans = {"after": now.plan, "before": now.identity} if not now.plan.is_identity else {"before": now.identity}
+    if now.is_stitched:
+        plans["cut"] = now.plan.unstitched
     prompt, settings = state.prompt, _wanted(now)
     jobs = {
         side: cached.text_job(now.owner, LANES[side], now.loaded, plan, prompt, settings)
@@ -114,8 +119,7 @@ class Writing:
             return
         for side, now in seen.items():
             # What failed is drawn once, however far the other side writes: its button may be there only once.
-            beside = seen.get("before" if side == "after" else "after", _Seen("")).text
-            other = beside if now.error is None else ""
+            other = texts.beside(side, {name: one.text for name, one in seen.items()}) if now.error is None else ""
             if self._shown.get(side) == (now, other):
                 continue
             self._shown[side] = (now, other)
@@ -182,15 +186,16 @@ def _look(job: Job[Generation]) -> _Seen:
     return _Seen(job.result.text, job.result)
 
 
-def _columns(identity: bool) -> dict[str, DeltaGenerator]:
-    left, right = st.columns(2, gap="small")
-    places = {
-        "before": left.container(border=True, height="stretch"),
-        "after": right.container(border=True, height="stretch"),
-    }
-    places["before"].markdown("**Before**")
-    places["after"].markdown("**After**")
-    if not identity:
+def _columns(plan: LayerPlan) -> dict[str, DeltaGenerator]:
+    stitched = plan != plan.unstitched
+    titles = {"before": "Before", "after": "After"} | ({"cut": "Cut", "after": "Stitched"} if stitched else {})
+    sides = [side for side in LANES if side in titles]
+    places = dict(zip(sides, text_columns([titles[side] for side in sides]), strict=True))
+    if stitched:
+        st.caption(
+            "Underlined: from where a text differs from that before, to its end; before, from where the stitched one does."
+        )
+    elif not plan.is_identity:
         st.caption("Underlined: from where the two texts differ, to their end.")
     else:
         places["after"].caption(

@@ -9,8 +9,8 @@ import pandas as pd
 import streamlit as st
 
 from surgery_core.sweeps.file import model_name
-from surgery_core.sweeps.findings import best_on_unseen
-from surgery_core.sweeps.frames import OF_LOSS, SHARES, figure, sweep_frame
+from surgery_core.sweeps.findings import best_on_unseen, best_on_unseen_items
+from surgery_core.sweeps.frames import OF_LOSS, SHARES, between, figure, sweep_frame
 from surgery_core.sweeps.request import SweepRequest
 from surgery_core.sweeps.rows import METRICS, SweepRow
 from surgery_core.sweeps.rows import frame as rows_frame
@@ -207,6 +207,8 @@ def _below(entry: Entry, metric: str) -> None:
     doubts.show(entry.rows)
     if entry.done and metric in OF_LOSS and entry.kind.form != "lines":
         st.caption(sweep_words.MARKS)
+    if entry.done and metric == "skill_accuracy" and entry.kind.form != "lines":
+        st.caption(sweep_words.MARKS_OF_SKILLS)
     if entry.done == len(entry.planned):
         _best(entry)
     _finding(entry)
@@ -223,11 +225,11 @@ def _below(entry: Entry, metric: str) -> None:
 
 
 def _best(entry: Entry) -> None:
-    """Show the best plan on texts that its choice has not seen."""
-    found = best_on_unseen(entry.rows)
-    if found is not None:
-        named = _names(entry)[found.row.number] if entry.kind.form == "bars" else found.row.plan
-        st.markdown(present.plain(sweep_words.best(found, named)))
+    """Show the best plan on texts, and by its answers on prompts, that its choice has not seen."""
+    for found in (best_on_unseen(entry.rows), best_on_unseen_items(entry.rows)):
+        if found is not None:
+            named = _names(entry)[found.row.number] if entry.kind.form == "bars" else found.row.plan
+            st.markdown(present.plain(found.sentence(named)))
 
 
 def _table(entry: Entry) -> None:
@@ -241,7 +243,11 @@ def _table(entry: Entry) -> None:
     shown["Plan"] = frame["plan"]
     number = st.column_config.NumberColumn
     columns = {METRICS[metric]: number(METRICS[metric], format="%.4g") for metric in known}
-    shown["Verdict"] = [row.within(state.margin).verdict for row in sorted(entry.rows, key=lambda row: row.number)]
+    rows = sorted(entry.rows, key=lambda row: row.number)
+    shown["Verdict"] = [row.within(state.margin).verdict for row in rows]
+    if any(row.answers for row in rows):
+        shown["Answers"] = [row.skill_verdict for row in rows]
+        shown["Skills, 95 %"] = [between(*row.interval("skill_accuracy"), "skill_accuracy") for row in rows]
     st.dataframe(
         shown.assign(**{METRICS[metric]: frame[metric] for metric in known}), hide_index=True, column_config=columns,
         alt="All rows of the sweep",

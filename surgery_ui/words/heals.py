@@ -1,37 +1,46 @@
-"""How a heal reads on a page."""
+"""How stitches and heals read on a page."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from itertools import pairwise
 
 import pandas as pd
 
 from surgery_core.suture.heal_report import HealReport
 from surgery_core.suture.healing import HealProgress, HeldOut, best_of
+from surgery_core.suture.sides import Side
 from surgery_ui.words import present
 
 
-def side_table(report: HealReport) -> pd.DataFrame:
-    """Return base, cut, stitched and healed as lines of text."""
+def side_table(sides: Sequence[Side], *, whole: bool = False) -> pd.DataFrame:
+    """Return base, cut, stitched and healed as lines of text; `whole` for all figures, with the verdict against the base."""
     return pd.DataFrame(
         {
             "": side.name.capitalize(),
             "Loss": present.decimals(side.nats),
             "PPL": present.amount(side.perplexity),
+            **(_further(side) if whole else {}),
             "Back": "" if math.isnan(side.back) else f"{side.back:.0%}",
+            **({"Verdict": "" if side.to_base is None else side.to_base.word} if whole else {}),
         }
-        for side in report.sides
+        for side in sides
     ).set_index("")
 
 
-def verdicts(report: HealReport) -> list[str]:
+def _further(side: Side) -> dict[str, str]:
+    return {"KL": present.decimals(side.kl), "Top-1 kept": present.share(side.top1)}
+
+
+def verdicts(sides: Sequence[Side]) -> list[str]:
     """Return what the statistics say of each model against the one before it, and of the healed one against the base."""
     said = [
         f"{side.name.capitalize()}, against {before.name}: {side.to_before.sentence}"
-        for before, side in zip(report.sides, report.sides[1:], strict=False)
+        for before, side in pairwise(sides)
         if side.to_before is not None
     ]
-    last = report.sides[-1]
+    last = sides[-1]
     return (
         said
         if last.to_base is None
@@ -44,7 +53,9 @@ def texts_said(report: HealReport) -> str:
     trained, held = report.lessons.trained, report.lessons.held
     more = f"; and {len(held) - 4:,} more" if len(held) > 4 else ""
     titles = "; ".join(text.title for text in held[:4]) + more
-    return f"Trained on {len(trained):,} texts. The figures are of {len(held):,} others: {titles}."
+    n = f"{len(trained):,} text{'s' if len(trained) != 1 else ''}"
+    others = "one that was not" if len(held) == 1 else f"{len(held):,} that were not"
+    return f"Trained on {n}. The figures are of {others}: {titles}."
 
 
 def readings(held: tuple[HeldOut, ...]) -> pd.DataFrame:

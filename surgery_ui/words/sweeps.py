@@ -12,7 +12,7 @@ from surgery_core.statistics.ranks import rank_interval
 from surgery_core.statistics.verdict import losses_said
 from surgery_core.sweeps.estimate import Span
 from surgery_core.sweeps.file import SweepIdentity
-from surgery_core.sweeps.findings import Best, kept_in_the_middle, longest_block, ordered, variants
+from surgery_core.sweeps.findings import kept_in_the_middle, longest_block, ordered, variants
 from surgery_core.sweeps.frames import figure
 from surgery_core.sweeps.kinds import all_kinds
 from surgery_core.sweeps.rows import SweepRow
@@ -300,6 +300,10 @@ MARKS = (
     "Lines on bars and points are 95 % intervals on texts like these. “=” marks plans whose loss cannot be told from the "
     "starting plan's; the others are told apart at a false discovery rate of 5 % over all plans of the sweep."
 )
+MARKS_OF_SKILLS = (
+    "Lines on bars and points are 95 % intervals on prompts like these. “=” marks plans whose answers, prompt by prompt, cannot "
+    "be told from the starting plan's; the others are told apart at a false discovery rate of 5 % over all plans of the sweep."
+)
 
 
 def left_early(count: int) -> str:
@@ -331,18 +335,3 @@ def least_help(n_layers: int, margin: float) -> str:
         f"others it may cost a little more. The interval is one of 95 %; two models count as the same within "
         f"{100 * margin:g} %. Undo brings the layer back."
     )
-
-
-def best(found: Best, name: str) -> str:
-    """Return what is said of the best plan of a sweep."""
-    unseen = found.unseen
-    named = (
-        f"Best of {found.n_plans}: {name}."
-        if unseen.word == "better"
-        else f"No winner among {counted(found.n_plans, 'plan')}; {name} did best."
-    )
-    head = f"{named} Chosen on every second text, where its perplexity is ×{found.seen:.3g}"
-    ends = (
-        "" if math.isnan(unseen.low) else f" (between ×{1 + unseen.low:.3g} and ×{1 + unseen.high:.3g}: {unseen.word})"
-    )
-    return f"{head} that of the plan it starts from; on the {unseen.n_units} others, ×{1 + unseen.value:.3g}{ends}."

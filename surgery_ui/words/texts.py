@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Mapping
 
 _CONTROLS = {code: chr(0x2400 + code) for code in range(32) if chr(code) not in "\n\t"}
 """A picture for each control character; a model may write any of them."""
@@ -14,6 +15,16 @@ def divided(prompt: str, text: str, other: str) -> tuple[str, str, str]:
     """Return the prompt, what of the text begins as `other` does, and the rest; without `other` there is no rest."""
     same = _common(text, other) if other else len(text)
     return prompt.translate(_CONTROLS), text[:same].translate(_CONTROLS), text[same:].translate(_CONTROLS)
+
+
+def beside(side: str, texts: Mapping[str, str]) -> str:
+    """Return the text that one side's stands beside: that before surgery, or for this the one after it; empty where none is.
+
+    Args:
+        side: `"before"`, `"cut"` or `"after"`.
+        texts: what is written, by side.
+    """
+    return texts.get("after" if side == "before" else "before", "")
 
 
 def continuation(prompt: str, text: str, other: str, mark: str = "") -> str:

@@ -22,7 +22,7 @@ from weakref import WeakValueDictionary
 from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from surgery_ui.words.texts import divided
+from surgery_ui.words.texts import beside, divided
 from surgery_ui.work.job import Job
 
 PATH = "surgery-words"
@@ -98,8 +98,7 @@ class Channel:
         for side, text in texts.items():
             # what went wrong is for the page to say
             if text and not (jobs[side].done and jobs[side].error is not None):
-                other = next((one for name, one in texts.items() if name != side), "")
-                sides[side] = divided(prompt, text, other)
+                sides[side] = divided(prompt, text, beside(side, texts))
         return {"turn": turn, "sides": sides} if sides else None
 
     def listen(self, listener: threading.Event) -> None:

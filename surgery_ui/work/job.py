@@ -122,6 +122,11 @@ class Job(Generic[Result]):
         return first + done, whole + (total or whole)
 
     @property
+    def reported(self) -> tuple[int, int]:
+        """Return how far its own work is and where the end of that is, (0, 0) where that is not known."""
+        return self._reported
+
+    @property
     def working(self) -> float | None:
         """Return when the first of its work began, that of what it needs included."""
         began = [one.started for one in (*self._awaited, self) if one.started is not None]
@@ -148,6 +153,11 @@ class Job(Generic[Result]):
     def reusable(self) -> bool:
         """Whether a later request may have this job's outcome instead of new work."""
         return not (self._again or self.stop.is_set() or isinstance(self._error, (Stopped, Unexpected)))
+
+    def raise_what_failed(self) -> None:
+        """Raise what went wrong with the work that it needs, where something did."""
+        for need in self.needs:
+            _ = need.result
 
     def look(self) -> None:
         """Say that a page still shows this job."""

@@ -64,9 +64,12 @@ class Lane(StrEnum):
     MODEL = "model"
     TEXT_BEFORE = "before"
     TEXT_AFTER = "after"
+    TEXT_CUT = "cut"
     TABLE_AHEAD = "table"
     SCORES = "scores"
     OWN_SCORES = "own-scores"
+    CUT_SCORES = "cut-scores"
+    OWN_CUT_SCORES = "own-cut-scores"
     LAYERS_BEFORE = "layers-before"
     LAYERS_AFTER = "layers-after"
     LENS_BEFORE = "lens-before"
@@ -148,13 +151,19 @@ TABLE = (
     ),
     Kind(
         "text", Workers.WORK, 256,
-        "A prompt continued. The unchanged model's text is the same for every plan, and plans side by side stay.",
-        dropped=(Lane.TEXT_AFTER,), held=(Lane.TEXT_BEFORE, *tray_lanes("text")), turn=Turn.WORDS,
+        "A prompt continued; where a plan has stitches, also without them. The unchanged model's text is the same for every "
+        "plan, and plans side by side stay.",
+        dropped=(Lane.TEXT_AFTER, Lane.TEXT_CUT), held=(Lane.TEXT_BEFORE, *tray_lanes("text")), turn=Turn.WORDS,
     ),
     Kind(
         "base", Workers.WORK, 6,
         "Predictions of the unchanged model over texts, for every plan that is compared with it. It holds them and the "
         "model itself. No lane: it goes when nothing that is wanted needs it.", turn=Turn.FIGURES,
+    ),
+    Kind(
+        "stitches", Workers.WORK, 16,
+        "The stitches of a plan, fitted once for all that is shown of it. No lane: they go when nothing that is wanted needs "
+        "them.", turn=Turn.FIGURES,
     ),
     Kind(
         "table", Workers.WORK, 16,
@@ -165,8 +174,9 @@ TABLE = (
     Kind(
         "comparison", Workers.WORK, 64,
         "A plan compared with the unchanged model over texts. Plans side by side, and those for a board, are not the one that is "
-        "edited.",
-        dropped=(Lane.SCORES, Lane.OWN_SCORES), held=(Lane.ROOM_SCORES, *tray_lanes("scores")), turn=Turn.FIGURES,
+        "edited; the plan without its stitches goes with it.",
+        dropped=(Lane.SCORES, Lane.OWN_SCORES, Lane.CUT_SCORES, Lane.OWN_CUT_SCORES),
+        held=(Lane.ROOM_SCORES, *tray_lanes("scores")), turn=Turn.FIGURES,
     ),
     Kind(
         "lens", Workers.WORK, 24,

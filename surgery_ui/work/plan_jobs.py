@@ -26,7 +26,7 @@ from surgery_core.proof.nearest import nearest_plan
 from surgery_core.proof.preflight import PreflightReport, preflight, prove
 from surgery_core.states.means import mean_contributions
 from surgery_core.states.shared_prompt import SharedPrompt
-from surgery_core.stopping import looking
+from surgery_core.stopping import Progress, looking
 from surgery_core.surgery.anatomy import find_layers
 from surgery_core.surgery.ingredients import Ingredients, Means
 from surgery_core.surgery.recording import watched
@@ -141,6 +141,7 @@ def text_job(
     """Continue a prompt under a plan; the job's text grows while it runs."""
 
     def work(job: Job[Generation]) -> Generation:
+        job.raise_what_failed()
         model = view(loaded, plan, job.stop)
         key = id(loaded.model), prompt, settings.chat, settings.system
         shared = _prompts.get(key, lambda: SharedPrompt(loaded.model))
@@ -151,7 +152,8 @@ def text_job(
                 on_progress=job.report,
             )  # fmt: skip
 
-    return WORK.request(owner, lane, ("text", loaded.info.key, plan_key(plan), prompt, settings), work)
+    key = ("text", loaded.info.key, plan_key(plan), prompt, settings)
+    return WORK.request(owner, lane, key, work, _needed_stitches(loaded, plan))
 
 
 def forget_prompts() -> None:
@@ -251,6 +253,7 @@ def comparison_job(
     def work(job: Job[Comparison]) -> Comparison:
         if plan != plan.unstitched:
             check_apart(calibration_texts(), texts)
+        job.raise_what_failed()
         base, model = job.needs[0].result, view(loaded, plan, job.stop)
         found = compare(base, model, loaded.tokenizer, texts, stop=job.stop, on_progress=job.report)
         # verdicts of many texts take a while; the comparison keeps them for the page, which must not wait
@@ -258,7 +261,7 @@ def comparison_job(
         return found
 
     key = ("comparison", loaded.info.key, plan_key(plan), texts)
-    return WORK.request(owner, lane, key, work, _base_side(loaded, texts))
+    return WORK.request(owner, lane, key, work, _base_side(loaded, texts) | _needed_stitches(loaded, plan))
 
 
 def _base_side(loaded: LoadedModel, texts: tuple[Text, ...]) -> dict[Key, Work[Reference]]:
@@ -278,7 +281,8 @@ def plan_seconds(loaded: LoadedModel, texts: tuple[Text, ...], plan: LayerPlan) 
     base = WORK.outcome(("base", loaded.info.key, texts))
     if base is None or base.took is None:
         return None
-    return base.took * max(1.0, len(plan) / max(1, plan.n_layers))
+    layers = sum(len(slot.layers) for slot in plan)
+    return base.took * max(1.0, layers / max(1, plan.n_layers))
 
 
 def preflight_job(owner: str, loaded: LoadedModel) -> Job[PreflightReport]:
@@ -299,12 +303,13 @@ def proof_job(owner: str, lane: str, loaded: LoadedModel, plan: LayerPlan) -> Jo
     """Find out, once for each plan, whether its numbers are right; the job's error is the refusal."""
 
     def work(job: Job[PreflightReport]) -> PreflightReport:
+        job.raise_what_failed()
         given = ingredients(loaded, plan, job.stop)
         return prove(
             loaded.model, loaded.tokenizer, plan, **given.named, stop=job.stop, on_progress=job.report
         )  # fmt: skip
 
-    return WORK.request(owner, lane, proof_key(loaded, plan), work)
+    return WORK.request(owner, lane, proof_key(loaded, plan), work, _needed_stitches(loaded, plan))
 
 
 def refusal(loaded: LoadedModel, plan: LayerPlan) -> RefusedPlanError | None:
@@ -317,19 +322,31 @@ def nearest_job(owner: str, loaded: LoadedModel, plan: LayerPlan) -> Job[LayerPl
     """Look for the nearest plan that is allowed."""
 
     def work(job: Job[LayerPlan | None]) -> LayerPlan | None:
-        return nearest_plan(
-            loaded.model,
-            loaded.tokenizer,
-            plan,
-            ingredients(loaded, plan, job.stop),
-            stop=job.stop,
-            on_progress=job.report,
-        )
+        try:
+            given = ingredients(loaded, plan, job.stop)
+        except RefusedPlanError as refused:
+            # of stitches that make nothing better the refusal names the plan that is left
+            return refused.nearest if isinstance(refused.nearest, LayerPlan) else plan.unstitched
+        return nearest_plan(loaded.model, loaded.tokenizer, plan, given, stop=job.stop, on_progress=job.report)
 
     return WORK.request(owner, Lane.PROOF, ("nearest", loaded.info.key, plan_key(plan)), work)
 
 
-def stitched_side(loaded: LoadedModel, plan: LayerPlan, stop: threading.Event | None = None) -> Stitches:
+def _needed_stitches(loaded: LoadedModel, plan: LayerPlan) -> dict[Key, Work[Any]]:
+    """Return the work that a plan's stitches take, once for all that is shown of it; nothing where it has none."""
+    return {} if plan == plan.unstitched else _stitches_of(loaded, plan)
+
+
+def _stitches_of(loaded: LoadedModel, plan: LayerPlan) -> dict[Key, Work[Stitches]]:
+    def work(job: Job[Stitches]) -> Stitches:
+        return stitched_side(loaded, plan, job.stop, job.report)
+
+    return {("stitches", loaded.info.key, str(plan)): work}
+
+
+def stitched_side(
+    loaded: LoadedModel, plan: LayerPlan, stop: threading.Event | None = None, on_progress: Progress | None = None
+) -> Stitches:  # fmt: skip
     """Return the stitches of a plan, fitted once on the bundled stories.
 
     Raises:
@@ -338,7 +355,9 @@ def stitched_side(loaded: LoadedModel, plan: LayerPlan, stop: threading.Event | 
     """
 
     def fitted() -> StitchReport:
-        return stitch_report(stitch(loaded.model, plan, loaded.tokenizer, calibration_texts(), stop=stop))
+        return stitch_report(
+            stitch(loaded.model, plan, loaded.tokenizer, calibration_texts(), stop=stop, on_progress=on_progress)
+        )
 
     report = _stitches.get((loaded.info.key, str(plan)), fitted)
     if report.stitches.plan != plan:

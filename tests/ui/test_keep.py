@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import subprocess
@@ -23,6 +24,8 @@ from surgery_core.models.opening import load_model
 from surgery_core.plans.plan import LayerPlan
 from surgery_core.recipes.chosen_set import ChosenSet
 from surgery_core.recipes.recipe import Recipe
+from surgery_core.suture.stitch import _Work, stitch
+from surgery_core.text import read_text
 from surgery_ui.parts.asked_sweep import OWN, PICK
 from surgery_ui.parts.files import stem
 from surgery_ui.sidebar import keep as keep_popover
@@ -461,6 +464,36 @@ def test_every_page_makes_a_report_that_holds(open_app: Open, kept: dict[str, An
     assert {"perplexity", "verdict", "prompt"} <= names
     found = ("lens" in names, "skill" in names, "plan" in names)
     assert found == (page == "lens", page == "skills", page == "compare")
+
+
+def test_the_report_of_a_stitched_plan_has_the_plain_cut_and_the_stitch_beside_each_other(
+    open_app: Open, kept: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A random model predicts no text, so every stitch counts as better here; each is fitted once for all of the report."""
+    from surgery_core.keeping.report.verify import verify
+
+    fitted, falling = list[int](), itertools.count(0, -1)
+    few = tuple(read_text(f"{one} ran to the sea, and {one} slept.", one) for one in ("fox", "hen", "ox"))
+    monkeypatch.setattr(_Work, "nats", lambda work, view, told: float(next(falling)))
+    for place in ("surgery_core.recipes.run", "surgery_ui.work.plan_jobs"):
+        monkeypatch.setattr(f"{place}.calibration_texts", lambda: few)
+    monkeypatch.setattr(
+        "surgery_core.recipes.run.stitch", lambda *given, **more: fitted.append(1) or stitch(*given, **more)
+    )
+    app = open_app(plan="0,~,3", length="6", tray="Same\t0,3\nOther\t0-2")
+    app.button(key="keep-report-surgery").click().run()
+    assert not app.exception
+    (page,) = [data() for name, data in kept.items() if name.endswith(".html") and name.startswith("fable")]
+    path = tmp_path / "report.html"
+    path.write_bytes(page)
+    assert len(fitted) == 1
+    result = verify(path, device="cpu")
+    assert result.holds, [line for line in result.lines if not line.holds]
+    figures = {line.name: line.stated for line in result.lines}
+    names = [name.removesuffix(": perplexity") for name in figures if re.fullmatch(r"plan \d .*: perplexity", name)]
+    assert names == ["plan 1 (Cut)", "plan 2 (Stitched)", "plan 3 (Other)"]
+    assert figures["plan 2 (Stitched): perplexity"] == figures["perplexity after"]
+    assert figures["plan 1 (Cut): perplexity"] != figures["perplexity after"]
 
 
 def test_a_report_of_something_else_is_asked_for_anew(open_app: Open, kept: dict[str, Any]) -> None:

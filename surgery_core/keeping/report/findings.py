@@ -26,6 +26,7 @@ from surgery_core.recipes.run import Report, operated_model, run_recipe
 from surgery_core.recipes.scored import swept_texts, texts_of
 from surgery_core.recipes.studied import run_study
 from surgery_core.stopping import Progress, stages
+from surgery_core.surgery.view import operate
 from surgery_core.sweeps.request import SweepRequest
 from surgery_core.sweeps.setup import SweepMeasures
 from surgery_core.sweeps.sweep import sweep
@@ -89,7 +90,7 @@ def find(
     wanted = [part for part in ("lens", "skills", "sweep", "study") if part in asked.parts]
     steps = stages(1 + len(wanted), on_progress)
     ran = _ran(base, recipe, asked, next(steps), stop)
-    view = operated_model(base, ran.plan, unproved=True)
+    view = _view(base, ran)
     firm = tuple(_firm(base, view, recipe, one) for one in ran.continuations)
     lens = _read(base, view, recipe, asked, next(steps), stop) if "lens" in asked.parts else ()
     skills = _skills(base, view, next(steps), stop) if "skills" in asked.parts else ()
@@ -118,6 +119,13 @@ def _ran(
     )  # fmt: skip
     ran = run_recipe(plain, loaded=base, on_progress=update, stop=stop, unproved=asked.unproved)
     return replace(ran, recipe=recipe)
+
+
+def _view(base: LoadedModel, ran: Report) -> Any:
+    """Return the operated model; stitches that were fitted are not fitted again."""
+    if ran.stitches is not None:
+        return operate(base.model, ran.plan, stitches=ran.stitches.stitches)
+    return operated_model(base, ran.plan, unproved=True)
 
 
 def _firm(base: LoadedModel, view: Any, recipe: Recipe, one: Any) -> tuple[int, int]:

@@ -10,6 +10,7 @@ from typing import Any
 import streamlit as st
 
 from surgery_core.errors import PlanError
+from surgery_core.plans.cuts import cuts
 from surgery_core.plans.plan import LayerPlan
 from surgery_core.plans.slots import MAX_SLOTS, Slot
 
@@ -28,8 +29,8 @@ _mount = st.components.v2.component(
 
 
 def layer_strip(
-    plan: LayerPlan, edit: int, on_edit: Callable[[], None], on_look: Callable[[], None], adapted: Sequence[int] = (),
-    damage: Mapping[int, tuple[float, str]] = MappingProxyType({}),
+    plan: LayerPlan, edit: int, on_edit: Callable[[], None], on_look: Callable[[], None], on_seam: Callable[[], None],
+    adapted: Sequence[int] = (), damage: Mapping[int, tuple[float, str]] = MappingProxyType({}),
 ) -> None:  # fmt: skip
     """Show the plan as chips.
 
@@ -38,6 +39,7 @@ def layer_strip(
         edit: number of the newest edit from the browser that was handled.
         on_edit: called when there is a newer one.
         on_look: called when a layer is to be seen in the lens; `looked_at` says which.
+        on_seam: called when the cuts are to be stitched, or stitches taken out; `wants_stitches` says which.
         adapted: layers of the model that have an adapter to be switched.
         damage: by layer, how strongly its chip is tinted (0 to 1) for what deleting it cost, and that in words.
     """
@@ -47,8 +49,9 @@ def layer_strip(
         "edit": edit,
         "adapted": list(adapted),
     }
+    data["seam"] = _seam(plan)
     data["damage"] = {str(layer): list(cost) for layer, cost in damage.items()}
-    _mount(key=KEY, data=data, on_edit_change=on_edit, on_look_change=on_look)
+    _mount(key=KEY, data=data, on_edit_change=on_edit, on_look_change=on_look, on_seam_change=on_seam)
 
 
 def sent_edit() -> Any:
@@ -61,6 +64,23 @@ def looked_at(plan: LayerPlan) -> int | None:
     value = st.session_state[KEY].get("look")
     at = value.get("position") if isinstance(value, Mapping) else None
     return at if isinstance(at, int) and not isinstance(at, bool) and 0 <= at < len(plan) else None
+
+
+def wants_stitches() -> bool | None:
+    """Return whether the plan's cuts are to be stitched; None where the browser sent nothing that says so."""
+    value = st.session_state[KEY].get("seam")
+    wanted = value.get("stitched") if isinstance(value, Mapping) else None
+    return wanted if isinstance(wanted, bool) else None
+
+
+def _seam(plan: LayerPlan) -> dict[str, Any] | None:
+    """Return the switch beside the deleted layers: whether it is on, and what it says; None where nothing can be stitched."""
+    if not cuts(plan):
+        return None
+    return {"on": plan != plan.unstitched, "label": "Stitch the cut", "help": SEAM_HELP}
+
+
+SEAM_HELP = "Makes up for deleted layers by a projection before them, fitted on the bundled stories: ~ in the plan."
 
 
 def read_edit(value: Any, n_layers: int) -> tuple[LayerPlan, int]:

@@ -22,6 +22,7 @@ export default function (component) {
     strip.closeMenu(false);
     setTriggerValue("look", { position });
   };
+  strip.sew = () => setTriggerValue("seam", { stitched: !strip.seam.on, edit: strip.edit });
   strip.receive(data);
   return () => strip.detach();
 }
@@ -42,6 +43,8 @@ class Strip {
     this.tray = find("tray");
     this.trayChips = find("tray-chips");
     this.trayLabel = find("tray-label");
+    this.seamButton = find("seam");
+    this.seam = null; // { on, label, help }: whether the cuts are stitched; null where none can be
     this.hint = find("hint");
     this.ghost = find("ghost");
     this.live = find("live");
@@ -71,6 +74,7 @@ class Strip {
     this.root.addEventListener("contextmenu", (event) => this.drag && event.preventDefault());
     this.panel.addEventListener("keydown", (event) => this.onMenuKey(event));
     this.tools.addEventListener("keydown", (event) => this.onToolsKey(event));
+    this.seamButton.addEventListener("click", () => this.seam && this.sew());
     this.outside = (event) => {
       const path = event.composedPath();
       const onItsChip = path.includes(this.list.querySelector(".chip.open"));
@@ -91,6 +95,7 @@ class Strip {
     this.edit = data.edit;
     this.depth = data.depth;
     this.adapted = new Set(data.adapted);
+    this.seam = data.seam;
     this.busy = false;
     this.slots = this.identify(data.slots);
     this.lifted = null;
@@ -113,6 +118,7 @@ class Strip {
 
   commit(slots, message) {
     this.slots = slots;
+    this.seam = null; // whether the new plan can be stitched is Python's to say
     this.edit += 1;
     this.render();
     this.say(message);
@@ -263,6 +269,11 @@ class Strip {
         return chip;
       }),
     );
+    this.seamButton.hidden = this.seam === null;
+    if (this.seam === null) return;
+    this.seamButton.textContent = this.seam.label;
+    this.seamButton.title = this.seam.help;
+    this.seamButton.setAttribute("aria-checked", String(this.seam.on));
   }
 
   focus() {

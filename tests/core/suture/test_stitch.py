@@ -181,6 +181,24 @@ def test_a_stitch_that_makes_nothing_better_is_left_out_and_said() -> None:
     assert not own_tensors(view, base)
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_on_the_texts_that_judge_a_stitch_is_never_worse_than_the_cut(seed: int) -> None:
+    """By plain forward passes over whole texts, every eighth one; what is no better is left out to the bit."""
+    base, cut = build_model("llama", seed=seed), build_model("llama", seed=seed)
+    del cut.model.layers[1]
+    view = sc.stitch(base, "0,2-3", tokenizer, TEXTS)
+    nats = dict.fromkeys(("cut", "view"), 0.0)
+    for text in TEXTS[7::8]:
+        ids = torch.tensor([tokenizer(text)["input_ids"]])
+        for name, model in (("cut", cut), ("view", view)):
+            logits = model(ids, use_cache=False).logits[0, :-1].double()
+            nats[name] += float(nn.functional.cross_entropy(logits, ids[0, 1:], reduction="sum"))
+    if sc.stitch_report(view).cuts[0].kept:
+        assert nats["view"] < nats["cut"]
+    else:
+        assert nats["view"] == pytest.approx(nats["cut"], rel=1e-6)
+
+
 @kept
 def test_the_plan_runs_again_with_its_stitches_and_with_none_other() -> None:
     base = build_model("llama")

@@ -9,7 +9,10 @@ import torch
 
 from surgery_core import Text, sweep
 from surgery_core.errors import SettingsError
+from surgery_core.measure.encoding import encode_texts
 from surgery_core.plans.plan import LayerPlan
+from surgery_core.states.shared_beginnings import SharedRuns
+from surgery_core.sweeps.estimate import point_runs
 from surgery_core.sweeps.kinds import sweep_points
 from surgery_core.sweeps.options import SweepOptions
 from surgery_core.sweeps.rows import SweepRow
@@ -139,3 +142,35 @@ def test_a_block_that_does_not_fit_is_named(options: dict[str, int], said: str) 
 def test_a_damping_that_is_no_number_is_refused() -> None:
     with pytest.raises(SettingsError, match="damped by nan"):
         SweepOptions(damping=float("nan"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "runs"),
+    [
+        # the base, then of each block its layers twice and all behind it: a block of l from s is 2l + (4 - s - l)
+        ("damped-block", SweepOptions(times=2), 4 + sum(el + 4 - s for s in range(4) for el in range(1, 4) if s + el <= 4)),
+        ("damped-repeat", SweepOptions(times=3), 4 + sum(3 + (3 - s) for s in range(4))),
+        # of each part the block three times, since twice is how thrice begins, and the last layer behind twice and thrice
+        ("loop-block", SweepOptions(layer=1, length=2, times=3, factors=(0.25, 0.5)), 4 + 2 * (3 * 2 + 2)),
+    ],
+)  # fmt: skip
+def test_only_what_lies_behind_the_first_change_runs(
+    kind: str, options: SweepOptions, runs: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The floor of a sweep, by hand and as estimates count it, against the calls of layers: none runs what another has run."""
+    identity, model, calls = LayerPlan.identity(4), build_model("llama"), list[int]()
+    plans = [point.plan for point in sweep_points(kind, identity, options)]
+    layer = type(model.model.layers[0])
+    forward = layer.forward
+
+    def counted(*given: Any, **more: Any) -> Any:
+        calls.append(1)
+        return forward(*given, **more)
+
+    batches = encode_texts(model, build_tokenizer(), TEXTS[:1]).batches
+    monkeypatch.setattr(layer, "forward", counted)
+    shared = SharedRuns(model, batches, plans)
+    for plan in plans:
+        shared.hidden([plan], 0)
+        shared.finish(plan)
+    assert len(calls) == runs == 4 + sum(point_runs(identity, plans))

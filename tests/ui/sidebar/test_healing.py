@@ -20,7 +20,7 @@ from surgery_ui.work import limits
 from surgery_ui.work import plan_jobs as cached
 from surgery_ui.work.healed import HEALED, HealedModels
 from tests.ui.conftest import Open
-from tests.ui.support.reading import errors, plan, wait
+from tests.ui.support.reading import errors, plan, said, wait
 
 FEW = tuple(
     Text(f"{one} {other}", f"The {one} ran to the {other} at night, and the {one} slept by the {other}.")
@@ -71,6 +71,16 @@ def test_the_healed_model_is_the_one_that_was_trained(done: AppTest) -> None:
     assert opened.info.title.endswith(", 2 layers, healed")
     assert "/" not in opened.info.source
     assert found.report.made in opened.info.notes
+
+
+def test_what_is_said_of_the_texts_held_out(done: AppTest) -> None:
+    """By hand: the eighth of nine is held out."""
+    lessons = done.session_state["heal-shown"].report.lessons
+    assert [text.text for text in lessons.held] == [FEW[7].text]
+    assert [text.text for text in lessons.trained] == [text.text for text in (*FEW[:7], FEW[8])]
+    assert "Trained on 8 texts. The figures are of one that was not: ox inn." in said(done)
+    assert "One of eight texts is never trained on and decides what is kept." in said(done)
+    assert "Healed, against " in said(done)
 
 
 def test_a_heal_ends_as_a_model_that_only_its_session_has(done: AppTest, open_app: Open, models_folder: Path) -> None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import pytest
 
 from surgery_core.plans.presets import PRESETS
-from surgery_core.text import read_text
-from surgery_ui.work import plan_jobs
 from tests.ui.conftest import Open
 from tests.ui.support.reading import errors, plan, submit
 
@@ -54,19 +52,6 @@ def test_tools_work_without_layers(open_app: Open) -> None:
     assert not app.exception
     submit(app, "Replace it")
     assert "no layer left" in errors(app)
-
-
-def test_a_cut_is_stitched_and_the_stitch_taken_out(open_app: Open, monkeypatch: pytest.MonkeyPatch) -> None:
-    few = tuple(read_text(f"{one} ran to the sea, and {one} slept.", one) for one in ("fox", "hen", "ox"))
-    monkeypatch.setattr(plan_jobs, "calibration_texts", lambda: few)
-    app = open_app(plan="0,3")
-    app.button(key="stitch").click().run()
-    assert not app.exception
-    assert plan(app) == "0,~,3"
-    app.button(key="stitch").click().run()
-    assert plan(app) == "0,3"
-    whole = open_app(plan="1-3")
-    assert "stitch" not in {button.key for button in whole.button}
 
 
 def test_presets(open_app: Open) -> None:

@@ -280,6 +280,32 @@ def test_skills_and_written_text_are_measured_when_asked_for(open_app: Open) -> 
     assert len(row.distinct) == 3
     app.selectbox(key="sweep-metric").set_value("skill_accuracy").run()
     assert not app.exception
+    rows = entries(app)[0].rows
+    assert [sum(map(len, row.answers.values())) for row in rows] == [300] * 5
+    assert "95 % intervals on prompts like these" in said(app)
+    assert re.search(r"(Best of|No winner among) 4 plans? by skills|Best of 4 by skills", said(app))
+    assert "Chosen on every second prompt" in said(app)
+    (shown,) = [one.value for one in app.dataframe if "Answers" in one.value]
+    low, high = (float(end.removesuffix("%")) / 100 for end in shown["Skills, 95 %"].iloc[1].split(" to "))
+    right = [given.count("r") / len(given) for given in rows[1].answers.values()]
+    assert low < sum(right) / len(right) < high
+    assert shown["Answers"].iloc[1] == rows[1].skill_verdict
+
+
+@pytest.mark.parametrize(
+    ("kind", "paper"),
+    [
+        ("damped-repeat", "2605.23872"),
+        ("damped-block", "2605.23872"),
+        ("atlas", "2605.23872"),
+        ("loop-block", "2602.14759"),
+    ],
+)
+def test_what_the_paper_saw_stands_beside_damped_sweeps(open_app: Open, kind: str, paper: str) -> None:
+    app = sweep_page(open_app, kind)
+    assert not app.exception
+    assert "What a paper saw." in said(app)
+    assert f"arXiv {paper}" in said(app)
 
 
 def plain_buttons(choices: Sequence[Choice], key: str, on_click: Callable[[str], None]) -> None:

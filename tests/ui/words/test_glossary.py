@@ -19,7 +19,7 @@ from tests.ui.support.sources import calls, name_of, trees
 
 DRAWN = ("metric", "Metric", "number", "NumberColumn", "bar", "ProgressColumn")
 """Calls whose first argument is the label of a figure."""
-NO_FIGURES = {"Tokens", "Before", "After"}
+NO_FIGURES = {"Tokens", "Before", "After", "Cut", "Stitched"}
 NAMED = (
     "Perplexity", "Ratio", "Bits per byte", "KL", "Top-1 agreement", "Top-5 agreement", "Entropy", "Rank",
     "Jensen-Shannon", "Effective depth", "Block Influence", "Angular distance", "Prediction depth", "Change of loss",

@@ -10,7 +10,7 @@ import pytest
 
 from surgery_core.sweeps.findings import best_on_unseen
 from surgery_core.sweeps.rows import SweepRow
-from surgery_ui.words.sweeps import best, lower, ranked, removed, seen
+from surgery_ui.words.sweeps import lower, ranked, removed, seen
 
 NAMES = {0: "L0", 1: "L1", 2: "L2", 3: "L3"}
 
@@ -120,7 +120,7 @@ def test_a_sweep_over_noise_names_no_winner() -> None:
     found = best_on_unseen(rows)
     assert found is not None
     assert found.seen < 1
-    said = best(found, "L3")
+    said = found.sentence("L3")
     assert said.startswith("No winner among 50 plans; L3 did best. Chosen on every second text")
 
 
@@ -132,7 +132,7 @@ def test_a_plan_that_is_better_on_unseen_texts_is_named_the_best() -> None:
     ]
     found = best_on_unseen(rows)
     assert found is not None
-    assert best(found, "L3").startswith("Best of 2: L3. Chosen on every second text")
+    assert found.sentence("L3").startswith("Best of 2: L3. Chosen on every second text")
 
 
 def _with_texts(number: int, losses: Sequence[float]) -> SweepRow:

@@ -29,6 +29,12 @@ def test_text_from_a_model_is_never_markup(prompt: str, text: str, other: str) -
     assert len(shown) == len(html.unescape(html.escape(prompt + text)))
 
 
+def test_each_text_stands_beside_that_before_and_that_beside_the_one_after() -> None:
+    written = {"after": "a", "before": "b", "cut": "c"}
+    assert [texts.beside(side, written) for side in ("before", "cut", "after")] == ["a", "b", "b"]
+    assert texts.beside("before", {"before": "b"}) == ""
+
+
 def test_what_differs_is_underlined_from_its_first_word() -> None:
     body = texts.continuation("Once", " there was a king", " there was a kitten")
     same, different = re.findall(r"<span[^>]*>(.*?)</span>", body)[1:]

@@ -67,6 +67,17 @@ def test_a_message_has_the_newest_turn_divided_where_the_texts_part() -> None:
     assert one.message() == {"turn": 2, "sides": {"before": ("Once", " there was a king", "")}}
 
 
+def test_of_three_texts_the_cut_and_the_stitched_one_are_divided_where_they_part_from_that_before() -> None:
+    one, jobs = (
+        Channel(),
+        {"after": writing(" in a sea"), "before": writing(" in a land"), "cut": writing(" on a land")},
+    )
+    one.follow("Once", jobs)
+    assert (one.message() or {})["sides"] == {
+        "after": ("Once", " in a ", "sea"), "before": ("Once", " in a ", "land"), "cut": ("Once", " ", "on a land"),
+    }  # fmt: skip
+
+
 def test_a_side_that_was_there_before_is_not_sent_ahead_of_the_first_new_words() -> None:
     one, before, after = Channel(), writing(" upon"), writing()
     before.run()

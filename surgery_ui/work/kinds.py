@@ -64,6 +64,7 @@ class Lane(StrEnum):
     MODEL = "model"
     TEXT_BEFORE = "before"
     TEXT_AFTER = "after"
+    TEXT_SWAPPED = "swapped"
     TABLE_AHEAD = "table"
     SCORES = "scores"
     OWN_SCORES = "own-scores"
@@ -149,7 +150,7 @@ TABLE = (
     Kind(
         "text", Workers.WORK, 256,
         "A prompt continued. The unchanged model's text is the same for every plan, and plans side by side stay.",
-        dropped=(Lane.TEXT_AFTER,), held=(Lane.TEXT_BEFORE, *tray_lanes("text")), turn=Turn.WORDS,
+        dropped=(Lane.TEXT_AFTER, Lane.TEXT_SWAPPED), held=(Lane.TEXT_BEFORE, *tray_lanes("text")), turn=Turn.WORDS,
     ),
     Kind(
         "base", Workers.WORK, 6,

@@ -233,6 +233,11 @@ def fetch_jacobian_job(owner: str, name: str) -> Job[Fitted]:
     return FETCHING.request(owner, Lane.LENS_FETCH, key, lambda job: load_jacobians(name))
 
 
+def saved_as(loaded: LoadedModel) -> str:
+    """Return what the folder of a lens that is saved from a page is called, by which scripts and recipes name it."""
+    return f"{loaded.info.name.replace('/', '-')}-lens"
+
+
 def lens_of(model: Any, loaded: LoadedModel, reading: Reading) -> Lens:
     """Return the lens that a reading asks for of a model, which is the loaded one or a view of it.
 

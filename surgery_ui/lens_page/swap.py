@@ -160,16 +160,16 @@ def swap_section(now: session.Experiment, choice: Choice) -> Section:
     if swapped is None:
         return NOTHING
     st.subheader("With the word swapped", anchor=False)
-    _controls(swapped)
+    _controls(now, swapped)
     return _texts(now, choice, swapped)
 
 
-def _controls(swapped: SwapChoice) -> None:
+def _controls(now: session.Experiment, swapped: SwapChoice) -> None:
     asked = state.swap
     if asked is None:
         return
     at = "every token" if asked.positions is None else f"token {', '.join(map(str, asked.positions))}"
-    side = f" {TITLES[swapped.side].lower()} surgery"
+    side = "" if now.plan.is_identity else f" {swapped.side} surgery"
     st.caption(
         present.plain(
             f"In what leaves {asked.label}{side}, at {at}: “{visible(asked.source)}” and “{visible(asked.target)}” change places."

@@ -93,8 +93,10 @@ def _asked(page: str, recipe: Recipe, lens: str, sweep: SweepRequest | None, unp
     there = [part for part in PARTS if has.get(part, True)]
     own = _OF_PAGES.get(page)
     usual = [part for part in there if part in (*USUAL, "plans" if page == "gallery" else own, own, "swap")]
+    # a word that is swapped later is shown too: what was chosen before knew nothing of it
+    key = f"{CHOSEN}-{page}{'-swap' if recipe.swap is not None else ''}"
     chosen = st.pills(
-        "What it shows", there, key=f"{CHOSEN}-{page}", default=usual, selection_mode="multi",
+        "What it shows", there, key=key, default=usual, selection_mode="multi",
         format_func=PARTS.__getitem__, on_change=session.touch,
     )  # fmt: skip
     parts = tuple(part for part in there if part in chosen)

@@ -187,6 +187,7 @@ def _controls(now: session.Experiment, swapped: SwapChoice) -> None:
 
 
 def _take_back() -> None:
+    """Show the button that ends the swap, and what is still being written for it."""
     st.button("Take the swap back", key="swap-end", icon=":material/undo:", on_click=_end)
 
 
@@ -200,6 +201,7 @@ def _end() -> None:
     session.touch()
     session.set_problem("swap", None)
     state.swap = None
+    cached.WORK.leave(state.owner, [Lane.TEXT_SWAPPED, Lane.TEXT_AFTER, Lane.TEXT_BEFORE])
 
 
 def _texts(now: session.Experiment, choice: Choice, swapped: SwapChoice) -> TextColumns:

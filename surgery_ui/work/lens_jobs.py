@@ -125,7 +125,7 @@ def swapped_job(
 
     def work(job: Job[Generation]) -> Generation:
         swapped = swapped_view(choice, loaded, view(loaded, of, job.stop), jacobians_of(loaded, lens))
-        return written(job, loaded, swapped, text, settings)
+        return written(loaded, swapped, text, settings, on_text=job.write, stop=job.stop, on_progress=job.report)
 
     key = ("text", loaded.info.key, plan_key(of), text, settings, choice, lens)
     return WORK.request(owner, Lane.TEXT_SWAPPED, key, work)

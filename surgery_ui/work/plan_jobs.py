@@ -26,7 +26,7 @@ from surgery_core.proof.nearest import nearest_plan
 from surgery_core.proof.preflight import PreflightReport, preflight, prove
 from surgery_core.states.means import mean_contributions
 from surgery_core.states.shared_prompt import SharedPrompt
-from surgery_core.stopping import looking
+from surgery_core.stopping import Progress, looking
 from surgery_core.surgery.anatomy import find_layers
 from surgery_core.surgery.ingredients import Ingredients, Means
 from surgery_core.surgery.recording import watched
@@ -144,22 +144,31 @@ def text_job(
     def work(job: Job[Generation]) -> Generation:
         key = id(loaded.model), prompt, settings.chat, settings.system
         shared = _prompts.get(key, lambda: SharedPrompt(loaded.model))
-        return written(job, loaded, view(loaded, plan, job.stop), prompt, settings, shared)
+        return written(
+            loaded, view(loaded, plan, job.stop), prompt, settings, on_text=job.write, stop=job.stop,
+            on_progress=job.report, shared=shared,
+        )  # fmt: skip
 
     return WORK.request(owner, lane, ("text", loaded.info.key, plan_key(plan), prompt, settings), work)
 
 
 def written(
-    job: Job[Generation], loaded: LoadedModel, model: Any, prompt: str, settings: GenerationSettings,
-    shared: SharedPrompt | None = None,
+    loaded: LoadedModel, model: Any, prompt: str, settings: GenerationSettings, *, on_text: Callable[[str], None],
+    stop: threading.Event, on_progress: Progress, shared: SharedPrompt | None = None,
 ) -> Generation:  # fmt: skip
-    """Return what a model or a view writes behind a prompt; the job's text grows meanwhile, and it can be stopped."""
-    look = looking(job.stop)
+    """Return what a model or a view writes behind a prompt, as `complete`; it stops before the next layer, not token."""
+    look = looking(stop)
     with watched(find_layers(model)[1], lambda number, call: look()):
         return complete(
-            model, loaded.tokenizer, prompt, settings, on_text=job.write, stop=job.stop, shared=shared,
-            on_progress=job.report,
-        )  # fmt: skip
+            model,
+            loaded.tokenizer,
+            prompt,
+            settings,
+            on_text=on_text,
+            stop=stop,
+            shared=shared,
+            on_progress=on_progress,
+        )
 
 
 def check_swap_lens(recipe: Recipe) -> None:

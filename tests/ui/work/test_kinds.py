@@ -144,7 +144,7 @@ def test_an_edit_lets_go_of_what_is_of_the_old_plan_and_of_nothing_else(
     type_notation(app, "0,3,2,0")
     gone = {
         "after", "scores", "own-scores", "layers-after", "lens-after", "lens-distances", "averages-after", "proof",
-        "skills-after", "checkpoint", "gguf", "mergekit", "report",
+        "skills-after", "checkpoint", "gguf", "mergekit", "report", "swapped",
     }  # fmt: skip
     # what they wait for, the unchanged model's side, goes on
     assert left == [(gone, False)]

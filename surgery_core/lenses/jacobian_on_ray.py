@@ -74,26 +74,31 @@ class RayTexts:
         Raises:
             SurgeryError: what a worker raised, or that workers were lost again and again.
         """
-        waiting: deque[Any] = deque()
-        rest = iter(enumerate(pieces))
-        for number, ids in rest:
-            waiting.append(self._ask(number, ids, layers, target, skip))
+        asked = (layers, target, skip)
+        waiting: deque[tuple[Any, list[int], Any]] = deque()
+        for number, ids in enumerate(pieces):
+            actor = self.cluster.actors[number % self.cluster.workers]
+            waiting.append((actor, ids, self._ask(actor, asked, ids)))
             if len(waiting) == AHEAD * self.cluster.workers:
-                break
+                yield self._take(asked, *waiting.popleft())
         while waiting:
-            yield self._take(waiting.popleft())
-            if (following := next(rest, None)) is not None:
-                waiting.append(self._ask(*following, layers, target, skip))
+            yield self._take(asked, *waiting.popleft())
 
-    def _ask(self, number: int, ids: list[int], layers: tuple[int, ...], target: int, skip: int) -> Any:
-        actor = self.cluster.actors[number % self.cluster.workers]
-        return actor.read.options(max_task_retries=MAX_LOSSES).remote(self.job, layers, target, skip, ids)
+    def _ask(self, actor: Any, asked: tuple[tuple[int, ...], int, int], ids: list[int]) -> Any:
+        return actor.read.remote(self.job, *asked, ids)
 
-    def _take(self, reference: Any) -> torch.Tensor:
-        try:
-            return torch.from_numpy(self.cluster.get(reference).copy())
-        except self.cluster.ray.exceptions.RayActorError as error:
-            raise SurgeryError(
-                f"A worker was lost {MAX_LOSSES + 1} times at one text; what was read before is kept where the fit has a state. "
-                "Use fewer workers or a machine with more memory."
-            ) from error
+    def _take(
+        self, asked: tuple[tuple[int, ...], int, int], actor: Any, ids: list[int], reference: Any
+    ) -> torch.Tensor:  # fmt: skip
+        """Return what a worker read; where it was lost, it is waited for and given the text once more."""
+        for _ in range(MAX_LOSSES):
+            try:
+                return torch.from_numpy(self.cluster.get(reference).copy())
+            except self.cluster.ray.exceptions.RayActorError:
+                # one that is being started again refuses work at once, which is no loss of its own
+                self.cluster.await_back(actor)
+                reference = self._ask(actor, asked, ids)
+        raise SurgeryError(
+            f"A worker was lost {MAX_LOSSES} times at one text; what was read before is kept where the fit has a state. Use "
+            "fewer workers or a machine with more memory."
+        )

@@ -13,6 +13,8 @@ from surgery_core.errors import SettingsError, SurgeryError
 
 MAX_LOSSES = 3
 """How often a part may be lost before the work gives up."""
+BACK = 300
+"""Seconds within which a worker that was lost must be back."""
 MAX_WORKERS = 256
 
 
@@ -57,6 +59,20 @@ class Cluster:
     def processes(self) -> list[int]:
         """Return the process number of each worker; one that was lost is waited for until it is there again."""
         return [int(self.get(actor.process.options(max_task_retries=-1).remote())) for actor in self.actors]
+
+    def await_back(self, actor: Any) -> None:
+        """Wait until a worker that was lost is there again.
+
+        Raises:
+            SurgeryError: when it is not within `BACK` seconds.
+        """
+        try:
+            self.ray.get(actor.process.options(max_task_retries=-1).remote(), timeout=BACK)
+        except self.ray.exceptions.GetTimeoutError as error:
+            raise SurgeryError(
+                f"A worker was lost and not back within {BACK} s; what came before is kept. Use fewer workers or a machine "
+                "with more memory."
+            ) from error
 
     def get(self, reference: Any) -> Any:
         """Return what a worker returned, or raise what it raised."""

@@ -13,16 +13,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from surgery_core.errors import SurgeryError
-from surgery_core.models.cluster import MAX_LOSSES, Cluster, ClusterWorker
+from surgery_core.models.cluster import BACK, MAX_LOSSES, Cluster, ClusterWorker
 from surgery_core.models.opening import LoadedModel
 from surgery_core.sweeps.description import Description, OpenSweep, SweepJob
 from surgery_core.sweeps.rows import SweepRow
 
 CHUNKS_PER_WORKER = 2
 """Parts that each worker gets of one sweep, one after the other. Each part runs the base once."""
-
-BACK = 300
-"""Seconds within which one worker of several that are all lost must be back."""
 
 
 @dataclass

@@ -328,7 +328,7 @@ def test_fables_lens_is_that_of_the_reference_estimator() -> None:
 
 
 def test_no_more_gradients_are_held_at_once_than_the_bound_has_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A piece of 7 positions times 32 values: a bound of 700 values has room for three components of each layer."""
+    """A piece has up to 8 positions of 32 values, so a bound of 700 has room for two components or more, and not for all."""
     held: list[int] = []
     own = jacobian_rows._backward
 
@@ -343,8 +343,7 @@ def test_no_more_gradients_are_held_at_once_than_the_bound_has_room_for(monkeypa
         reader.way = way
         held.clear()
         assert close(reader.read(tokens(TEXTS[0])), by_hand("llama")) < 1e-5
-        assert max(held) <= 700
-        assert len(held) > 8
+        assert 350 < max(held) <= 700
 
 
 def test_one_graph_keeps_what_a_single_text_needs() -> None:

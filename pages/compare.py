@@ -5,7 +5,7 @@ import streamlit as st
 from surgery_ui.compare_page.figures import Figures
 from surgery_ui.compare_page.layers import layers_section, skills_section
 from surgery_ui.compare_page.shelf import empty, shelf
-from surgery_ui.compare_page.texts import Texts
+from surgery_ui.compare_page.texts import texts_section
 from surgery_ui.parts import adoption, keeping
 from surgery_ui.parts.opening import KEY, LINE
 from surgery_ui.parts.sections import follow_sections
@@ -29,7 +29,7 @@ set_choice("compare-texts")
 figures = Figures(now, kept, sentence)
 
 st.subheader("Text", anchor=False)
-texts = Texts(now, kept)
+texts = texts_section(now, kept)
 
 st.subheader("Layer by layer", anchor=False)
 st.caption("Loss of the right next token if the model stopped after this layer and spoke (logit lens).")

@@ -5,6 +5,7 @@ import streamlit as st
 from surgery_core.plans.words import describe
 from surgery_ui.lens_page.controls import lens_controls, offer_lens
 from surgery_ui.lens_page.maps import maps_section, offer_maps
+from surgery_ui.lens_page.swap import kept_swap, swap_section
 from surgery_ui.lens_page.texts import averages_section
 from surgery_ui.lens_page.training import lens_panel
 from surgery_ui.parts.opening import Opening
@@ -19,9 +20,10 @@ st.header("What each layer would say next", anchor=False)
 opening = Opening()
 st.caption(present.plain(describe(now.plan)))
 choice = lens_controls(now)
-offer_lens(now, choice)
 maps = maps_section(now, choice, opening)
+swapped = swap_section(now, choice)
+offer_lens(now, choice, kept_swap(now, choice))
 texts = averages_section(now, choice)
 panel = lens_panel(now)
-follow_sections([opening, maps, texts, panel, trust])
+follow_sections([opening, maps, swapped, texts, panel, trust])
 offer_maps(maps, choice)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from surgery_core.cli.commands import load, operated, read_file
@@ -13,6 +15,8 @@ from surgery_core.errors import SettingsError
 if TYPE_CHECKING:
     from surgery_core.lenses.jacobian import Jacobians
     from surgery_core.lenses.jacobian_fit import FitProgress
+    from surgery_core.lenses.jacobian_on_ray import RayTexts
+    from surgery_core.models.opening import LoadedModel
     from surgery_core.text import TextsLike
 
 _SETTINGS = ("tokens", "skip", "target", "least", "tolerance")
@@ -51,6 +55,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="X",
         help="end when the mean changes by less than this share (default: 0.002)",
     )
+    where = parser.add_argument_group("where it runs")
+    where.add_argument("--engine", choices=("local", "ray"), default="local", help="this process, or a Ray cluster")
+    where.add_argument("--workers", type=int, default=2, metavar="N", help="workers on Ray (default: 2)")
+    where.add_argument("--address", metavar="HOST", help="of a running Ray cluster (default: one on this machine)")
 
 
 def fit_lens(arguments: argparse.Namespace) -> Output:
@@ -89,11 +97,37 @@ def _fitted(arguments: argparse.Namespace) -> tuple[Jacobians, tuple[str, ...]]:
             short[:] = now.short
             update(now.text, now.texts)
 
-        fitted = fit_jacobians(
-            operated(loaded, arguments), loaded.tokenizer, texts, settings, name=loaded.info.name,
-            state=arguments.state, on_progress=report,
-        )  # fmt: skip
+        with _reader(arguments, loaded) as read:
+            fitted = fit_jacobians(
+                operated(loaded, arguments), loaded.tokenizer, texts, settings, name=loaded.info.name,
+                state=arguments.state, on_progress=report, read=read,
+            )  # fmt: skip
     return fitted, tuple(short)
+
+
+@contextmanager
+def _reader(arguments: argparse.Namespace, loaded: LoadedModel) -> Iterator[RayTexts | None]:
+    """Give what reads texts on a cluster; None for this process."""
+    if arguments.engine == "local":
+        yield None
+        return
+    from surgery_core.lenses.jacobian_on_ray import FitJob, FitWorker, RayTexts
+    from surgery_core.models.cluster import Cluster
+    from surgery_core.plans.plan import LayerPlan
+
+    info = loaded.info
+    plan = (
+        LayerPlan.parse(arguments.plan, info.n_layers)
+        if arguments.plan is not None
+        else LayerPlan.identity(info.n_layers)
+    )
+    if plan.donors or plan != plan.unstitched or any(layer.mean for slot in plan for layer in slot.layers):
+        raise SettingsError(
+            f"On Ray a lens is fitted on plans of the model's own layers, and {plan} needs more; leave --engine out."
+        )
+    job = FitJob(info.source, str(plan), info.revision if info.kind == "hub" else None, info.device, info.dtype)
+    with Cluster(FitWorker, workers=arguments.workers, address=arguments.address) as cluster:
+        yield RayTexts(cluster, job)
 
 
 def _texts(arguments: argparse.Namespace) -> TextsLike:

@@ -27,8 +27,8 @@ def add_options(parser: argparse.ArgumentParser, what: argparse._ArgumentGroup) 
     shown.add_argument("--comment", help="a sentence or two below it (default: the recipe's note)")
     shown.add_argument(
         "--with", dest="parts", metavar="PARTS",
-        help="some of plan, writing, scores, plans, lens, skills, sweep, study, with commas, or all (default: plan, writing, "
-        "scores; plans, sweep and study where the recipe has them, lens where it has a text for it)",
+        help="some of plan, writing, scores, plans, lens, skills, sweep, swap, study, with commas, or all (default: plan, "
+        "writing, scores; plans, sweep, swap and study where the recipe has them, lens where it has a text for it)",
     )  # fmt: skip
     shown.add_argument(
         "--lens", choices=("logit", "tuned", "jacobian"), help="show what each layer would say, read through this lens"
@@ -80,7 +80,8 @@ def _asked(arguments: argparse.Namespace, recipe: Recipe) -> Asked:
 
     sweep = arguments.sweep or recipe.sweep is not None
     if arguments.parts is None:
-        also = {"plans": recipe.plans, "lens": recipe.lens or arguments.lens, "sweep": sweep, "study": recipe.study}
+        also = {"plans": recipe.plans, "lens": recipe.lens or arguments.lens, "sweep": sweep, "swap": recipe.swap}
+        also |= {"study": recipe.study}
         # of a recipe about the unchanged model nothing stands there before and after
         parts = [*(() if recipe.plan is None else USUAL), *(part for part, wanted in also.items() if wanted)]
     else:

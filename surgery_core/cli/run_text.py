@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from surgery_core.measure.results import Comparison
     from surgery_core.recipes.parts import Paper
     from surgery_core.recipes.recipe import Recipe
-    from surgery_core.recipes.results import PlanResult, StudyResult, SweptRows
+    from surgery_core.recipes.results import PlanResult, StudyResult, SwapResult, SweptRows
     from surgery_core.recipes.run import Continuation, Report
 
 _OF_A_PLAN = ("name", "plan", "layers", "perplexity", "ratio", "low", "high", "top1", "verdict")
@@ -31,18 +31,21 @@ def report_text(report: Report) -> str:
         parts += [report.comparison.not_finite] if report.comparison.not_finite else []
     parts += [plans_text(report.plans)] if report.plans else []
     parts += [sweep_text(report.sweep)] if report.sweep is not None else []
+    parts += [swap_text(report.swap)] if report.swap is not None else []
     parts += [study_text(report.recipe, report.study)] if report.study is not None else []
     return "\n\n".join(parts)
 
 
 def report_rows(report: Report) -> list[dict[str, Any]]:
-    """Return what a report is about as one table: texts, or else plans, a sweep's rows, or a study's figures."""
+    """Return what a report is about as one table: texts, or else a study's figures, a sweep's rows, plans, or a swap's texts."""
     if report.comparison is not None:
         return frame_rows(report.frame())
     if report.study is not None:
         return [asdict(one) for one in (report.study.finding.figure, *report.study.finding.others)]
     if report.sweep is not None:
         return [row.record() for row in report.sweep.rows]
+    if report.swap is not None and not report.plans:
+        return [{"side": side, "text": text.text} for side, text in report.swap.written.items()]
     return [one.row() for one in report.plans]
 
 
@@ -99,6 +102,12 @@ def plans_text(plans: tuple[PlanResult, ...]) -> str:
     """Return the plans that stand side by side as a table, with the sentence of each."""
     rows = [{name: row[name] for name in _OF_A_PLAN} for row in (one.row() for one in plans)]
     return "\n".join([table(rows), "", *(f"{one.name}: {one.comparison.verdict().sentence}" for one in plans)])
+
+
+def swap_text(found: SwapResult) -> str:
+    """Return what was swapped, and the texts before, after and with the swap."""
+    sides = (paragraph(side, text.text) for side, text in found.written.items())
+    return "\n".join([found.says, paragraph("text", found.before.prompt), *sides])
 
 
 def sweep_text(swept: SweptRows) -> str:

@@ -212,7 +212,25 @@ def _lens(shown: Shown) -> list[Cell]:
         '    print(frame.pivot(index="row", columns="position", values="top").to_string())\n'
         '    print(frame.pivot(index="row", columns="position", values="probability").round(4).to_string())'
     )
-    return [Cell("What each layer would say next, and how surely.", "\n".join([*lines, code]))]
+    read = Cell("What each layer would say next, and how surely.", "\n".join([*lines, code]))
+    return [read] if shown.recipe.swap is None else [read, _swap(shown.recipe)]
+
+
+def _swap(recipe: Recipe) -> Cell:
+    """Return the step that swaps a word and writes on."""
+    plain = replace(
+        recipe, plans=(), sweep=None, study=None, claim=None, meaning=None, expected=(), prompts=(), texts=None,
+        text_set=None, own_texts=(), lens=recipe.text_of_lens,
+    )  # fmt: skip
+    code = f"from surgery_core.recipes.swapped import run_swap\n\n{_held(plain)}\n{_SWAPPED}"
+    return Cell("A word swapped where the lens reads it, and the text written again.", code)
+
+
+_SWAPPED = """\
+swapped = run_swap(sc.Recipe.loads(text), loaded, operated)
+print(swapped.says)
+for side, written in swapped.written.items():
+    print(f"{side}: {written.text}\\n")"""
 
 
 def _skills(shown: Shown) -> list[Cell]:
@@ -254,11 +272,16 @@ def _gallery(shown: Shown) -> list[Cell]:
     recipe = shown.recipe
     if recipe.study is not None:
         # the sweep of such a recipe is how the experiment is done by hand
-        recipe = replace(recipe, sweep=None, plans=(), plan=None, prompts=())
-    lines = "\n".join(f"    {line!r}" for line in recipe.dumps().splitlines(keepends=True))
-    made = f"text = (\n{lines}\n)\nrecipe = sc.Recipe.loads(text)\nreport = sc.run_recipe(recipe, loaded=loaded)"
+        recipe = replace(recipe, sweep=None, swap=None, plans=(), plan=None, prompts=())
+    made = f"{_held(recipe)}\nrecipe = sc.Recipe.loads(text)\nreport = sc.run_recipe(recipe, loaded=loaded)"
     code = _STUDIED if recipe.study is not None else _WHOLE
     return [Cell("The experiment.", made), Cell("What it comes to.", code)]
+
+
+def _held(recipe: Recipe) -> str:
+    """Return code that holds a recipe's file as `text`."""
+    lines = "\n".join(f"    {line!r}" for line in recipe.dumps().splitlines(keepends=True))
+    return f"text = (\n{lines}\n)"
 
 
 _STUDIED = """\
@@ -278,7 +301,9 @@ for one in report.plans:
 for row in report.sweep.rows if report.sweep is not None else ():
     print(f"{row.plan or '(no layers)'}: perplexity {row.perplexity:.4g}, KL {row.kl:.3f} nats, top-1 {row.top1:.1%}")
 for one in report.continuations:
-    print(f"{one.before.text}\\n{one.after.text}")"""
+    print(f"{one.before.text}\\n{one.after.text}")
+for side, written in report.swap.written.items() if report.swap is not None else ():
+    print(f"{side}: {written.text}")"""
 
 
 def _models(shown: Shown) -> list[Cell]:

@@ -87,6 +87,19 @@ def jacobians_beside(checkpoint: str | Path) -> Path | None:
     return folder if (folder / CONFIG).is_file() else None
 
 
+def load_beside(checkpoint: str | Path) -> Jacobians:
+    """Return the Jacobian lens that came with a checkpoint.
+
+    Raises:
+        LensError: when it came without one, or a file is broken.
+    """
+    if (folder := jacobians_beside(checkpoint)) is None:
+        raise LensError(
+            f"{Path(checkpoint).name!r} came without a Jacobian lens; name the file of one, or fit one with fit-lens."
+        )
+    return _read_folder(folder)
+
+
 def read_reference(content: bytes, name: str, base_model: str = "") -> Jacobians:
     """Read the reference's file; nothing in it is run.
 

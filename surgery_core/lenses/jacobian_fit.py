@@ -24,6 +24,7 @@ from surgery_core.stopping import looking
 from surgery_core.surgery.anatomy import base_of, context_length, is_quantised, plan_of, root_of
 from surgery_core.text import Text, TextsLike, as_texts, encode
 
+Read = Callable[[Sequence[list[int]], tuple[int, ...], int, int], Iterator[torch.Tensor]]
 SKIPPED = 16
 """Positions at the beginning of a text that are left out: attention rests on them whatever they say."""
 TOKENS = 128
@@ -121,7 +122,7 @@ def fit_jacobian_lens(
     leaves layer l, as `jacobian_rows` defines it. The same texts and settings give the same lens.
 
     Memory beyond the model's: three sets of matrices in float32 (4 * layers * d_model^2 bytes each), the graph of one
-    text of at most `settings.tokens`, and 2 MB (64 MB on a GPU) of gradients a layer.
+    text of at most `settings.tokens`, and 1 MB (64 MB on a GPU) of gradients a layer.
 
     Args:
         model: a causal language model or a view of one; it is not changed. On a view the matrices belong to its slots,
@@ -156,8 +157,13 @@ def fit_jacobians(
     state: str | Path | None = None,
     on_progress: Callable[[FitProgress], None] | None = None,
     stop: threading.Event | None = None,
+    read: Read | None = None,
 ) -> Jacobians:
-    """Return what `fit_jacobian_lens` fits, without the model; arguments and errors as there."""
+    """Return what `fit_jacobian_lens` fits, without the model; arguments and errors as there.
+
+    `read` yields the Jacobians of texts in their order, given the texts' tokens, the layers, the target and how many
+    positions are skipped; by default they are read here, one after the other.
+    """
     settings = settings or JacobianFit()
     layers, target = settings.resolved(_check(model))
     pieces, short = _pieces(model, tokenizer, as_texts(texts), settings)
@@ -165,11 +171,12 @@ def fit_jacobians(
     fit = _Fit(model, layers, target, settings, read_state(state, identity) if state is not None else FitState.empty())
     fit.look = looking(stop, "Stopped before the first text was done.")
     began, before = time.perf_counter(), fit.now.texts
+    found = (read or fit.read)(pieces[before:], layers, target, settings.skip)
     for ids in pieces[before:]:
         if fit.settled or (stop is not None and stop.is_set() and fit.now.texts):
             break
         try:
-            fit.add(ids)
+            fit.add(next(found), ids)
         except Stopped:
             if not fit.now.texts:
                 raise
@@ -191,16 +198,21 @@ class _Fit:
     ) -> None:
         self.model, self.layers, self.target, self.settings, self.now = model, layers, target, settings, now
         self.look: Callable[[], None] = lambda: None
-        self._reader = TextJacobians(model, layers, target, settings.skip, lambda: self.look())
 
     @property
     def settled(self) -> bool:
         """Whether the mean changes no more."""
         return self.now.texts >= self.settings.least and self.now.change < self.settings.tolerance
 
-    def add(self, ids: Sequence[int]) -> None:
+    def read(
+        self, pieces: Sequence[list[int]], layers: tuple[int, ...], target: int, skip: int
+    ) -> Iterator[torch.Tensor]:  # fmt: skip
+        """Yield the Jacobians of texts, each when it is asked for."""
+        reader = TextJacobians(self.model, layers, target, skip, lambda: self.look())
+        return map(reader.read, pieces)
+
+    def add(self, found: torch.Tensor, ids: Sequence[int]) -> None:
         """Take one text's Jacobians into the mean."""
-        found = self._reader.read(ids)
         if not bool(found.isfinite().all()):
             raise LensError(f"Nothing can be fitted to states that are no numbers. {_why(self.model, ids)}".strip())
         self.now = self.now.with_one_more(found)

@@ -31,8 +31,8 @@ from surgery_core.surgery.stream_form import Stream, stream_of
 
 Look = Callable[[], None]
 
-ELEMENTS = {"cpu": 2**19, "cuda": 2**24}
-"""Most values of one layer's gradients that are held at once: 2 MB on a CPU, whose cache holds them, 64 MB on a GPU."""
+ELEMENTS = {"cpu": 2**18, "cuda": 2**24}
+"""Most values of one layer's gradients that are held at once: 1 MB on a CPU, whose cache holds them, 64 MB on a GPU."""
 MOST_COPIES = 8
 """Most copies of a text that run where a graph cannot be shared: each has the graph's memory once more."""
 TRIED = 2
@@ -206,9 +206,12 @@ def _backward(graph: _Graph, start: int, stop: int, *, shared: bool) -> list[tor
     seeds = wanted[:, 0] if shared else wanted
     for row in range(count):
         seeds[row, graph.begin : graph.end, start + row] = 1
-    found = torch.autograd.grad(
-        target, graph.sources, wanted, retain_graph=True, is_grads_batched=shared, materialize_grads=True
-    )
+
+    def backward(cotangent: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return torch.autograd.grad(target, graph.sources, cotangent, retain_graph=True, materialize_grads=True)
+
+    # `vmap` of torch.func, and not `is_grads_batched`: that has no rules for several activations and loops over them
+    found = torch.func.vmap(backward)(wanted) if shared else backward(wanted)
     return [
         (grads[:, 0] if shared else grads[:count])[:, graph.begin : graph.end].float().mean(1).cpu() for grads in found
     ]

@@ -89,8 +89,14 @@ def rows_of(lens: Lens, model: nn.Module, follow: Follow = "layer", *, sublayers
 
     A lens that was fitted on an operated model has one for each of its slots, and follows nothing.
     """
-    plan = plan_of(model)
-    if not getattr(lens, "by_slot", False):
+    return translators_by(plan_of(model), follow, by_slot=getattr(lens, "by_slot", False), sublayers=sublayers)
+
+
+def translators_by(
+    plan: LayerPlan, follow: Follow = "layer", *, by_slot: bool = False, sublayers: bool = False
+) -> list[int | None]:
+    """Return the translator of each row as `translators_of`; `by_slot` for those that were fitted on this very plan."""
+    if not by_slot:
         return translators_of(plan, follow, sublayers=sublayers)
     return [*(_translator(plan, point, "position") for point in points_of(plan, sublayers)[:-1]), None]
 
@@ -175,6 +181,18 @@ def one_token(tokenizer: Any, text: str) -> int:
         parts = ", ".join(repr(part) for part in token_strings(tokenizer, tried[0])) or "none"
         raise TextError(f"{text!r} is not one token here (its tokens: {parts}); pick one token.")
     return int(ids[0])
+
+
+def token_text(tokenizer: Any, index: int) -> str | None:
+    """Return a text that `one_token` reads as this token; None where there is none, as for a part of a character."""
+    written = token_strings(tokenizer, [index])[0]
+    for text in (written, written.removeprefix(" ")):
+        try:
+            if one_token(tokenizer, text) == index:
+                return text
+        except TextError:
+            continue
+    return None
 
 
 def chunks(rows: int, seq: int, vocab: int, look: Callable[[], None]) -> Iterator[tuple[slice, slice]]:

@@ -14,15 +14,18 @@ coordinates held at their swapped values; here one layer is swapped, since a sec
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import torch
 from torch import nn
 
-from surgery_core.errors import LensError, SettingsError
-from surgery_core.lenses.jacobian import JacobianLens
-from surgery_core.lenses.reading import Follow, rows_of
+from surgery_core.errors import LensError, SettingsError, TextError
+from surgery_core.lenses.jacobian import JacobianLens, Jacobians
+from surgery_core.lenses.reading import Follow, one_token, token_text, translators_by
+from surgery_core.lenses.swap_bounds import MOST_STRENGTH
 from surgery_core.measure.readout import Readout
+from surgery_core.plans.plan import LayerPlan
 from surgery_core.states.residuals import places_of
 from surgery_core.surgery.anatomy import plan_of
 from surgery_core.surgery.building import private_copy
@@ -86,31 +89,71 @@ def swap_move(
         )
     _check(len(plan_of(model)), head.vocab, slot, source, target, strength, positions)
     rows = head.unembed.weight[[source, target]].detach().float().cpu()
-    directions = _matrix(model, lens, slot, follow).float().cpu().T @ rows.T
+    matrix = lens.jacobians[matrix_layer(lens.fitted, plan_of(model), slot, follow)]
+    directions = matrix.float().cpu().T @ rows.T
     writers = strength * torch.tensor([[-1.0, 1.0], [1.0, -1.0]]) @ directions.T
     chosen = None if positions is None else tuple(positions)
     return Move(torch.linalg.pinv(directions), writers, chosen)
 
 
-def _matrix(model: nn.Module, lens: JacobianLens, slot: int, follow: Follow) -> torch.Tensor:
-    translator = rows_of(lens, model, follow)[slot + 1]
-    matrix = None if translator is None else lens.jacobians.get(translator - 1)
-    if matrix is None:
-        raise LensError(f"The lens has no matrix for what leaves slot {slot}; choose one before it.")
-    return matrix
+def swap_tokens(tokenizer: Any, source: str, target: str) -> tuple[int, int]:
+    """Return the two tokens of a swap from their texts, as `one_token` reads them.
+
+    Raises:
+        TextError: when one is not a single token.
+        SettingsError: when both are the same token.
+    """
+    found = one_token(tokenizer, source), one_token(tokenizer, target)
+    if found[0] == found[1]:
+        raise SettingsError(f"{source!r} and {target!r} are the same token; choose another one to put in its place.")
+    return found
+
+
+def as_source(tokenizer: Any, source: str, typed: str) -> str:
+    """Return the text of a target that a person typed: with the space of the source before it, where that is a token.
+
+    Raises:
+        TextError: when neither way is a single token.
+    """
+    if source.startswith(" ") and not typed.startswith(" "):
+        with suppress(TextError):
+            return token_text(tokenizer, one_token(tokenizer, f" {typed}")) or f" {typed}"
+    return token_text(tokenizer, one_token(tokenizer, typed)) or typed
+
+
+def matrix_layer(fitted: Jacobians, plan: LayerPlan, slot: int, follow: Follow = "layer") -> int:
+    """Return whose matrix of a lens belongs to what leaves a slot of a plan.
+
+    Raises:
+        SettingsError: when there is no such slot.
+        LensError: when the lens has no matrix for it; says which slots have one.
+    """
+    _check_slot(len(plan), slot)
+    rows = [-1 if row is None else row - 1 for row in translators_by(plan, follow, by_slot=bool(fitted.plan))[1:]]
+    if rows[slot] in fitted.matrices:
+        return rows[slot]
+    have = [str(at) for at, row in enumerate(rows) if row in fitted.matrices]
+    raise LensError(
+        f"The lens has no matrix for what leaves slot {slot}; "
+        + (f"choose one of {', '.join(have)}." if have else "it has none for any slot of this plan.")
+    )
+
+
+def _check_slot(slots: int, slot: int) -> None:
+    if not 0 <= slot < slots:
+        raise SettingsError(f"There is no slot {slot}; they are 0 to {slots - 1}.")
 
 
 def _check(
     slots: int, vocab: int, slot: int, source: int, target: int, strength: float, positions: Sequence[int] | None
 ) -> None:
-    if not 0 <= slot < slots:
-        raise SettingsError(f"There is no slot {slot}; they are 0 to {slots - 1}.")
+    _check_slot(slots, slot)
     for token in (source, target):
         if not 0 <= token < vocab:
             raise SettingsError(f"There is no token {token}; they are 0 to {vocab - 1}.")
     if source == target:
         raise SettingsError(f"Token {source} cannot be swapped for itself; choose another.")
-    if not -10 <= strength <= 10:
-        raise SettingsError(f"The strength is {strength}; it must be from -10 to 10.")
+    if not -MOST_STRENGTH <= strength <= MOST_STRENGTH:
+        raise SettingsError(f"The strength is {strength}; it must be from {-MOST_STRENGTH} to {MOST_STRENGTH}.")
     if positions is not None and (not positions or min(positions) < 0):
         raise SettingsError(f"The positions {list(positions)} cannot be swapped; give some from 0 on, or none for all.")

@@ -49,6 +49,11 @@ Version 2 adds what an experiment of the gallery has; `plan` may be left out the
     kind = "delete"                      # and options: layer, max_length, times, factors, seed; best, start, skills, prompt
     texts = ["A walk in the wood"]       # titles of those of the recipe's texts that it scores; leave out for all
 
+    [swap]                               # a word swapped while the text of the lens is continued
+    slot = 5                             # whose output is changed, counted in running order from 0
+    source = " fox"                      # one token each, as the model writes it
+    target = " wolf"                     # and: side, strength, positions, follow, lens
+
     [study]
     name = "delete-each"                 # its options follow as further keys
 
@@ -100,6 +105,7 @@ from surgery_core.recipes.parts import (
     SweepChoice,
     check_plan,
 )
+from surgery_core.recipes.swap_choice import SwapChoice
 from surgery_core.recipes.written import table_of, values_of
 from surgery_core.statistics.verdict import MARGIN, checked_margin
 from surgery_core.text import CUTS, EACH, Text, read_text
@@ -129,12 +135,14 @@ class Recipe:
         margin: share of the perplexity within which two models count as the same.
         cut: how the set is scored: `"each"` text for itself, or as `"papers"` do it (`surgery_core.text.as_papers`).
         prompts: beginnings that the model continues before and after.
-        lens: a text that the app's Lens page reads; `run_recipe` leaves it alone.
+        lens: a text that the app's Lens page reads; `run_recipe` continues it where there is a swap, and else leaves it
+            alone.
         topic: what lists of recipes are ordered by.
         question: what the experiment asks.
         do: how it is done by hand, in a sentence or two.
         plans: plans side by side, at most six, each compared with the unchanged model.
         sweep: one kind of edit tried everywhere.
+        swap: a word swapped where a Jacobian lens reads it.
         study: the study that answers the question.
         paper: what a paper saw.
         claim: where the study's figure lies if that holds here too.
@@ -173,6 +181,7 @@ class Recipe:
     do: str = ""
     plans: tuple[NamedPlan, ...] = ()
     sweep: SweepChoice | None = None
+    swap: SwapChoice | None = None
     study: StudyChoice | None = None
     paper: Paper | None = None
     claim: Claimed | None = None
@@ -205,8 +214,10 @@ class Recipe:
 
     def _check_second(self) -> None:
         """Refuse what of version 2 does not go together."""
-        if self.plan is None and not (self.plans or self.sweep or self.study):
-            raise wrong("plan", "is missing; every recipe has one, or else plans, a sweep or a study")
+        if self.plan is None and not (self.plans or self.sweep or self.swap or self.study):
+            raise wrong("plan", "is missing; every recipe has one, or else plans, a sweep, a swap or a study")
+        if self.swap is not None and not self.text_of_lens:
+            raise wrong("swap", "continues a text and there is none; give lens, or prompts")
         if len(self.plans) > MOST_PLANS:
             raise wrong(f"plans[{MOST_PLANS}]", f"is one too many; at most {MOST_PLANS} stand side by side")
         names = [one.name for one in self.plans]
@@ -219,6 +230,11 @@ class Recipe:
         for name in ("meaning", "expected"):
             if getattr(self, name) and self.claim is None:
                 raise wrong(name, "is about a claim and there is none; add [claim] or leave it out")
+
+    @property
+    def text_of_lens(self) -> str:
+        """Return what is read through a lens: the text for it, or the first prompt; empty where there is neither."""
+        return self.lens or next(iter(self.prompts), "")
 
     def plan_of(self, n_layers: int) -> LayerPlan:
         """Return the plan for a model of this depth.

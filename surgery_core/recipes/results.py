@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from surgery_core.measure.generation import Generation
 from surgery_core.measure.results import Comparison
 from surgery_core.plans.plan import LayerPlan
 from surgery_core.recipes.parts import SweepChoice
 from surgery_core.recipes.recipe import Recipe
+from surgery_core.recipes.swap_choice import SwapChoice
 from surgery_core.studies.finding import Finding, Outcome
 from surgery_core.sweeps.rows import SweepRow
 
@@ -67,6 +69,49 @@ class SweptRows:
         """Return everything as plain values, for JSON."""
         about = {"kind": self.choice.kind, "options": asdict(self.choice.options), "best": self.choice.best}
         return about | {"start": str(self.start), "note": self.note, "rows": [row.record() for row in self.rows]}
+
+
+@dataclass(frozen=True)
+class SwapResult:
+    """What a text became, and what with one word swapped for another.
+
+    Attributes:
+        choice: what was swapped.
+        before: written by the unchanged model.
+        after: by the plan; None where that is the unchanged model.
+        swapped: by the side that the choice names, with the swap.
+    """
+
+    choice: SwapChoice
+    before: Generation
+    after: Generation | None
+    swapped: Generation
+
+    @property
+    def written(self) -> dict[str, Generation]:
+        """Return the texts by side: `before`, `after` where there is one, `swapped`."""
+        after = {} if self.after is None else {"after": self.after}
+        return {"before": self.before} | after | {"swapped": self.swapped}
+
+    @property
+    def side(self) -> str:
+        """Return the side that the swapped text stands beside: the choice's, or `before` where there is no other."""
+        return "before" if self.after is None else self.choice.side
+
+    @property
+    def says(self) -> str:
+        """Return in a sentence what was swapped, and where."""
+        one, side = self.choice, "the unchanged model" if self.side == "before" else "the plan"
+        tokens = "all tokens" if one.positions is None else f"token {', '.join(map(str, one.positions))}"
+        return (
+            f"Behind slot {one.slot} of {side}, at {tokens}: {one.source!r} and {one.target!r} change places, "
+            f"strength {one.strength:g}."
+        )
+
+    def plain(self) -> dict[str, Any]:
+        """Return everything as plain values, for JSON."""
+        texts = {side: asdict(text) for side, text in self.written.items()}
+        return {"choice": asdict(self.choice), "says": self.says} | texts
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,9 +18,10 @@ from surgery_core.plans.plan import LayerPlan
 from surgery_core.proof.preflight import prove
 from surgery_core.recipes.parts import SweepChoice
 from surgery_core.recipes.recipe import Recipe
-from surgery_core.recipes.results import PlanResult, StudyResult, SweptRows
+from surgery_core.recipes.results import PlanResult, StudyResult, SwapResult, SweptRows
 from surgery_core.recipes.scored import swept_texts, texts_of
 from surgery_core.recipes.studied import run_study
+from surgery_core.recipes.swapped import run_swap
 from surgery_core.states.means import mean_contributions
 from surgery_core.states.shared_prompt import SharedPrompt
 from surgery_core.stopping import Progress, stages
@@ -58,6 +59,7 @@ class Report:
         stitches: what came of the plan's stitches, or None where it has none.
         sweep: what the recipe's sweep measured, or None where it has none.
         study: what its study found, or None likewise.
+        swap: what its swap did to the text of its lens, or None likewise.
     """
 
     recipe: Recipe
@@ -69,6 +71,7 @@ class Report:
     sweep: SweptRows | None = None
     study: StudyResult | None = None
     stitches: StitchReport | None = None
+    swap: SwapResult | None = None
 
     def frame(self) -> pd.DataFrame:
         """Return a row a text with the scores before and after; empty where the recipe names no texts."""
@@ -90,6 +93,7 @@ class Report:
             "stitches": None if self.stitches is None else self.stitches.plain(),
             "plans": [one.row() for one in self.plans],
             "sweep": None if self.sweep is None else self.sweep.plain(),
+            "swap": None if self.swap is None else self.swap.plain(),
             "study": None if self.study is None else self.study.plain(self.recipe),
         }
 
@@ -126,20 +130,22 @@ def run_recipe(
         ModelLoadError: when its model cannot be opened.
         PlanError: when its plan does not fit the model, or needs another that does not.
         RefusedPlanError: when its numbers would be wrong on this model; has the nearest plan that is allowed.
-        SettingsError: when its sweep or study does not fit the model, or needs a tuned lens and there is none.
+        SettingsError: when its sweep, swap or study does not fit the model, or needs a tuned lens and there is none.
+        LensError, TextError, AnatomyError: when its swap cannot be done, as `run_swap`.
     """
     texts = texts_of(recipe, text_set)
     base = loaded or load_model(recipe.model, device=device, dtype=dtype, revision=recipe.revision)
     run = _Running(recipe, base, texts, stop, unproved, tuple(calibration or calibration_texts()))
     plan = recipe.plan_of(base.info.n_layers)
-    others = (bool(recipe.plans), recipe.sweep is not None, recipe.study is not None)
+    others = (bool(recipe.plans), recipe.sweep is not None, recipe.swap is not None, recipe.study is not None)
     compares = not (plan.is_identity and any(others))
     steps = stages(sum(others) + compares, on_progress)
     continuations, measured, stitched = run.compared(plan, next(steps)) if compares else ((), None, None)
     plans = run.side_by_side(next(steps)) if recipe.plans else ()
     swept = run.swept(recipe.sweep, plan, text_set, next(steps)) if recipe.sweep is not None else None
+    word = run.swapped(plan, next(steps)) if recipe.swap is not None else None
     studied = run_study(recipe, base, texts, stop=stop, on_progress=next(steps)) if recipe.study is not None else None
-    return Report(recipe, base.info, plan, measured, continuations, plans, swept, studied, stitched)
+    return Report(recipe, base.info, plan, measured, continuations, plans, swept, studied, stitched, word)
 
 
 @dataclass(frozen=True, eq=False)
@@ -197,6 +203,10 @@ class _Running:
             return PlanResult(name, plan, found.within(self.recipe.margin))
 
         return tuple(one(name, plan) for name, plan in given)
+
+    def swapped(self, plan: LayerPlan, on_progress: Progress) -> SwapResult:
+        """Return what the swap does to the text of the lens."""
+        return run_swap(self.recipe, self.base, self.operated(plan), stop=self.stop, on_progress=on_progress)
 
     def swept(
         self, choice: SweepChoice, start: LayerPlan, text_set: TextSet | None, on_progress: Progress

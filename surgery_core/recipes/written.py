@@ -9,6 +9,7 @@ from typing import Any
 from surgery_core.recipes.chosen_set import ChosenSet
 from surgery_core.recipes.fields import check, check_fields, read_titled, wrong
 from surgery_core.recipes.parts import Claimed, Meaning, NamedPlan, Paper, StudyChoice, SweepChoice, read_expected
+from surgery_core.recipes.swap_choice import SwapChoice
 from surgery_core.text import Text
 
 VERSIONS = (1, 2)
@@ -45,6 +46,7 @@ _SECOND: dict[str, type] = {
     "do": str,
     "plans": list,
     "sweep": dict,
+    "swap": dict,
     "study": dict,
     "paper": dict,
     "claim": dict,
@@ -97,6 +99,7 @@ _READ: dict[str, Callable[[Any], Any]] = {
     "text_set": ChosenSet.read,
     "plans": _each(NamedPlan.read, "plans"),
     "sweep": SweepChoice.read,
+    "swap": SwapChoice.read,
     "study": StudyChoice.read,
     "paper": Paper.read_table,
     "claim": Claimed.read,
@@ -121,7 +124,7 @@ def _plain(value: Any) -> Any:
     """Return a value as TOML holds it."""
     if isinstance(value, Text):
         return {"title": value.title, "text": value.text}
-    if isinstance(value, (ChosenSet, SweepChoice, StudyChoice, Claimed)):
+    if isinstance(value, (ChosenSet, SweepChoice, SwapChoice, StudyChoice, Claimed)):
         return value.table()
     if isinstance(value, (NamedPlan, Paper, Meaning)):
         return {one.name: getattr(value, one.name) for one in fields(value) if getattr(value, one.name) != one.default}

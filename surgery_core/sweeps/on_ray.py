@@ -7,26 +7,19 @@ workers, restarts them and carries the rows; here it is only decided which point
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from surgery_core.errors import SettingsError, SurgeryError
+from surgery_core.errors import SurgeryError
+from surgery_core.models.cluster import BACK, MAX_LOSSES, Cluster, ClusterWorker
 from surgery_core.models.opening import LoadedModel
 from surgery_core.sweeps.description import Description, OpenSweep, SweepJob
 from surgery_core.sweeps.rows import SweepRow
 
 CHUNKS_PER_WORKER = 2
 """Parts that each worker gets of one sweep, one after the other. Each part runs the base once."""
-
-MAX_LOSSES = 3
-"""How often a part may be lost without a single new row before the sweep gives up."""
-
-BACK = 300
-"""Seconds within which one worker of several that are all lost must be back."""
-MAX_WORKERS = 256
 
 
 @dataclass
@@ -38,13 +31,11 @@ class _Part:
     losses: int = 0
 
 
-class Worker:
+class Worker(ClusterWorker):
     """What runs on a worker: it keeps the model and the sweeps that it has opened."""
 
     def __init__(self, threads: int) -> None:
-        from surgery_core.models.devices import use_threads
-
-        use_threads(threads)
+        super().__init__(threads)
         self.models: dict[tuple[str, str | None, str, str], LoadedModel] = {}
         self.opened: dict[SweepJob, OpenSweep] = {}
 
@@ -56,10 +47,6 @@ class Worker:
         """Yield the rows of some of a job's points."""
         yield from self._open(job).rows(numbers)
 
-    def process(self) -> int:
-        """Return the number of the worker's process."""
-        return os.getpid()
-
     def _open(self, job: SweepJob) -> OpenSweep:
         if job not in self.opened:
             key = job.model, job.revision, job.device, job.dtype
@@ -69,7 +56,7 @@ class Worker:
         return self.opened[job]
 
 
-class RaySweeps:
+class RaySweeps(Cluster):
     """Several sweeps, of one model or of many, on the workers of a Ray cluster.
 
     Args:
@@ -94,34 +81,17 @@ class RaySweeps:
         gpus: float = 0,
         threads: int = 1,
     ) -> None:
-        if not 1 <= workers <= MAX_WORKERS:
-            raise SettingsError(f"{workers} workers cannot be started; give 1 to {MAX_WORKERS}.")
-        self.jobs, self.workers, self.address = tuple(jobs), workers, address
-        self.resources = {"num_cpus": threads, "num_gpus": gpus, "max_restarts": -1, "max_task_retries": 0}
-        self.threads = threads
-        self.ray = _ray()
-        self.actors: list[Any] = []
+        super().__init__(Worker, workers=workers, address=address, gpus=gpus, threads=threads)
+        self.jobs = tuple(jobs)
 
     def __enter__(self) -> RaySweeps:
-        if self.address is None:
-            self.ray.init(num_cpus=self.workers * self.threads, include_dashboard=False, log_to_driver=False)
-        else:
-            self.ray.init(address=self.address, log_to_driver=False)
-        actor = self.ray.remote(Worker).options(**self.resources)
-        self.actors = [actor.remote(self.threads) for _ in range(self.workers)]
+        super().__enter__()
         return self
-
-    def __exit__(self, *problem: object) -> None:
-        self.ray.shutdown()
 
     def describe(self) -> list[Description]:
         """Return what each job's file has to know; the first worker finds it out."""
         describe = self.actors[0].describe.options(max_task_retries=MAX_LOSSES)
-        return [self._get(describe.remote(job)) for job in self.jobs]
-
-    def processes(self) -> list[int]:
-        """Return the process number of each worker; one that was lost is waited for until it is there again."""
-        return [int(self._get(actor.process.options(max_task_retries=-1).remote())) for actor in self.actors]
+        return [self.get(describe.remote(job)) for job in self.jobs]
 
     def rows(self, missing: Sequence[Sequence[int]]) -> Iterator[tuple[int, SweepRow]]:
         """Yield (number of the job, row) as rows come, in any order.
@@ -173,7 +143,7 @@ class RaySweeps:
     def _next(self, stream: Any, part: _Part) -> SweepRow | None:
         """Return the next row of a part, or None at its end or when its worker is lost."""
         try:
-            return self._get(next(stream))  # type: ignore[no-any-return]
+            return self.get(next(stream))  # type: ignore[no-any-return]
         except StopIteration:
             return None
         except self.ray.exceptions.RayActorError as error:
@@ -185,29 +155,8 @@ class RaySweeps:
                 ) from error
             return None
 
-    def _get(self, reference: Any) -> Any:
-        try:
-            return self.ray.get(reference)
-        except self.ray.exceptions.RayTaskError as error:
-            cause = error.cause
-            raise cause if isinstance(cause, SurgeryError) else error from None
-
     def _parts(self, missing: Sequence[Sequence[int]]) -> Iterator[_Part]:
         for job, numbers in enumerate(missing):
             size = max(1, -(-len(numbers) // (self.workers * CHUNKS_PER_WORKER)))
             for at in range(0, len(numbers), size):
                 yield _Part(job, list(numbers[at : at + size]))
-
-
-def _ray() -> Any:
-    # nothing is sent anywhere, and workers see the devices of their machine even when they ask for none
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    try:
-        import ray
-        import ray.exceptions
-    except ImportError as error:
-        raise SettingsError(
-            "The engine ray needs Ray, which is not installed; run pip install -r requirements-scale.txt."
-        ) from error
-    return ray

@@ -85,3 +85,8 @@ def _report(found: Report) -> None:
         st.caption(present.plain(one.prompt))
         st.text(one.before.text)
         st.text(one.after.text)
+    if found.swap is not None:
+        st.caption(present.plain(found.swap.says))
+        for side, text in found.swap.written.items():
+            st.caption(f"{side.capitalize()}:")
+            st.text(text.text)

@@ -10,6 +10,7 @@ from surgery_core.errors import InputError
 from surgery_core.plans.plan import LayerPlan
 from surgery_core.recipes.recipe import Recipe
 from surgery_ui.parts import asked_sweep, places, text_sets
+from surgery_ui.parts.swaps import take_swap
 from surgery_ui.session import echo, own_texts, session
 from surgery_ui.session.state import State, state
 from surgery_ui.work import plan_jobs as cached
@@ -27,7 +28,7 @@ def set_up(now: session.Experiment, recipe: Recipe) -> Place | None:
     """Return where a recipe is done by hand; None where no page does it."""
     if recipe.sweep is not None:
         return Place("Sweep", partial(_sweep, recipe))
-    if recipe.lens:
+    if recipe.lens or recipe.swap is not None:
         return Place("Lens", partial(_lens, recipe))
     if recipe.plans or recipe.plan is not None:
         return Place("Surgery", partial(_surgery, recipe))
@@ -42,8 +43,8 @@ def _surgery(recipe: Recipe) -> None:
 
 
 def _lens(recipe: Recipe) -> None:
-    if _plan(recipe):
-        echo.put(State.lens.key, recipe.lens)
+    if _plan(recipe) and _guarded(lambda: take_swap(recipe, session.history().plan)):
+        echo.put(State.lens.key, recipe.text_of_lens)
         places.go_to("lens")
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import pandas as pd
 import streamlit as st
 
@@ -9,6 +11,7 @@ from surgery_core.charts import lens_lines as lens_line_charts
 from surgery_core.charts import style as charts
 from surgery_core.lenses.metrics import Metric
 from surgery_core.lenses.trajectory import Trajectory
+from surgery_core.recipes.swap_choice import Side
 from surgery_core.text import visible
 from surgery_ui.parts import chart_specs
 from surgery_ui.parts.choices import segments
@@ -27,18 +30,43 @@ def choose_cell(side: str, label: str, position: int) -> None:
     state.cell = (side, label, position)
 
 
-def show_cell(sides: dict[str, Trajectory], metric: Metric, shown: range) -> None:
-    """Show the chosen cell on both sides and its token's trajectory.
+@dataclass(frozen=True)
+class Chosen:
+    """The cell that is looked at.
 
-    A cell goes by its layer's name, so that it stays where it is when rows inside the layers come and go. At first it
-    is the last layer at the last token shown.
+    Attributes:
+        side: `"before"` or `"after"`.
+        label, row: the row's label and number.
+        position: of the token, counted from the first that is read.
+        clicked: whether a person chose it; at first it is the last layer at the last token shown.
+    """
+
+    side: Side
+    label: str
+    row: int
+    position: int
+    clicked: bool
+
+
+def chosen_cell(sides: dict[str, Trajectory], shown: range) -> Chosen:
+    """Return the chosen cell.
+
+    A cell goes by its layer's name, so that it stays where it is when rows inside the layers come and go.
     """
     side, label, position = state.cell
-    side = side if side in sides else "before"
-    trajectory = sides[side]
-    row = trajectory.labels.index(label) if label in trajectory.labels else len(trajectory.labels) - 1
-    if not 0 <= position < len(trajectory.tokens):
+    of: Side = "after" if side == "after" and "after" in sides else "before"
+    labels, there = sides[of].labels, label in sides[of].labels and 0 <= position < len(sides[of].tokens)
+    row = labels.index(label) if label in labels else len(labels) - 1
+    if not 0 <= position < len(sides[of].tokens):
         position = shown[-1]
+    return Chosen(of, labels[row], row, position, there)
+
+
+def show_cell(sides: dict[str, Trajectory], metric: Metric, shown: range) -> None:
+    """Show the chosen cell on both sides and its token's trajectory."""
+    cell = chosen_cell(sides, shown)
+    side, row, position = cell.side, cell.row, cell.position
+    trajectory = sides[side]
     tops, lines = st.columns([1, 1], gap="large")
     with tops:
         st.subheader("Ten likeliest next tokens", anchor=False)

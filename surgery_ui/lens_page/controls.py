@@ -10,10 +10,12 @@ import streamlit as st
 from surgery_core.keeping.script import LensView
 from surgery_core.lenses.metrics import METRICS, Metric
 from surgery_core.lenses.reading import Follow
+from surgery_core.recipes.swap_choice import SwapChoice
 from surgery_ui.parts import chat, examples, keeping
 from surgery_ui.parts.choices import segments
 from surgery_ui.session import session
 from surgery_ui.session.state import State, state
+from surgery_ui.words.lenses import FOLLOW
 from surgery_ui.work import lens_jobs
 from surgery_ui.work import plan_jobs as cached
 from surgery_ui.work.lens_jobs import JACOBIAN, LOGIT, TUNED, Reading
@@ -35,7 +37,6 @@ ABOUT = {
     "where the logit lens shows little and a tuned lens only its best guess of the next token.",
 }
 """What the maps show, by what the lens decodes with."""
-FOLLOW: dict[str, Follow] = {"Their layer": "layer", "Their position": "position"}
 FOLLOWED: dict[Follow, str] = {
     "layer": "After surgery each translator follows its layer, wherever that runs.",
     "position": "After surgery each translator stays at its position, whatever runs there.",
@@ -85,13 +86,16 @@ def lens_controls(now: session.Experiment) -> Choice:
     return Choice(text, reading, metric, view, said, n_tokens)
 
 
-def offer_lens(now: session.Experiment, choice: Choice) -> None:
+def offer_lens(now: session.Experiment, choice: Choice, swap: SwapChoice | None) -> None:
     """Offer what the page reads as a script; a lens of one's own is the folder that was saved from the page."""
     reading = choice.reading
-    lens = reading.lens if reading.lens in NAMES else f"{now.loaded.info.name.replace('/', '-')}-lens"
+    lens = reading.lens if reading.lens in NAMES else lens_jobs.saved_as(now.loaded)
     kind: Literal["tuned", "jacobian"] = "jacobian" if lens_jobs.what_reads(reading.lens) == JACOBIAN else "tuned"
     view = LensView(choice.text, lens, reading.follow, reading.sublayers, reading.start, kind)
-    keeping.offer_script(now, "lens", lens=view)
+    read = lens_jobs.lens_of_side(reading, swap.side) if swap is not None else ""
+    keeping.offer_script(
+        now, "lens", lens=view, swap=swap, swap_lens=lambda: lens_jobs.jacobians_of(now.loaded, read)
+    )  # fmt: skip
 
 
 def own_lenses(now: session.Experiment) -> dict[str, str]:

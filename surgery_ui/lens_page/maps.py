@@ -18,8 +18,9 @@ from surgery_core.lenses.trajectory import Trajectory
 from surgery_core.states.residuals import points_of
 from surgery_core.sweeps.estimate import lens_seconds
 from surgery_ui.components.room import page_width
-from surgery_ui.lens_page.cell import choose_cell, show_cell
+from surgery_ui.lens_page.cell import choose_cell, chosen_cell, show_cell
 from surgery_ui.lens_page.controls import DIFFERENCE, SIDE_BY_SIDE, STACKED, Choice
+from surgery_ui.lens_page.swap import swap_form
 from surgery_ui.parts import chart_specs, keeping
 from surgery_ui.parts.awaited import Awaited
 from surgery_ui.parts.opening import Opening
@@ -79,7 +80,7 @@ def maps_section(now: session.Experiment, choice: Choice, opening: Opening) -> S
         read = {side: job.result for side, job in sides.items()}
         if between is not None:
             read["after"] = replace(read["after"], statistics=read["after"].statistics | between.result)
-        _draw(read, choice, room)
+        _draw(now, read, choice, room)
 
     def say() -> str:
         return lens_said(sides["before"].result, sides["after"].result if "after" in sides else None, now.plan)
@@ -118,8 +119,8 @@ def offer_maps(section: Section, choice: Choice) -> None:
     keeping.offer_results({"Every layer and token": frame}, {choice.metric.title: keeping.chart_file(chart)})
 
 
-def _draw(sides: dict[str, Trajectory], choice: Choice, room: int) -> None:
-    """Draw the maps and the chosen cell."""
+def _draw(now: session.Experiment, sides: dict[str, Trajectory], choice: Choice, room: int) -> None:
+    """Draw the maps, the chosen cell, and what can be swapped there."""
     first = sides["before"]
     if first.truncated:
         st.info(present.plain(first.note))
@@ -144,6 +145,7 @@ def _draw(sides: dict[str, Trajectory], choice: Choice, room: int) -> None:
     )
     _say_rows(sides, choice, stacked=stacked, wide=fit.width > room)
     show_cell(sides, choice.metric, range(start, start + fit.shown))
+    swap_form(now, choice, sides, chosen_cell(sides, range(start, start + fit.shown)))
 
 
 @dataclass(frozen=True)

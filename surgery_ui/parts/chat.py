@@ -10,8 +10,10 @@ from surgery_core.errors import TextError
 from surgery_core.plans.generation_settings import MAX_SYSTEM, GenerationSettings
 from surgery_core.text import Text, chat_text, has_chat_template
 from surgery_ui.session import session
+from surgery_ui.session.address import SETTINGS
 from surgery_ui.session.state import state
 from surgery_ui.words import present
+from surgery_ui.work import plan_jobs as cached
 
 _SWITCH, _SYSTEM = "chat-switch", "chat-system"
 """Keys of the fields."""
@@ -31,6 +33,25 @@ def settings(now: session.Experiment) -> GenerationSettings:
     """Return how text is written for the open model."""
     chat = applies(now)
     return replace(state.settings, chat=chat, system=state.system if chat else "")
+
+
+def fitting(now: session.Experiment, text: str) -> GenerationSettings:
+    """Return how a text is continued: as was set, and no longer than fits behind it."""
+    own = settings(now)
+    return replace(own, max_new_tokens=min(own.max_new_tokens, longest(now, text)))
+
+
+def longest(now: session.Experiment, text: str) -> int:
+    """Return how many tokens can follow a text in the model's context, at least one, at most what is offered."""
+    most, context = int(SETTINGS["length"].most), now.loaded.info.context_length
+    if context is None:
+        return most
+    return max(1, min(most, context - cached.count_tokens(now.loaded, as_read(now, text))))
+
+
+def shown(now: session.Experiment, prompt: str) -> str:
+    """Return a prompt as texts begin with it; an answer is no continuation of the message's last word."""
+    return f"{prompt}\n\n" if applies(now) else prompt
 
 
 def as_read(now: session.Experiment, text: str) -> Text:

@@ -38,9 +38,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from surgery_core.keeping.script import LensView, Page
+    from surgery_core.lenses.jacobian import Jacobians
     from surgery_core.models.opening import LoadedModel
     from surgery_core.plans.plan import LayerPlan
     from surgery_core.recipes.results import StudyResult
+    from surgery_core.recipes.swap_choice import SwapChoice
     from surgery_core.sweeps.request import SweepRequest
     from surgery_core.sweeps.rows import SweepRow
     from surgery_ui.work.job import Job
@@ -134,6 +136,7 @@ def _prepare(kind: str, wanted: tuple[ModelKey, str]) -> None:
 def offer_script(
     now: session.Experiment, page: Page, *, lens: LensView | None = None, sweep: SweepRequest | None = None,
     rows: Sequence[SweepRow] = (), recipe: Recipe | None = None, study: StudyResult | None = None,
+    swap: SwapChoice | None = None, swap_lens: Callable[[], Jacobians] | None = None,
 ) -> None:  # fmt: skip
     """Offer what a page shows as a script, a notebook and a report.
 
@@ -145,6 +148,8 @@ def offer_script(
         rows: of one that is done, all of its rows.
         recipe: an experiment that a page shows; by default that of the session.
         study: what the study of that experiment found, once it is done.
+        swap: a word that the Lens page swaps.
+        swap_lens: returns the lens along whose directions it does.
     """
     place: DeltaGenerator | None = getattr(_run, "scripts", None)
     if place is None:
@@ -156,8 +161,10 @@ def offer_script(
     texts = _texts() if recipe is None else None
     # whoever insists on the session's plan has said nothing of an experiment's
     unproved = recipe is None and _insists(now)
-    shows = sweep is not None or recipe is not None
+    shows = sweep is not None or recipe is not None or swap is not None
     recipe = recipe or recipe_of(now, sweep)
+    if swap is not None and lens is not None:
+        recipe = replace(recipe, lens=lens.text, swap=swap)
     if shows:
         offer_recipe(recipe, f"keep-recipe-{page}")
     shown = Shown(page, recipe, info.n_layers, info.device, info.dtype, unproved, lens, sweep, texts)
@@ -172,7 +179,8 @@ def offer_script(
         recipe = recipe if lens is None else replace(recipe, lens=lens.text)
         reads = lens.lens if lens is not None and lens.lens in LENSES else LENSES[0]
         _run.later += offer_report(
-            now, place, page, recipe, reads, sweep, rows=rows, study=study, unproved=unproved
+            now, place, page, recipe, reads, sweep, rows=rows, study=study, unproved=unproved,
+            swap_lens=None if swap is None else swap_lens,
         )  # fmt: skip
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -24,6 +24,7 @@ from surgery_ui.work import plan_jobs as cached
 
 if TYPE_CHECKING:
     from surgery_core.keeping.report.findings import Findings
+    from surgery_core.lenses.jacobian import Jacobians
     from surgery_core.recipes.results import StudyResult
     from surgery_core.sweeps.request import SweepRequest
     from surgery_core.sweeps.rows import SweepRow
@@ -38,6 +39,7 @@ _OF_PAGES = {"lens": "lens", "skills": "skills", "sweep": "sweep", "compare": "p
 def offer_report(
     now: session.Experiment, place: DeltaGenerator, page: str, recipe: Recipe, lens: str, sweep: SweepRequest | None,
     *, rows: Sequence[SweepRow] = (), study: StudyResult | None = None, unproved: bool,
+    swap_lens: Callable[[], Jacobians] | None = None,
 ) -> list[Awaited]:  # fmt: skip
     """Offer a report, and return what waits for it once it is asked for.
 
@@ -51,6 +53,7 @@ def offer_report(
         rows: all of its rows, once it is done.
         study: what the recipe's study found, once it is done.
         unproved: whether figures of a plan are shown that did not pass its checks.
+        swap_lens: returns what the recipe's swap reads with, where the page has it.
     """
     with place.container():
         st.markdown("**A report that can be run again**")
@@ -72,7 +75,7 @@ def offer_report(
             return []
         swept = Swept(sweep, tuple(sorted(rows, key=lambda row: row.number))) if sweep is not None and rows else None
         plan = recipe.plan_of(now.loaded.info.n_layers)
-        job = cached.report_job(now.owner, now.loaded, plan, recipe, asked, swept, study)
+        job = cached.report_job(now.owner, now.loaded, plan, recipe, asked, swept, study, swap_lens)
 
         def draw() -> None:
             st.download_button(
@@ -95,13 +98,16 @@ def _asked(
 ) -> Asked:  # fmt: skip
     """Show which parts there are, and return what is chosen; `own` is the part that a page adds to the usual ones."""
     has = {"sweep": sweep is not None, "plans": bool(recipe.plans), "study": recipe.study is not None}
+    has |= {"swap": recipe.swap is not None}
     # of a recipe about the unchanged model nothing stands there before and after
     has |= dict.fromkeys(("plan", "writing", "scores"), recipe.plan is not None)
     has |= {"lens": bool(recipe.lens or recipe.prompts)}
     there = [part for part in PARTS if has.get(part, True)]
-    usual = [part for part in there if part in (*USUAL, "plans" if page == "gallery" else own, own)]
+    usual = [part for part in there if part in (*USUAL, "plans" if page == "gallery" else own, own, "swap")]
+    # a word that is swapped later is shown too: what was chosen before knew nothing of it
+    key = f"{CHOSEN}-{page}{'-swap' if recipe.swap is not None else ''}"
     chosen = st.pills(
-        "What it shows", there, key=f"{CHOSEN}-{page}", default=usual, selection_mode="multi",
+        "What it shows", there, key=key, default=usual, selection_mode="multi",
         format_func=PARTS.__getitem__, on_change=session.touch,
     )  # fmt: skip
     parts = tuple(part for part in there if part in chosen)

@@ -27,6 +27,7 @@ from surgery_core.text import EACH, FIRST_SET
 from surgery_core.text_sources.found import FoundTexts
 from surgery_ui.session.history import History, Left, Refused
 from surgery_ui.session.least import Least
+from surgery_ui.session.swapped import Swapped
 from surgery_ui.session.sweep_entry import Entry
 from surgery_ui.work.channel import Channel
 from surgery_ui.work.heal_jobs import Healed
@@ -271,6 +272,8 @@ class State:
     """A lens on its way from the hub, the model that it is for, and its name there."""
     cell = Field[tuple[str, str, int]]("cell", tuple, default=("before", "", -1))
     """The chosen cell of the maps: side, layer's label and token."""
+    swap = Field[Swapped | None]("swap", Swapped | None, default=None)
+    """The word that is swapped."""
     page_width = Field[int | None]("page-width", int | None, default=None)
     """Room for the maps in the browser, in pixels."""
 

@@ -11,6 +11,7 @@ from surgery_core.recipes.chosen_set import ChosenSet
 from surgery_core.recipes.recipe import MAX_RECIPE_BYTES, Recipe
 from surgery_ui.parts import asked_sweep, keeping
 from surgery_ui.parts.problems import show_problem
+from surgery_ui.parts.swaps import take_swap
 from surgery_ui.session import own_texts, session
 from surgery_ui.session.address import MAX_COMMENT
 from surgery_ui.session.state import state
@@ -79,9 +80,22 @@ def _open(text: str, *, merge: bool) -> None:
         session.open_recipe(recipe)
         asks = recipe.sweep is not None and _ask_sweep(now, recipe)
         _say_what_is_left_out(recipe, sweep=asks)
+        _swap(now, recipe)
     elif now is not None:
         plan = cached.read_mergekit(now.loaded, text)
         session.change("recipe", lambda _: plan)
+
+
+def _swap(now: session.Experiment | None, recipe: Recipe) -> None:
+    """Have the Lens page swap what the recipe swaps, where its model is open."""
+    if recipe.swap is None:
+        state.swap = None
+    elif now is None or now.loaded.info.name != recipe.model:
+        raise InputError(
+            f"Opened. The recipe swaps a word on {recipe.model!r}; open the recipe once more when that model is open."
+        )
+    else:
+        take_swap(recipe, recipe.plan_of(now.loaded.info.n_layers))
 
 
 def _ask_sweep(now: session.Experiment | None, recipe: Recipe) -> bool:

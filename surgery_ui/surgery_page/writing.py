@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import streamlit as st
@@ -46,7 +46,7 @@ def writing_section(now: session.Experiment) -> Writing:
     # What stood here is of a former plan or prompt: each side begins empty, with its line below.
     elements = {side: places[side].empty() for side in jobs}
     notes = {side: places[side].caption("Writing …") for side in jobs}
-    section = Writing(now.owner, _shown_prompt(now), jobs, trouble, elements, notes, state.channel)
+    section = Writing(now.owner, chat.shown(now, state.prompt), jobs, trouble, elements, notes, state.channel)
     section.show()
     return section
 
@@ -66,18 +66,13 @@ def _text_jobs(now: session.Experiment) -> dict[str, Job[Generation]]:
     plans = {"after": now.plan, "before": now.identity} if not now.plan.is_identity else {"before": now.identity}
     if now.is_stitched:
         plans["cut"] = now.plan.unstitched
-    prompt, settings = state.prompt, _wanted(now)
+    prompt, settings = state.prompt, chat.fitting(now, state.prompt)
     jobs = {
         side: cached.text_job(now.owner, LANES[side], now.loaded, plan, prompt, settings)
         for side, plan in plans.items()
     }
-    state.channel.follow(_shown_prompt(now), jobs)
+    state.channel.follow(chat.shown(now, state.prompt), jobs)
     return jobs
-
-
-def _shown_prompt(now: session.Experiment) -> str:
-    """Return the prompt as the texts begin with it; an answer is no continuation of the message's last word."""
-    return f"{state.prompt}\n\n" if _wanted(now).chat else state.prompt
 
 
 class Writing:
@@ -205,13 +200,6 @@ def _columns(plan: LayerPlan) -> dict[str, DeltaGenerator]:
     return places
 
 
-def _wanted(now: session.Experiment) -> GenerationSettings:
-    """Return how text is written: as was set, and no longer than fits behind the prompt."""
-    settings = chat.settings(now)
-    fits = min(settings.max_new_tokens, longest(now))
-    return settings if fits == settings.max_new_tokens else replace(settings, max_new_tokens=fits)
-
-
 def _controls(now: session.Experiment) -> None:
     prompts = examples.follow(State.prompt.key, PICK)
     with st.container(horizontal=True, vertical_alignment="bottom", horizontal_alignment="distribute"):
@@ -226,7 +214,7 @@ def _controls(now: session.Experiment) -> None:
         with st.container(horizontal=True, width="content"):
             chat.controls(now, state.prompt)
             with st.popover("Settings", icon=":material/tune:"):
-                _settings(longest(now))
+                _settings(chat.longest(now, state.prompt))
     st.text_area(
         "Text to continue",
         key=State.prompt.key,
@@ -237,14 +225,6 @@ def _controls(now: session.Experiment) -> None:
         args=(State.prompt.key,),
     )
     examples.drawn(State.prompt.key, PICK)
-
-
-def longest(now: session.Experiment) -> int:
-    """Return how many tokens can follow the prompt in the model's context, at least one, at most what is offered."""
-    most, context = int(SETTINGS["length"].most), now.loaded.info.context_length
-    if context is None:
-        return most
-    return max(1, min(most, context - cached.count_tokens(now.loaded, chat.as_read(now, state.prompt))))
 
 
 def _settings(most: int) -> None:

@@ -65,6 +65,7 @@ class Lane(StrEnum):
     TEXT_BEFORE = "before"
     TEXT_AFTER = "after"
     TEXT_CUT = "cut"
+    TEXT_SWAPPED = "swapped"
     TABLE_AHEAD = "table"
     SCORES = "scores"
     OWN_SCORES = "own-scores"
@@ -153,7 +154,8 @@ TABLE = (
         "text", Workers.WORK, 256,
         "A prompt continued; where a plan has stitches, also without them. The unchanged model's text is the same for every "
         "plan, and plans side by side stay.",
-        dropped=(Lane.TEXT_AFTER, Lane.TEXT_CUT), held=(Lane.TEXT_BEFORE, *tray_lanes("text")), turn=Turn.WORDS,
+        dropped=(Lane.TEXT_AFTER, Lane.TEXT_CUT, Lane.TEXT_SWAPPED), held=(Lane.TEXT_BEFORE, *tray_lanes("text")),
+        turn=Turn.WORDS,
     ),
     Kind(
         "base", Workers.WORK, 6,

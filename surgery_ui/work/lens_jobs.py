@@ -21,23 +21,27 @@ from surgery_core.lenses.files import lens_beside, load_lens
 from surgery_core.lenses.fitted import Fitted, lens_for
 from surgery_core.lenses.hub import fetch_lens
 from surgery_core.lenses.jacobian import Jacobians, check_jacobians
-from surgery_core.lenses.jacobian_files import jacobians_beside, load_jacobians
+from surgery_core.lenses.jacobian_files import jacobians_beside, load_beside, load_jacobians
 from surgery_core.lenses.jacobian_fit import JacobianFit, fit_jacobians
 from surgery_core.lenses.quality import lens_quality
 from surgery_core.lenses.reading import Follow, Lens, LogitLens, one_token, read_lens
 from surgery_core.lenses.training import LensTraining, train_lens
 from surgery_core.lenses.trajectory import Array, Trajectory
 from surgery_core.lenses.tuned import Translators, check_fits
+from surgery_core.measure.generation import Generation
 from surgery_core.models.offered import located
 from surgery_core.models.opening import LoadedModel
+from surgery_core.plans.generation_settings import GenerationSettings
 from surgery_core.plans.plan import LayerPlan
+from surgery_core.recipes.swap_choice import SwapChoice
+from surgery_core.recipes.swapped import swapped_view
 from surgery_core.states.windows import DEFAULT_CONTEXT, window_length
 from surgery_core.surgery.anatomy import plan_of
 from surgery_core.text import Text, chat_text, read_text
 from surgery_ui.work.job import Job
 from surgery_ui.work.kept import Kept
 from surgery_ui.work.kinds import Lane, Workers, kinds_of
-from surgery_ui.work.plan_jobs import WORK, plan_key, view
+from surgery_ui.work.plan_jobs import WORK, plan_key, view, written
 from surgery_ui.work.pool import Pool
 
 TRAINING = Pool(1, kinds_of(Workers.TRAINING), Workers.TRAINING)
@@ -109,6 +113,39 @@ def lens_job(
         )  # fmt: skip
 
     return WORK.request(owner, lane, ("lens", loaded.info.key, plan_key(plan), text, reading), work)
+
+
+def swapped_job(
+    owner: str, loaded: LoadedModel, plan: LayerPlan, text: str, settings: GenerationSettings, choice: SwapChoice,
+    reading: Reading,
+) -> Job[Generation]:  # fmt: skip
+    """Continue a text with one word swapped for another, where the lens of a reading reads it; the job's text grows."""
+    lens = lens_of_side(reading, choice.side)
+    of = plan if choice.side == "after" else LayerPlan.identity(plan.n_layers)
+
+    def work(job: Job[Generation]) -> Generation:
+        swapped = swapped_view(choice, loaded, view(loaded, of, job.stop), jacobians_of(loaded, lens))
+        return written(loaded, swapped, text, settings, on_text=job.write, stop=job.stop, on_progress=job.report)
+
+    key = ("text", loaded.info.key, plan_key(of), text, settings, choice, lens)
+    return WORK.request(owner, Lane.TEXT_SWAPPED, key, work)
+
+
+def lens_of_side(reading: Reading, side: str) -> str:
+    """Return the id of the lens that a reading asks for of a side."""
+    return reading.unchanged if reading.unchanged and side == "before" else reading.lens
+
+
+def jacobians_of(loaded: LoadedModel, lens: str) -> Jacobians:
+    """Return what a Jacobian lens decodes with.
+
+    Raises:
+        LensError: when it is no longer on the server, or another lens.
+    """
+    found = fitted_of(loaded, lens)
+    if not isinstance(found, Jacobians):
+        raise LensError("A word is swapped along the directions of a Jacobian lens; choose one above the maps.")
+    return found
 
 
 def distances_job(
@@ -196,6 +233,11 @@ def fetch_jacobian_job(owner: str, name: str) -> Job[Fitted]:
     return FETCHING.request(owner, Lane.LENS_FETCH, key, lambda job: load_jacobians(name))
 
 
+def saved_as(loaded: LoadedModel) -> str:
+    """Return what the folder of a lens that is saved from a page is called, by which scripts and recipes name it."""
+    return f"{loaded.info.name.replace('/', '-')}-lens"
+
+
 def lens_of(model: Any, loaded: LoadedModel, reading: Reading) -> Lens:
     """Return the lens that a reading asks for of a model, which is the loaded one or a view of it.
 
@@ -224,7 +266,7 @@ def _read_beside(loaded: LoadedModel, lens: str) -> Fitted:
     place = located(loaded.info.source)
     if lens == TUNED:
         return load_lens(place / "lens")
-    return load_jacobians(jacobians_beside(place) or place)
+    return load_beside(place)
 
 
 def keep_lens(loaded: LoadedModel, found: Fitted) -> str:

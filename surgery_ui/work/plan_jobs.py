@@ -9,12 +9,12 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
-from surgery_core.errors import PlanError, RefusedPlanError, TextError
+from surgery_core.errors import LensError, PlanError, RefusedPlanError, TextError
 from surgery_core.measure.compare import Reference, compare, reference
 from surgery_core.measure.generation import Generation, complete
 from surgery_core.measure.results import Comparison, ScoreTable
@@ -47,6 +47,7 @@ from surgery_ui.work.pool import Pool
 if TYPE_CHECKING:
     from surgery_core.keeping.report.asked import Asked, Swept
     from surgery_core.keeping.report.findings import Findings
+    from surgery_core.lenses.jacobian import Jacobians
     from surgery_core.recipes.recipe import Recipe
     from surgery_core.recipes.results import StudyResult
 
@@ -142,18 +143,47 @@ def text_job(
 
     def work(job: Job[Generation]) -> Generation:
         job.raise_what_failed()
-        model = view(loaded, plan, job.stop)
         key = id(loaded.model), prompt, settings.chat, settings.system
         shared = _prompts.get(key, lambda: SharedPrompt(loaded.model))
-        look = looking(job.stop)
-        with watched(find_layers(model)[1], lambda number, call: look()):
-            return complete(
-                model, loaded.tokenizer, prompt, settings, on_text=job.write, stop=job.stop, shared=shared,
-                on_progress=job.report,
-            )  # fmt: skip
+        return written(
+            loaded, view(loaded, plan, job.stop), prompt, settings, on_text=job.write, stop=job.stop,
+            on_progress=job.report, shared=shared,
+        )  # fmt: skip
 
     key = ("text", loaded.info.key, plan_key(plan), prompt, settings)
     return WORK.request(owner, lane, key, work, _needed_stitches(loaded, plan))
+
+
+def written(
+    loaded: LoadedModel, model: Any, prompt: str, settings: GenerationSettings, *, on_text: Callable[[str], None],
+    stop: threading.Event, on_progress: Progress, shared: SharedPrompt | None = None,
+) -> Generation:  # fmt: skip
+    """Return what a model or a view writes behind a prompt, as `complete`; it stops before the next layer, not token."""
+    look = looking(stop)
+    with watched(find_layers(model)[1], lambda number, call: look()):
+        return complete(
+            model,
+            loaded.tokenizer,
+            prompt,
+            settings,
+            on_text=on_text,
+            stop=stop,
+            shared=shared,
+            on_progress=on_progress,
+        )
+
+
+def check_swap_lens(recipe: Recipe) -> None:
+    """Refuse a recipe whose swap names a lens: a page opens no file and asks no hub for what a file says.
+
+    Raises:
+        LensError: names the lens.
+    """
+    if recipe.swap is not None and recipe.swap.lens:
+        raise LensError(
+            f"The recipe's swap reads with the lens {recipe.swap.lens!r:.80}; open that lens on the Lens page and swap there, "
+            "or run the recipe with `model-surgery run`."
+        )
 
 
 def forget_prompts() -> None:
@@ -197,9 +227,12 @@ def why_no_gguf(loaded: LoadedModel, plan: LayerPlan) -> str:
 
 def report_job(
     owner: str, loaded: LoadedModel, plan: LayerPlan, recipe: Recipe, asked: Asked, swept: Swept | None = None,
-    study: StudyResult | None = None,
+    study: StudyResult | None = None, swap_lens: Callable[[], Jacobians] | None = None,
 ) -> Job[Findings]:  # fmt: skip
-    """Measure what a report of a plan shows; `swept` and `study` are what was measured already."""
+    """Measure what a report of a plan shows; `swept` and `study` are what was measured already.
+
+    `swap_lens` returns what its swap reads with, where the page knows it; else it is the lens that came with the model.
+    """
 
     def work(job: Job[Findings]) -> Findings:
         # it is loaded in the job's thread: a page has no use for it
@@ -209,7 +242,12 @@ def report_job(
             raise PlanError(
                 f"The plan takes layers from {closed[0]!r}, which is not open; open it in the picker first."
             )
-        return find(recipe, asked, loaded=loaded, swept=swept, study=study, stop=job.stop, on_progress=job.report)
+        if swap_lens is None:
+            check_swap_lens(recipe)
+        return find(
+            recipe, asked, loaded=loaded, swept=swept, study=study, swap_lens=swap_lens and swap_lens(), stop=job.stop,
+            on_progress=job.report,
+        )  # fmt: skip
 
     key = ("report", loaded.info.key, plan_key(plan), recipe, asked)
     return WORK.request(owner, Lane.REPORT, key, work)

@@ -38,6 +38,7 @@ def study_job(owner: str, loaded: LoadedModel, recipe: Recipe) -> Job[Ran]:
         if recipe.study is not None:
             return run_study(recipe, loaded, texts_of(recipe), stop=job.stop, on_progress=job.report)
         _check_donors(loaded, recipe)
+        cached.check_swap_lens(recipe)
         return run_recipe(recipe, loaded=loaded, stop=job.stop, on_progress=job.report)
 
     return SWEEPS.request(owner, Lane.STUDY, study_key(loaded, recipe), work)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import pytest
 from playwright.sync_api import expect
@@ -203,6 +203,32 @@ def test_a_click_on_a_lens_cell_shows_its_ten_likeliest_tokens(visit: Visit) -> 
     settle(page)
     # The pointer is on one cell, and the same cell of the other map is outlined too.
     assert page.locator('.st-key-map path[stroke="#b4532a"]').count() == 2
+
+
+def test_a_word_is_swapped_at_a_clicked_cell_and_the_text_goes_another_way(visit: Visit) -> None:
+    """The fox becomes a wolf, which fable writes of by itself in neither text."""
+    text = "Once upon a time there was a fox who lived in the forest. One day the"
+    page = visit(f"/lens?plan=0-4,6-11&reading=jacobian&length=24&lens={quote(text)}")
+    page.get_by_text("Click a cell of the map, or choose one above").wait_for()
+    cell = page.locator('.st-key-map path[aria-label*="After layer: L7; Token read: ·fox"]').first
+    cell.scroll_into_view_if_needed()
+    cell.click()
+    page.get_by_text("What leaves L7 at token 7, “·fox”").wait_for()
+    settle(page)
+    page.get_by_label("In its place", exact=True).fill("wolf")
+    page.get_by_label("In its place", exact=True).press("Enter")
+    settle(page)
+    page.get_by_text("At every token", exact=True).click()
+    settle(page)
+    page.get_by_role("button", name="Swap", exact=True).click()
+    page.get_by_text("In what leaves L7 before surgery, at every token").wait_for()
+    page.wait_for_function("() => document.body.innerText.match(/24 tokens/g)?.length === 3")
+    before, after, swapped = texts(page)
+    assert before.startswith(text)
+    assert " wolf" in swapped
+    assert " wolf" not in before + after
+    page.get_by_role("button", name="Take the swap back").click()
+    page.get_by_text("With the word swapped").wait_for(state="detached")
 
 
 def test_two_lens_maps_fit_a_small_laptop(visit: Visit) -> None:

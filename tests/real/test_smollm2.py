@@ -22,6 +22,7 @@ from surgery_core.lenses.training import LensTraining
 from surgery_core.proof.checks import Trial
 from surgery_core.proof.layer_by_layer import ByHand
 from surgery_core.recipes.parts import SweepChoice
+from surgery_core.recipes.swap_choice import SwapChoice
 from surgery_core.surgery.closeness import relative_difference
 from tests.jacobian_reference import reference_jacobians
 
@@ -334,6 +335,46 @@ def test_preflight_passes_and_importance_is_that_of_the_states(loaded: Any, plai
         cosines.append(torch.stack([torch.cosine_similarity(a.double(), b.double(), dim=-1)[0] for a, b in pairs]))
     expected = 1 - torch.cat(cosines, dim=1).mean(1)
     np.testing.assert_allclose(found.block_influence[:-1], expected.numpy(), atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_recipe_swaps_a_word_as_plain_transformers_do(folder: Path, tmp_path: Path, dtype: str) -> None:
+    """Twelve tokens behind layer 11's output, without L20; a hook of plain transformers exchanges the two coordinates."""
+    loaded = sc.load_model(str(folder), device="cpu", dtype=dtype)
+    width, layer, strength = loaded.info.d_model, 11, 3.0
+    drawn = torch.randn((width, width), generator=torch.Generator().manual_seed(5))
+    matrix = (torch.eye(width) + 0.01 * drawn).half().float()
+    sc.save_jacobians(sc.Jacobians({layer: matrix}, 1, target=DEPTH - 1, n_layers=DEPTH), tmp_path / "lens")
+    choice = SwapChoice(layer, " fox", " wolf", strength=strength, lens=str(tmp_path / "lens"))
+    text = "Once upon a time there was a fox who lived in the forest. One day the"
+    recipe = sc.Recipe("any", "0-19,21-29", texts=(), lens=text, max_new_tokens=12, swap=choice)
+    found = sc.run_recipe(recipe, loaded=loaded).swap
+    assert found is not None
+    plain = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, dtype)).eval()
+    plain.model.layers = torch.nn.ModuleList([one for at, one in enumerate(plain.model.layers) if at != 20])
+    for at, one in enumerate(plain.model.layers):
+        one.self_attn.layer_idx = at
+    plain.config.num_hidden_layers = DEPTH - 1
+    ids = [loaded.tokenizer(word, add_special_tokens=False)["input_ids"][0] for word in (" fox", " wolf")]
+    plane = (plain.lm_head.weight[ids].double() @ matrix.double()).T
+    inverse = torch.linalg.pinv(plane)
+
+    def exchanged(module: Any, args: Any, output: Any) -> Any:
+        state = output if isinstance(output, torch.Tensor) else output[0]
+        at = state.double() @ inverse.T
+        moved = (state.double() + strength * (at.flip(-1) - at) @ plane.T).to(state)
+        return moved if isinstance(output, torch.Tensor) else (moved, *output[1:])
+
+    plain.model.layers[layer].register_forward_hook(exchanged)
+    inputs = loaded.tokenizer(text, return_tensors="pt")
+    swapped = plain.generate(**inputs, max_new_tokens=12, do_sample=False)[0, inputs["input_ids"].shape[1] :]
+    if dtype == "float32":
+        assert found.swapped.text == loaded.tokenizer.decode(swapped, skip_special_tokens=True)
+        assert found.after is not None
+        assert found.swapped.text != found.after.text
+    else:
+        # bfloat16 rounds the two ways apart; the first word is the same
+        assert found.swapped.text.split()[0] == loaded.tokenizer.decode(swapped, skip_special_tokens=True).split()[0]
 
 
 def test_jacobians_are_those_of_the_reference_estimator(loaded: sc.LoadedModel) -> None:

@@ -23,12 +23,13 @@ PARTS = MappingProxyType(
         "lens": "What each layer would say next",
         "skills": "Skills",
         "sweep": "A sweep",
+        "swap": "A word swapped",
         "study": "What a paper saw, and what is measured here",
     }
 )
 """Parts of a report that can be left out, in the order in which they stand, with their titles."""
 USUAL = ("plan", "writing", "scores")
-"""Parts where nothing is chosen; plans, a lens, a sweep and a study come along where the recipe has them."""
+"""Parts where nothing is chosen; plans, a lens, a sweep, a swap and a study come along where the recipe has them."""
 LENSES = ("logit", "tuned", "jacobian")
 
 

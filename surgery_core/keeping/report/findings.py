@@ -12,7 +12,8 @@ from surgery_core.keeping.report.firm import firm_beginning
 from surgery_core.keeping.report.tolerances import tolerances_of
 from surgery_core.lenses.files import load_lens
 from surgery_core.lenses.fitted import Fitted, lens_for
-from surgery_core.lenses.jacobian_files import jacobians_beside, load_jacobians
+from surgery_core.lenses.jacobian import Jacobians
+from surgery_core.lenses.jacobian_files import load_beside
 from surgery_core.lenses.reading import LogitLens, read_lens
 from surgery_core.lenses.trajectory import Trajectory
 from surgery_core.measure.skills import SkillResult, load_skills, score_skills
@@ -21,10 +22,11 @@ from surgery_core.models.opening import LoadedModel, load_model
 from surgery_core.plans.plan import LayerPlan
 from surgery_core.recipes.made import made_with
 from surgery_core.recipes.recipe import Recipe
-from surgery_core.recipes.results import StudyResult
+from surgery_core.recipes.results import StudyResult, SwapResult
 from surgery_core.recipes.run import Report, operated_model, run_recipe
 from surgery_core.recipes.scored import swept_texts, texts_of
 from surgery_core.recipes.studied import run_study
+from surgery_core.recipes.swapped import lens_of_swap, models_of_swap, run_swap, swapped_view
 from surgery_core.stopping import Progress, stages
 from surgery_core.surgery.view import operate
 from surgery_core.sweeps.request import SweepRequest
@@ -49,6 +51,8 @@ class Findings:
         swept: the sweep, or None.
         made: with what: versions, and the facts of the model that figures depend on.
         study: what the recipe's study found, or None.
+        swap: what its swap did to the text, or None.
+        firm_swap: of the swap's texts before, after and swapped, as `firm`; or none.
     """
 
     asked: Asked
@@ -59,12 +63,14 @@ class Findings:
     swept: Swept | None
     made: dict[str, str]
     study: StudyResult | None = None
+    swap: SwapResult | None = None
+    firm_swap: tuple[int, ...] = ()
 
 
 def find(
     recipe: Recipe, asked: Asked | None = None, *, loaded: LoadedModel | None = None, device: str = "auto",
-    dtype: str = "auto", swept: Swept | None = None, study: StudyResult | None = None, on_progress: Progress | None = None,
-    stop: threading.Event | None = None,
+    dtype: str = "auto", swept: Swept | None = None, study: StudyResult | None = None, swap_lens: Jacobians | None = None,
+    on_progress: Progress | None = None, stop: threading.Event | None = None,
 ) -> Findings:  # fmt: skip
     """Measure what a report shows.
 
@@ -75,19 +81,20 @@ def find(
         device, dtype: as for `load_model`.
         swept: a sweep that was measured already; it is taken over where it is the one that is asked for, and else run.
         study: what the recipe's study found on this model already; without it the study is run.
+        swap_lens: what the recipe's swap reads with, where it is there already.
         on_progress: called with how much of the work is done, and of how much.
         stop: when set, the work ends with `Stopped`.
 
     Raises:
         RecipeError, ModelLoadError, PlanError, RefusedPlanError: as `run_recipe`.
         TextError: when layers are to be read and the recipe has no text for it.
-        LensError: when the model came without a tuned lens, and that is asked for.
-        SettingsError: when the sweep does not fit the model.
+        LensError: when the model came without a lens that is asked for.
+        SettingsError, AnatomyError: when the sweep or the swap does not fit the model.
     """
     asked = asked or Asked()
     base = loaded or load_model(recipe.model, device=device, dtype=dtype, revision=recipe.revision)
     request = None if asked.sweep is None else sweep_request(recipe, asked.sweep, base.info.n_layers)
-    wanted = [part for part in ("lens", "skills", "sweep", "study") if part in asked.parts]
+    wanted = [part for part in ("lens", "skills", "sweep", "swap", "study") if part in asked.parts]
     steps = stages(1 + len(wanted), on_progress)
     ran = _ran(base, recipe, asked, next(steps), stop)
     view = _view(base, ran)
@@ -95,10 +102,13 @@ def find(
     lens = _read(base, view, recipe, asked, next(steps), stop) if "lens" in asked.parts else ()
     skills = _skills(base, view, next(steps), stop) if "skills" in asked.parts else ()
     found = None if request is None else _swept(base, request, swept, next(steps), stop)
+    word, firm_swap = (
+        _swapped(base, view, recipe, swap_lens, next(steps), stop) if "swap" in asked.parts else (None, ())
+    )
     if "study" in asked.parts and recipe.study is not None and study is None:
         study = run_study(recipe, base, texts_of(recipe), stop=stop, on_progress=next(steps))
     shown = study if "study" in asked.parts else None
-    return Findings(asked, ran, firm, lens, skills, found, made_with(base.info), shown)
+    return Findings(asked, ran, firm, lens, skills, found, made_with(base.info), shown, word, firm_swap)
 
 
 def _ran(
@@ -114,8 +124,8 @@ def _ran(
         update(1, 1)
         return Report(recipe, base.info, identity, None, ())
     plain = replace(
-        recipe, plan=str(identity) if recipe.plan is None else recipe.plan, plans=plans, sweep=None, study=None, claim=None,
-        meaning=None, expected=(),
+        recipe, plan=str(identity) if recipe.plan is None else recipe.plan, plans=plans, sweep=None, swap=None, study=None,
+        claim=None, meaning=None, expected=(),
     )  # fmt: skip
     ran = run_recipe(plain, loaded=base, on_progress=update, stop=stop, unproved=asked.unproved)
     return replace(ran, recipe=recipe)
@@ -135,16 +145,32 @@ def _firm(base: LoadedModel, view: Any, recipe: Recipe, one: Any) -> tuple[int, 
     return before, after
 
 
+def _swapped(
+    base: LoadedModel, view: Any, recipe: Recipe, fitted: Jacobians | None, update: Progress, stop: threading.Event | None
+) -> tuple[SwapResult | None, tuple[int, ...]]:  # fmt: skip
+    """Return what the swap does, and how much of each of its texts does not hang on rounding."""
+    if recipe.swap is None:
+        update(1, 1)
+        return None, ()
+    lens = lens_of_swap(recipe.swap, base) if fitted is None else fitted
+    found = run_swap(recipe, base, view, lens, stop=stop, on_progress=update)
+    models = models_of_swap(base, view, swapped_view(recipe.swap, base, view, lens))
+    lead = tolerances_of(base.info.dtype).logits
+    return found, tuple(
+        firm_beginning(models[side], base.tokenizer, text, recipe.settings, lead)
+        for side, text in found.written.items()
+    )
+
+
 def lens_text(recipe: Recipe) -> str:
-    """Return what is read through a lens: the recipe's text for it, or its first prompt.
+    """Return what is read through a lens.
 
     Raises:
-        TextError: when it has neither.
+        TextError: when the recipe has no text for it, and no prompt.
     """
-    text = recipe.lens or next(iter(recipe.prompts), "")
-    if not text:
+    if not recipe.text_of_lens:
         raise TextError("The recipe has no text for a lens; give it `lens` or a prompt, or leave the part lens out.")
-    return text
+    return recipe.text_of_lens
 
 
 def _read(
@@ -166,7 +192,7 @@ def _fitted(base: LoadedModel, asked: Asked) -> Fitted | None:
     """Return what the asked lens decodes with; None for the logit lens."""
     place = located(base.info.source)
     if asked.lens == "jacobian":
-        return load_jacobians(jacobians_beside(place) or place)
+        return load_beside(place)
     return load_lens(place / "lens") if asked.lens == "tuned" else None
 
 

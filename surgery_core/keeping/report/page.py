@@ -61,6 +61,7 @@ def _sections(found: Findings, stated: Mapping[str, Stated]) -> list[str]:
         "lens": lambda: sections.lens_section(found, stated),
         "skills": lambda: sections.skills_section(found, stated),
         "sweep": lambda: sections.sweep_section(found, stated),
+        "swap": lambda: sections.swap_section(found),
         "study": lambda: sections.study_section(found, stated),
         "again": lambda: sections.again_section(found, stated),
     }

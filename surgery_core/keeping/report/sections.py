@@ -18,6 +18,7 @@ from surgery_core.keeping.report.stating import (
     lens_name,
     plan_name,
     study_name,
+    swap_name,
     sweep_name,
     text_name,
 )
@@ -111,23 +112,54 @@ def writing_section(found: Findings) -> str:
     ]
     if not parts:
         return ""
+    return markup.section("What it writes", *parts, _how(recipe, "before", "after"))
+
+
+def _how(recipe: Recipe, before: str, after: str) -> str:
+    """Return how texts were written, and what marks mean in two that stand side by side."""
     how = (
         "the likeliest token each time"
         if recipe.temperature == 0
         else f"temperature {recipe.temperature:g}, seed {recipe.seed}"
     )
-    note = f"Up to {recipe.max_new_tokens} tokens, {how}. Struck through: only before. Underlined: only after."
-    return markup.section("What it writes", *parts, markup.paragraph(note, "note"))
+    note = f"Up to {recipe.max_new_tokens} tokens, {how}. Struck through: only {before}. Underlined: only {after}."
+    return markup.paragraph(note, "note")
 
 
 def _written(at: int, prompt: str, before: str, after: str) -> str:
-    left, right = differing(before, after)
-    sides = "\n".join(
-        f"<section><h4>{side.capitalize()}</h4>{markup.opened(f'prompt {at}: text {side}', 'p', 'written')}"
-        f"{markup.marked(runs, tag)}</p></section>"
-        for side, runs, tag in (("before", left, "del"), ("after", right, "ins"))
-    )  # fmt: skip
+    texts = {"before": before, "after": after}
+    return _prompted(prompt, _sides({f"prompt {at}: text {side}": (side, text) for side, text in texts.items()}))
+
+
+def _prompted(prompt: str, sides: str) -> str:
     return f'<h3>Prompt</h3>\n<p class="prompt">{escape(prompt)}</p>\n<div class="sides">\n{sides}\n</div>'
+
+
+def _sides(texts: Mapping[str, tuple[str, str]]) -> str:
+    """Return two texts side by side with what differs marked; a figure's name for each, its title and the text."""
+    left, right = differing(*(text for _, text in texts.values()))
+    pairs = zip(texts.items(), ((left, "del"), (right, "ins")), strict=True)
+    return "\n".join(
+        f"<section><h4>{side.capitalize()}</h4>{markup.opened(name, 'p', 'written')}"
+        f"{markup.marked(runs, tag)}</p></section>"
+        for (name, (side, _)), (runs, tag) in pairs
+    )
+
+
+def swap_section(found: Findings) -> str:
+    """Return the text with a word swapped beside the side that it is of, and the other side's where there is one."""
+    swap = found.swap
+    if swap is None:
+        return ""
+    texts = {swap_name(side): (side, text.text) for side, text in swap.written.items()}
+    beside = {name: texts.pop(name) for name in (swap_name(swap.side), swap_name("swapped"))}
+    shown = _prompted(swap.before.prompt, _sides(beside))
+    rest = (
+        f"<h4>{side.capitalize()}</h4>\n{markup.said(name, text, 'p', 'written')}"
+        for name, (side, text) in texts.items()
+    )
+    how = _how(found.report.recipe, swap.side, "with the swap")
+    return markup.section(PARTS["swap"], markup.paragraph(swap.says), shown, *rest, how)
 
 
 def scores_section(found: Findings, stated: Stating) -> str:

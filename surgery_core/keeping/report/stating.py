@@ -10,6 +10,7 @@ from surgery_core.keeping.report.figures import Stated, Tolerance, Unit, number
 from surgery_core.keeping.report.findings import Findings
 from surgery_core.keeping.report.tolerances import Tolerances, tolerances_of
 from surgery_core.measure.results import Comparison
+from surgery_core.recipes.recipe import Recipe
 from surgery_core.recipes.results import StudyResult
 from surgery_core.recipes.run import Report
 from surgery_core.studies.finding import Figure
@@ -29,17 +30,35 @@ def figures_of(found: Findings) -> tuple[Stated, ...]:
         *_lens_figures(found, allowed),
         *_skill_figures(found, allowed),
         *_sweep_figures(found, allowed),
+        *_swap_figures(found),
         *_study_figures(found, allowed),
     )
 
 
 def written_figures(report: Report, firm: tuple[tuple[int, int], ...]) -> Iterator[Stated]:
     """Yield the texts before and after of each prompt."""
-    sampled = report.recipe.temperature > 0
     for at, (one, sure) in enumerate(zip(report.continuations, firm, strict=True), 1):
         for side, text, n in zip(SIDES, (one.before.text, one.after.text), sure, strict=True):
-            kind = Tolerance("free") if sampled else Tolerance("exact") if n == len(text) else None
-            yield Stated(f"prompt {at}: text {side}", text, kind or Tolerance("beginning", float(n)), "text")
+            yield _text_figure(f"prompt {at}: text {side}", text, n, report.recipe)
+
+
+def _text_figure(name: str, text: str, firm: int, recipe: Recipe) -> Stated:
+    """Return a text as a figure; its first `firm` characters do not hang on rounding."""
+    kind = Tolerance("free") if recipe.temperature > 0 else Tolerance("exact") if firm == len(text) else None
+    return Stated(name, text, kind or Tolerance("beginning", float(firm)), "text")
+
+
+def _swap_figures(found: Findings) -> Iterator[Stated]:
+    """Yield the texts before, after and with the swap."""
+    if found.swap is None:
+        return
+    for (side, text), n in zip(found.swap.written.items(), found.firm_swap, strict=True):
+        yield _text_figure(swap_name(side), text.text, n, found.report.recipe)
+
+
+def swap_name(side: str) -> str:
+    """Return what a swap's text is called by: of `before`, `after` or `swapped`."""
+    return f"swap: text {side}"
 
 
 def score_figures(compared: Comparison, allowed: Tolerances) -> Iterator[Stated]:

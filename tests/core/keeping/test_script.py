@@ -29,6 +29,7 @@ from surgery_core import (
 from surgery_core.keeping.script import PAGES, LensView, Page, Shown, cells, notebook, script
 from surgery_core.recipes.chosen_set import ChosenSet
 from surgery_core.recipes.parts import NamedPlan, SweepChoice
+from surgery_core.recipes.swap_choice import SwapChoice
 from surgery_core.sweeps.request import SweepRequest
 from tests.core.support.recipes import HARD_AS_WRITTEN
 from tests.core.support.studies import loss_of, small_studies
@@ -58,6 +59,35 @@ def models(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def shown(page: Page, plan: str = "0,2*0.5", **more: object) -> Shown:
     recipe = Recipe("tiny", plan, prompts=("Once upon",), max_new_tokens=5, own_texts=(OWN,))
     return Shown(page, recipe, 4, "cpu", "float32", **more)  # type: ignore[arg-type]
+
+
+def test_a_swap_of_the_lens_page_is_written_as_by_a_model_built_by_hand(
+    tmp_path: Path, models: Path, tiny_folder: Path
+) -> None:
+    """The matrices are diagonal, so float16 keeps them; the strength is what changes the tiny model's text."""
+    import torch
+
+    from surgery_core.lenses.jacobian import Jacobians
+    from surgery_core.lenses.jacobian_files import save_jacobians
+    from tests.core.recipes.test_swap_recipe import LENS_TEXT, NEW, by_hand
+
+    loaded = surgery_core.load_model(str(tiny_folder), device="cpu")
+    matrices = {at: torch.diag(torch.arange(1.0, 33.0) / 16 + at) for at in range(3)}
+    save_jacobians(Jacobians(matrices, 1, target=3, n_layers=4), tmp_path / "my-lens")
+    choice = SwapChoice(1, "c", "t", strength=8.0, lens="my-lens")
+    recipe = Recipe("tiny", "0,2-3", lens=LENS_TEXT, max_new_tokens=NEW, swap=choice)
+    view = LensView(LENS_TEXT, "my-lens", kind="jacobian")
+    printed = run_in(tmp_path, script(Shown("lens", recipe, 4, "cpu", "float32", lens=view)), models)
+    for side, order, strength in (
+        ("before", [0, 1, 2, 3], 0.0),
+        ("after", [0, 2, 3], 0.0),
+        ("swapped", [0, 2, 3], 8.0),
+    ):
+        slot = 1
+        expected = by_hand(
+            tiny_folder, loaded, order, slot, matrices[order[slot] if strength else 0], ("c", "t"), strength
+        )
+        assert f"{side}: {expected}" in printed
 
 
 def test_a_comparison_is_printed_as_a_person_would_compute_it(tmp_path: Path, models: Path) -> None:

@@ -327,6 +327,25 @@ def test_fables_lens_is_that_of_the_reference_estimator() -> None:
         assert close(found.matrices[layer], expected[layer]) < 1e-4
 
 
+def test_no_more_gradients_are_held_at_once_than_the_bound_has_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A piece has up to 8 positions of 32 values, so a bound of 700 has room for two components or more, and not for all."""
+    held: list[int] = []
+    own = jacobian_rows._backward
+
+    def counted(graph: Any, start: int, stop: int, *, shared: bool) -> list[torch.Tensor]:
+        held.append((stop - start) * graph.target[0].numel())
+        return own(graph, start, stop, shared=shared)
+
+    monkeypatch.setattr(jacobian_rows, "_backward", counted)
+    monkeypatch.setitem(jacobian_rows.ELEMENTS, "cpu", 700)
+    reader = jacobian_rows.TextJacobians(model_of("llama"), range(3), 3, SHORT.skip)
+    for way in (*jacobian_rows.WAYS, jacobian_rows.PLAIN):
+        reader.way = way
+        held.clear()
+        assert close(reader.read(tokens(TEXTS[0])), by_hand("llama")) < 1e-5
+        assert 350 < max(held) <= 700
+
+
 def test_one_graph_keeps_what_a_single_text_needs() -> None:
     """In copies a text's graph is kept once for each component of a pass; shared, once."""
     kept = {}

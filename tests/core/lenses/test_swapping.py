@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 import torch
 
-from surgery_core.errors import AnatomyError, LensError, SettingsError
+from surgery_core.errors import AnatomyError, LensError, SettingsError, TextError
 from surgery_core.lenses.jacobian import JacobianLens
-from surgery_core.lenses.reading import LogitLens, read_lens
-from surgery_core.lenses.swapping import swap
+from surgery_core.lenses.reading import LogitLens, read_lens, token_text
+from surgery_core.lenses.swapping import as_source, swap, swap_tokens
 from surgery_core.measure.compare import compare
+from surgery_core.models.opening import load_model
 from surgery_core.states.shared_prompt import LEAST, SharedPrompt
 from surgery_core.surgery.view import operate
 from tests.core.lenses.test_jacobian_lens import drawn
@@ -101,6 +102,44 @@ def test_what_measures_and_reads_sees_the_swap() -> None:
     assert read.top_ids[-1, :, 0].tolist() == view(ids, use_cache=False).logits[0].argmax(-1).tolist()
     prompt = [3] * LEAST
     assert SharedPrompt(model).reader(view, prompt) is view
+
+
+def test_words_are_tokens_and_take_the_space_of_the_one_they_replace() -> None:
+    """In fable's vocabulary " wolf" is a token and "wolf" is none; "the" is one with its space and without."""
+    tokenizer = load_model("fable").tokenizer
+    ids = {
+        text: tokenizer(text, add_special_tokens=False)["input_ids"]
+        for text in (" fox", " wolf", "wolf", " the", "the")
+    }
+    assert [len(ids[text]) for text in ids] == [1, 1, 2, 1, 1]
+    assert swap_tokens(tokenizer, " fox", "wolf") == (ids[" fox"][0], ids[" wolf"][0])
+    for source, typed, text in (
+        (" fox", "wolf", " wolf"),
+        (" fox", "the", " the"),
+        ("the", "wolf", " wolf"),
+        ("a", "the", "the"),
+    ):
+        assert as_source(tokenizer, source, typed) == text
+    with pytest.raises(SettingsError, match="' wolf' and 'wolf' are the same token; choose another one"):
+        swap_tokens(tokenizer, " wolf", "wolf")
+    with pytest.raises(TextError, match="'foxes ran' is not one token here"):
+        swap_tokens(tokenizer, " fox", "foxes ran")
+    with pytest.raises(TextError, match="is not one token here"):
+        as_source(tokenizer, " fox", "wolverines")
+
+
+def test_a_tokens_text_leads_back_to_it_or_there_is_none() -> None:
+    tokenizer = load_model("fable").tokenizer
+    found = {index: token_text(tokenizer, index) for index in range(len(tokenizer))}
+    for index, text in found.items():
+        if text is not None:
+            assert tokenizer(text, add_special_tokens=False)["input_ids"] in (
+                [index],
+                tokenizer(f" {text}", add_special_tokens=False)["input_ids"],
+            )
+    assert found[tokenizer(" fox", add_special_tokens=False)["input_ids"][0]] == " fox"
+    assert sum(text is not None for text in found.values()) > 0.9 * len(found)
+    assert any(text is None for text in found.values())
 
 
 def test_what_cannot_be_swapped_is_refused() -> None:

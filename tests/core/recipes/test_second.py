@@ -16,6 +16,7 @@ from surgery_core.errors import RecipeError
 from surgery_core.recipes.lines import line_of, lines_of
 from surgery_core.recipes.parts import Claimed, Meaning, NamedPlan, Paper, StudyChoice, SweepChoice
 from surgery_core.recipes.recipe import Recipe
+from surgery_core.recipes.swap_choice import SIDES, SwapChoice
 from surgery_core.studies.finding import Claim, Outcome
 from surgery_core.sweeps.kinds import KINDS
 from surgery_core.sweeps.options import SweepOptions
@@ -60,6 +61,17 @@ choices = st.builds(
         },
     ).map(lambda given: tuple(given.items())),
 )
+swaps = st.builds(
+    SwapChoice,
+    st.integers(0, 99),
+    any_text.map(lambda text: f"a{text}"),
+    any_text.map(lambda text: f"b{text}"),
+    st.sampled_from(SIDES),
+    st.floats(-10, 10),
+    st.none() | st.lists(st.integers(0, 9999), min_size=1, max_size=4).map(tuple),
+    st.sampled_from(["layer", "position"]),
+    any_text,
+)
 papers = st.builds(
     Paper,
     some_text,
@@ -86,6 +98,7 @@ def seconds(draw: st.DrawFn) -> Recipe:
     about = {
         "plans": tuple(named),
         "sweep": draw(st.none() | sweeps),
+        "swap": draw(st.none() | swaps) if first.text_of_lens else None,
         "study": study,
         "claim": claim,
         "paper": draw(st.none() | papers),
@@ -99,7 +112,7 @@ def seconds(draw: st.DrawFn) -> Recipe:
             "meaning": draw(st.none() | st.builds(Meaning, some_text, some_text, some_text)),
             "expected": tuple(draw(outcomes).items()),
         }
-    bare = bool(named or study or about["sweep"]) and draw(st.booleans())
+    bare = bool(named or study or about["sweep"] or about["swap"]) and draw(st.booleans())
     values = vars(first) | about | ({"plan": None} if bare else {})
     return Recipe(**values)
 
@@ -110,9 +123,8 @@ def test_every_field_survives_the_file(recipe: Recipe) -> None:
     assert Recipe.loads(text) == recipe
     assert hash(Recipe.loads(text)) == hash(recipe)
     table = tomllib.loads(text)
-    second = {"topic", "question", "do", "plans", "sweep", "study", "paper", "claim", "meaning", "expected"} & set(
-        table
-    )
+    second = {"topic", "question", "do", "plans", "sweep", "swap", "study", "paper", "claim", "meaning", "expected"}
+    second &= set(table)
     assert table["version"] == (2 if second or recipe.plan is None else 1)
 
 

@@ -143,7 +143,7 @@ def test_an_edit_lets_go_of_what_is_of_the_old_plan_and_of_nothing_else(
     monkeypatch.setattr(cached.WORK, "leave", lambda owner, lanes=None, needs=True: left.append((set(lanes), needs)))
     type_notation(app, "0,3,2,0")
     gone = {
-        "after", "cut", "scores", "own-scores", "cut-scores", "own-cut-scores",
+        "after", "cut", "swapped", "scores", "own-scores", "cut-scores", "own-cut-scores",
         "layers-after", "lens-after", "lens-distances", "averages-after", "proof",
         "skills-after", "checkpoint", "gguf", "mergekit", "report",
     }  # fmt: skip

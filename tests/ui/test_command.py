@@ -142,6 +142,7 @@ ON_THE_COMMAND_LINE = {
     "speeds": "sweep",
     "costs": "sweep",
     "reading": "sweep",
+    "stitches": "run --plan 0,3 --stitch",
     "skills": "skills --plan 0,3",
     "sweep": "sweep --kind delete",
     "search": "sweep --kind greedy",

@@ -34,7 +34,8 @@ def models_folder(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -
     """Return a folder with two models, of which the first has a Jacobian lens beside it."""
     folder = tmp_path_factory.mktemp("with-lens")
     for name in ("fable", "other"):
-        shutil.copytree(tiny_folder, folder / name)
+        # with times of its own: else it counts as the model that other tests have open, which has no lens beside it
+        shutil.copytree(tiny_folder, folder / name, copy_function=shutil.copy)
     save_jacobians(Jacobians(MATRICES, 7, target=3, n_layers=4), folder / "fable" / "jacobian-lens")
     return folder
 

@@ -121,8 +121,8 @@ def fit_jacobian_lens(
     `lens.jacobians[l]` is `[d_model, d_model]`: the mean over texts of the Jacobian of what leaves the last layer by what
     leaves layer l, as `jacobian_rows` defines it. The same texts and settings give the same lens.
 
-    Memory beyond the model's: three sets of matrices in float32 (4 * layers * d_model^2 bytes each), the graph of one
-    text of at most `settings.tokens`, and 1 MB (64 MB on a GPU) of gradients a layer.
+    Memory beyond the model's: three sets of matrices in float32 (4 * layers * d_model^2 bytes each); and for each of
+    torch's threads the graph of one text of at most `settings.tokens`, and 1 MB (64 MB on a GPU) of gradients a layer.
 
     Args:
         model: a causal language model or a view of one; it is not changed. On a view the matrices belong to its slots,

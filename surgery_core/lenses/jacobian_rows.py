@@ -6,13 +6,16 @@ layer's output with respect to that layer's output, averaged over the valid posi
 from the 17th to the last but one.
 
 One forward pass makes the graph, from the first wanted layer to the target: none below, none through the vocabulary.
-Output components go backward through it several at once, and every layer's rows come from the same pass.
+Output components go backward through it several at once, and every layer's rows come from the same pass. On a CPU each
+of torch's threads has a graph and passes of its own: small products share two threads badly.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -94,7 +97,8 @@ class TextJacobians:
     def read(self, ids: Sequence[int]) -> torch.Tensor:
         """Return a text's Jacobians `[sources, d_model, d_model]` in float32 on the CPU.
 
-        Memory: one graph of the text, the gradients of as many components as `ELEMENTS` has room for, and the result.
+        Memory: the result; and for each of torch's threads a graph of the text, and the gradients of as many components as
+        `ELEMENTS` has room for.
 
         Raises:
             LensError: when the model's code cannot be differentiated.
@@ -122,14 +126,19 @@ class TextJacobians:
         length = tokens.shape[1] - (self.skip if way.after_prefix else 0)
         at_once = _at_once(length * self.width, tokens.device)
         at_once = min(most, at_once if way.shared else min(at_once, MOST_COPIES))
+        passes, found = range(0, most, at_once), torch.empty((len(self.sources), most, self.width))
+        threads = min(torch.get_num_threads(), len(passes)) if way.shared and tokens.device.type == "cpu" else 1
         with torch.enable_grad():
-            graph = self._graph(tokens.expand(1 if way.shared else at_once, -1), way)
-        found = torch.empty((len(self.sources), most, self.width))
-        for start in range(0, most, at_once):
-            self.look()
-            stop = min(most, start + at_once)
-            for matrix, rows in zip(found, _backward(graph, start, stop, shared=way.shared), strict=True):
-                matrix[start:stop] = rows
+            graphs = [self._graph(tokens.expand(1 if way.shared else at_once, -1), way) for _ in range(threads)]
+
+        def run(graph: _Graph, starts: Sequence[int]) -> None:
+            for start in starts:
+                self.look()
+                stop = min(most, start + at_once)
+                for matrix, rows in zip(found, _backward(graph, start, stop, shared=way.shared), strict=True):
+                    matrix[start:stop] = rows
+
+        _side_by_side([partial(run, graph, passes[at::threads]) for at, graph in enumerate(graphs)])
         return found
 
     def _graph(self, tokens: torch.Tensor, way: Way) -> _Graph:
@@ -215,6 +224,20 @@ def _backward(graph: _Graph, start: int, stop: int, *, shared: bool) -> list[tor
     return [
         (grads[:, 0] if shared else grads[:count])[:, graph.begin : graph.end].float().mean(1).cpu() for grads in found
     ]
+
+
+def _side_by_side(runs: Sequence[Callable[[], None]]) -> None:
+    """Do pieces of work at once, each in a thread with one of torch's own threads; raise what the first of them raises."""
+    if len(runs) == 1:
+        return runs[0]()
+    before = torch.get_num_threads()
+    try:
+        with ThreadPoolExecutor(len(runs), "jacobians", partial(torch.set_num_threads, 1)) as pool:
+            for done in [pool.submit(run) for run in runs]:
+                done.result()
+    finally:
+        # it is also what threads of somebody else's begin with
+        torch.set_num_threads(before)
 
 
 def _at_once(elements: int, device: torch.device) -> int:

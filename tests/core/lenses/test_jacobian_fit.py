@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cache
 from itertools import pairwise
@@ -86,6 +88,50 @@ def test_every_way_gives_the_same(family: str, way: jacobian_rows.Way) -> None:
     reader = jacobian_rows.TextJacobians(model_of(family), range(N_LAYERS - 1), N_LAYERS - 1, SHORT.skip)
     reader.way = way
     assert close(reader.read(tokens(TEXTS[0])), by_hand(family)) < 1e-5
+
+
+@pytest.fixture
+def three_threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Have torch use three threads, and passes of two components of these texts."""
+    before = torch.get_num_threads()
+    monkeypatch.setitem(jacobian_rows.ELEMENTS, "cpu", 2 * 5 * model_of("llama").config.hidden_size)
+    torch.set_num_threads(3)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("three_threads")
+def test_threads_have_passes_of_their_own_and_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    own, seen = jacobian_rows._backward, set()
+
+    def watched(*args: Any, **how: Any) -> Any:
+        seen.add((threading.current_thread().name, torch.get_num_threads()))
+        return own(*args, **how)
+
+    monkeypatch.setattr(jacobian_rows, "_backward", watched)
+    reader = jacobian_rows.TextJacobians(model_of("llama"), range(N_LAYERS - 1), N_LAYERS - 1, SHORT.skip)
+    reader.way = jacobian_rows.WAYS[0]
+    assert close(reader.read(tokens(TEXTS[0])), by_hand("llama")) < 1e-5
+    assert {at for _, at in seen} == {1}
+    assert torch.get_num_threads() == 3
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(torch.get_num_threads).result() == 3
+
+
+@pytest.mark.usefixtures("three_threads")
+def test_what_one_thread_raises_is_raised() -> None:
+    asked = threading.Event()
+
+    def look() -> None:
+        if asked.is_set():
+            raise Stopped("enough")
+        asked.set()
+
+    reader = jacobian_rows.TextJacobians(model_of("llama"), [0], N_LAYERS - 1, SHORT.skip, look)
+    reader.way = jacobian_rows.WAYS[0]
+    with pytest.raises(Stopped, match="enough"):
+        reader.read(tokens(TEXTS[0]))
+    assert torch.get_num_threads() == 3
 
 
 def test_a_faster_way_is_taken_only_where_it_agrees(monkeypatch: pytest.MonkeyPatch) -> None:

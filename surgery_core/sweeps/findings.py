@@ -131,7 +131,7 @@ class BestByAnswers:
         head = _headed(self.unseen.word, self.n_plans, name, " by skills")
         said = self.unseen.sentence
         return (
-            f"{head} Chosen on every second prompt, where {100 * self.seen:+.1f} points are right against the plan it starts "
+            f"{head} Chosen on every second prompt, where its accuracy is {100 * self.seen:+.1f} points against the plan it starts "
             f"from. On the {self.unseen.n_units} others: {said[:1].lower()}{said[1:]}"
         )
 

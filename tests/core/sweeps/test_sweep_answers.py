@@ -171,7 +171,7 @@ def test_the_best_by_answers_is_chosen_on_every_second_prompt_and_measured_on_th
     assert (found.unseen.word, found.unseen.n_units, found.unseen.value) == ("worse", 20, pytest.approx(-0.5))
     said = found.sentence("L1")
     assert said.startswith(
-        "No winner among 2 plans by skills; L1 did best. Chosen on every second prompt, where +50.0 points"
+        "No winner among 2 plans by skills; L1 did best. Chosen on every second prompt, where its accuracy is +50.0 points"
     )
     assert "On the 20 others: worse: 0 became right and 10 wrong, of 20 items" in said
 

@@ -200,5 +200,5 @@ def test_every_kind_has_its_turn() -> None:
     assert [kind.key for kind in TABLE if kind.turn is Turn.WORDS] == ["text"]
     first = {kind.key for kind in TABLE if kind.turn is Turn.FIGURES}
     last = {kind.key for kind in TABLE if kind.turn is Turn.LAST}
-    assert first == {"base", "table", "comparison"}
+    assert first == {"base", "stitches", "table", "comparison"}
     assert last == {"preflight", "proof", "nearest", "speeds", "costs", "reading"}

@@ -84,7 +84,7 @@ def opened(address: str) -> Iterator[Any]:
     flags = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking"]
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=flags)
-        page = browser.new_page(viewport={"width": 1400, "height": 1400})
+        page = browser.new_page(viewport={"width": 1400, "height": 1400}, bypass_csp=True)  # its waits are evaluated
         page.goto(address)
         yield page
         browser.close()

@@ -1,4 +1,4 @@
-"""Which tests take long: `tests/slow.txt`, of which CI runs a twelfth.
+"""Which tests take long: `tests/slow.txt`, of which CI runs an eighth.
 
     pytest --junitxml=a.xml ...          # on a machine with two cores that has other work too
     python -m tests.slow a.xml b.xml     # writes the list anew from all of them

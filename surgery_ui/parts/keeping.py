@@ -32,7 +32,7 @@ from surgery_ui.session import session, tray
 from surgery_ui.session.first import default_prompt
 from surgery_ui.session.state import ModelKey, state
 from surgery_ui.words import present
-from surgery_ui.work import plan_jobs as cached
+from surgery_ui.work import keep_jobs
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -65,21 +65,21 @@ def offer_checkpoint(now: session.Experiment) -> None:
     if now.plan.is_identity:
         return
     st.markdown("**The operated model**")
-    if cached.download_bytes():
+    if keep_jobs.download_bytes():
         _large(
-            now, "zip", "checkpoint", cached.checkpoint_job,
+            now, "zip", "checkpoint", keep_jobs.checkpoint_job,
             "A zip for plain transformers: weights, tokenizer, and a card with the plan, figures and proof. It is opened "
             "again and compared before you get it.",
         )  # fmt: skip
-        if why := cached.why_no_gguf(now.loaded, now.plan):
+        if why := keep_jobs.why_no_gguf(now.loaded, now.plan):
             st.caption(f"No GGUF file: {present.plain(why[0].lower() + why[1:])}")
         else:
             _large(
-                now, "gguf", "GGUF file", cached.gguf_job,
+                now, "gguf", "GGUF file", keep_jobs.gguf_job,
                 "For llama.cpp and all that reads GGUF: the weights as the file has them that this model came from, with the "
                 "tokenizer and the chat template. It is opened again and compared before you get it.",
             )  # fmt: skip
-    job = cached.mergekit_job(now.owner, now.loaded, now.plan)
+    job = keep_jobs.mergekit_job(now.owner, now.loaded, now.plan)
 
     def draw() -> None:
         st.download_button(

@@ -20,7 +20,7 @@ from surgery_ui.parts.chart_specs import altair_lock
 from surgery_ui.parts.files import MIMES, stem
 from surgery_ui.session import session
 from surgery_ui.session.state import state
-from surgery_ui.work import plan_jobs as cached
+from surgery_ui.work import keep_jobs
 
 if TYPE_CHECKING:
     from surgery_core.keeping.report.findings import Findings
@@ -75,7 +75,7 @@ def offer_report(
             return []
         swept = Swept(sweep, tuple(sorted(rows, key=lambda row: row.number))) if sweep is not None and rows else None
         plan = recipe.plan_of(now.loaded.info.n_layers)
-        job = cached.report_job(now.owner, now.loaded, plan, recipe, asked, swept, study, swap_lens)
+        job = keep_jobs.report_job(now.owner, now.loaded, plan, recipe, asked, swept, study, swap_lens)
 
         def draw() -> None:
             st.download_button(

@@ -10,8 +10,8 @@ from surgery_ui.session.address import LOOKS
 from surgery_ui.session.state import state
 from surgery_ui.session.swapped import Swapped
 from surgery_ui.words.lenses import FOLLOW
+from surgery_ui.work.keep_jobs import check_swap_lens
 from surgery_ui.work.lens_jobs import JACOBIAN
-from surgery_ui.work.plan_jobs import check_swap_lens
 
 
 def take_swap(recipe: Recipe, plan: LayerPlan) -> None:

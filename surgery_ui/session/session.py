@@ -254,6 +254,8 @@ def recall(token: object) -> None:
     cached.WORK.leave(state.owner)
     plans.recall(kept.pop(State.histories.key))
     _recall_sweeps(kept.pop(State.sweeps.key, []), kept.pop(State.sweep_count.key, 0))
+    # plans that a link has put side by side are newer than the tab's of the same model
+    kept[State.trays.key] = kept.get(State.trays.key, {}) | {key: some for key, some in state.trays.items() if some}
     bring_back(kept)
 
 

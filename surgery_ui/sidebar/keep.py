@@ -15,7 +15,7 @@ from surgery_ui.parts.swaps import take_swap
 from surgery_ui.session import own_texts, session
 from surgery_ui.session.address import MAX_COMMENT
 from surgery_ui.session.state import state
-from surgery_ui.work import plan_jobs as cached
+from surgery_ui.work import keep_jobs
 
 KEY, FILE, PASTED, COMMENT = "keep", "keep-file", "keep-pasted", "keep-comment"
 
@@ -82,7 +82,7 @@ def _open(text: str, *, merge: bool) -> None:
         _say_what_is_left_out(recipe, sweep=asks)
         _swap(now, recipe)
     elif now is not None:
-        plan = cached.read_mergekit(now.loaded, text)
+        plan = keep_jobs.read_mergekit(now.loaded, text)
         session.change("recipe", lambda _: plan)
 
 

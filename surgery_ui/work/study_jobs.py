@@ -15,6 +15,7 @@ from surgery_core.recipes.results import StudyResult
 from surgery_core.recipes.run import Report, run_recipe
 from surgery_core.recipes.scored import texts_of
 from surgery_core.recipes.studied import run_study
+from surgery_ui.work import keep_jobs
 from surgery_ui.work import plan_jobs as cached
 from surgery_ui.work.job import Job, Key
 from surgery_ui.work.kinds import Lane
@@ -38,7 +39,7 @@ def study_job(owner: str, loaded: LoadedModel, recipe: Recipe) -> Job[Ran]:
         if recipe.study is not None:
             return run_study(recipe, loaded, texts_of(recipe), stop=job.stop, on_progress=job.report)
         _check_donors(loaded, recipe)
-        cached.check_swap_lens(recipe)
+        keep_jobs.check_swap_lens(recipe)
         return run_recipe(recipe, loaded=loaded, stop=job.stop, on_progress=job.report)
 
     return SWEEPS.request(owner, Lane.STUDY, study_key(loaded, recipe), work)

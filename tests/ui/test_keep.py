@@ -510,7 +510,7 @@ def test_a_report_takes_no_layers_from_a_model_that_is_not_open(models_folder: P
     from surgery_core.keeping.report.asked import Asked
     from surgery_core.models.opening import load_model
     from surgery_core.plans.plan import LayerPlan
-    from surgery_ui.work.plan_jobs import report_job
+    from surgery_ui.work.keep_jobs import report_job
 
     loaded = load_model(str(models_folder / "fable"), device="cpu")
     plan = LayerPlan.parse("0,absent:2", 4)

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM
 
 from surgery_core.cli.options import main
 from surgery_core.errors import LensError, RecipeError, SettingsError, TextError
@@ -25,6 +24,7 @@ from surgery_core.recipes.run import run_recipe
 from surgery_core.recipes.swap_choice import SwapChoice
 from surgery_core.recipes.swapped import run_swap
 from surgery_core.surgery.view import operate
+from tests.swap_by_hand import written_by_hand
 
 LENS_TEXT = "The old woman had a"
 NEW = 6
@@ -60,34 +60,10 @@ def recipe(words: tuple[str, str], lens: str, plan: str | None = "0,2-3", **more
 
 
 def by_hand(
-    folder: Path, loaded: LoadedModel, order: list[int], slot: int, matrix: torch.Tensor, words: tuple[str, str],
-    strength: float = 1.0, where: list[int] | None = None,
+    folder: Path, order: list[int], slot: int, matrix: torch.Tensor, words: tuple[str, str], strength: float = 1.0,
+    where: list[int] | None = None,
 ) -> str:  # fmt: skip
-    """Return what a model built by hand writes greedily, without a cache, while a hook exchanges two coordinates."""
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
-    model.model.layers = torch.nn.ModuleList([model.model.layers[at] for at in order])
-    model.config.num_hidden_layers = len(order)
-    tokenizer = loaded.tokenizer
-    source, target = (tokenizer(word, add_special_tokens=False)["input_ids"] for word in words)
-    plane = (model.lm_head.weight[source + target].double() @ matrix.double()).T
-
-    def exchanged(module: Any, args: Any, output: Any) -> Any:
-        state = output if isinstance(output, torch.Tensor) else output[0]
-        flat = state.double().reshape(-1, state.shape[-1])
-        at = torch.linalg.lstsq(plane, flat.T).solution.T
-        moved = (flat + strength * (at.flip(-1) - at) @ plane.T).reshape(state.shape).to(state)
-        if where is not None:
-            kept = [at for at in range(state.shape[1]) if at not in where]
-            moved[:, kept] = state[:, kept]
-        return moved if isinstance(output, torch.Tensor) else (moved, *output[1:])
-
-    model.model.layers[slot].register_forward_hook(exchanged)
-    ids = tokenizer(LENS_TEXT)["input_ids"]
-    start = len(ids)
-    with torch.no_grad():
-        for _ in range(NEW):
-            ids.append(int(model(torch.tensor([ids]), use_cache=False).logits[0, -1].argmax()))
-    return str(tokenizer.decode(ids)[len(tokenizer.decode(ids[:start])) :])
+    return written_by_hand(folder, order, slot, matrix, words, LENS_TEXT, NEW, strength, where)
 
 
 @pytest.mark.parametrize(
@@ -106,11 +82,9 @@ def test_the_swapped_text_is_that_of_a_model_built_by_hand(
 ) -> None:  # fmt: skip
     report = run_recipe(recipe(words, folder, **more), loaded=loaded)
     assert report.swap is not None
-    expected = by_hand(tiny_folder, loaded, order, slot, fitted.matrices[matrix], words, strength, where)
+    expected = by_hand(tiny_folder, order, slot, fitted.matrices[matrix], words, strength, where)
     assert report.swap.swapped.text == expected
-    plain = [
-        by_hand(tiny_folder, loaded, layers, 0, fitted.matrices[0], words, 0.0) for layers in ([0, 1, 2, 3], [0, 2, 3])
-    ]
+    plain = [by_hand(tiny_folder, layers, 0, fitted.matrices[0], words, 0.0) for layers in ([0, 1, 2, 3], [0, 2, 3])]
     assert report.swap.after is not None
     assert [report.swap.before.text, report.swap.after.text] == plain
     if strength > 2:

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 import torch
 from streamlit.testing.v1 import AppTest
-from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from surgery_core.lenses.jacobian import Jacobians
 from surgery_core.lenses.jacobian_files import save_jacobians
@@ -18,6 +17,7 @@ from surgery_core.recipes.swap_choice import SwapChoice
 from surgery_ui.lens_page.swap import EVERYWHERE, HERE
 from surgery_ui.work import plan_jobs
 from surgery_ui.work.study_jobs import study_job
+from tests.swap_by_hand import written_by_hand
 from tests.ui.conftest import Open
 from tests.ui.lens_page.test_lens_page import choose, take
 from tests.ui.support.reading import errors, said, wait, written
@@ -65,31 +65,8 @@ def strong(app: AppTest, strength: float) -> None:
 def by_hand(
     folder: Path, order: list[int], slot: int, source: str, target: str, strength: float, where: list[int] | None = None
 ) -> str:
-    """Return six greedy tokens of a model built by hand, with a hook that solves for the two coordinates."""
-    model = AutoModelForCausalLM.from_pretrained(folder / "fable", dtype=torch.float32).eval()
-    tokenizer = AutoTokenizer.from_pretrained(folder / "fable")
-    model.model.layers = torch.nn.ModuleList([model.model.layers[at] for at in order])
-    model.config.num_hidden_layers = len(order)
-    words = [tokenizer(word, add_special_tokens=False)["input_ids"][0] for word in (source, target)]
-    plane = (model.lm_head.weight[words].double() @ MATRICES[order[slot]].double()).T
-
-    def exchanged(module: Any, args: Any, output: Any) -> Any:
-        state = output if isinstance(output, torch.Tensor) else output[0]
-        flat = state.double().reshape(-1, 32)
-        at = torch.linalg.lstsq(plane, flat.T).solution.T
-        moved = (flat + strength * (at.flip(-1) - at) @ plane.T).reshape(state.shape).to(state)
-        if where is not None:
-            kept = [at for at in range(state.shape[1]) if at not in where]
-            moved[:, kept] = state[:, kept]
-        return moved if isinstance(output, torch.Tensor) else (moved, *output[1:])
-
-    model.model.layers[slot].register_forward_hook(exchanged)
-    ids = tokenizer(TEXT)["input_ids"]
-    start = len(tokenizer.decode(ids))
-    with torch.no_grad():
-        for _ in range(6):
-            ids.append(int(model(torch.tensor([ids]), use_cache=False).logits[0, -1].argmax()))
-    return str(tokenizer.decode(ids))[start:]
+    matrix = MATRICES[order[slot]]
+    return written_by_hand(folder / "fable", order, slot, matrix, (source, target), TEXT, 6, strength, where)
 
 
 def same(shown: str, expected: str) -> bool:

@@ -126,6 +126,19 @@ def test_an_address_without_a_plan_leaves_the_tab_its_plan(open_app: Open, show_
     assert plan(show_token(open_app(), token(9))) == "0-2"
 
 
+def test_plans_that_a_link_puts_side_by_side_are_there_in_a_tab_that_had_none_or_others(
+    open_app: Open, show_token: Show
+) -> None:
+    def kept(app: AppTest) -> list[str]:
+        return [str(one.plan) for some in app.session_state["trays"].values() for one in some]
+
+    show_token(open_app("compare"), token(11))
+    for link, plans in (("One\t0,2\nTwo\t3,0-2", ["0,2", "3,0-2"]), ("Three\t1-3", ["1-3"])):
+        assert kept(show_token(open_app("compare", tray=link), token(11))) == plans
+    # an address that names none leaves the tab its own
+    assert kept(show_token(open_app("compare"), token(11))) == ["1-3"]
+
+
 def test_a_session_that_was_replaced_writes_no_more(open_app: Open, show_token: Show) -> None:
     old = type_notation(show_token(open_app(), token(10)), "0-2")
     new = show_token(open_app(plan="0-2"), token(10))

@@ -346,7 +346,7 @@ def test_a_model_from_a_gguf_file_goes_into_one_and_others_say_why_not(
 
 
 def test_a_size_limit_and_none_at_all(open_app: Open, kept: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("surgery_ui.work.plan_jobs.limits", lambda: Limits(download_mb=0))
+    monkeypatch.setattr("surgery_ui.work.keep_jobs.limits", lambda: Limits(download_mb=0))
     app = open_app(plan="0,3")
     assert not [one for one in app.button if one.key == "keep-prepare-zip"]
 

@@ -71,7 +71,6 @@ def test_a_swap_of_the_lens_page_is_written_as_by_a_model_built_by_hand(
     from surgery_core.lenses.jacobian_files import save_jacobians
     from tests.core.recipes.test_swap_recipe import LENS_TEXT, NEW, by_hand
 
-    loaded = surgery_core.load_model(str(tiny_folder), device="cpu")
     matrices = {at: torch.diag(torch.arange(1.0, 33.0) / 16 + at) for at in range(3)}
     save_jacobians(Jacobians(matrices, 1, target=3, n_layers=4), tmp_path / "my-lens")
     choice = SwapChoice(1, "c", "t", strength=8.0, lens="my-lens")
@@ -84,9 +83,7 @@ def test_a_swap_of_the_lens_page_is_written_as_by_a_model_built_by_hand(
         ("swapped", [0, 2, 3], 8.0),
     ):
         slot = 1
-        expected = by_hand(
-            tiny_folder, loaded, order, slot, matrices[order[slot] if strength else 0], ("c", "t"), strength
-        )
+        expected = by_hand(tiny_folder, order, slot, matrices[order[slot] if strength else 0], ("c", "t"), strength)
         assert f"{side}: {expected}" in printed
 
 

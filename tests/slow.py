@@ -1,4 +1,4 @@
-"""Which tests take long: `tests/slow.txt`, of which CI runs an eighth.
+"""Which tests take long: `tests/slow.txt`, of which CI runs a sixteenth.
 
     pytest --junitxml=a.xml ...          # on a machine with two cores that has other work too
     python -m tests.slow a.xml b.xml     # writes the list anew from all of them
@@ -13,7 +13,7 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 LIST = Path(__file__).with_name("slow.txt")
-SECONDS = 3.0
+SECONDS = 2.0
 ALWAYS = frozenset(
     {
         "tests/browser/test_browser.py::test_a_dragged_chip_moves_its_layer_and_the_numbers_are_the_cores",

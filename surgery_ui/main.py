@@ -18,9 +18,14 @@ from surgery_ui.words.pages import BAR
 from surgery_ui.work.kinds import Lane
 
 HERE = Path(__file__).parent
+SURGERY = ""
+"""Path of the page that is shown first."""
 ICON = HERE / "icon.png"
 LOGO = HERE / "logo.svg"
 
+if begun := session.is_edit() and looks.last_page() == SURGERY:
+    # a browser that takes in a page shows nothing meanwhile: the words of an edit go before all of it
+    begin_writing()
 st.set_page_config("Model Surgery", ICON, layout="wide", initial_sidebar_state=early.SIDEBAR_WIDTH[session.presents()])
 st.logo(LOGO, size="medium", icon_image=ICON)
 # before the pages' own bar: a sidebar that comes after it pushes everything aside
@@ -40,12 +45,12 @@ page = st.navigation(
     position="top",
 )  # fmt: skip
 with early.kinds():
-    if page.url_path == "":
+    if page.url_path == SURGERY:
         least.settle()
     session.begin()
     places.follow()
     looks.remember(page.url_path)
-    if page.url_path == "":
+    if page.url_path == SURGERY and not begun:
         begin_writing()
     with side:
         room_panel(page.url_path)

@@ -27,6 +27,7 @@ from surgery_core.states.last import run_body
 from surgery_core.states.residuals import places_of
 from surgery_core.surgery.anatomy import device_of, find_layers, plan_of, width_of
 from surgery_core.surgery.building import private_copy
+from surgery_core.surgery.cache import reading_on
 from surgery_core.surgery.closeness import relative_difference
 from surgery_core.surgery.layer_io import hidden_of, with_hidden
 from surgery_core.surgery.recording import replacing
@@ -143,18 +144,19 @@ class TextJacobians:
 
     def _graph(self, tokens: torch.Tensor, way: Way) -> _Graph:
         view, begin = self._view(eager=way.shared), self.skip
-        past, cut = None, tokens
+        past: dict[str, Any] = {}
+        cut = tokens
         if way.after_prefix:
             with torch.no_grad():
-                past = view.base_model(input_ids=tokens[:, :begin], use_cache=True).past_key_values
+                past = reading_on(view.base_model(input_ids=tokens[:, :begin], use_cache=True))
             # the last token is not valid, and nothing valid comes after it
             cut, begin = tokens[:, begin:-1], 0
         taken = _Taken(self.stream, self.sources, self.target)
         with replacing(find_layers(view)[1], taken.take):
-            if past is None:
-                run_body(view, cut, torch.ones_like(cut), grad=True)
+            if past:
+                view.base_model(input_ids=cut, use_cache=True, **past)
             else:
-                view.base_model(input_ids=cut, past_key_values=past, use_cache=True)
+                run_body(view, cut, torch.ones_like(cut), grad=True)
         return taken.graph(begin, cut.shape[1] - (not way.after_prefix), self.model)
 
     def _view(self, *, eager: bool) -> Any:

@@ -28,7 +28,7 @@ from surgery_core.states.beginnings_check import TOLERANCE
 from surgery_core.states.beginnings_tree import size_of
 from surgery_core.surgery.anatomy import adapters_around, base_of, device_of, find_layers, plan_of
 from surgery_core.surgery.building import private_copy
-from surgery_core.surgery.cache import own_indices
+from surgery_core.surgery.cache import own_indices, reading_on
 from surgery_core.surgery.change_kinds import change_kind, layer_kinds
 from surgery_core.surgery.closeness import relative_difference
 from surgery_core.surgery.layer_io import hidden_of, with_hidden
@@ -203,6 +203,6 @@ def _two_steps(model: Any, ids: Sequence[int]) -> torch.Tensor:
     tokens = torch.tensor([list(ids)], device=device_of(model))
     with torch.inference_mode():
         first = model(input_ids=tokens[:, :-1], attention_mask=torch.ones_like(tokens[:, :-1]), use_cache=True)
-        cache = {"past_key_values": first.past_key_values, "use_cache": True}
-        then = model(input_ids=tokens[:, -1:], attention_mask=torch.ones_like(tokens), **cache)
+        cache = reading_on(first)
+        then = model(input_ids=tokens[:, -1:], attention_mask=torch.ones_like(tokens), use_cache=True, **cache)
     return torch.cat([first.logits, then.logits], 1)

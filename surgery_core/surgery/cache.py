@@ -80,3 +80,18 @@ def has_own_cache(model: nn.Module) -> bool:
 
 def _is_cache(cls: type, module: str) -> bool:
     return cls.__module__ == module and "DynamicCache" in (base.__name__ for base in cls.__mro__[1:])
+
+
+def reading_on(output: Any) -> dict[str, Any]:
+    """Return the argument with which a model reads on behind what it has read.
+
+    It is called as the output's own field is: `cache` since transformers 5.24, `past_key_values` before.
+
+    Args:
+        output: of a model that was run with `use_cache=True`.
+
+    Raises:
+        AttributeError: when it has kept nothing.
+    """
+    name = "cache" if getattr(output, "cache", None) is not None else "past_key_values"
+    return {name: getattr(output, name)}

@@ -39,6 +39,11 @@ def remember(page: str) -> None:
         state.looks = (*state.looks, replace(look, figure=known))[-MOST:]
 
 
+def last_page() -> str | None:
+    """Return the path of the page that was shown last, None before the first."""
+    return state.looks[-1].page if state.looks else None
+
+
 def note(plan: str, figure: str) -> None:
     """Note what a plan of the open model came to, in a few words."""
     wanted = Look(plans.open_model().info.key, plan, "")

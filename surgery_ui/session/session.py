@@ -264,6 +264,11 @@ def touch() -> None:
     state.edited = True
 
 
+def is_edit() -> bool:
+    """Return whether this run was asked for by a control, and not by one that opens another model."""
+    return state.edited and state.loaded_name == state.model
+
+
 def problem(control: str) -> SurgeryError | None:
     """Return what is wrong beside a control."""
     return state.problems.get(control)

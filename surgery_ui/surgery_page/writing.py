@@ -29,7 +29,7 @@ from surgery_ui.work.kinds import Lane
 PICK = "prompt-pick"
 LANES = {"before": Lane.TEXT_BEFORE, "cut": Lane.TEXT_CUT, "after": Lane.TEXT_AFTER}
 """The sides, in the order in which they stand."""
-FIRST = 0.06
+FIRST = 0.12
 """Seconds that an edit's first words have to themselves, before the page is drawn on the same cores."""
 FRAME = 0.02
 """Seconds in which a browser shows them; it shows nothing while it takes in the page."""

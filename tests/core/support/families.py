@@ -150,6 +150,11 @@ def left_padded(lengths: Sequence[int] = (3, 9, 6), seed: int = 2) -> dict[str, 
     return {"input_ids": ids * mask, "attention_mask": mask}
 
 
+def read_until(output: Any) -> dict[str, Any]:
+    """Return a forward pass's cache under the name that this version of transformers gives it, out and in."""
+    return {name: output[name] for name in ("cache", "past_key_values") if name in list(output.keys())}
+
+
 def greedy(
     model: Any, inputs: dict[str, torch.Tensor], new_tokens: int = 20, *, use_cache: bool = True
 ) -> torch.Tensor:

@@ -15,7 +15,7 @@ from torch import nn
 from surgery_core.errors import AnatomyError, PlanError, RefusedPlanError
 from surgery_core.surgery.in_place import ModelSurgery
 from surgery_core.surgery.view import operate
-from tests.core.support.families import FAMILIES, N_LAYERS, build, greedy, left_padded, reference, tokens
+from tests.core.support.families import FAMILIES, N_LAYERS, build, greedy, left_padded, read_until, reference, tokens
 
 model_of = cache(build)
 
@@ -176,7 +176,7 @@ def test_modules_without_attention_in_front_leave_the_cache_right(family: str) -
         output = model(ids[:, :5], use_cache=True)
         steps = [output.logits]
         for position in range(5, 8):
-            output = model(ids[:, position : position + 1], past_key_values=output.past_key_values, use_cache=True)
+            output = model(ids[:, position : position + 1], use_cache=True, **read_until(output))
             steps.append(output.logits)
         torch.testing.assert_close(torch.cat(steps, dim=1), whole, atol=1e-5, rtol=1e-5)
         assert torch.equal(greedy(model, left_padded()), greedy(model, left_padded(), use_cache=False))

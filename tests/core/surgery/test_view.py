@@ -20,7 +20,17 @@ from surgery_core.plans.plan import LayerPlan
 from surgery_core.plans.slots import Slot
 from surgery_core.surgery.anatomy import find_layers, plan_of
 from surgery_core.surgery.view import operate
-from tests.core.support.families import FAMILIES, N_LAYERS, build, from_config, greedy, left_padded, reference, tokens
+from tests.core.support.families import (
+    FAMILIES,
+    N_LAYERS,
+    build,
+    from_config,
+    greedy,
+    left_padded,
+    read_until,
+    reference,
+    tokens,
+)
 
 model_of = cache(build)
 
@@ -73,7 +83,7 @@ def test_manual_decoding_with_a_cache_equals_one_pass(family: str) -> None:
     output = view(ids[:, :6], use_cache=True)
     steps = [output.logits]
     for position in range(6, 10):
-        output = view(ids[:, position : position + 1], past_key_values=output.past_key_values, use_cache=True)
+        output = view(ids[:, position : position + 1], use_cache=True, **read_until(output))
         steps.append(output.logits)
     torch.testing.assert_close(torch.cat(steps, dim=1), whole, atol=1e-5, rtol=1e-5)
 

@@ -14,6 +14,7 @@ from surgery_core.errors import RefusedPlanError
 from surgery_core.measure.results import Comparison
 from surgery_ui.parts import chart_specs, keeping, waiting
 from surgery_ui.parts.held import held
+from surgery_ui.parts.tables import data_table
 from surgery_ui.parts.waiting import Waiting
 from surgery_ui.session import session
 from surgery_ui.session.state import state
@@ -156,7 +157,7 @@ def _table(place: Any, frame: pd.DataFrame) -> Any:
     shown = numbers.assign(
         name=shown["name"], interval=spans, top1=100 * numbers["top1"], verdict=shown["verdict"].fillna("")
     )
-    return place.dataframe(
-        shown[list(columns)], hide_index=True, height="content", column_config=columns,
-        alt="Figures of the plans side by side",
+    return data_table(
+        shown[list(columns)], height="content", column_config=columns,
+        place=place, alt="Figures of the plans side by side",
     )  # fmt: skip

@@ -12,6 +12,7 @@ from surgery_core.plans.plan import LayerPlan
 from surgery_ui.parts import adoption
 from surgery_ui.parts.chart_specs import dark
 from surgery_ui.parts.problems import show_problem
+from surgery_ui.parts.tables import data_table
 from surgery_ui.parts.tray import PROBLEM, keep_button
 from surgery_ui.session import session, tray
 
@@ -23,8 +24,8 @@ def shelf(now: session.Experiment) -> None:
     found = tray.kept()
     rows = [{"picture": _picture(one.plan), "name": one.name, "plan": str(one.plan) or "(no layers)"} for one in found]
     image, text = st.column_config.ImageColumn, st.column_config.TextColumn
-    st.dataframe(
-        pd.DataFrame(rows), hide_index=True, height="content", alt="The plans side by side",
+    data_table(
+        pd.DataFrame(rows), height="content", alt="The plans side by side",
         column_config={
             "picture": image("Layers", width=190), "name": text("Name", width="medium"), "plan": text("Plan"),
         },

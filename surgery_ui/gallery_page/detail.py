@@ -22,6 +22,7 @@ from surgery_ui.parts import keeping
 from surgery_ui.parts.files import MIMES
 from surgery_ui.parts.problems import show_problem
 from surgery_ui.parts.sections import follow_sections
+from surgery_ui.parts.tables import data_table
 from surgery_ui.session import session
 from surgery_ui.words import gallery as words
 from surgery_ui.words import present
@@ -102,7 +103,7 @@ def _picture(card: Card, one: Known) -> None:
     if note:
         st.caption(present.plain(note))
     draw(card, one)
-    st.dataframe(figures_table(one), hide_index=True, alt="All figures of this experiment")
+    data_table(figures_table(one), alt="All figures of this experiment")
     if finding.note:
         st.caption(present.plain(finding.note))
 

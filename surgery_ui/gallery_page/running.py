@@ -14,6 +14,7 @@ from surgery_ui.gallery_page.entries import kept_seconds
 from surgery_ui.parts.awaited import Awaited
 from surgery_ui.parts.problems import show_problem
 from surgery_ui.parts.sections import NOTHING, Section, emphasis
+from surgery_ui.parts.tables import data_table
 from surgery_ui.session import session
 from surgery_ui.session.state import ModelKey, state
 from surgery_ui.words import present
@@ -76,11 +77,11 @@ def _report(found: Report) -> None:
     """Show what a recipe without a study came to."""
     st.subheader("What came of it", anchor=False)
     if found.plans:
-        st.dataframe(pd.DataFrame([one.row() for one in found.plans]), hide_index=True, alt="Plans side by side")
+        data_table(pd.DataFrame([one.row() for one in found.plans]), alt="Plans side by side")
     if found.comparison is not None:
-        st.dataframe(found.frame(), hide_index=True, alt="Scores before and after, a row a text")
+        data_table(found.frame(), alt="Scores before and after, a row a text")
     if found.sweep is not None:
-        st.dataframe(rows_frame(found.sweep.rows), hide_index=True, alt="Rows of the sweep")
+        data_table(rows_frame(found.sweep.rows), alt="Rows of the sweep")
     for one in found.continuations:
         st.caption(present.plain(one.prompt))
         st.text(one.before.text)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import streamlit as st
 
 from surgery_core.sweeps.rows import SweepRow
+from surgery_ui.parts.tables import data_table
 from surgery_ui.words import present
 from surgery_ui.words import sweeps as sweep_words
 
@@ -24,4 +25,4 @@ def show(rows: Sequence[SweepRow]) -> None:
             st.warning(f"{sweep_words.counted(len(said), 'plan')} {title}. {present.plain(said[0][1])}")
             with st.expander("Which plans, and why", icon=":material/warning:"):
                 lines = [{"Plan": row.plan, "Why": why} for row, why in said[:MOST]]
-                st.dataframe(lines, hide_index=True, height="content", alt="Plans whose figures cannot be trusted")
+                data_table(lines, height="content", alt="Plans whose figures cannot be trusted")

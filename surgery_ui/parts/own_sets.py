@@ -15,6 +15,7 @@ from surgery_core.text_sources.found import FoundTexts, Problem, own_set
 from surgery_ui.parts import waiting
 from surgery_ui.parts.problems import show_problem
 from surgery_ui.parts.sections import emphasis
+from surgery_ui.parts.tables import data_table
 from surgery_ui.parts.text_sets import choose
 from surgery_ui.session import echo, own_texts, session
 from surgery_ui.session.state import state
@@ -128,8 +129,8 @@ def _problems(problems: Sequence[Problem]) -> None:
         return
     st.caption(f"{counted(len(problems), 'thing')} left out:")
     rows = [{"Where": one.where, "Why": _without_name(one)} for one in problems]
-    st.dataframe(
-        rows, hide_index=True, height=waiting.table_height(min(len(rows), TABLE_ROWS)), alt="What is left out, and why",
+    data_table(
+        rows, height=waiting.table_height(min(len(rows), TABLE_ROWS)), alt="What is left out, and why",
         column_config={"Where": st.column_config.TextColumn(width="small"), "Why": st.column_config.TextColumn(width="large")},
     )  # fmt: skip
 

@@ -13,6 +13,7 @@ from surgery_core.workshops.goals import Run, missing, runs
 from surgery_core.workshops.workshop import Challenge
 from surgery_ui.parts import room_tasks
 from surgery_ui.parts.sections import emphasis
+from surgery_ui.parts.tables import data_table
 from surgery_ui.rooms.records import Standing
 from surgery_ui.session import room, session
 from surgery_ui.session.state import state
@@ -60,7 +61,7 @@ def _live(challenge: Challenge, me: str | None) -> None:
     if not found:
         st.caption("Nobody is on the board yet.")
         return
-    st.dataframe(table(found, me), hide_index=True, height="content", alt="The board, the best plan first")
+    data_table(table(found, me), height="content", alt="The board, the best plan first")
 
 
 def table(found: list[Standing], me: str | None) -> pd.DataFrame:

@@ -7,6 +7,7 @@ import psutil
 import streamlit as st
 
 from surgery_core.models.devices import free_memory
+from surgery_ui.parts.tables import data_table
 from surgery_ui.words import present
 from surgery_ui.work import channel, diary
 from surgery_ui.work import plan_jobs as cached
@@ -53,15 +54,13 @@ def _now() -> None:
             "at most. Sessions count for two minutes after their tab is closed."
         )
     )
-    st.dataframe(
-        workers(), hide_index=True, height="content", alt="What each group of workers does, and what waits for it"
-    )
+    data_table(workers(), height="content", alt="What each group of workers does, and what waits for it")
     found = errors()
     if found.empty:
         st.caption("Nothing went wrong since the server was started.")
     else:
         st.markdown("**What went wrong last.** The log has more under each id.")
-        st.dataframe(found, hide_index=True, height="content", alt="The last errors, the newest first")
+        data_table(found, height="content", alt="The last errors, the newest first")
 
 
 def workers() -> pd.DataFrame:

@@ -16,6 +16,7 @@ from surgery_ui.parts.awaited import Awaited
 from surgery_ui.parts.choices import segments
 from surgery_ui.parts.opening import Opening
 from surgery_ui.parts.sections import Section
+from surgery_ui.parts.tables import data_table
 from surgery_ui.session import session
 from surgery_ui.work.kinds import Lane
 from surgery_ui.work.sweep_jobs import skills_job
@@ -115,8 +116,8 @@ def _prompts(frame: pd.DataFrame, compared: bool) -> None:
     if shown.empty:
         st.info("No prompt is left by this filter.")
         return
-    st.dataframe(
-        shown[list(answers)], hide_index=True, column_config=answers,
+    data_table(
+        shown[list(answers)], column_config=answers,
         alt="Every prompt with its right answer and what each model prefers",
     )  # fmt: skip
     st.caption(f"{len(shown)} of {len(frame)} prompts.")

@@ -10,6 +10,7 @@ import pandas as pd
 import streamlit as st
 
 from surgery_ui.parts import waiting
+from surgery_ui.parts.tables import data_table
 from surgery_ui.session import session
 from surgery_ui.session.state import State, state
 
@@ -72,11 +73,11 @@ def ratio_tint(ratio: float, full: float) -> str:
 
 def _draw(place: Any, lines: Any, columns: dict[str, Any], **picks: Any) -> Any:
     n_rows = len(lines.index)
-    return place.dataframe(
+    return data_table(
         lines,
-        hide_index=True,
         height="content" if n_rows <= MOST_ROWS else waiting.table_height(MOST_ROWS),
         column_config=columns,
+        place=place,
         alt="Perplexity of every text, before and after",
         **picks,
     )

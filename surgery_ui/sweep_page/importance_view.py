@@ -21,6 +21,7 @@ from surgery_ui.parts import chart_specs, files, sweep_shelf
 from surgery_ui.parts.estimate import Estimate
 from surgery_ui.parts.problems import show_problem
 from surgery_ui.parts.sections import emphasis
+from surgery_ui.parts.tables import data_table
 from surgery_ui.session import session
 from surgery_ui.session.state import state
 from surgery_ui.session.sweep_entry import Entry
@@ -65,7 +66,7 @@ def draw(entry: Entry, now: session.Experiment, estimate: Estimate) -> None:
     _streams(result, dark)
     with st.expander("Table", icon=":material/table_rows:"):
         titles = {"position": "Position", "layer": "Layer"} | ESTIMATES
-        st.dataframe(frame.rename(columns=titles), hide_index=True, alt="What each layer does")
+        data_table(frame.rename(columns=titles), alt="What each layer does")
     theme = files.palette()
     saving.save(entry, {kind: partial(picture, result, kind, theme) for kind in files.CHARTS})
 

@@ -20,6 +20,7 @@ from surgery_ui.parts import adoption, chart_specs, doubts, sweep_chart
 from surgery_ui.parts import files as saved
 from surgery_ui.parts.estimate import Estimate
 from surgery_ui.parts.sweep_shelf import MAX_LAYERS
+from surgery_ui.parts.tables import data_table
 from surgery_ui.session import session
 from surgery_ui.session.state import state
 from surgery_ui.session.sweep_entry import Entry
@@ -102,7 +103,7 @@ def _below(entry: Entry, frame: pd.DataFrame, metrics: Sequence[str]) -> None:
     """Show what cannot be trusted, the table and the files."""
     doubts.show(entry.rows)
     with st.expander("Table", icon=":material/table_rows:"):
-        st.dataframe(_titled(frame), hide_index=True, alt="All steps of the removal")
+        data_table(_titled(frame), alt="All steps of the removal")
     theme = saved.palette()
     saving.save(entry, {kind: partial(curve_file, frame, metrics, kind, theme) for kind in saved.CHARTS})
 

@@ -19,6 +19,7 @@ from surgery_ui.parts import adoption, doubts, sweep_shelf
 from surgery_ui.parts.estimate import Estimate
 from surgery_ui.parts.problems import show_problem
 from surgery_ui.parts.sweep_chart import FILLS, TICK, chart, count, log_switch, metric_choice, plans_of, progress
+from surgery_ui.parts.tables import data_table
 from surgery_ui.session import session
 from surgery_ui.session.state import state
 from surgery_ui.session.sweep_entry import Entry
@@ -217,7 +218,7 @@ def _below(entry: Entry, metric: str) -> None:
     refused = [row for row in entry.rows if row.refused]
     if refused:
         with st.expander(f"{sweep_words.counted(len(refused), 'plan')} refused", icon=":material/block:"):
-            st.dataframe(_refusals(refused), hide_index=True, height="content", alt="Refused plans and why")
+            data_table(_refusals(refused), height="content", alt="Refused plans and why")
     if entry.done:
         with st.expander("Table", icon=":material/table_rows:"):
             _table(entry)
@@ -248,8 +249,8 @@ def _table(entry: Entry) -> None:
     if any(row.answers for row in rows):
         shown["Answers"] = [row.skill_verdict for row in rows]
         shown["Skills, 95 %"] = [between(*row.interval("skill_accuracy"), "skill_accuracy") for row in rows]
-    st.dataframe(
-        shown.assign(**{METRICS[metric]: frame[metric] for metric in known}), hide_index=True, column_config=columns,
+    data_table(
+        shown.assign(**{METRICS[metric]: frame[metric] for metric in known}), column_config=columns,
         alt="All rows of the sweep",
     )  # fmt: skip
 

@@ -18,6 +18,9 @@ from surgery_core.statistics.verdict import Word
 
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#+\-.!|~$:&])")
 
+NOTHING = "–"
+"""What stands where there is no figure."""
+
 
 @dataclass(frozen=True)
 class Metric:
@@ -38,7 +41,7 @@ def plain(text: str) -> str:
 def amount(value: float) -> str:
     """Return a perplexity or another positive number in about three digits: `6.21`, `62.1`, `1,234`, `1.2e+09`."""
     if math.isnan(value):
-        return "–"
+        return NOTHING
     if math.isinf(value):
         return "∞"
     if abs(value) >= 1e7:
@@ -49,7 +52,7 @@ def amount(value: float) -> str:
 
 def share(value: float) -> str:
     """Return a share between 0 and 1 as a percentage with one decimal."""
-    return "–" if math.isnan(value) else f"{value:.1%}"
+    return NOTHING if math.isnan(value) else f"{value:.1%}"
 
 
 def decimals(value: float, signed: bool = False) -> str:

@@ -17,6 +17,8 @@ from surgery_ui.parts.tray import PROBLEM, keep_button
 from surgery_ui.session import session, tray
 
 CHOSEN, NAME = "tray-chosen", "tray-name"
+WIDTH, COLUMN = 130, 208
+"""Pixels of a picture, and of its column: a table draws it as high as a row, 1.4 times its size."""
 
 
 def shelf(now: session.Experiment) -> None:
@@ -27,7 +29,7 @@ def shelf(now: session.Experiment) -> None:
     data_table(
         pd.DataFrame(rows), height="content", alt="The plans side by side",
         column_config={
-            "picture": image("Layers", width=190), "name": text("Name", width="medium"), "plan": text("Plan"),
+            "picture": image("Layers", width=COLUMN), "name": text("Name", width="medium"), "plan": text("Plan"),
         },
     )  # fmt: skip
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
@@ -75,5 +77,5 @@ def _remove(name: str) -> None:
 
 
 def _picture(plan: LayerPlan) -> str:
-    drawn = plan_strip(plan, dark=dark(), width=180)
+    drawn = plan_strip(plan, dark=dark(), width=WIDTH)
     return f"data:image/svg+xml;base64,{b64encode(drawn.encode()).decode()}"

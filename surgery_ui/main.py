@@ -20,6 +20,8 @@ from surgery_ui.work.kinds import Lane
 HERE = Path(__file__).parent
 SURGERY = ""
 """Path of the page that is shown first."""
+BEGINNING = 120
+"""Pixels of what stands for a page until it begins: a browser clears the one before at once, and the sidebar comes first."""
 ICON = HERE / "icon.png"
 LOGO = HERE / "logo.svg"
 
@@ -44,7 +46,9 @@ page = st.navigation(
     ],
     position="top",
 )  # fmt: skip
-with early.kinds():
+with early.kinds() as place:
+    if arriving := looks.last_page() not in {None, page.url_path}:
+        place.skeleton(height=BEGINNING)
     if page.url_path == SURGERY:
         least.settle()
     session.begin()
@@ -58,6 +62,8 @@ with early.kinds():
         sweep_status.status({"sweep": asked_sweep.open_lane(), "skills": Lane.SWEEP}.get(page.url_path))
         foot(page.url_path)
     tags.legible()
+    if arriving:
+        place.empty()
     room_task(page.url_path)
     page.run()
     keeping.finish()

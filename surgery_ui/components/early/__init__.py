@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from surgery_ui.session.state import state
 
@@ -28,15 +29,19 @@ _mount = st.components.v2.component("model_surgery_early", html="<i></i>")
 
 
 @contextmanager
-def kinds() -> Iterator[None]:
-    """Have a session's browser load the code of every kind of element while the run goes on."""
+def kinds() -> Iterator[DeltaGenerator]:
+    """Have a session's browser load the code of every kind of element while the run goes on.
+
+    Yields:
+        The first place of the page; whatever is in it goes when the run ends.
+    """
     place = st.empty()
     if not state.kinds_loaded:
         state.kinds_loaded = True
         with place.container(key=KEY):
             _each()
     try:
-        yield
+        yield place
     finally:
         place.empty()
 

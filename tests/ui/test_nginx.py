@@ -6,7 +6,6 @@ import asyncio
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -18,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.visitor import KL, NOTATION, PERPLEXITY, Visitor
-from tests.browser.conftest import ROOT, served
+from tests.browser.conftest import ROOT, free_port, served
 
 NGINX = shutil.which("nginx") or next((path for path in ("/usr/sbin/nginx",) if Path(path).exists()), None)
 IDLE = 63.0
@@ -33,12 +32,6 @@ http {{
     {own}
 }}
 """
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
 
 
 def documented() -> str:

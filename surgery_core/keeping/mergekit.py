@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from surgery_core.bounded import Unreadable, read_yaml
 from surgery_core.errors import AnatomyError, PlanError, RefusedPlanError
 from surgery_core.models.opening import LoadedModel
 from surgery_core.plans.plan import LayerPlan
@@ -139,18 +140,12 @@ def _slice(loaded: LoadedModel, run: list[_Part]) -> dict[str, Any]:
 
 
 def _read(text: str) -> Mapping[str, Any]:
-    if len(text.encode("utf-8")) > MOST_BYTES:
+    if len(text.encode("utf-8", "surrogatepass")) > MOST_BYTES:
         raise PlanError(f"The file is larger than {MOST_BYTES:,} bytes; a passthrough merge is a page of text.")
     try:
-        # aliases would let a page of text become gigabytes
-        if any(isinstance(token, (yaml.AliasToken, yaml.AnchorToken)) for token in yaml.scan(text)):
-            raise PlanError("The file has anchors or aliases (& or *); write its parts out.")
-        content = yaml.safe_load(text)
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        if isinstance(error, PlanError):
-            raise
-        line = getattr(getattr(error, "problem_mark", None), "line", None)
-        raise PlanError(f"The file is not valid YAML{'' if line is None else f' at line {line + 1}'}.") from error
+        content = read_yaml(text)
+    except Unreadable as error:
+        raise PlanError(f"The file {error}.") from error
     if not isinstance(content, dict):
         raise PlanError("The file is no merge of mergekit: it has no merge_method and no slices.")
     return content

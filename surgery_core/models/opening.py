@@ -347,7 +347,7 @@ def _unknown(name: str, allow_paths: bool, ready: Iterable[str]) -> ModelLoadErr
     choices = ", ".join(sorted(ready)) or "none here"
     paths = "the path of a folder or of a GGUF file, " if allow_paths else ""
     return ModelLoadError(
-        f"There is no model {name!r}; give one that is offered ({choices}), {paths}"
+        f"There is no model {name!r:.200}; give one that is offered ({choices}), {paths}"
         "or a hub id such as org/name or org/name:file.gguf."
     )
 

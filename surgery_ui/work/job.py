@@ -73,6 +73,7 @@ class Job(Generic[Result]):
         needs: jobs whose results this one's work takes; it starts once they are done.
         asked: when it was made.
         reported_at: when it last said how far it is.
+        ended: when there was a result or an error.
         took: how many seconds its own work took, once that is done.
         give_way: called after each piece of a text; returns when it is this job's turn to go on.
         went_on: when it went on after it gave way last.
@@ -90,6 +91,7 @@ class Job(Generic[Result]):
         self.pieces: list[Any] = []
         self.asked = time.monotonic()
         self.started: float | None = None
+        self.ended: float | None = None
         self.took: float | None = None
         self.size = 0
         self.give_way: Callable[[Job[Any]], None] | None = None
@@ -279,7 +281,7 @@ class Job(Generic[Result]):
         with self._settling:
             if self.done:
                 return False
-            self._result, self._error = result, error
+            self._result, self._error, self.ended = result, error, time.monotonic()
             self._finished.set()
         self._say_new()
         return True

@@ -38,27 +38,44 @@ def kinds() -> dict[str, tuple[st.SearchStrategy[str], Callable[[str], Any]]]:
     }
 
 
+class Tried:
+    """How many inputs of a kind were read, and how long the longest took.
+
+    Args:
+        texts: what is broken.
+        reader: what reads it.
+    """
+
+    def __init__(self, texts: st.SearchStrategy[str], reader: Callable[[str], Any]) -> None:
+        self._texts, self._reader = texts, reader
+        self.count, self.longest = 0, 0.0
+
+    def go_on(self, number: int) -> None:
+        """Try one more round with this seed."""
+
+        @seed(number)
+        @settings(max_examples=ROUND, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+        @given(self._texts)
+        def each(text: str) -> None:
+            began = time.monotonic()
+            read(self._reader, text)
+            self.count += 1
+            self.longest = max(self.longest, time.monotonic() - began)
+
+        each()
+
+
 def main() -> None:
     """Draw inputs for as many seconds as the command line says, and tell how many there were."""
     seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 600.0
-    subjects, counts, longest = kinds(), dict.fromkeys(kinds(), 0), dict.fromkeys(kinds(), 0.0)
+    tried = {name: Tried(*kind) for name, kind in kinds().items()}
     end, number = time.monotonic() + seconds, time.time_ns()
     while time.monotonic() < end:
-        for name, (texts, reader) in subjects.items():
+        for one in tried.values():
             number += 1
-
-            @seed(number)
-            @settings(max_examples=ROUND, deadline=None, database=None, suppress_health_check=list(HealthCheck))
-            @given(texts)
-            def each(text: str, name: str = name, reader: Callable[[str], Any] = reader) -> None:
-                began = time.monotonic()
-                read(reader, text)
-                counts[name] += 1
-                longest[name] = max(longest[name], time.monotonic() - began)
-
-            each()
-    for name, count in counts.items():
-        print(f"{name}: {count:,} inputs, the longest took {longest[name]:.2f} s")
+            one.go_on(number)
+    for name, one in tried.items():
+        print(f"{name}: {one.count:,} inputs, the longest took {one.longest:.2f} s")
 
 
 if __name__ == "__main__":

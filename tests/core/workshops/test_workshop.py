@@ -80,6 +80,12 @@ def test_what_is_wrong_is_named_with_its_line(text: str, said: str) -> None:
         Workshop.read(text)
 
 
+def test_a_long_value_is_quoted_in_short_with_what_is_allowed() -> None:
+    with pytest.raises(RecipeError, match=r"^Line 9: .*\(\( … .*; choose one of delete") as caught:
+        Workshop.read(f'{GOAL}sweep = "{"(" * 5_000}"\n')
+    assert len(str(caught.value)) < 900
+
+
 def test_a_file_that_is_not_there_or_no_text(tmp_path: Any) -> None:
     with pytest.raises(RecipeError, match="cannot be read"):
         load_workshop(tmp_path / "none.toml")

@@ -22,8 +22,8 @@ PATIENCE = 30.0
 
 GRACE, SILENCE = 30.0, 1800.0
 """Seconds after which a worker is given up that does not end although it was told to, and one that says nothing."""
-GRACE_OF_OTHERS, SILENCE_OF_OTHERS = 900.0, 7200.0
-"""The same where somebody else's code works, which neither stops nor says anything before it is done."""
+LONG_GRACE, LONG_SILENCE = 900.0, 7200.0
+"""The same where a step may be long: in training, whose last step is kept, and in somebody else's code, which says nothing."""
 
 
 class Workers(StrEnum):
@@ -152,12 +152,12 @@ class Kind:
     @property
     def grace(self) -> float:
         """Return the seconds after which a worker is given up that was told to end and does not."""
-        return GRACE_OF_OTHERS if self.tells == Tells.CLOCK else GRACE
+        return LONG_GRACE if self.tells in (Tells.CLOCK, Tells.PIECES) else GRACE
 
     @property
     def silence(self) -> float:
         """Return the seconds after which a worker is given up that has said nothing."""
-        return SILENCE_OF_OTHERS if self.tells == Tells.CLOCK else SILENCE
+        return LONG_SILENCE if self.tells in (Tells.CLOCK, Tells.PIECES) else SILENCE
 
 
 TABLE = (

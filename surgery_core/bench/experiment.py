@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import Any
 from surgery_core.bench.claim import numbered
 from surgery_core.bench.draft import FORMAT
 from surgery_core.bench.stored import restored
+from surgery_core.bounded import read_json
 from surgery_core.errors import ExperimentError
 
 _BROKEN = (ValueError, KeyError, TypeError, AttributeError, LookupError, RecursionError, RuntimeError, ArithmeticError)
@@ -94,10 +94,10 @@ def read_experiment(path: str | Path) -> Experiment:
     """
     path = Path(path)
     try:
-        content = json.loads(path.read_bytes())
+        content = read_json(path.read_bytes())
     except OSError as error:
         raise ExperimentError(f"{str(path)!r} cannot be read ({error.strerror}).") from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise ExperimentError(f"{str(path)!r} is no record of an experiment: it is not valid JSON.") from error
     _check(content, path)
     return Experiment(path=path, content=content, **{name: content[name] for name in _FIELDS})

@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from surgery_core.bounded import Unreadable, read_yaml
 from surgery_core.errors import AnatomyError, PlanError, RefusedPlanError
 from surgery_core.models.opening import LoadedModel
 from surgery_core.plans.plan import LayerPlan
@@ -71,9 +72,9 @@ def from_mergekit(text: str, loaded: LoadedModel, others: Sequence[LoadedModel] 
     content = _read(text)
     method = content.get("merge_method")
     if method != "passthrough":
-        raise PlanError(f"The merge is by {method!r}; only passthrough merges are plans of layers.")
+        raise PlanError(f"The merge is by {method!r:.80}; only passthrough merges are plans of layers.")
     if unknown := [key for key in content if key not in _KNOWN]:
-        raise PlanError(f"The merge has {unknown[0]!r}, which a plan cannot say; allowed: {', '.join(_KNOWN)}.")
+        raise PlanError(f"The merge has {unknown[0]!r:.80}, which a plan cannot say; allowed: {', '.join(_KNOWN)}.")
     depths = {one.info.name: one.info.n_layers for one in (loaded, *others)}
     sources = list(_sources(content, depths))
     layers = chain.from_iterable(_layers(source, loaded, depths) for source in sources)
@@ -139,18 +140,12 @@ def _slice(loaded: LoadedModel, run: list[_Part]) -> dict[str, Any]:
 
 
 def _read(text: str) -> Mapping[str, Any]:
-    if len(text.encode("utf-8")) > MOST_BYTES:
+    if len(text.encode("utf-8", "surrogatepass")) > MOST_BYTES:
         raise PlanError(f"The file is larger than {MOST_BYTES:,} bytes; a passthrough merge is a page of text.")
     try:
-        # aliases would let a page of text become gigabytes
-        if any(isinstance(token, (yaml.AliasToken, yaml.AnchorToken)) for token in yaml.scan(text)):
-            raise PlanError("The file has anchors or aliases (& or *); write its parts out.")
-        content = yaml.safe_load(text)
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        if isinstance(error, PlanError):
-            raise
-        line = getattr(getattr(error, "problem_mark", None), "line", None)
-        raise PlanError(f"The file is not valid YAML{'' if line is None else f' at line {line + 1}'}.") from error
+        content = read_yaml(text)
+    except Unreadable as error:
+        raise PlanError(f"The file {error}.") from error
     if not isinstance(content, dict):
         raise PlanError("The file is no merge of mergekit: it has no merge_method and no slices.")
     return content
@@ -163,7 +158,7 @@ def _sources(content: Mapping[str, Any], depths: Mapping[str, int]) -> Iterator[
     key = "slices" if "slices" in content else "models"
     entries = content[key]
     if not isinstance(entries, list) or not entries or (key == "models" and len(entries) > 1):
-        raise PlanError(f"The merge's {key!r} is no list of {'slices' if key == 'slices' else 'one model'}.")
+        raise PlanError(f"The merge's {key!r:.80} is no list of {'slices' if key == 'slices' else 'one model'}.")
     for number, entry in enumerate(entries, 1):
         sources = entry.get("sources") if isinstance(entry, dict) and key == "slices" else [entry]
         if not isinstance(sources, list) or len(sources) != 1 or not isinstance(sources[0], dict):
@@ -172,7 +167,7 @@ def _sources(content: Mapping[str, Any], depths: Mapping[str, int]) -> Iterator[
             )
         model = str(sources[0].get("model"))
         if model not in depths:
-            raise PlanError(f"Slice {number} is of {model!r}, which is not open; open are: {', '.join(depths)}.")
+            raise PlanError(f"Slice {number} is of {model!r:.80}, which is not open; open are: {', '.join(depths)}.")
         yield {"layer_range": [0, depths[model]]} | sources[0] if key == "models" else sources[0]
 
 
@@ -180,9 +175,11 @@ def _layers(source: Mapping[str, Any], loaded: LoadedModel, depths: Mapping[str,
     model, span = str(source["model"]), source.get("layer_range")
     ends = span if isinstance(span, list) and len(span) == 2 and all(type(end) is int for end in span) else [0, 0]
     if not 0 <= ends[0] < ends[1] <= depths[model]:
-        raise PlanError(f"The layer_range of {model!r} is {span!r}; write [first, end) within 0 and {depths[model]}.")
+        raise PlanError(
+            f"The layer_range of {model!r:.80} is {span!r:.80}; write [first, end) within 0 and {depths[model]}."
+        )
     if unknown := [key for key in source if key not in ("model", "layer_range", "parameters")]:
-        raise PlanError(f"A slice of {model!r} has {unknown[0]!r}, which a plan cannot say.")
+        raise PlanError(f"A slice of {model!r:.80} has {unknown[0]!r:.80}, which a plan cannot say.")
     attention, mlp = _scales(source.get("parameters"))
     donor = None if model == loaded.info.name else model
     for index in range(*ends):
@@ -221,7 +218,7 @@ def _scales(parameters: Any) -> tuple[float, float]:
         return 1.0, 1.0
     if not isinstance(parameters, dict) or (unknown := [key for key in parameters if key != "scale"]):
         raise PlanError(
-            f"A slice has the parameter {unknown[0] if isinstance(parameters, dict) else parameters!r}; allowed: scale."
+            f"A slice has the parameter {unknown[0] if isinstance(parameters, dict) else parameters!r:.80}; allowed: scale."
         )
     entries = parameters.get("scale", 1.0)
     found = {"attention": 1.0, "mlp": 1.0}
@@ -239,11 +236,11 @@ def _scales(parameters: Any) -> tuple[float, float]:
 def _scale(entry: Any) -> tuple[str | None, float]:
     value = entry.get("value") if isinstance(entry, dict) else entry
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise PlanError(f"A slice is scaled by {value!r}; write a number.")
+        raise PlanError(f"A slice is scaled by {value!r:.80}; write a number.")
     name = entry.get("filter") if isinstance(entry, dict) else None
     if name in (None, "*"):
         return None, float(value)
     for half, ends in (("attention", ATTENTION), ("mlp", MLP)):
         if any(str(name).endswith(end) for end in ends):
             return half, float(value)
-    raise PlanError(f"A slice scales {name!r}; a plan can scale {', '.join((*ATTENTION, *MLP))}.")
+    raise PlanError(f"A slice scales {name!r:.80}; a plan can scale {', '.join((*ATTENTION, *MLP))}.")

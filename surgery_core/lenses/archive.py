@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import tempfile
 import zipfile
 from pathlib import Path
 
+from surgery_core.bounded import BROKEN_ZIP, Unreadable, read_json, unpacked
 from surgery_core.errors import LensError
 from surgery_core.lenses.files import CONFIG, PARAMS, SAFE, load_lens, save_lens
 from surgery_core.lenses.fitted import Fitted
@@ -18,6 +18,8 @@ from surgery_core.lenses.jacobian_files import PARAMS as MATRICES
 
 MAX_LENS_BYTES = 512_000_000
 """Most bytes that the files of an archive may have once unpacked."""
+MAX_CONFIG_BYTES = 1_000_000
+"""Most that its config.json may have of them."""
 
 
 def pack_lens(fitted: Fitted, *, pickled: bool = False) -> bytes:
@@ -55,7 +57,11 @@ def unpack_lens(data: bytes, name: str = "lens.zip") -> Fitted:
         with zipfile.ZipFile(io.BytesIO(data)) as archive, tempfile.TemporaryDirectory() as folder:
             _extract(archive, Path(folder))
             return _named(folder)
-    except (zipfile.BadZipFile, zipfile.LargeZipFile, EOFError, NotImplementedError, RuntimeError, OSError):
+    except LensError:
+        raise
+    except Unreadable as error:
+        raise LensError(f"The lens in the archive {error}.") from None
+    except BROKEN_ZIP:
         raise LensError(
             "The file is not a whole zip archive; give a zip with a lens's config.json and its parameters."
         ) from None
@@ -79,11 +85,11 @@ def _extract(archive: zipfile.ZipFile, folder: Path) -> None:
     for name in (CONFIG, SAFE, PARAMS, MATRICES):
         if name not in entries:
             continue
-        with archive.open(entries[name]) as source:
-            content = source.read(left + 1)
+        most = min(left, MAX_CONFIG_BYTES) if name == CONFIG else left
+        content = unpacked(archive, entries[name], most)
+        if len(content) > most:
+            raise LensError(f"The {name} in the archive has more than {most:,} bytes; it is not unpacked.")
         left -= len(content)
-        if left < 0:
-            raise LensError(f"The lens in the archive has more than {MAX_LENS_BYTES:,} bytes; it is not unpacked.")
         (folder / name).write_bytes(content)
 
 
@@ -97,7 +103,7 @@ def _named(folder: str) -> Fitted:
 
 def _is_jacobian(config: Path) -> bool:
     try:
-        said = json.loads(config.read_text(encoding="utf-8"))
+        said = read_json(config.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
     return isinstance(said, dict) and said.get("lens_type") == KIND

@@ -15,8 +15,10 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from surgery_core.bounded import is_packed, read_json
 from surgery_core.errors import LensError
 from surgery_core.lenses.hub import fetch_lens
+from surgery_core.lenses.translating import is_whole
 from surgery_core.lenses.tuned import Translators
 from surgery_core.models.hub import is_hub_id
 
@@ -92,7 +94,7 @@ def lens_beside(checkpoint: str | Path) -> Path | None:
 
 def _config(source: Path) -> dict[str, Any]:
     try:
-        config = json.loads((source / CONFIG).read_text(encoding="utf-8"))
+        config = read_json((source / CONFIG).read_text(encoding="utf-8"))
     except OSError:
         raise LensError(f"{str(source)!r} holds no lens: it has no {CONFIG}.") from None
     except ValueError:
@@ -112,6 +114,8 @@ def _size(config: dict[str, Any], key: str) -> int:
 def _state(source: Path) -> dict[str, torch.Tensor]:
     if not (source / SAFE).exists() and not (source / PARAMS).exists():
         raise LensError(f"{str(source)!r} holds no lens parameters: neither {SAFE} nor {PARAMS}.")
+    if not (source / SAFE).exists() and is_packed((source / PARAMS).read_bytes()):
+        raise LensError(f"The {PARAMS} in {str(source)!r} is compressed; save it again with torch.save.")
     try:
         if (source / SAFE).exists():
             return load_file(source / SAFE)
@@ -137,3 +141,5 @@ def _check_shapes(source: Path, state: dict[str, torch.Tensor], expected: dict[s
             raise LensError(
                 f"{name} of the lens in {str(source)!r} has the shape {list(state[name].shape)}; expected {list(shape)}."
             )
+        if not is_whole(state[name]):
+            raise LensError(f"{name} of the lens in {str(source)!r} is not all in the file; get it again.")

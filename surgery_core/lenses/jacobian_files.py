@@ -19,9 +19,11 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
+from surgery_core.bounded import is_packed, read_json
 from surgery_core.errors import LensError
 from surgery_core.lenses.jacobian import Jacobians
 from surgery_core.lenses.jacobian_hub import fetch_jacobians
+from surgery_core.lenses.translating import is_whole
 from surgery_core.models.hub import is_hub_id
 from surgery_core.whole_files import write_whole
 
@@ -111,6 +113,8 @@ def read_reference(content: bytes, name: str, base_model: str = "") -> Jacobians
     Raises:
         LensError: when it is damaged, holds more than tensors and numbers, or is no lens.
     """
+    if is_packed(content):
+        raise LensError(f"{name!r} is compressed, which what torch saves never is; save it again with torch.save.")
     try:
         state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
@@ -141,7 +145,7 @@ def _read_folder(folder: Path) -> Jacobians:
     if not (folder / CONFIG).is_file():
         raise LensError(f"{str(folder)!r} holds no Jacobian lens: it has no {CONFIG}.")
     try:
-        config = json.loads(_bytes(folder / CONFIG))
+        config = read_json(_bytes(folder / CONFIG))
     except ValueError:
         raise LensError(f"The {CONFIG} of the lens in {str(folder)!r} is not valid JSON.") from None
     if not isinstance(config, dict) or config.get("lens_type") != KIND:
@@ -183,6 +187,8 @@ def _checked(found: Mapping[Any, Any], width: Any, name: str) -> dict[int, torch
             raise LensError(
                 f"The matrix of layer {layer} in {name!r} has the shape {list(matrix.shape)}; expected {[width] * 2}."
             )
+        if not is_whole(matrix):
+            raise LensError(f"The matrix of layer {layer} in {name!r} is not all in the file; get it again.")
         if not matrix.is_floating_point() or not bool(matrix.isfinite().all()):
             raise LensError(
                 f"The matrix of layer {layer} in {name!r} has values that are no numbers; get the file again."

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import httpx2
 import huggingface_hub as hub
-import yaml
 from huggingface_hub import errors as hub_errors
 
+from surgery_core.bounded import Unreadable, read_yaml
 from surgery_core.errors import LensError
 
 COLLECTION = "neuronpedia/jacobian-lens"
@@ -69,8 +69,8 @@ def _said_model(path: str, revision: str | None) -> str | None:
     beside = f"{path.rpartition('/')[0]}/config.yaml"
     try:
         file = hub.hf_hub_download(COLLECTION, beside, revision=revision)
-        said = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
-    except (hub_errors.RemoteEntryNotFoundError, yaml.YAMLError, UnicodeDecodeError):
+        said = read_yaml(Path(file).read_text(encoding="utf-8"))
+    except (hub_errors.RemoteEntryNotFoundError, Unreadable, UnicodeDecodeError):
         return None
     found = said.get("hf_model_name") if isinstance(said, dict) else None
     return found if isinstance(found, str) else None

@@ -17,6 +17,11 @@ from surgery_core.surgery.anatomy import root_of, width_of
 from surgery_core.surgery.stream_form import stream_of
 
 
+def is_whole(tensor: torch.Tensor) -> bool:
+    """Return whether a tensor that was read has memory for each of its numbers: a file can say many and hold one."""
+    return tensor.untyped_storage().nbytes() >= tensor.numel() * tensor.element_size()
+
+
 class TranslatingLens(ABC):
     """A lens that maps a row of the residual stream before the model's own decoding.
 

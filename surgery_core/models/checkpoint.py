@@ -7,7 +7,6 @@ what was found and what to do.
 
 from __future__ import annotations
 
-import json
 import math
 import struct
 from collections import Counter
@@ -16,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from surgery_core.bounded import read_json
 from surgery_core.errors import ModelLoadError
 from surgery_core.models.card import read_card
 from surgery_core.models.gguf_header import GgufHeader
@@ -203,8 +203,8 @@ def read_object(path: Path, name: str) -> dict[str, Any]:
         ModelLoadError: when the file holds something else, or cannot be read.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        content = read_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
         raise _damaged(path, name, "it is not valid JSON") from error
     if not isinstance(content, dict):
         raise _damaged(path, name, "it is not a JSON object")
@@ -260,7 +260,7 @@ def _read_header(file: BinaryIO, path: Path, name: str) -> tuple[dict[str, Any],
     if not 0 < size <= _MAX_HEADER_BYTES:
         raise _damaged(path, name, "it is not a safetensors file")
     try:
-        header = json.loads(file.read(size))
+        header = read_json(file.read(size))
     except ValueError as error:
         raise _damaged(path, name, "its header is not readable") from error
     if not isinstance(header, dict):

@@ -127,7 +127,7 @@ def cached_gguf(name: str, place: tuple[str, str], revision: str | None, problem
 def _not_here(name: str, problem: str) -> ModelLoadError:
     return ModelLoadError(
         f"{problem}, and {name!r} has not been downloaded before; "
-        "connect to the network, or choose a model from the list."
+        "connect to the network or try again later, or choose a model from the list."
     )
 
 
@@ -256,4 +256,6 @@ def _refusal(name: str, error: hub_errors.HfHubHTTPError) -> Exception:
         )
     if status == 404:
         return ModelLoadError(f"There is no public model {name!r} on the hub; check the spelling.")
+    if status == 429:
+        return _Unreachable("The hub answered that there are too many requests (error 429)")
     return _Unreachable(f"The hub answered with error {status}")

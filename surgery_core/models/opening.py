@@ -193,10 +193,11 @@ def load_model(
     number_format = choose_dtype(dtype, target, checkpoint.dtype)
     if adapted is not None and spread:
         raise SettingsError(f"{name!r} is an adapter, which cannot be spread over devices; choose one device.")
-    if check_memory:
-        beside = 0 if adapted is None else adapted.checkpoint.n_parameters
-        require_memory(name, checkpoint.n_parameters + beside, number_format, target, most_bytes)
-    return _open(name, place, checkpoint, adapted, None if spread else target, number_format)
+    with _LOADING:  # what another load takes meanwhile is not free
+        if check_memory:
+            beside = 0 if adapted is None else adapted.checkpoint.n_parameters
+            require_memory(name, checkpoint.n_parameters + beside, number_format, target, most_bytes)
+        return _open(name, place, checkpoint, adapted, None if spread else target, number_format)
 
 
 def _adapted(place: _Place, name: str, allow_paths: bool, check: _Check) -> _Adapted | None:
@@ -251,11 +252,10 @@ def _open(
     """Open a checkpoint on one device, or spread over all of them when `device` is None; with its adapter, if any."""
     from surgery_core.models.weights import load_tokenizer, load_weights
 
-    with _LOADING:
-        own = adapted is not None and adapted.checkpoint.has_tokenizer
-        tokenizer = load_tokenizer(checkpoint, name, place.path if own else None)
-        model, notes = load_weights(checkpoint, name, tokenizer, dtype, spread=device is None)
-        adapter = None if adapted is None else _put_on(model, adapted, name)
+    own = adapted is not None and adapted.checkpoint.has_tokenizer
+    tokenizer = load_tokenizer(checkpoint, name, place.path if own else None)
+    model, notes = load_weights(checkpoint, name, tokenizer, dtype, spread=device is None)
+    adapter = None if adapted is None else _put_on(model, adapted, name)
     if device is not None:
         model.to(device)  # type: ignore[arg-type]
     info = _info(name, place, checkpoint, model, notes)
@@ -347,7 +347,7 @@ def _unknown(name: str, allow_paths: bool, ready: Iterable[str]) -> ModelLoadErr
     choices = ", ".join(sorted(ready)) or "none here"
     paths = "the path of a folder or of a GGUF file, " if allow_paths else ""
     return ModelLoadError(
-        f"There is no model {name!r}; give one that is offered ({choices}), {paths}"
+        f"There is no model {name!r:.200}; give one that is offered ({choices}), {paths}"
         "or a hub id such as org/name or org/name:file.gguf."
     )
 

@@ -8,6 +8,8 @@ from typing import Any
 from surgery_core.errors import RecipeError
 from surgery_core.text import Text
 
+MOST_SAID = 600
+"""Longest sentence about a field, in characters."""
 _WORDS = {
     bool: "true or false",
     int: "a whole number",
@@ -41,7 +43,12 @@ def check(value: Any, kind: type, name: str, of: str = "recipe") -> Any:
 
 def wrong(field: str, problem: str, of: str = "recipe") -> RecipeError:
     """Return the error that says what is wrong with a field."""
-    return RecipeError(f"The {of}'s field {field!r} {problem.rstrip('.')}.", field)
+    return RecipeError(f"The {of}'s field {field!r:.200} {_short(problem.rstrip('.'))}.", field)
+
+
+def _short(problem: str) -> str:
+    """Return what is wrong without the middle of a long value that it quotes; what is allowed stands at its end."""
+    return problem if len(problem) <= MOST_SAID else f"{problem[:100]} … {problem[100 - MOST_SAID :]}"
 
 
 def require(table: Mapping[str, Any], names: Iterable[str], where: str, of: str = "recipe") -> None:

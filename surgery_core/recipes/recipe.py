@@ -83,13 +83,13 @@ A recipe says what is measured. Where and how fast it runs (device, dtype) is sa
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import tomli_w
 
+from surgery_core.bounded import Unreadable, read_toml
 from surgery_core.errors import InputError, RecipeError
 from surgery_core.plans.plan import LayerPlan
 from surgery_core.recipes.chosen_set import ChosenSet
@@ -261,9 +261,9 @@ class Recipe:
             RecipeError: names the field that is unknown, missing, of the wrong type or out of range, and its line.
         """
         try:
-            table = tomllib.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise RecipeError(f"The recipe is not valid TOML: {error}.") from error
+            table = read_toml(text)
+        except Unreadable as error:
+            raise RecipeError(f"The recipe {error}.") from error
         try:
             return cls(**values_of(table))
         except RecipeError as error:

@@ -19,6 +19,7 @@ from typing import Any
 
 import pandas as pd
 
+from surgery_core.bounded import read_json
 from surgery_core.errors import SweepFileError
 from surgery_core.measure.encoding import Encoded
 from surgery_core.models.opening import ModelInfo
@@ -313,7 +314,7 @@ def _csv_records(text: str, where: str) -> list[dict[str, str]]:
 
 def _json_records(text: str, where: str) -> list[dict[str, Any]]:
     try:
-        content = json.loads(text)
+        content = read_json(text)
         identity = {f"sweep_{name}": value for name, value in content["sweep"].items()}
         return [identity | row for row in content["rows"]]
     except (ValueError, KeyError, TypeError, AttributeError) as error:

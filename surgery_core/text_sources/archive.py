@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import io
 import zipfile
-import zlib
 from collections.abc import Callable
 from pathlib import PurePosixPath
 
+from surgery_core.bounded import BROKEN_ZIP, Unreadable, unpacked
 from surgery_core.text_sources.found import Gathering
 
 MAX_ENTRIES = 100_000
 """Most files of an archive that are looked at."""
-_PACKED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-"""Ways of packing that give no more than was asked for at a time; others unpack a block as a whole, however large."""
-_ENCRYPTED = 0x1
-_BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, ValueError)
 
 Take = Callable[[str, bytes], None]
 """What takes a file by its name."""
@@ -28,7 +24,7 @@ def read_zip(name: str, data: bytes, gathering: Gathering, take: Take) -> None:
     """
     try:
         archive = zipfile.ZipFile(io.BytesIO(data))
-    except _BROKEN:
+    except BROKEN_ZIP:
         return gathering.problem(name, "It is no .zip archive, or it is damaged. Pack it again.")
     entries = [one for one in archive.infolist() if not one.is_dir() and not is_hidden(one.filename)]
     if len(entries) > MAX_ENTRIES:
@@ -49,18 +45,13 @@ def is_hidden(path: str) -> bool:
 def _read(name: str, archive: zipfile.ZipFile, entry: zipfile.ZipInfo, gathering: Gathering, take: Take) -> None:
     path = _plain(entry.filename)
     where = f"{name}: {path}"
-    if entry.flag_bits & _ENCRYPTED:
-        return gathering.problem(where, "It is encrypted. Pack it without a password.")
-    if entry.compress_type not in _PACKED:
-        return gathering.problem(where, "It is packed in a way that is not read here. Pack it as an ordinary .zip.")
     if path.lower().endswith(".zip"):
         return gathering.problem(where, "It is an archive within the archive. Unpack it first.")
     room = gathering.room
     try:
-        with archive.open(entry) as file:
-            data = file.read(room + 1)
-    except _BROKEN:
-        return gathering.problem(where, "It is damaged. Pack it again.")
+        data = unpacked(archive, entry, room)
+    except Unreadable as error:
+        return gathering.problem(where, f"It {error}.")
     gathering.spend(min(len(data), room))
     if len(data) > room:
         return gathering.left_out()

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Iterator
 from typing import Any
 
+from surgery_core.bounded import read_json
 from surgery_core.text_sources.found import Gathering
 
 COLUMN = "text"
@@ -25,8 +25,8 @@ def read_jsonl(name: str, text: str, gathering: Gathering, column: str | None = 
             return gathering.left_out(len(lines) - at)
         where = f"{name}, line {number:,}"
         try:
-            row = json.loads(line)
-        except (ValueError, RecursionError):
+            row = read_json(line)
+        except ValueError:
             gathering.problem(where, "This is not JSON; every line has to be one object.")
             continue
         _take(where, row, field, gathering)

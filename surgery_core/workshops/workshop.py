@@ -25,12 +25,12 @@ A step without a goal is done when its question is answered, or when it is ticke
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from surgery_core.bounded import Unreadable, read_toml
 from surgery_core.errors import PlanError, RecipeError
 from surgery_core.measure.skills import load_skills
 from surgery_core.plans.plan import LayerPlan
@@ -122,9 +122,9 @@ class Workshop:
         if len(text.encode("utf-8", "surrogatepass")) > MAX_BYTES:
             raise RecipeError(f"The workshop is larger than {MAX_BYTES:,} bytes.")
         try:
-            table = tomllib.loads(text)
-        except (tomllib.TOMLDecodeError, RecursionError) as error:
-            raise RecipeError(f"The workshop is not TOML: {error}.") from None
+            table = read_toml(text)
+        except Unreadable as error:
+            raise RecipeError(f"The workshop {error}.") from None
         try:
             return _workshop(table)
         except RecipeError as error:

@@ -5,10 +5,10 @@ Greedy removals and importance are among them; each of the three has a lane, in 
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Sequence
 
+from surgery_core.bounded import read_json
 from surgery_core.errors import InputError, SettingsError, SweepFileError
 from surgery_core.plans.labels import slot_labels
 from surgery_core.plans.plan import LayerPlan
@@ -275,7 +275,7 @@ def _planned(result: SweepResult, begin: LayerPlan | None) -> tuple[SweepPoint |
     if begin is None or result.identity.kind == GREEDY.key:
         return rows
     try:
-        options = json.loads(result.identity.options)
+        options = read_json(result.identity.options)
         options["factors"] = tuple(float(factor) for factor in options["factors"])
         points = sweep_points(result.identity.kind, begin, SweepOptions(**options))
     except (InputError, ValueError, TypeError, KeyError):

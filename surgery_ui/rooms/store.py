@@ -316,7 +316,8 @@ class Rooms:
                 try:
                     yield base
                 except BaseException:
-                    base.execute("ROLLBACK")
+                    if base.in_transaction:  # on a full disk SQLite has rolled it back itself
+                        base.execute("ROLLBACK")
                     raise
                 base.execute("COMMIT")
         except (sqlite3.Error, OSError) as error:

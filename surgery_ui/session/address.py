@@ -10,6 +10,7 @@ from surgery_core.errors import SettingsError, TextError
 from surgery_core.plans.generation_settings import MAX_SYSTEM, GenerationSettings
 from surgery_core.statistics.verdict import MARGIN, checked_margin
 from surgery_core.text import CUTS, EACH, Text, read_text, text_sets
+from surgery_core.text_sources.found import MAX_TITLE
 from surgery_ui.rooms.names import read_code
 from surgery_ui.session.packing import packed, unpacked
 from surgery_ui.work.limits import limits
@@ -119,6 +120,7 @@ class Address:
         named, missing = _named_set(parameters.get("texts"))
         cut, unknown = _cut(parameters.get("cut"))
         margin, odd = _margin(parameters.get("same"))
+        room, nowhere = _room(parameters.get("room"))
         texts, more = _texts(parameters, ("plan", "prompt", "lens", "system", "tray"))
         own_text, also = _own_text(parameters)
         texts["system"] = (texts["system"] or "")[:MAX_SYSTEM] or None
@@ -127,8 +129,8 @@ class Address:
             look=tuple((name, parameters[name]) for name in LOOKS if _means_something(name, parameters.get(name))),
             comment=" ".join(parameters.get("comment", "").split())[:MAX_COMMENT] or None,
             revision=parameters.get("revision", "")[:40] or None, recipe=parameters.get("recipe", "")[:MAX_LOOK] or None,
-            present=present, room=read_code(parameters.get("room")),
-            problems=(*problems, *said, *unclear, *missing, *unknown, *odd, *more, *also),
+            present=present, room=room,
+            problems=(*problems, *said, *nowhere, *unclear, *missing, *unknown, *odd, *more, *also),
         )  # fmt: skip
 
     def parameters(self) -> dict[str, str]:
@@ -195,7 +197,7 @@ def _own_text(parameters: Mapping[str, str]) -> tuple[Text | None, list[str]]:
         return None, problems
     title, _, text = found["text"].partition("\n")
     try:
-        return read_text(text, title=title[:MAX_VALUE]), problems
+        return read_text(text, title=title[:MAX_TITLE]), problems
     except TextError as error:
         return None, [*problems, str(error)]
 
@@ -218,6 +220,13 @@ def _cut(name: str | None) -> tuple[str | None, list[str]]:
     if name is None or name in CUTS:
         return name, []
     return None, [f"The address has cut={name[:40]!r}; there are {' and '.join(CUTS)}. It was left out."]
+
+
+def _room(text: str | None) -> tuple[str | None, list[str]]:
+    code = read_code(text)
+    if code is not None or not text:
+        return code, []
+    return None, [f"The address has room={text[:40]!r}; a room's code has four letters. It was left out."]
 
 
 def _margin(text: str | None) -> tuple[float | None, list[str]]:

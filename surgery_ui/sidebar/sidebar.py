@@ -143,7 +143,7 @@ def _refused() -> None:
     found, now = switching.refused(), session.experiment()
     if found is None:
         return
-    said = f"The link's plan is for “{found.model}”, which could not be opened, so it was not applied"
+    said = f"The link's plan is for “{found.model:.200}”, which could not be opened, so it was not applied"
     st.warning(present.plain(f"{said}{f' to {now.loaded.info.title}' if now is not None else ''}. It reads:"))
     st.code(found.plan or "(no layers)", language=None, wrap_lines=True)
     with st.container(horizontal=True, gap="xsmall"):

@@ -141,7 +141,7 @@ async def serve(socket: WebSocket) -> None:
             return
         async with _sending(socket, channel):
             while True:  # it says nothing more; what is waited for is its end
-                await socket.receive_text()
+                await _heard(socket)
 
 
 ROUTE = WebSocketRoute(f"/{{base:path}}{PATH}", serve)
@@ -191,9 +191,21 @@ async def _send(socket: WebSocket, channel: Channel, alarm: _Alarm) -> None:
 
 async def _named(socket: WebSocket) -> Channel | None:
     try:
-        return find(await asyncio.wait_for(socket.receive_text(), PATIENCE))
+        return find(await asyncio.wait_for(_heard(socket), PATIENCE))
     except TimeoutError:
         return None
+
+
+async def _heard(socket: WebSocket) -> str:
+    """Return the next message, nothing for one that is no text.
+
+    Raises:
+        WebSocketDisconnect: when the browser is gone.
+    """
+    message = await socket.receive()
+    if message["type"] == "websocket.disconnect":
+        raise WebSocketDisconnect(message.get("code", 1000))
+    return str(message.get("text") or "")
 
 
 def _is_own(socket: WebSocket) -> bool:

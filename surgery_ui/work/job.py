@@ -25,6 +25,17 @@ _TELLING = threading.Lock()
 """Two pages may begin to listen to one job at the same moment."""
 
 
+UNKNOWN = "Something went wrong on the server (error {id}); its log has the details. Try again."
+NO_MEMORY = (
+    "There was not enough memory on the server for this (error {id}). Choose less of it (fewer or shorter texts, a smaller "
+    "model), or close what you no longer need, and try again."
+)
+HUNG = (
+    "This was given up after {minutes:.0f} minutes in which nothing was heard of it (error {id}); the server's log has the "
+    "details. Try again, or choose less of it."
+)
+
+
 class Unexpected(SurgeryError):
     """Something failed that should not have; the details are in the server's log."""
 
@@ -42,6 +53,11 @@ class _Stop(threading.Event):
     def __init__(self, job: Job[Any]) -> None:
         super().__init__()
         self._job = weakref.ref(job)
+        self.since = math.inf
+
+    def set(self) -> None:
+        self.since = min(self.since, time.monotonic())
+        super().set()
 
     def is_set(self) -> bool:
         job = self._job()
@@ -57,6 +73,7 @@ class Job(Generic[Result]):
         needs: jobs whose results this one's work takes; it starts once they are done.
         asked: when it was made.
         reported_at: when it last said how far it is.
+        ended: when there was a result or an error.
         took: how many seconds its own work took, once that is done.
         give_way: called after each piece of a text; returns when it is this job's turn to go on.
         went_on: when it went on after it gave way last.
@@ -69,17 +86,19 @@ class Job(Generic[Result]):
     ) -> None:
         self.key, self.needs = key, tuple(needs)
         self._patience = patience
-        self.stop: threading.Event = _Stop(self)
+        self.stop: _Stop = _Stop(self)
         self.text = ""
         self.pieces: list[Any] = []
         self.asked = time.monotonic()
         self.started: float | None = None
+        self.ended: float | None = None
         self.took: float | None = None
         self.size = 0
         self.give_way: Callable[[Job[Any]], None] | None = None
         self.went_on = -math.inf
         self.rested = 0.0
-        self.reported_at = time.monotonic()
+        self.reported_at = self._said_at = time.monotonic()
+        self._settling = threading.Lock()
         self._reported = (0, 0)
         self._awaited = tuple(need for need in self.needs if not need.done)
         self._work: Work[Result] | None = work
@@ -104,6 +123,12 @@ class Job(Generic[Result]):
     def abandoned(self) -> bool:
         """Whether no page has looked at it for longer than it waits for one."""
         return time.monotonic() - self._seen > self._patience
+
+    def hangs(self, grace: float, silence: float) -> bool:
+        """Return whether its work goes on although it was told to end so many seconds ago, or has said nothing for so long."""
+        now = time.monotonic()
+        heard = max(self._said_at, self.went_on, self.started or now)
+        return self.running and (now - self.stop.since > grace or now - heard > silence)
 
     @property
     def ready(self) -> bool:
@@ -195,6 +220,7 @@ class Job(Generic[Result]):
     def report(self, done: int, total: int) -> None:
         """Set how far the job is."""
         self._reported, self.reported_at = (done, total), time.monotonic()
+        self._said_at = self.reported_at
         self._stop_if_abandoned()
 
     def run(self) -> None:
@@ -203,31 +229,40 @@ class Job(Generic[Result]):
         if self.stop.is_set() or self._work is None:
             return self.drop()
         began = self.started = time.monotonic()
+        result: Result | None = None
+        wrong: SurgeryError | None = None
         try:
-            self._result = self._work(self)
+            result = self._work(self)
         except SurgeryError as error:
             # A traceback keeps every frame alive, and with them whatever memory the work held.
             error.__cause__ = error.__context__ = None
-            self._error = error.with_traceback(None)
+            wrong = error.with_traceback(None)
         except Exception as error:  # noqa: BLE001 - a worker thread must outlive whatever a job does
-            fault = note_fault(error, str(self.key[0]))
-            self._error = Unexpected(
-                f"Something went wrong on the server (error {fault.id}); its log has the details. Try again."
-            )
+            wrong = _unexpected(error, str(self.key[0]))
         finally:
             self.took = time.monotonic() - began - self.rested
-            kept = (self.text, self.pieces, self._result)
+            kept = (self.text, self.pieces, result)
             self._release()
-            self._finish()
+            self._settle(result, wrong)
         # whoever waits for the result has it by now
         self.size = size_of(kept)
+
+    def give_up(self) -> bool:
+        """Finish although the work goes on, which nothing ends; whatever comes of it is let go. Return whether it was open."""
+        if self.done:
+            return False
+        asked = self.stop.is_set()
+        self.stop.set()
+        silent = time.monotonic() - max(self._said_at, self.started or 0.0)
+        fault = note_fault(TimeoutError("It does not end."), str(self.key[0]))
+        hung = Unexpected(HUNG.format(minutes=silent / 60, id=fault.id))
+        return self._settle(None, Stopped("It was told to end.") if asked else hung)
 
     def drop(self, error: Stopped | None = None) -> None:
         """Finish without running: nobody wants the job any more. What its work holds on to is let go."""
         self.stop.set()
-        self._error = error or Stopped("No longer wanted.")
         self._release()
-        self._finish()
+        self._settle(None, error or Stopped("No longer wanted."))
 
     def refuse_reuse(self) -> None:
         """Have the next request do the work anew, whatever came of it."""
@@ -241,11 +276,18 @@ class Job(Generic[Result]):
         self.went_on = time.monotonic()
         self.rested += self.went_on - began
 
-    def _finish(self) -> None:
-        self._finished.set()
+    def _settle(self, result: Result | None, error: SurgeryError | None) -> bool:
+        """Have this come of it, unless something has already; return whether it does."""
+        with self._settling:
+            if self.done:
+                return False
+            self._result, self._error, self.ended = result, error, time.monotonic()
+            self._finished.set()
         self._say_new()
+        return True
 
     def _say_new(self) -> None:
+        self._said_at = time.monotonic()
         for listener in self._listeners:
             if (event := listener()) is not None:
                 event.set()
@@ -258,3 +300,11 @@ class Job(Generic[Result]):
     def _stop_if_abandoned(self) -> None:
         if self.abandoned:
             self.stop.set()
+
+
+def _unexpected(error: Exception, where: str) -> Unexpected:
+    """Write down what went wrong, and return what its person reads."""
+    from surgery_core.failures import is_out_of_memory  # it knows torch, which a job's work has loaded by now
+
+    fault = note_fault(error, where)
+    return Unexpected((NO_MEMORY if is_out_of_memory(error) else UNKNOWN).format(id=fault.id))

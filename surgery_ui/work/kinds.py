@@ -20,6 +20,12 @@ PATIENCE = 30.0
 """Seconds after which a job that no page looks at stops itself, where its kind says nothing else."""
 
 
+GRACE, SILENCE = 30.0, 1800.0
+"""Seconds after which a worker is given up that does not end although it was told to, and one that says nothing."""
+LONG_GRACE, LONG_SILENCE = 900.0, 7200.0
+"""The same where a step may be long: in training, whose last step is kept, and in somebody else's code, which says nothing."""
+
+
 class Workers(StrEnum):
     """The pools, by the name of their threads."""
 
@@ -142,6 +148,16 @@ class Kind:
     def lanes(self) -> tuple[str, ...]:
         """Return the lanes in which it may be asked for; none where only other jobs need it."""
         return *self.dropped, *self.held
+
+    @property
+    def grace(self) -> float:
+        """Return the seconds after which a worker is given up that was told to end and does not."""
+        return LONG_GRACE if self.tells in (Tells.CLOCK, Tells.PIECES) else GRACE
+
+    @property
+    def silence(self) -> float:
+        """Return the seconds after which a worker is given up that has said nothing."""
+        return LONG_SILENCE if self.tells in (Tells.CLOCK, Tells.PIECES) else SILENCE
 
 
 TABLE = (

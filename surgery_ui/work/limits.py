@@ -83,12 +83,12 @@ class Limits:
         """
         if self.allowed and name not in self.allowed:
             raise ModelLoadError(
-                f"{name!r} is not open to visitors of this server (allowed in {FILE}: {', '.join(self.allowed)}); choose "
+                f"{name!r:.200} is not open to visitors of this server (allowed in {FILE}: {', '.join(self.allowed)}); choose "
                 "one of those, or ask the organiser."
             )
         if not self.hub and not here(name):
             raise ModelLoadError(
-                f"{name!r} is not on this server, and it fetches nothing from the hub (hub in {FILE}); choose a model from "
+                f"{name!r:.200} is not on this server, and it fetches nothing from the hub (hub in {FILE}); choose a model from "
                 "the list."
             )
 

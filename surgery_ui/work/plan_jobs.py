@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
+import time
 from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING, Any
 
@@ -47,8 +48,12 @@ from surgery_ui.work.pool import Pool
 if TYPE_CHECKING:
     pass
 
-MODELS = Pool(1, kinds_of(Workers.MODELS), Workers.MODELS)
+OPENED_AT_ONCE = 4
+"""Models that are fetched at a time: nobody waits for somebody else's slow hub. Their weights are read one after the other."""
+MODELS = Pool(OPENED_AT_ONCE, kinds_of(Workers.MODELS), Workers.MODELS)
 WORK = Pool(max(1, os.cpu_count() or 1), kinds_of(Workers.WORK), Workers.WORK, limits().cache_mb * MB * 3 // 4)
+AGAIN = 5.0
+"""Seconds for which a model that could not be opened is not tried again: every run of a page asks for it."""
 MAX_OWN_TEXTS = 64
 MAX_OWN_SETS = 48
 MAX_STITCHED = 16
@@ -70,10 +75,19 @@ def model_job(owner: str, name: str) -> Job[LoadedModel]:
         return MODELS.request(
             owner, Lane.MODEL, ("model", name, owner), lambda job: HEALED.opened(owner, name), anew=True
         )
-    # what was opened under other limits is not open under these
-    key = ("model", name, stamp_of(name), limits())
+    # what was opened under other limits is not open under these; what is open needs its files no more
+    key = ("model", name, stamp_of(name) or _stamp_when_opened(name), limits())
     MODELS.forget(lambda other: other[:2] == key[:2] and other != key)
+    failed = MODELS.outcome(key)
+    if failed is not None and failed.error is not None and time.monotonic() - (failed.ended or 0.0) > AGAIN:
+        failed.refuse_reuse()
     return MODELS.request(owner, Lane.MODEL, key, lambda job: _opened(name), anew=True)
+
+
+def _stamp_when_opened(name: str) -> str:
+    """Return the stamp of a model that is open and whose files are gone, or an empty one."""
+    keys = [job.key for job in MODELS.finished("model") if job.key[1] == name]
+    return next((str(key[2]) for key in keys if key[3:] == (limits(),)), "")
 
 
 def choices() -> tuple[ModelChoice, ...]:

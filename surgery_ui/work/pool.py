@@ -21,6 +21,10 @@ from surgery_ui.work.order import Order, Queued, bound
 
 MAX_RESTING = 64
 """Texts that give way to others at a time, each of which has a thread."""
+MAX_LOST = 8
+"""Workers at most that are given up because their work does not end; each is a thread that stays."""
+WATCH = 1.0
+"""Seconds between two looks whether work hangs."""
 STALE = 0.5
 """Seconds for which the order of what waits is told without looking again: every page that waits asks many times a second."""
 
@@ -57,6 +61,8 @@ class Pool:
         self._waiting: list[Job[Any]] = []
         self._running: list[Job[Any]] = []
         self._resting: dict[Job[Any], threading.Event] = {}
+        self._lost: set[Job[Any]] = set()
+        self._watching = False
         self._jobs: OrderedDict[Key, Job[Any]] = OrderedDict()
         self._lanes: dict[tuple[str, str], Job[Any]] = {}
         self._cancelled: OrderedDict[tuple[str, Key], None] = OrderedDict()
@@ -257,7 +263,11 @@ class Pool:
         """Have a text that is being written wait for its turn, where others go first; another thread works meanwhile."""
         go = threading.Event()
         with self._lock:
-            if len(self._resting) >= MAX_RESTING or not self._order.gives_way(job, self._ready(), self._lanes):
+            if (
+                job in self._lost
+                or len(self._resting) >= MAX_RESTING
+                or not self._order.gives_way(job, self._ready(), self._lanes)
+            ):
                 return
             self._resting[job] = go
             self._running.remove(job)
@@ -279,7 +289,10 @@ class Pool:
     def _start_workers(self) -> None:
         self._threads = [thread for thread in self._threads if thread.is_alive()]
         busy = min(self._workers, len(self._waiting) + len(self._running))
-        if len(self._threads) < busy + len(self._resting):
+        if busy and not self._watching:
+            self._watching = True
+            threading.Thread(target=self._watch, name=f"{self._name}-watch", daemon=True).start()
+        if len(self._threads) < busy + len(self._resting) + len(self._lost):
             name = f"{self._name}-{len(self._threads)}"
             thread = threading.Thread(target=self._serve, name=name, daemon=True)
             self._threads.append(thread)
@@ -292,6 +305,9 @@ class Pool:
                     self._lock.wait()
             job.run()
             with self._lock:
+                if job in self._lost:  # another worker has taken this one's place
+                    self._lost.remove(job)
+                    return
                 owners = self._owners(job)
                 self._running.remove(job)
                 self._remember_failure(job)
@@ -303,6 +319,38 @@ class Pool:
             note_end(job.key, owners, job.took, job.size, job.error)
             # While this thread waits for the next job, it must not keep the last one alive.
             del job
+
+    def _watch(self) -> None:
+        """Give up what hangs, for as long as anything runs or waits."""
+        while True:
+            time.sleep(WATCH)
+            with self._lock:
+                hanging = [job for job in self._running if self._hangs(job)][: MAX_LOST - len(self._lost)]
+                self._watching = bool(self._running or self._waiting or self._resting)
+                watching = self._watching
+            for job in hanging:
+                self._give_up(job)
+            if not watching:
+                return
+
+    def _hangs(self, job: Job[Any]) -> bool:
+        kind = self._kinds[str(job.key[0])]
+        return job.hangs(kind.grace, kind.silence)
+
+    def _give_up(self, job: Job[Any]) -> None:
+        """Finish a job whose work does not end, and have another worker in the place of its own."""
+        with self._lock:
+            if job not in self._running or not job.give_up():
+                return
+            owners = self._owners(job)
+            self._running.remove(job)
+            self._lost.add(job)
+            self._remember_failure(job)
+            self._lanes = {place: wanted for place, wanted in self._lanes.items() if wanted is not job}
+            for _ in range(min(self._workers, len(self._waiting))):
+                self._start_workers()
+            self._lock.notify_all()
+        note_end(job.key, owners, None, 0, job.error)
 
     def _trim(self) -> None:
         """Forget the oldest finished jobs beyond the bound of their kind or of memory, and those of no use to anyone."""

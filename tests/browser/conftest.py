@@ -120,6 +120,12 @@ def _streamlit_run(port: int) -> list[str]:
     return [sys.executable, "-m", "streamlit", "run", "app.py", "--server.headless=true", *where]
 
 
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
 @contextmanager
 def served(
     command: Callable[[int], list[str]], log: Path, *, cwd: Path, env: dict[str, str], base: str = ""
@@ -128,9 +134,7 @@ def served(
 
     Its log has no traceback in the end.
     """
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     said = env | {"MODEL_SURGERY_LOG_TEXTS": "1"}  # what an error says, to be told from others
     with log.open("wb") as output:
         process = subprocess.Popen(command(port), cwd=cwd, env=said, stdout=output, stderr=subprocess.STDOUT)
@@ -142,6 +146,36 @@ def served(
         process.wait(20)
     said = COLOURS.sub("", log.read_text(encoding="utf-8", errors="replace"))
     assert said.count("Traceback") == said.count(STREAMLITS_OWN), said
+
+
+class Server:
+    """A server that can be killed and started again at the same address.
+
+    Args:
+        models: folder whose models it offers.
+        folder: for its log, rooms and state.
+        environment: what its environment has besides.
+    """
+
+    def __init__(self, models: Path, folder: Path, **environment: str) -> None:
+        self.port = free_port()
+        self.address = f"http://127.0.0.1:{self.port}"
+        self.log = folder / "log.txt"
+        places = {"MODEL_SURGERY_MODELS": str(models), "MODEL_SURGERY_STATE": str(folder)}
+        self._environment = os.environ | places | environment
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        with self.log.open("ab") as output:
+            self.process = subprocess.Popen(
+                _streamlit_run(self.port), cwd=ROOT, env=self._environment, stdout=output, stderr=subprocess.STDOUT
+            )
+        _wait_until_healthy(self.address, self.process, self.log)
+
+    def kill(self) -> None:
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait(10)
 
 
 @pytest.fixture(scope="session")

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
-import socket
 import sqlite3
-import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -17,36 +14,11 @@ import pytest
 
 from surgery_core.workshops.workshop import WORKSHOPS_FOLDER
 from surgery_ui.rooms.store import Rooms
-from tests.browser.conftest import ROOT, _streamlit_run, _wait_until_healthy
+from tests.browser.conftest import Server
 from tests.browser.driver import await_plan, plan, settle, type_notation
 
 BACK = 60.0
 """Seconds after which everybody is back at the latest, on a machine with much else to do."""
-
-
-class Server:
-    """A server that can be killed and started again at the same address."""
-
-    def __init__(self, models: Path, folder: Path) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
-        self.address = f"http://127.0.0.1:{self.port}"
-        self._log = folder / "log.txt"
-        self._environment = os.environ | {"MODEL_SURGERY_MODELS": str(models), "MODEL_SURGERY_STATE": str(folder)}
-        self.process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        with self._log.open("ab") as output:
-            self.process = subprocess.Popen(
-                _streamlit_run(self.port), cwd=ROOT, env=self._environment, stdout=output, stderr=subprocess.STDOUT
-            )
-        _wait_until_healthy(self.address, self.process, self._log)
-
-    def kill(self) -> None:
-        if self.process is not None:
-            self.process.kill()
-            self.process.wait(10)
 
 
 @pytest.fixture

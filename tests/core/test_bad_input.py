@@ -1,68 +1,33 @@
 """Files and notation that somebody broke: a sentence within a second, or a value, and never anything else.
 
-Every file that comes along is broken in ways that people and editors break files. By hand for longer:
-`BROKEN_FILES=20000 pytest tests/core/test_bad_input.py`.
+Every file that comes along is broken in ways that people and editors break files. For longer:
+`python -m benchmarks.fuzz SECONDS`.
 """
 
 from __future__ import annotations
 
-import os
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
+from surgery_core import load_model
 from surgery_core.errors import SurgeryError
+from surgery_core.keeping.mergekit import from_mergekit
+from surgery_core.models.opening import LoadedModel
 from surgery_core.plans.plan import LayerPlan
 from surgery_core.recipes.recipe import Recipe
 from surgery_core.workshops.workshop import Workshop
+from tests.core.support.broken import PLANS, RECIPES, WORKSHOPS, broken, broken_merge, read
 
-ROOT = Path(__file__).resolve().parents[2]
-MOST = int(os.environ.get("BROKEN_FILES", "250"))
-ODD = (
-    "nan", "-inf", "1e999", "-1", "0", "9" * 25, "true", '""', "[]", "[[[]]]", "{}", "{ a = 1 }", "1979-05-27", "''",
-    '"\\u202e\\u200b"', '"<script>alert(1)</script>"', '"a\\u0000b"', '"../../etc/passwd"', '["", 1]', "[nan]",
-    '"' + "(" * 2_000 + '"', '"0x1024"', '"0-4095"', '"9-0,~,7"', "[1, [2, [3]]]",
-)  # fmt: skip
-RECIPES = sorted((ROOT / "recipes").glob("*.toml"))
-WORKSHOPS = sorted((ROOT / "workshops").glob("*.toml"))
+MOST = 250
 
 
-@st.composite
-def broken(draw: st.DrawFn, files: list[Path]) -> str:
-    """Draw a file with some of its lines gone, doubled, moved, cut short or with another value."""
-    lines = draw(st.sampled_from(files)).read_text(encoding="utf-8").splitlines()
-    for _ in range(draw(st.integers(1, 4))):
-        at = draw(st.integers(0, len(lines) - 1))
-        match draw(st.sampled_from(["odd", "odd", "odd", "gone", "doubled", "moved", "cut", "name"])):
-            case "odd":
-                lines[at] = f"{lines[at].partition('=')[0]}= {draw(st.sampled_from(ODD))}"
-            case "gone":
-                del lines[at]
-            case "doubled":
-                lines.insert(at, lines[at])
-            case "moved":
-                lines.insert(draw(st.integers(0, len(lines) - 1)), lines.pop(at))
-            case "cut":
-                lines[at] = lines[at][: draw(st.integers(0, len(lines[at])))]
-            case "name":
-                lines[at] = draw(st.text(max_size=12)) + lines[at]
-        if not lines:
-            break
-    return "\n".join(lines)
-
-
-def read(reader: Callable[[str], Any], text: str) -> None:
-    began = time.monotonic()
-    try:
-        reader(text)
-    except SurgeryError as error:
-        assert 10 < len(str(error)) < 2_000, "a sentence"
-    assert time.monotonic() - began < 5, "seconds, on a busy machine"
+@pytest.fixture(scope="module")
+def fable() -> LoadedModel:
+    return load_model("fable")
 
 
 @pytest.mark.parametrize(
@@ -80,9 +45,18 @@ def test_a_broken_file_is_a_sentence(reader: Callable[[str], Any], files: list[P
 
 
 @settings(max_examples=4 * MOST, deadline=None)
-@given(st.text(alphabet="0123456789-,x*.()| ~@'\"attnmlpean \u202e\u200b\u0661\uff11", max_size=60))
+@given(PLANS)
 def test_a_broken_plan_is_a_sentence(text: str) -> None:
     read(lambda given: str(LayerPlan.parse(given, 12)), text)
+
+
+def test_a_broken_merge_is_a_sentence(fable: LoadedModel) -> None:
+    @settings(max_examples=MOST, deadline=None)
+    @given(broken_merge())
+    def each(text: str) -> None:
+        read(lambda given: from_mergekit(given, fable), text)
+
+    each()
 
 
 @pytest.mark.parametrize(

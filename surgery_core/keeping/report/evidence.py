@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -17,6 +16,7 @@ from typing import Any
 
 import tomli_w
 
+from surgery_core.bounded import read_json, read_toml
 from surgery_core.errors import ReportError
 from surgery_core.keeping.report.asked import Asked
 from surgery_core.keeping.report.figures import Stated, read_figure, seal_of
@@ -122,7 +122,7 @@ def read_recipe(text: str) -> Evidence:
         ReportError: when it has no figures.
     """
     recipe = Recipe.loads(text)
-    held = tomllib.loads(text).get("figures")
+    held = read_toml(text).get("figures")
     if not held:
         raise ReportError(
             "The recipe has no figures to compare with. Write it with `report RECIPE --to FILE.toml`, or add a table "
@@ -141,9 +141,9 @@ def _json(evidence: Evidence) -> str:
 
 def _of_json(text: str) -> Evidence:
     try:
-        held = json.loads(text)
+        held = read_json(text)
         recipe = held["recipe"]
-    except (ValueError, RecursionError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError) as error:
         raise ReportError(f"The figures in the file cannot be read ({error}); make the report again.") from error
     return _of_plain(held, Recipe.loads(str(recipe)))
 

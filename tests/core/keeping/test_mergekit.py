@@ -156,7 +156,7 @@ BOMB = "a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]\n"
         (BOMB, "anchors or aliases"),
         ("x" * 100_001, "larger than 100,000 bytes"),
         ("!!python/object/apply:os.system [echo]", "not valid YAML"),
-        ("[" * 5000, "not valid YAML"),
+        ("[" * 5000, "nested more than 32 levels|not valid YAML"),
     ],
 )  # fmt: skip
 def test_what_is_no_plan_is_refused_by_name(llama: LoadedModel, text: str, said: str) -> None:

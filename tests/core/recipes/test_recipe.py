@@ -136,7 +136,7 @@ def test_a_whole_recipe_is_read_field_by_field() -> None:
         (SMALLEST + "[[own_texts]]\ntitle = 'a'\ntext = 'b'\nkind = 'c'", r"'own_texts\[0\].kind'"),
         (SMALLEST + "model = 'twice'", "not valid TOML"),
         ("version = 1\x00", "not valid TOML"),
-        ("a = " + "[" * 5000, "not valid TOML"),
+        ("a = " + "[" * 5000, "nested more than 32 levels"),
         ("a = " + "9" * 5000, "not valid TOML"),
         (SMALLEST + "seed = 1979-05-27", "'seed' must be a whole number"),
     ],

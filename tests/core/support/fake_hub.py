@@ -20,14 +20,21 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 Hub = TypeVar("Hub", bound=Any)
 
 
+def _going() -> threading.Event:
+    event = threading.Event()
+    event.set()
+    return event
+
+
 @dataclass
 class FakeHub:
-    """What the server offers and what was asked of it."""
+    """What the server offers and what was asked of it; it answers nothing while `pause` is cleared."""
 
     repositories: dict[str, Path] = field(default_factory=dict)
     gated: set[str] = field(default_factory=set)
     broken: int = 0
     cut: bool = False
+    pause: threading.Event = field(default_factory=_going)
     branches: bool = False
     asked: list[str] = field(default_factory=list)
     endpoint: str = ""
@@ -45,6 +52,7 @@ class _Handler(BaseHTTPRequestHandler):
         path = unquote(urlsplit(self.path).path)
         self.hub.asked.append(f"{self.command} {path}")
         parts = path.strip("/").split("/")
+        self.hub.pause.wait(30)
         if self.hub.broken:
             self._send(self.hub.broken, b"")
         elif parts[:2] == ["api", "models"]:

@@ -68,14 +68,14 @@ def test_an_encrypted_file_is_named() -> None:
         place = data.index(mark) + at
         data[place : place + 2] = struct.pack("<H", 1)
     assert said(read_files([("mine.zip", bytes(data))])) == [
-        "mine.zip: a.txt: It is encrypted. Pack it without a password."
+        "mine.zip: a.txt: It is encrypted; pack it without a password."
     ]
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
 def test_other_ways_of_packing_are_refused(method: int) -> None:
     (problem,) = said(read_files([("mine.zip", packed({"a.txt": "One."}, method))]))
-    assert "Pack it as an ordinary .zip" in problem
+    assert "pack it as an ordinary .zip" in problem
 
 
 def test_a_damaged_archive_is_named() -> None:
@@ -84,7 +84,7 @@ def test_a_damaged_archive_is_named() -> None:
     broken = bytearray(whole)
     broken[35:38] = b"\xff" * 3  # the first bytes behind the head of 30 and the name of 5
     found = read_files([("mine.zip", bytes(broken))])
-    assert said(found) == ["mine.zip: a.txt: It is damaged. Pack it again."]
+    assert said(found) == ["mine.zip: a.txt: It is damaged; pack it again."]
     assert pairs(found) == [("b.txt", "Two.")]
 
 

@@ -49,7 +49,7 @@ def test_everything_that_a_file_can_say_is_read() -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("x = [", "not TOML"),
+        ("x = [", "not valid TOML"),
         (HEAD, "field 'steps' is missing"),
         (HEAD.replace("1", "2", 1) + STEP, r"Line 1: .*'version' is 2; this program reads 1"),
         (HEAD.replace("5", "0", 1) + STEP, r"Line 3: .*'minutes' is 0; give 1 to 600"),
@@ -72,12 +72,18 @@ def test_everything_that_a_file_can_say_is_read() -> None:
         (f"{GOAL}plans = [\"9-\"]\n", r"Line 9: .*plans\[0\]' is no plan"),
         (f"{HEAD}{STEP}[challenge]\ntitle = \"C\"\n", "'challenge' has no bound"),
         ("#" * 600_000, "larger than 500,000 bytes"),
-        (f"{HEAD}x = {'[' * 20_000}", "not TOML"),
+        (f"{HEAD}x = {'[' * 20_000}", "nested more than 32 levels"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_named_with_its_line(text: str, said: str) -> None:
     with pytest.raises(RecipeError, match=said):
         Workshop.read(text)
+
+
+def test_a_long_value_is_quoted_in_short_with_what_is_allowed() -> None:
+    with pytest.raises(RecipeError, match=r"^Line 9: .*\(\( … .*; choose one of delete") as caught:
+        Workshop.read(f'{GOAL}sweep = "{"(" * 5_000}"\n')
+    assert len(str(caught.value)) < 900
 
 
 def test_a_file_that_is_not_there_or_no_text(tmp_path: Any) -> None:

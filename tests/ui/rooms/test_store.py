@@ -208,7 +208,7 @@ def test_a_file_that_cannot_be_written_is_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "broken.sqlite").write_bytes(b"no database" * 200)
     with pytest.raises(RoomError, match="not a database"):
         Rooms(tmp_path / "broken.sqlite").room("BCDF")
-    with pytest.raises(RecipeError, match="not TOML"):
+    with pytest.raises(RecipeError, match="not valid TOML"):
         Rooms(tmp_path / "rooms.sqlite").create("= =")
 
 

@@ -139,6 +139,17 @@ def test_an_unusable_setting_is_named_and_left_at_its_default(name: str, value: 
     assert address.plan == "0-3"
 
 
+@pytest.mark.parametrize("room", ["x", "AEIO", "BCDFG", "x" * 100_000])
+def test_a_room_that_cannot_be_one_is_said(room: str) -> None:
+    address = Address.read({"room": room, "plan": "0-3"})
+    assert (address.room, address.plan) == (None, "0-3")
+    (said,) = address.problems
+    assert said.startswith("The address has room='")
+    assert said.endswith("; a room's code has four letters. It was left out.")
+    assert len(said) < 200
+    assert not Address.read({"room": ""}).problems
+
+
 @given(
     st.dictionaries(
         st.sampled_from(

@@ -180,7 +180,8 @@ def test_a_parameter_of_a_hundred_kilobytes_is_a_sentence(server: Server, letter
         for name in PARAMETERS:
             person = Visitor(server.address)
             began = time.monotonic()
-            async with visiting(person, query=f"{name}={letter * (100_000 // len(letter))}&plan=0-2"):
+            long = f"{name}={letter * (100_000 // len(letter))}"
+            async with visiting(person, query=long if name == "plan" else f"{long}&plan=0-2"):
                 took = time.monotonic() - began
                 assert person.said, name
                 assert len(person.said) < 1_000, name

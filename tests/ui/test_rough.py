@@ -170,7 +170,7 @@ def test_neither_words_nor_anything_else_is_understood_elsewhere(server: Server)
 
 PARAMETERS = (
     "model", "plan", "prompt", "own", "length", "temperature", "top_k", "top_p", "seed", "texts", "cut", "same", "present",
-    "room", "key", "text", "text_z", "chat", "tray",
+    "room", "key", "text", "text_z", "chat",
 )  # fmt: skip
 
 
@@ -180,7 +180,8 @@ def test_a_parameter_of_a_hundred_kilobytes_is_a_sentence(server: Server, letter
         for name in PARAMETERS:
             person = Visitor(server.address)
             began = time.monotonic()
-            async with visiting(person, query=f"{name}={letter * (100_000 // len(letter))}&plan=0-2"):
+            long = f"{name}={letter * (100_000 // len(letter))}"
+            async with visiting(person, query=long if name == "plan" else f"{long}&plan=0-2"):
                 took = time.monotonic() - began
                 assert person.said, name
                 assert len(person.said) < 1_000, name

@@ -90,20 +90,29 @@ def as_text(found: Iterable[tuple[str, str]]) -> str:
 def read(text: str, n_layers: int) -> tuple[list[Kept], list[str]]:
     """Return the plans of a text that `written` made, and a sentence for each line that is none for this model."""
     found: list[Kept] = []
-    problems = []
-    for line in text.split("\n"):
+    problems, beyond = [], 0
+    for line in filter(None, text.split("\n")):
         name, tab, notation = line.partition("\t")
         if not tab:
+            problems.append(
+                f"Of the link's plans side by side, {line[:40]!r} was left out: each line is a name, a tab and a plan."
+            )
             continue
         try:
             plan = LayerPlan.parse(notation, n_layers)
         except PlanError as error:
             problems.append(f"The plan “{clean(name)}” was left out. {error}")
             continue
-        if len(found) < MOST and all(one.plan != plan for one in found):
-            wanted = clean(name) or subject(plan)
-            found.append(Kept(labels.free(wanted, {one.name for one in found}), plan))
-    return found, problems
+        if any(one.plan == plan for one in found):
+            continue
+        if len(found) == MOST:
+            beyond += 1
+            continue
+        wanted = clean(name) or subject(plan)
+        found.append(Kept(labels.free(wanted, {one.name for one in found}), plan))
+    if beyond:
+        problems.append(f"{MOST} plans stand side by side at most; {beyond} more of the link's were left out.")
+    return found, problems[:MOST]
 
 
 def take(found: Iterable[Kept]) -> None:

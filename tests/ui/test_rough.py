@@ -170,7 +170,7 @@ def test_neither_words_nor_anything_else_is_understood_elsewhere(server: Server)
 
 PARAMETERS = (
     "model", "plan", "prompt", "own", "length", "temperature", "top_k", "top_p", "seed", "texts", "cut", "same", "present",
-    "room", "key", "text", "text_z", "chat",
+    "room", "key", "text", "text_z", "chat", "tray",
 )  # fmt: skip
 
 

@@ -96,6 +96,16 @@ def test_names_and_plans_of_a_link_are_made_unique_and_bounded() -> None:
     assert len(read("\n".join(f"p{at}\t{','.join(['0'] * (at + 1))}" for at in range(20)), 2)[0]) == MOST
 
 
+def test_what_is_no_line_of_a_link_and_what_is_one_too_many_are_said() -> None:
+    lines = [f"Plan {at}\t{at}-11" for at in range(8)]
+    found, problems = read("\n".join(["no tab", *lines, lines[0], ""]), 12)
+    assert [one.name for one in found] == [f"Plan {at}" for at in range(6)]
+    assert problems == [
+        "Of the link's plans side by side, 'no tab' was left out: each line is a name, a tab and a plan.",
+        "6 plans stand side by side at most; 2 more of the link's were left out.",
+    ]
+
+
 def test_a_plan_that_is_refused_has_a_reason_and_no_figures(open_app: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     from surgery_core.errors import RefusedPlanError
     from surgery_ui.work import plan_jobs

@@ -3,14 +3,14 @@
 The model is timed as a page does it, with one thread as the app gives a job; then each piece of work is counted and done.
 A span that a page shows reaches from 0.71 to 1.41 of the estimate; the bar is a factor of two.
 
-    python -m benchmarks.estimates [fable | smollm2]
+    python -m benchmarks.estimates [fable | smollm2 [words of what is measured ...]]
 """
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -33,12 +33,14 @@ from surgery_core.text import text_sets
 Work = tuple[float, Callable[[], object]]
 
 
-def main(name: str) -> None:
-    """Time a model, then count and do each piece of work; print and keep how the two compare."""
+def main(name: str, words: Sequence[str] = ()) -> None:
+    """Time a model, then count and do each piece of work that is asked for; print and keep how the two compare."""
     chosen = subject(name)
     torch.set_num_threads(1)
     loaded = sc.load_model(str(chosen.folder / chosen.name), allow_paths=True)
     for what, (expected, run) in pieces_of_work(loaded).items():
+        if words and not any(word in what for word in words):
+            continue
         began = time.perf_counter()
         run()
         took = time.perf_counter() - began
@@ -92,4 +94,4 @@ def pieces_of_work(loaded: Any) -> dict[str, Work]:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1] if len(sys.argv) > 1 else "fable")
+    main(*sys.argv[1:2] or ["fable"], sys.argv[2:])

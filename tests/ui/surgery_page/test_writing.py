@@ -24,11 +24,13 @@ class LateFailure(Job[Any]):
             raise TextError("Too late.")
 
         super().__init__(("text",), fail)
+        self.asked_once = False
 
     @property
     def done(self) -> bool:
         was = super().done
-        if not was:
+        if not was and not self.asked_once:
+            self.asked_once = True
             self.run()
         return was
 

@@ -88,6 +88,8 @@ def _extract(archive: zipfile.ZipFile, folder: Path) -> None:
         most = min(left, MAX_CONFIG_BYTES) if name == CONFIG else left
         content = unpacked(archive, entries[name], most)
         if len(content) > most:
+            if most == left:
+                raise LensError(f"The archive's files have more than {MAX_LENS_BYTES:,} bytes; they are not unpacked.")
             raise LensError(f"The {name} in the archive has more than {most:,} bytes; it is not unpacked.")
         left -= len(content)
         (folder / name).write_bytes(content)

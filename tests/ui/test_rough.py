@@ -28,7 +28,7 @@ from tests.browser.conftest import Server
 
 TTL = 1
 """Seconds for which this server keeps a session without a connection; Streamlit's default is two minutes."""
-SOON = 5.0
+SOON = 15.0
 """Seconds: one, on a machine that does three things at a time."""
 BACK = 15.0
 """Seconds within which everybody is back after the server was started again."""

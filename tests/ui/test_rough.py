@@ -29,7 +29,7 @@ from tests.browser.conftest import Server
 TTL = 1
 """Seconds for which this server keeps a session without a connection; Streamlit's default is two minutes."""
 SOON = 15.0
-"""Seconds: one, on a machine that does three things at a time."""
+"""Seconds after which something counts as hanging, on a machine that does other things too."""
 BACK = 15.0
 """Seconds within which everybody is back after the server was started again."""
 TABS = ("a" * 32, "b" * 32, "c" * 32)

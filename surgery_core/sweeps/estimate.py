@@ -39,13 +39,10 @@ BACKWARD = 1.8
 
 Gradients are taken with respect to states alone, so each product is made once more, and those of the attention twice.
 """
-STEP = 0.7
-"""Time of a training step at one translator and token, as a multiple of `Speeds.head`.
-
-A step makes two products with the unembedding and a softmax there (`lenses.gradients`), and none of the figures that a
-head's time has in it, which take longer: 0.75 to 0.78 were measured with 12 layers and 4,096 tokens, 0.54 to 0.67 with
-30 layers and 49,152.
-"""
+FIGURES = 0.2
+"""Softmax and sums of a training step at one translator and token, as a share of what `Speeds.head` has besides its product."""
+CHECKS = 8
+"""How often training reads the text that it holds out, besides at its beginning and end (`lenses.training`)."""
 
 
 @dataclass(frozen=True)
@@ -258,10 +255,16 @@ def lens_texts_seconds(costs: Costs) -> float:
 
 
 def training_seconds(speeds: Speeds, steps: int, tokens_per_step: int, window: int) -> float:
-    """Return how long a lens takes to train."""
+    """Return how long a lens takes to train.
+
+    At each translator and token a step makes two products with the unembedding and a softmax, and none of the figures that a
+    comparison has (`lenses.gradients`); what is held out, a window at most, is read with one product.
+    """
     tokens = steps * tokens_per_step
     run = speeds.n_layers * speeds.layer * tokens * (1 + speeds.window * window)
-    return run + speeds.n_layers * tokens * STEP * speeds.head
+    figures = FIGURES * max(0.0, speeds.head - speeds.product)
+    held_out = (min(steps, CHECKS) + 2) * window
+    return run + speeds.n_layers * (tokens * (2 * speeds.product + figures) + held_out * (speeds.product + figures))
 
 
 def jacobian_seconds(speeds: Speeds, d_model: int, texts: int, tokens: int) -> float:

@@ -44,6 +44,8 @@ WRITTEN = 4
 """Tokens written for a timing."""
 PROMPTS = 8
 """Prompts of each skill that are asked for a timing, about."""
+PRODUCTS = 32
+"""Tokens of a product with the unembedding that is timed; training makes some dozen at once where the vocabulary is large."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,7 @@ class Speeds:
         prompt: one prompt of a skill.
         token: one written token.
         whole: whether plans are run whole, because the model cannot start in the middle.
+        product: one token's product with the unembedding, which is a part of `head`; 0 where the model has none.
     """
 
     n_layers: int
@@ -73,6 +76,7 @@ class Speeds:
     prompt: float
     token: float
     whole: bool = False
+    product: float = 0.0
 
     def run(self, batches: Sequence[Batch]) -> float:
         """Return how long one layer takes over all batches."""
@@ -116,7 +120,7 @@ def measure_speeds(
     told(1, 4)
     known = _timed_sweep(known, model, tokenizer, sample, stop)
     told(2, 4)
-    known = replace(known, prompt=_prompt_seconds(model, tokenizer, skills, stop))
+    known = replace(known, product=_product_seconds(model), prompt=_prompt_seconds(model, tokenizer, skills, stop))
     told(3, 4)
     return replace(known, token=_token_seconds(model, tokenizer, sample.texts[0].text, stop))
 
@@ -191,6 +195,22 @@ def _call_seconds(model: Any, stop: threading.Event | None) -> float:
 
     run()
     return min(_seconds(run) for _ in range(3))
+
+
+def _product_seconds(model: Any) -> float:
+    """Return how long a state's product with the unembedding takes."""
+    weight = getattr(model.get_output_embeddings(), "weight", None)
+    if weight is None:
+        return 0.0
+    states = torch.ones((PRODUCTS, weight.shape[1]), dtype=weight.dtype, device=weight.device)
+
+    def multiply() -> None:
+        with torch.inference_mode():
+            # reading a value waits for a device that works by itself
+            float(nn.functional.linear(states, weight)[0, 0])
+
+    multiply()
+    return min(_seconds(multiply) for _ in range(3)) / PRODUCTS
 
 
 def _prompt_seconds(model: Any, tokenizer: Any, skills: Sequence[Skill], stop: threading.Event | None) -> float:

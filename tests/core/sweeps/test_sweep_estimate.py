@@ -19,8 +19,8 @@ from surgery_core.plans.plan import LayerPlan
 from surgery_core.states.beginnings_tree import layer_runs
 from surgery_core.states.windows import Batch
 from surgery_core.sweeps.estimate import (
+    FIGURES,
     LENS,
-    STEP,
     Costs,
     Span,
     corrected,
@@ -68,7 +68,8 @@ def test_the_count_is_that_of_the_sweep(kind: str, n_layers: int) -> None:
 
 
 SPEEDS = Speeds(
-    n_layers=4, call=0.5, layer=0.25, window=0.1, head=0.1, base=0.2, begin=7.0, prompt=0.5, token=0.25
+    n_layers=4, call=0.5, layer=0.25, window=0.1, head=0.1, base=0.2, begin=7.0, prompt=0.5, token=0.25,
+    product=0.04,
 )  # fmt: skip
 COSTS = Costs(
     layer=2.0, head=1.0, base=3.0, begin=7.0, item=0.5, token=0.25, whole=False, n_tokens=10, texts="1 texts, x",
@@ -128,7 +129,10 @@ def test_reading_and_training_take_what_their_parts_take() -> None:
     assert reading_seconds(COSTS, 2) == 18.0
     tokens = 10 * (1 + 0.1 * 10)
     assert lens_seconds(SPEEDS, 10, 50, 5) == pytest.approx(4 * 0.25 * tokens + 5 * 10 * LENS * 0.1)
-    assert training_seconds(SPEEDS, 2, 10, 5) == pytest.approx(4 * 0.25 * 20 * 1.5 + 4 * 20 * STEP * 0.1)
+    # two products a token of a step, one a token of the five that are held out: at the beginning, the end, and twice between
+    figures = FIGURES * 0.06
+    trained = 4 * 20 * (0.08 + figures) + 4 * 4 * 5 * (0.04 + figures)
+    assert training_seconds(SPEEDS, 2, 10, 5) == pytest.approx(4 * 0.25 * 20 * 1.5 + trained)
     assert lens_texts_seconds(COSTS) == 4 * 2.0 + 5 * LENS * 1.0
 
 

@@ -44,8 +44,8 @@ WRITTEN = 4
 """Tokens written for a timing."""
 PROMPTS = 8
 """Prompts of each skill that are asked for a timing, about."""
-PRODUCTS = 32
-"""Tokens of a product with the unembedding that is timed; training makes some dozen at once where the vocabulary is large."""
+LOGITS, MOST_ROWS = 2**21, 512
+"""Logits, and tokens at most, of the products that are timed: as many as training makes at once (`lenses.gradients`)."""
 
 
 @dataclass(frozen=True)
@@ -198,19 +198,20 @@ def _call_seconds(model: Any, stop: threading.Event | None) -> float:
 
 
 def _product_seconds(model: Any) -> float:
-    """Return how long a state's product with the unembedding takes."""
+    """Return how long a token's product with the unembedding takes: the mean of that to its logits and that back."""
     weight = getattr(model.get_output_embeddings(), "weight", None)
-    if weight is None:
+    if weight is None or not weight.numel():
         return 0.0
-    states = torch.ones((PRODUCTS, weight.shape[1]), dtype=weight.dtype, device=weight.device)
+    rows = max(1, min(MOST_ROWS, LOGITS // weight.shape[0]))
+    states = torch.ones((rows, weight.shape[1]), dtype=weight.dtype, device=weight.device)
 
     def multiply() -> None:
         with torch.inference_mode():
             # reading a value waits for a device that works by itself
-            float(nn.functional.linear(states, weight)[0, 0])
+            float((nn.functional.linear(states, weight) @ weight)[0, 0])
 
     multiply()
-    return min(_seconds(multiply) for _ in range(3)) / PRODUCTS
+    return min(_seconds(multiply) for _ in range(3)) / rows / 2
 
 
 def _prompt_seconds(model: Any, tokenizer: Any, skills: Sequence[Skill], stop: threading.Event | None) -> float:

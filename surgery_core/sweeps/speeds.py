@@ -202,7 +202,7 @@ def _product_seconds(model: Any) -> float:
     weight = getattr(model.get_output_embeddings(), "weight", None)
     if weight is None or not weight.numel():
         return 0.0
-    rows = max(1, min(MOST_ROWS, LOGITS // weight.shape[0]))
+    rows: int = max(1, min(MOST_ROWS, LOGITS // int(weight.shape[0])))
     states = torch.ones((rows, weight.shape[1]), dtype=weight.dtype, device=weight.device)
 
     def multiply() -> None:

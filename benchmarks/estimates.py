@@ -83,7 +83,7 @@ def pieces_of_work(loaded: Any) -> dict[str, Work]:
             estimate.lens_texts_seconds(few), lambda: lens_averages(LogitLens(model), model, tokenizer, some),
         ),
         "four steps of a tuned lens, 256 tokens each": (
-            estimate.training_seconds(speeds, training.steps, training.tokens_per_step, training.window),
+            estimate.training_seconds(speeds, training.steps, training.tokens_per_step, training.window, training.checks),
             lambda: train_lens(model, tokenizer, text_sets()["stories"].texts[:4], training),
         ),
         "a Jacobian lens, one text of 64 tokens": (

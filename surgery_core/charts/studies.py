@@ -45,10 +45,12 @@ class _Look:
 
     @property
     def height(self) -> int:
+        """Return how high it is, in pixels."""
         return SMALL_HEIGHT if self.small else HEIGHT
 
     @property
     def colours(self) -> list[str]:
+        """Return the colours of variants, in their order."""
         return VARIANT_COLOURS[self.dark]
 
 

@@ -41,8 +41,6 @@ Gradients are taken with respect to states alone, so each product is made once m
 """
 FIGURES = 0.2
 """Softmax and sums of a training step at one translator and token, as a share of what `Speeds.head` has besides its product."""
-CHECKS = 8
-"""How often training reads the text that it holds out, besides at its beginning and end (`lenses.training`)."""
 
 
 @dataclass(frozen=True)
@@ -254,16 +252,17 @@ def lens_texts_seconds(costs: Costs) -> float:
     return costs.speeds.n_layers * costs.layer + (costs.speeds.n_layers + 1) * LENS * costs.head
 
 
-def training_seconds(speeds: Speeds, steps: int, tokens_per_step: int, window: int) -> float:
+def training_seconds(speeds: Speeds, steps: int, tokens_per_step: int, window: int, checks: int) -> float:
     """Return how long a lens takes to train.
 
     At each translator and token a step makes two products with the unembedding and a softmax, and none of the figures that a
-    comparison has (`lenses.gradients`); what is held out, a window at most, is read with one product.
+    comparison has (`lenses.gradients`). What is held out, a window at most, is read with one product, `checks` times and at
+    the beginning and the end.
     """
     tokens = steps * tokens_per_step
     run = speeds.n_layers * speeds.layer * tokens * (1 + speeds.window * window)
     figures = FIGURES * max(0.0, speeds.head - speeds.product)
-    held_out = (min(steps, CHECKS) + 2) * window
+    held_out = (min(steps, checks) + 2) * window
     return run + speeds.n_layers * (tokens * (2 * speeds.product + figures) + held_out * (speeds.product + figures))
 
 

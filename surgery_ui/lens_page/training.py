@@ -96,7 +96,9 @@ def _form(now: session.Experiment) -> None:
 def _estimate(now: session.Experiment, steps: int) -> None:
     """Say how long a training takes."""
     settings = _settings(steps)
-    estimate(now, lambda speeds: training_seconds(speeds, steps, settings.tokens_per_step, settings.window))
+    estimate(
+        now, lambda speeds: training_seconds(speeds, steps, settings.tokens_per_step, settings.window, settings.checks)
+    )
 
 
 def _settings(steps: int) -> LensTraining:

@@ -25,9 +25,8 @@ from surgery_ui.session import echo, own_texts, plans, room, switching, tray
 from surgery_ui.session.address import LOOKS, MAX_COMMENT, SHARED_LENSES, Address
 from surgery_ui.session.first import default_prompt, first_model
 from surgery_ui.session.history import History
-from surgery_ui.session.memory import TABS, is_token
-from surgery_ui.session.state import State, bring_back, state, to_keep
-from surgery_ui.session.sweep_entry import Entry
+from surgery_ui.session.memory import TABS
+from surgery_ui.session.state import State, state, to_keep
 from surgery_ui.work import closing
 from surgery_ui.work import plan_jobs as cached
 from surgery_ui.work.channel import Channel
@@ -241,24 +240,6 @@ def open_recipe(recipe: Recipe) -> None:
     state.wanted_identity = recipe.plan is None
 
 
-def recall(token: object) -> None:
-    """Take over what the browser's tab had before it was loaded anew, by the token that it shows."""
-    if not is_token(token) or state.tab_token == token:
-        return
-    touch()
-    state.tab_token = str(token)
-    kept = TABS.take(state.tab_token, state.session)
-    if not kept:
-        return
-    # Work that was asked for in the moment before goes on under the owner that the tab had.
-    cached.WORK.leave(state.owner)
-    plans.recall(kept.pop(State.histories.key))
-    _recall_sweeps(kept.pop(State.sweeps.key, []), kept.pop(State.sweep_count.key, 0))
-    # plans that a link has put side by side are newer than the tab's of the same model
-    kept[State.trays.key] = kept.get(State.trays.key, {}) | {key: some for key, some in state.trays.items() if some}
-    bring_back(kept)
-
-
 def touch() -> None:
     """Say that this run was asked for by a control; the callback of every control that has no other."""
     state.edited = True
@@ -395,10 +376,3 @@ def _require_possible(plan: LayerPlan) -> None:
         PlanError: as for `operate`.
     """
     check_plan(plans.open_model().model, plan, {name: one.model for name, one in cached.donors(plan).items()})
-
-
-def _recall_sweeps(kept: list[Entry], count: int) -> None:
-    """Put the sweeps that a tab had before those of this session; numbers stay unique."""
-    for number, entry in enumerate(state.sweeps, count + 1):
-        entry.number = number
-    state.sweeps, state.sweep_count = [*kept, *state.sweeps], count + len(state.sweeps)

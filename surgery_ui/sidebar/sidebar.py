@@ -15,7 +15,7 @@ from surgery_ui.parts import sweep_shelf
 from surgery_ui.parts.places import go_to
 from surgery_ui.parts.problems import show_problem
 from surgery_ui.parts.tray import keep_button
-from surgery_ui.session import echo, session, switching
+from surgery_ui.session import echo, recalling, session, switching
 from surgery_ui.session.memory import is_token
 from surgery_ui.session.state import State, state
 from surgery_ui.sidebar.keep import keep
@@ -56,7 +56,7 @@ def model_labels() -> dict[str, str]:
 
 
 def _take_token() -> None:
-    session.recall(sent("token"))
+    recalling.recall(sent("token"))
 
 
 def _take_known_token() -> None:

@@ -38,7 +38,7 @@ from surgery_core.sweeps.estimate import (
 )
 from surgery_core.sweeps.kinds import KINDS, sweep_points
 from surgery_core.sweeps.setup import SweepMeasures
-from surgery_core.sweeps.speeds import Speeds
+from surgery_core.sweeps.speeds import Speeds, _product_seconds
 from surgery_core.text import Text, bundled_texts
 
 BASE = LayerPlan.identity(4)
@@ -132,7 +132,7 @@ def test_reading_and_training_take_what_their_parts_take() -> None:
     # two products a token of a step, one a token of the five that are held out: at the beginning, the end, and twice between
     figures = FIGURES * 0.06
     trained = 4 * 20 * (0.08 + figures) + 4 * 4 * 5 * (0.04 + figures)
-    assert training_seconds(SPEEDS, 2, 10, 5) == pytest.approx(4 * 0.25 * 20 * 1.5 + trained)
+    assert training_seconds(SPEEDS, 2, 10, 5, 8) == pytest.approx(4 * 0.25 * 20 * 1.5 + trained)
     assert lens_texts_seconds(COSTS) == 4 * 2.0 + 5 * LENS * 1.0
 
 
@@ -194,3 +194,35 @@ def test_no_text_and_a_text_of_one_token_are_refused(tiny_llama: Any, tiny_token
 def test_a_text_that_begins_with_white_space_is_timed(tiny_llama: Any, tiny_tokenizer: Any) -> None:
     text = Text("Mine", " " * 3_000 + "and then some words")
     assert measure_costs(tiny_llama, tiny_tokenizer, [text]).n_tokens > 3_000
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("vocab", [131, 50_257, 262_144])
+def test_a_product_is_timed_in_pieces_however_large_the_vocabulary_is(
+    vocab: int, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows: list[int] = []
+    linear = torch.nn.functional.linear
+
+    def counted(states: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        rows.append(len(states))
+        assert states.dtype == dtype
+        return linear(states, weight)
+
+    class Model:
+        def get_output_embeddings(self) -> torch.nn.Module:
+            return torch.nn.Linear(8, vocab, bias=False, dtype=dtype)
+
+    monkeypatch.setattr(torch.nn.functional, "linear", counted)
+    assert 0 < _product_seconds(Model()) < 10
+    assert {one * vocab <= 2**21 for one in rows} == {True}
+    assert len(set(rows)) == 1
+    assert rows[0] == {131: 512, 50_257: 41, 262_144: 8}[vocab]
+
+
+def test_a_model_without_an_unembedding_has_no_product() -> None:
+    class Model:
+        def get_output_embeddings(self) -> None:
+            return None
+
+    assert _product_seconds(Model()) == 0.0

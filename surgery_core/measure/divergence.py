@@ -16,7 +16,8 @@ _INFINITE = 1e20
 
 def log_probabilities(logits: torch.Tensor) -> torch.Tensor:
     """Return finite log-probabilities `[..., vocab]` in float32 of logits."""
-    return logits.float().log_softmax(-1).clamp_min(_LOWEST)
+    found = logits.float().log_softmax(-1)
+    return found.clamp_min(_LOWEST) if found.requires_grad else found.clamp_min_(_LOWEST)
 
 
 def entropy(logp: torch.Tensor) -> torch.Tensor:
@@ -81,15 +82,21 @@ def likeliest(logp: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tenso
 
     `topk` leaves the order of ties open, and in half precision logits often tie.
     """
+    if count == 1:
+        first = logp.argmax(-1, keepdim=True)
+        return logp.gather(-1, first), first
     ids = logp.topk(count, dim=-1).indices.sort(dim=-1).values
-    order = logp.gather(-1, ids).sort(dim=-1, descending=True, stable=True).indices
+    values, order = logp.gather(-1, ids).sort(dim=-1, descending=True, stable=True)
     ids = ids.gather(-1, order)
-    first = logp.argmax(-1, keepdim=True)
     # more tokens than asked for may share the highest value; the first of them all must be there
-    missing = (ids != first).all(-1, keepdim=True)
-    shifted = torch.cat([first, ids[..., :-1]], dim=-1)
-    ids = torch.where(missing, shifted, ids)
-    return logp.gather(-1, ids), ids
+    tied = (~(values[..., 0] > values[..., -1])).nonzero(as_tuple=True)
+    if len(tied[0]):
+        some = ids[tied]
+        first = logp[tied].argmax(-1, keepdim=True)
+        missing = (some != first).all(-1, keepdim=True)
+        ids[tied] = torch.where(missing, torch.cat([first, some[..., :-1]], dim=-1), some)
+        values = logp.gather(-1, ids)
+    return values, ids
 
 
 def cell_statistics(

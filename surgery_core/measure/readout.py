@@ -14,6 +14,7 @@ A position where the logits are not finite has no figures: all of them are NaN.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -57,6 +58,9 @@ class Readout:
 
     Args:
         model: a causal language model, or a view of one.
+
+    Attributes:
+        whole: whether the model has to run whole.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -66,18 +70,19 @@ class Readout:
         weight = getattr(self.unembed, "weight", None)
         self.home = None if weight is None or weight.device.type == "meta" else weight.device
         self.adapters = adapters_around(model)
-        self.tail = _tail(model)
-        self._norm: Tail | None = None if self.tail is None else self._split(model, self.tail)
+        tail = _tail(model)
+        self.whole = tail is None
+        self._norm: Tail | None = None if tail is None else self._split(tail)
+
+    @functools.cached_property
+    def tail(self) -> Tail | None:
+        """Return what makes whole rows of logits, or None where the model has to run whole."""
+        return None if self.whole else Tail(self.model)
 
     @property
     def slices(self) -> bool:
         """Whether the vocabulary can be walked in slices."""
         return self._norm is not None
-
-    @property
-    def whole(self) -> bool:
-        """Whether the model has to run whole."""
-        return self.tail is None
 
     def of_view(self, view: nn.Module) -> Readout:
         """Return the readout of a view of the model: this one, where the same stands behind its layers."""
@@ -95,7 +100,7 @@ class Readout:
         look()
         runs = self.model if model is None else model
         with torch.inference_mode():
-            if self.tail is None:
+            if self.whole:
                 logits = runs(input_ids=batch.input_ids, attention_mask=batch.attention_mask, use_cache=False).logits
                 return logits[batch.rows.to(logits.device), batch.columns.to(logits.device)].float()  # type: ignore[no-any-return]
             return self.scored(batch, last_state(runs, batch.input_ids, batch.attention_mask, look))
@@ -237,25 +242,24 @@ class Readout:
         for at in range(0, self.vocab, width):
             yield slice(at, min(at + width, self.vocab))
 
-    def _split(self, model: nn.Module, tail: Tail) -> Tail | None:
-        """Return a tail that ends before the unembedding, or None where logits are not that linear map's output."""
+    def _split(self, tail: Tail) -> Tail | None:
+        """Let a tail end before the unembedding; return None where logits are not that linear map's output."""
         if type(self.unembed) is not nn.Linear or self.unembed.weight.device.type == "meta":
             return None
-        norm = Tail(model)
-        head: Any = norm.model.get_output_embeddings()
-        mix_in(head, Passing)
         # a last layer's output has about this size; a soft cap or a scale shows at any
         generator = torch.Generator().manual_seed(0)
-        probe = 8 * torch.randn((1, 4, norm.width), generator=generator)
+        probe = 8 * torch.randn((1, 4, tail.width), generator=generator)
         probe = probe.to(self.unembed.weight.device, self.unembed.weight.dtype)
         with torch.inference_mode():
-            normed = norm.logits(probe)[0]
+            own = tail.logits(probe)[0].float()
+            mix_in(tail.model.get_output_embeddings(), Passing)
+            normed = tail.logits(probe)[0]
             if normed.shape[-1] != self.unembed.weight.shape[1]:
                 return None
-            ours, own = self.unembed(normed).float(), tail.logits(probe)[0].float()
+            ours = self.unembed(normed).float()
         close = 1e-5 if normed.dtype == torch.float32 else 2e-2
         # weights that are not numbers say nothing about how they are used
-        return norm if not float((ours - own).abs().max()) > close * float(own.abs().max()) else None
+        return tail if not float((ours - own).abs().max()) > close * float(own.abs().max()) else None
 
 
 def _tail(model: nn.Module) -> Tail | None:

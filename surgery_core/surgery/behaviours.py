@@ -203,6 +203,9 @@ def mixed(mixin: type, cls: type) -> type:
     """
     if issubclass(cls, mixin):
         return cls
+    known = _MIXED.get((mixin, cls))
+    if known is not None:
+        return known
     made = type(cls.__name__, (mixin, cls), {"__module__": cls.__module__})
     return _MIXED.setdefault((mixin, cls), made)
 

@@ -39,16 +39,17 @@ def index_slots(layer: nn.Module, original: int, position: int, stride: int = 1)
     (`stride` of them) has the indices `stride * original` and on. A table by layer index, in which a block that
     several layers share looks up what belongs to the layer (Zamba 2), keeps this layer's entry, under its position.
     """
+    modules, names = list(layer.modules()), index_names()
     tables = [
         (module, name, {position: table[original]})
-        for module in layer.modules()
+        for module in modules
         for name, table in module.__dict__.items()
-        if "layer" in name and type(table) is dict and original in table and all(type(key) is int for key in table)
+        if type(table) is dict and "layer" in name and original in table and all(type(key) is int for key in table)
     ]
     return tables + [
         (module, name, value + stride * (position - original))
-        for module in layer.modules()
-        for name in index_names()
+        for module in modules
+        for name in names
         if type(value := module.__dict__.get(name)) is int
         and stride * original <= value < stride * (original + 1)
         and not (stride > 1 and module is layer)

@@ -15,13 +15,10 @@ import torch
 from torch import nn
 
 from surgery_core.measure.divergence import log_probabilities
-from surgery_core.measure.readout import Readout
+from surgery_core.measure.readout import CHUNK_ELEMENTS, Readout, slice_elements
 from surgery_core.states.residuals import residual_batch
 from surgery_core.states.tail import Tail
 from surgery_core.surgery.anatomy import device_of
-
-CHUNK = {"cpu": 2**21, "cuda": 2**26}
-"""Logits that are made at once: 4 or 8 MB on a CPU."""
 
 
 class StepGradients:
@@ -98,7 +95,7 @@ class StepGradients:
             normed = self.head.enter(leaf.to(self.unembed.weight.dtype), grad=True).float()
         x, grad = normed.detach(), torch.empty_like(normed)
         losses = -torch.einsum("ltd,td->l", x, mixed) - own.sum()
-        size = max(1, CHUNK["cpu" if x.device.type == "cpu" else "cuda"] // weight.shape[0])
+        size = max(1, slice_elements(x.device) // weight.shape[0])
         for layer in range(len(x)):
             for at in range(0, x.shape[1], size):
                 part = slice(at, at + size)
@@ -129,7 +126,7 @@ class StepGradients:
         p = logp.exp()
         parameter_dtype = next(self.model.parameters()).dtype
         losses, by_state = torch.zeros(len(translated), device=final.device), torch.zeros_like(translated)
-        size = max(1, CHUNK["cpu"] * 4 // final.shape[-1])
+        size = max(1, CHUNK_ELEMENTS // 2 // final.shape[-1])
         tail = self.head.tail or Tail(self.model)
         for layer in range(len(translated)):
             for at in range(0, translated.shape[1], size):

@@ -41,6 +41,11 @@ NARROWEST_SLICE = 512
 Look = Callable[[], None]
 
 
+def slice_elements(device: torch.device) -> int:
+    """Return how many logits are made at once on a device where only sums over them are wanted."""
+    return SLICE_ELEMENTS["cpu" if device.type == "cpu" else "cuda"]
+
+
 def _never() -> None:
     """Do not stop."""
 
@@ -237,8 +242,7 @@ class Readout:
             yield slice(at, at + step)
 
     def _columns(self, rows: int) -> Iterator[slice]:
-        elements = SLICE_ELEMENTS["cpu" if self.unembed.weight.device.type == "cpu" else "cuda"]
-        width = max(NARROWEST_SLICE, elements // max(1, rows))
+        width = max(NARROWEST_SLICE, slice_elements(self.unembed.weight.device) // max(1, rows))
         for at in range(0, self.vocab, width):
             yield slice(at, min(at + width, self.vocab))
 

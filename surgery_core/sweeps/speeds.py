@@ -18,6 +18,7 @@ from torch import nn
 
 from surgery_core.measure.encoding import Encoded, encode_texts
 from surgery_core.measure.generation import complete
+from surgery_core.measure.readout import slice_elements
 from surgery_core.measure.skills import Skill, score_skill
 from surgery_core.plans.generation_settings import GenerationSettings
 from surgery_core.plans.plan import LayerPlan
@@ -44,8 +45,8 @@ WRITTEN = 4
 """Tokens written for a timing."""
 PROMPTS = 8
 """Prompts of each skill that are asked for a timing, about."""
-LOGITS, MOST_ROWS = 2**21, 512
-"""Logits, and tokens at most, of the products that are timed: as many as training makes at once (`lenses.gradients`)."""
+MOST_ROWS = 512
+"""Tokens at most of the products that are timed, of which as many logits are made at once as training makes."""
 
 
 @dataclass(frozen=True)
@@ -202,7 +203,7 @@ def _product_seconds(model: Any) -> float:
     weight = getattr(model.get_output_embeddings(), "weight", None)
     if weight is None or not weight.numel():
         return 0.0
-    rows: int = max(1, min(MOST_ROWS, LOGITS // int(weight.shape[0])))
+    rows: int = max(1, min(MOST_ROWS, slice_elements(weight.device) // int(weight.shape[0])))
     states = torch.ones((rows, weight.shape[1]), dtype=weight.dtype, device=weight.device)
 
     def multiply() -> None:

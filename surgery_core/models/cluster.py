@@ -27,6 +27,8 @@ class Cluster:
         address: of a running cluster; by default one is started on this machine and ended with this object.
         gpus: GPUs that each worker takes, 0 for none.
         threads: CPU threads of each worker.
+        at_once: calls that a worker takes at a time.
+        given: what the class is given besides.
 
     Use it in a `with` block.
 
@@ -35,12 +37,16 @@ class Cluster:
     """
 
     def __init__(
-        self, worker: type, *, workers: int = 2, address: str | None = None, gpus: float = 0, threads: int = 1
-    ) -> None:
+        self, worker: type, *, workers: int = 2, address: str | None = None, gpus: float = 0, threads: int = 1,
+        at_once: int = 1, given: tuple[Any, ...] = (),
+    ) -> None:  # fmt: skip
         if not 1 <= workers <= MAX_WORKERS:
             raise SettingsError(f"{workers} workers cannot be started; give 1 to {MAX_WORKERS}.")
         self.worker, self.workers, self.address, self.threads = worker, workers, address, threads
-        self.resources = {"num_cpus": threads, "num_gpus": gpus, "max_restarts": -1, "max_task_retries": 0}
+        self.given = given
+        self.resources = {
+            "num_cpus": threads, "num_gpus": gpus, "max_restarts": -1, "max_task_retries": 0, "max_concurrency": at_once,
+        }  # fmt: skip
         self.ray = _ray()
         self.actors: list[Any] = []
 
@@ -50,7 +56,7 @@ class Cluster:
         else:
             self.ray.init(address=self.address, log_to_driver=False)
         actor = self.ray.remote(self.worker).options(**self.resources)
-        self.actors = [actor.remote(self.threads) for _ in range(self.workers)]
+        self.actors = [actor.remote(self.threads, *self.given) for _ in range(self.workers)]
         return self
 
     def __exit__(self, *problem: object) -> None:

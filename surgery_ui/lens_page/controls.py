@@ -93,9 +93,7 @@ def offer_lens(now: session.Experiment, choice: Choice, swap: SwapChoice | None)
     kind: Literal["tuned", "jacobian"] = "jacobian" if lens_jobs.what_reads(reading.lens) == JACOBIAN else "tuned"
     view = LensView(choice.text, lens, reading.follow, reading.sublayers, reading.start, kind)
     read = lens_jobs.lens_of_side(reading, swap.side) if swap is not None else ""
-    keeping.offer_script(
-        now, "lens", lens=view, swap=swap, swap_lens=lambda: lens_jobs.jacobians_of(now.loaded, read)
-    )  # fmt: skip
+    keeping.offer_script(now, "lens", lens=view, swap=swap, swap_lens=read)
 
 
 def own_lenses(now: session.Experiment) -> dict[str, str]:

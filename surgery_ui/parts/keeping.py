@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from surgery_core.keeping.script import LensView, Page
-    from surgery_core.lenses.jacobian import Jacobians
     from surgery_core.models.opening import LoadedModel
     from surgery_core.plans.plan import LayerPlan
     from surgery_core.recipes.results import StudyResult
@@ -136,7 +135,7 @@ def _prepare(kind: str, wanted: tuple[ModelKey, str]) -> None:
 def offer_script(
     now: session.Experiment, page: Page, *, lens: LensView | None = None, sweep: SweepRequest | None = None,
     rows: Sequence[SweepRow] = (), recipe: Recipe | None = None, study: StudyResult | None = None,
-    swap: SwapChoice | None = None, swap_lens: Callable[[], Jacobians] | None = None,
+    swap: SwapChoice | None = None, swap_lens: str | None = None,
 ) -> None:  # fmt: skip
     """Offer what a page shows as a script, a notebook and a report.
 
@@ -149,7 +148,7 @@ def offer_script(
         recipe: an experiment that a page shows; by default that of the session.
         study: what the study of that experiment found, once it is done.
         swap: a word that the Lens page swaps.
-        swap_lens: returns the lens along whose directions it does.
+        swap_lens: id of the lens along whose directions it does.
     """
     place: DeltaGenerator | None = getattr(_run, "scripts", None)
     if place is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -24,7 +24,6 @@ from surgery_ui.work import keep_jobs
 
 if TYPE_CHECKING:
     from surgery_core.keeping.report.findings import Findings
-    from surgery_core.lenses.jacobian import Jacobians
     from surgery_core.recipes.results import StudyResult
     from surgery_core.sweeps.request import SweepRequest
     from surgery_core.sweeps.rows import SweepRow
@@ -39,7 +38,7 @@ _OF_PAGES = {"lens": "lens", "skills": "skills", "sweep": "sweep", "compare": "p
 def offer_report(
     now: session.Experiment, place: DeltaGenerator, page: str, recipe: Recipe, lens: str, sweep: SweepRequest | None,
     *, rows: Sequence[SweepRow] = (), study: StudyResult | None = None, unproved: bool,
-    swap_lens: Callable[[], Jacobians] | None = None,
+    swap_lens: str | None = None,
 ) -> list[Awaited]:  # fmt: skip
     """Offer a report, and return what waits for it once it is asked for.
 
@@ -53,7 +52,7 @@ def offer_report(
         rows: all of its rows, once it is done.
         study: what the recipe's study found, once it is done.
         unproved: whether figures of a plan are shown that did not pass its checks.
-        swap_lens: returns what the recipe's swap reads with, where the page has it.
+        swap_lens: id of what the recipe's swap reads with, where the page has it.
     """
     with place.container():
         st.markdown("**A report that can be run again**")

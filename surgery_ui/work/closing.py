@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterable, Mapping
 
 from surgery_ui.work import plan_jobs
+from surgery_ui.work.engine import ENGINE
 from surgery_ui.work.job import Key
 from surgery_ui.work.sweep_jobs import SWEEPS
 
@@ -48,9 +49,8 @@ def close(name: str, key: Key) -> None:
 
     A session that still shows it opens it again on its next run; its plans and undo steps stay.
     """
-    plan_jobs.MODELS.forget(lambda other: other[0] == "model" and other[1] == name)
-    plan_jobs.WORK.forget(lambda other: other[0] == "base" and other[1] == key)
-    plan_jobs.forget_prompts()
+    plan_jobs.let_go(name, key)
+    ENGINE.close(name, key)
     # modules of a model refer to each other
     timer = threading.Timer(COLLECTED, gc.collect)
     timer.daemon = True

@@ -124,6 +124,18 @@ def note_fault(error: BaseException, where: str) -> Fault:
     return fault
 
 
+def note_elsewhere(fault: Fault) -> None:
+    """Write and remember what went wrong in another process, whose own log has the stack."""
+    _faults.append(fault)
+    note("error", id=fault.id, where=fault.where, kind=fault.kind, frames=[fault.place])
+    _log.error("Error %s in %s, in a worker: %s at %s", fault.id, fault.where, fault.kind, fault.place)
+
+
+def fault_of(sentence: str) -> Fault | None:
+    """Return what went wrong of which a sentence has the id, or None where that is not known."""
+    return next((fault for fault in _faults if fault.id in sentence), None)
+
+
 def faults() -> list[Fault]:
     """Return what went wrong last, the newest first."""
     return list(reversed(_faults))

@@ -18,6 +18,7 @@ from surgery_ui.work.healed import HEALED, HealedModel
 from surgery_ui.work.job import Job
 from surgery_ui.work.kinds import Lane
 from surgery_ui.work.lens_jobs import TRAINING
+from surgery_ui.work.task import Task
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,19 +31,27 @@ class Healed:
 
 def heal_job(owner: str, loaded: LoadedModel, plan: LayerPlan, texts: tuple[Text, ...], minutes: float) -> Job[Healed]:
     """Heal a plan; the job's one piece is the newest `HealProgress`. Setting its `stop` ends it with the best so far."""
-
-    def work(job: Job[Healed]) -> Healed:
-        def told(now: HealProgress) -> None:
-            job.put(now, instead=bool(job.pieces))
-
-        prove(loaded.model, loaded.tokenizer, plan.unstitched, stop=job.stop)
-        view = heal(loaded.model, plan, loaded.tokenizer, texts, minutes=minutes, stop=job.stop, on_progress=told)
-        report = heal_report(view)
-        made = HEALED.put(
-            owner, healed_title(loaded.info, report), expected_bytes(loaded.info, plan),
-            lambda folder: export_healed(loaded, view, folder),
-        )  # fmt: skip
-        return Healed(made, report)
-
     key = ("healing", loaded.info.key, uuid.uuid4().hex)
+    work = Task(_heal, loaded, plan, texts, minutes, owner, received=_received)
     return TRAINING.request(owner, Lane.HEALING, key, work)
+
+
+def _heal(
+    job: Job[Healed], loaded: LoadedModel, plan: LayerPlan, texts: tuple[Text, ...], minutes: float, owner: str
+) -> Healed:
+    def told(now: HealProgress) -> None:
+        job.put(now, instead=bool(job.pieces))
+
+    prove(loaded.model, loaded.tokenizer, plan.unstitched, stop=job.stop)
+    view = heal(loaded.model, plan, loaded.tokenizer, texts, minutes=minutes, stop=job.stop, on_progress=told)
+    report = heal_report(view)
+    made = HEALED.put(
+        owner, healed_title(loaded.info, report), expected_bytes(loaded.info, plan),
+        lambda folder: export_healed(loaded, view, folder),
+    )  # fmt: skip
+    return Healed(made, report)
+
+
+def _received(healed: Healed) -> None:
+    """Have a model that a worker elsewhere wrote among those of this server."""
+    HEALED.adopt(healed.model)

@@ -98,8 +98,31 @@ class HealedModels:
             self._seen[name] = self._clock()
             return self._found[name]
 
-    def opened(self, owner: str, name: str) -> LoadedModel:
-        """Open a model for its session.
+    def adopt(self, made: HealedModel) -> None:
+        """Have a model that another process wrote, and that lies on a disk of this one too, among those here."""
+        with self._lock:
+            if made.name not in self._found:
+                self._make_room(made.owner, made.size)
+                self._found[made.name] = made
+            self._seen[made.name] = self._clock()
+
+    def lie_in(self, root: Path) -> None:
+        """Write models into a folder that another process made, and takes away."""
+        with self._lock:
+            self._root = root
+
+    def root(self) -> Path:
+        """Return the folder in which they lie; it is made where it is not there."""
+        with self._lock:
+            return self._folder()
+
+    def known(self, name: str) -> HealedModel | None:
+        """Return a model by its name, or None where there is none."""
+        with self._lock:
+            return self._found.get(name)
+
+    def owned(self, owner: str, name: str) -> HealedModel:
+        """Return a session's model.
 
         Raises:
             ModelLoadError: when it is not this session's, or is not there any more.
@@ -110,6 +133,11 @@ class HealedModels:
                 f"{name!r} is no healed model of this session: they belong to the session that made them, and are forgotten "
                 "when that is gone. Choose a model from the list, or heal the plan again."
             )
+        return found
+
+    def opened(self, owner: str, name: str) -> LoadedModel:
+        """Open a model for its session. Errors as `owned`."""
+        found = self.owned(owner, name)
         loaded = load_model(str(found.path))
         # the path on this machine is nobody's business
         info = replace(loaded.info, name=name, title=found.title, source="healed in this session")
@@ -143,7 +171,11 @@ class HealedModels:
 
     def _folder(self) -> Path:
         if self._root is None:
-            self._root = Path(tempfile.mkdtemp(prefix="model-surgery-healed-"))
+            # several machines see them where the organiser's folder is on a disk of all of them
+            place = limits().state_folder if limits().state else None
+            if place is not None:
+                place.mkdir(parents=True, exist_ok=True)
+            self._root = Path(tempfile.mkdtemp(prefix="model-surgery-healed-", dir=place))
             atexit.register(self.close)
         return self._root
 

@@ -7,7 +7,7 @@ for each other. A training goes on while its person looks at other pages.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -38,13 +38,15 @@ from surgery_core.recipes.swapped import swapped_view
 from surgery_core.states.windows import DEFAULT_CONTEXT, window_length
 from surgery_core.surgery.anatomy import plan_of
 from surgery_core.text import Text, chat_text, read_text
+from surgery_ui.work.engine import ENGINE
 from surgery_ui.work.job import Job
 from surgery_ui.work.kept import Kept
 from surgery_ui.work.kinds import Lane, Workers, kinds_of
 from surgery_ui.work.plan_jobs import WORK, plan_key, view, written
 from surgery_ui.work.pool import Pool
+from surgery_ui.work.task import Task
 
-TRAINING = Pool(1, kinds_of(Workers.TRAINING), Workers.TRAINING)
+TRAINING = Pool(1, kinds_of(Workers.TRAINING), Workers.TRAINING, elsewhere=ENGINE.sender(Workers.TRAINING))
 FETCHING = Pool(2, kinds_of(Workers.FETCHING), Workers.FETCHING)
 LOGIT, TUNED, JACOBIAN = "logit", "tuned", "jacobian"
 MAX_LENSES = 32
@@ -53,6 +55,7 @@ CHARACTERS = 32
 
 _beside: Kept[Fitted] = Kept(8)
 _lenses: Kept[Fitted] = Kept(MAX_LENSES)
+ENGINE.lens = _lenses.find
 
 
 @dataclass(frozen=True)
@@ -101,18 +104,18 @@ def lens_job(
     owner: str, lane: str, loaded: LoadedModel, plan: LayerPlan, text: str, reading: Reading = LOGIT_LENS
 ) -> Job[Trajectory]:
     """Read a plan's layers on a text."""
+    key = ("lens", loaded.info.key, plan_key(plan), text, reading)
+    return WORK.request(owner, lane, key, Task(_trajectory, loaded, plan, text, reading))
 
-    def work(job: Job[Trajectory]) -> Trajectory:
-        model = view(loaded, plan)
-        checked = _read(loaded, text, reading)
-        picked = one_token(loaded.tokenizer, reading.picked) if reading.picked else None
-        return read_lens(
-            lens_of(model, loaded, reading), model, loaded.tokenizer, checked, follow=reading.follow,
-            sublayers=reading.sublayers, picked=picked, start=reading.start, stop=job.stop,
-            on_progress=job.report,
-        )  # fmt: skip
 
-    return WORK.request(owner, lane, ("lens", loaded.info.key, plan_key(plan), text, reading), work)
+def _trajectory(job: Job[Trajectory], loaded: LoadedModel, plan: LayerPlan, text: str, reading: Reading) -> Trajectory:
+    model = view(loaded, plan)
+    checked = _read(loaded, text, reading)
+    picked = one_token(loaded.tokenizer, reading.picked) if reading.picked else None
+    return read_lens(
+        lens_of(model, loaded, reading), model, loaded.tokenizer, checked, follow=reading.follow,
+        sublayers=reading.sublayers, picked=picked, start=reading.start, stop=job.stop, on_progress=job.report,
+    )  # fmt: skip
 
 
 def swapped_job(
@@ -122,13 +125,16 @@ def swapped_job(
     """Continue a text with one word swapped for another, where the lens of a reading reads it; the job's text grows."""
     lens = lens_of_side(reading, choice.side)
     of = plan if choice.side == "after" else LayerPlan.identity(plan.n_layers)
-
-    def work(job: Job[Generation]) -> Generation:
-        swapped = swapped_view(choice, loaded, view(loaded, of, job.stop), jacobians_of(loaded, lens))
-        return written(loaded, swapped, text, settings, on_text=job.write, stop=job.stop, on_progress=job.report)
-
     key = ("text", loaded.info.key, plan_key(of), text, settings, choice, lens)
-    return WORK.request(owner, Lane.TEXT_SWAPPED, key, work)
+    return WORK.request(owner, Lane.TEXT_SWAPPED, key, Task(_write_swapped, loaded, of, text, settings, choice, lens))
+
+
+def _write_swapped(
+    job: Job[Generation], loaded: LoadedModel, plan: LayerPlan, text: str, settings: GenerationSettings,
+    choice: SwapChoice, lens: str,
+) -> Generation:  # fmt: skip
+    swapped = swapped_view(choice, loaded, view(loaded, plan, job.stop), jacobians_of(loaded, lens))
+    return written(loaded, swapped, text, settings, on_text=job.write, stop=job.stop, on_progress=job.report)
 
 
 def lens_of_side(reading: Reading, side: str) -> str:
@@ -153,17 +159,19 @@ def distances_job(
 ) -> Job[dict[str, Array]]:
     """Compare what the lens reads after surgery with what it read before, cell by cell."""
     reading = replace(reading, picked="")
-
-    def work(job: Job[dict[str, Array]]) -> dict[str, Array]:
-        models = loaded.model, view(loaded, plan)
-        lenses = lens_of(models[0], loaded, reading), lens_of(models[1], loaded, reading)
-        return distances(
-            lenses, models, loaded.tokenizer, _read(loaded, text, reading), follow=reading.follow,
-            sublayers=reading.sublayers, start=reading.start, stop=job.stop, on_progress=job.report,
-        )  # fmt: skip
-
     key = ("distances", loaded.info.key, plan_key(plan), text, reading)
-    return WORK.request(owner, Lane.LENS_DISTANCES, key, work)
+    return WORK.request(owner, Lane.LENS_DISTANCES, key, Task(_distances, loaded, plan, text, reading))
+
+
+def _distances(
+    job: Job[dict[str, Array]], loaded: LoadedModel, plan: LayerPlan, text: str, reading: Reading
+) -> dict[str, Array]:
+    models = loaded.model, view(loaded, plan)
+    lenses = lens_of(models[0], loaded, reading), lens_of(models[1], loaded, reading)
+    return distances(
+        lenses, models, loaded.tokenizer, _read(loaded, text, reading), follow=reading.follow,
+        sublayers=reading.sublayers, start=reading.start, stop=job.stop, on_progress=job.report,
+    )  # fmt: skip
 
 
 def averages_job(
@@ -171,54 +179,59 @@ def averages_job(
 ) -> Job[pd.DataFrame]:
     """Read texts through the lens and keep the means of each."""
     reading = Reading(reading.lens, reading.follow, unchanged=reading.unchanged)
+    key = ("averages", loaded.info.key, plan_key(plan), texts, reading)
+    return WORK.request(owner, lane, key, Task(_averages, loaded, plan, texts, reading))
 
-    def work(job: Job[pd.DataFrame]) -> pd.DataFrame:
-        model = view(loaded, plan)
-        return lens_averages(
-            lens_of(model, loaded, reading), model, loaded.tokenizer, texts, follow=reading.follow, stop=job.stop,
-            on_progress=job.report,
-        )  # fmt: skip
 
-    return WORK.request(owner, lane, ("averages", loaded.info.key, plan_key(plan), texts, reading), work)
+def _averages(
+    job: Job[pd.DataFrame], loaded: LoadedModel, plan: LayerPlan, texts: tuple[Text, ...], reading: Reading
+) -> pd.DataFrame:
+    model = view(loaded, plan)
+    return lens_averages(
+        lens_of(model, loaded, reading), model, loaded.tokenizer, texts, follow=reading.follow, stop=job.stop,
+        on_progress=job.report,
+    )  # fmt: skip
 
 
 def quality_job(owner: str, loaded: LoadedModel, texts: tuple[Text, ...], lens: str) -> Job[pd.DataFrame]:
     """Measure how far the logit lens and another one are from the model's own output."""
+    key = ("quality", loaded.info.key, texts, lens)
+    return WORK.request(owner, Lane.LENS_QUALITY, key, Task(_quality, loaded, texts, lens))
 
-    def work(job: Job[pd.DataFrame]) -> pd.DataFrame:
-        return lens_quality(
-            loaded.model, loaded.tokenizer, fitted_of(loaded, lens), texts, stop=job.stop, on_progress=job.report
-        )
 
-    return WORK.request(owner, Lane.LENS_QUALITY, ("quality", loaded.info.key, texts, lens), work)
+def _quality(job: Job[pd.DataFrame], loaded: LoadedModel, texts: tuple[Text, ...], lens: str) -> pd.DataFrame:
+    return lens_quality(
+        loaded.model, loaded.tokenizer, fitted_of(loaded, lens), texts, stop=job.stop, on_progress=job.report
+    )
 
 
 def training_job(owner: str, loaded: LoadedModel, texts: tuple[Text, ...], settings: LensTraining) -> Job[Fitted]:
     """Train a lens; the job's pieces are `Progress`. Setting its `stop` ends it with the best so far."""
-
-    def work(job: Job[Fitted]) -> Fitted:
-        name = loaded.info.name
-        return train_lens(
-            loaded.model, loaded.tokenizer, texts, settings, name=name, on_progress=job.put, stop=job.stop
-        )
-
     key: tuple[Hashable, ...] = ("lens-training", loaded.info.key, uuid.uuid4().hex)
-    return TRAINING.request(owner, Lane.LENS_TRAINING, key, work)
+    return TRAINING.request(owner, Lane.LENS_TRAINING, key, Task(_train, loaded, texts, settings))
+
+
+def _train(job: Job[Fitted], loaded: LoadedModel, texts: tuple[Text, ...], settings: LensTraining) -> Fitted:
+    return train_lens(
+        loaded.model, loaded.tokenizer, texts, settings, name=loaded.info.name, on_progress=job.put, stop=job.stop
+    )
 
 
 def fitting_job(
     owner: str, loaded: LoadedModel, plan: LayerPlan, texts: tuple[Text, ...], settings: JacobianFit
 ) -> Job[Fitted]:
     """Fit a Jacobian lens of a plan; the job's pieces are `FitProgress`. Setting its `stop` ends it with the mean so far."""
-
-    def work(job: Job[Fitted]) -> Fitted:
-        return fit_jacobians(
-            view(loaded, plan), loaded.tokenizer, texts, settings, name=loaded.info.name, on_progress=job.put,
-            stop=job.stop,
-        )  # fmt: skip
-
     key: tuple[Hashable, ...] = ("lens-training", loaded.info.key, uuid.uuid4().hex)
-    return TRAINING.request(owner, Lane.LENS_TRAINING, key, work)
+    return TRAINING.request(owner, Lane.LENS_TRAINING, key, Task(_fit, loaded, plan, texts, settings))
+
+
+def _fit(
+    job: Job[Fitted], loaded: LoadedModel, plan: LayerPlan, texts: tuple[Text, ...], settings: JacobianFit
+) -> Fitted:
+    return fit_jacobians(
+        view(loaded, plan), loaded.tokenizer, texts, settings, name=loaded.info.name, on_progress=job.put,
+        stop=job.stop,
+    )  # fmt: skip
 
 
 def fetch_job(owner: str, name: str) -> Job[Fitted]:
@@ -275,15 +288,24 @@ def keep_lens(loaded: LoadedModel, found: Fitted) -> str:
     Raises:
         LensError: when it is for another model.
     """
-    if isinstance(found, Translators):
-        check_fits(loaded.model, found)
-    else:
-        check_jacobians(
-            view(loaded, LayerPlan.parse(found.plan, loaded.info.n_layers)) if found.plan else loaded.model, found
-        )
+    ENGINE.ask(_check_fits, loaded, found)
     digest = digest_of(found)
     _lenses.put(digest, found)
     return digest
+
+
+def _check_fits(loaded: LoadedModel, found: Fitted) -> None:
+    """Refuse a lens of another model: its weights are compared."""
+    if isinstance(found, Translators):
+        check_fits(loaded.model, found)
+    else:
+        of = view(loaded, LayerPlan.parse(found.plan, loaded.info.n_layers)) if found.plan else loaded.model
+        check_jacobians(of, found)
+
+
+def put_lens(lens: str, make: Callable[[], Fitted]) -> None:
+    """Keep a lens under an id that another process gave it; it is made where it is not here yet."""
+    _lenses.get(lens, make)
 
 
 def what_reads(lens: str) -> str:

@@ -23,6 +23,7 @@ FILE_VARIABLE = "MODEL_SURGERY_CONFIG"
 """Environment variable with the path of the organiser's file."""
 PREFIX = "MODEL_SURGERY_"
 MB = 1_000_000
+THREADS, RAY = "threads", "ray"
 ROOMS_FILE = "rooms.sqlite"
 """Name of the file with the rooms, in the state folder."""
 
@@ -50,6 +51,11 @@ class Limits:
         log: where lines of JSON go that say what happens: a file, "-" for the server's output, empty for nowhere.
         log_texts: whether those lines have what sentences of errors say, which may be what a person wrote.
         state: folder for what outlives the server: rooms, answers, boards; empty for the user's own.
+        engine: what computes: "threads" of the server's process, or workers on "ray".
+        workers: edits that are computed at a time, each by a worker of its own on Ray; 0 for one a processor core.
+        ray_address: of a running Ray cluster; empty for one of the server's own, on its machine.
+        ray_threads: processor cores that each worker on Ray takes.
+        ray_gpus: GPUs that each worker on Ray takes.
     """
 
     allowed: tuple[str, ...] = ()
@@ -70,6 +76,16 @@ class Limits:
     log: str = ""
     log_texts: bool = False
     state: str = ""
+    engine: str = THREADS
+    workers: int = 0
+    ray_address: str = ""
+    ray_threads: int = 1
+    ray_gpus: int = 0
+
+    @property
+    def at_once(self) -> int:
+        """Return how many edits are computed at a time."""
+        return self.workers or max(1, os.cpu_count() or 1)
 
     def check_model(self, name: str, here: Callable[[str], bool]) -> None:
         """Refuse a model that may not be opened.
@@ -144,13 +160,16 @@ class Limits:
 
 LEAST: Mapping[str, int] = {
     "model_mb": 0, "open_models": 1, "text_kb": 1, "tokens": 1, "sweep_plans": 1, "jobs": 1, "cache_mb": 10,
-    "idle_minutes": 1, "download_mb": 0, "healed_mb": 0,
+    "idle_minutes": 1, "download_mb": 0, "healed_mb": 0, "workers": 0, "ray_threads": 1, "ray_gpus": 0,
 }  # fmt: skip
 MOST: Mapping[str, int] = {
     "model_mb": 100_000_000, "open_models": 100, "text_kb": 1_000, "tokens": 512, "sweep_plans": 4_096, "jobs": 100,
-    "cache_mb": 100_000_000, "idle_minutes": 100_000, "download_mb": 100_000, "healed_mb": 100_000_000,
+    "cache_mb": 100_000_000, "idle_minutes": 100_000, "download_mb": 100_000, "healed_mb": 100_000_000, "workers": 256,
+    "ray_threads": 256, "ray_gpus": 16,
 }  # fmt: skip
 
+CHOICES: Mapping[str, tuple[str, ...]] = {"engine": (THREADS, RAY)}
+"""What some texts may be."""
 LISTS: Mapping[str, tuple[str, str]] = {
     "allowed": (r"(?s).+", '["fable"]'),
     "framed_by": (r"https?://(\*\.)?[a-zA-Z0-9.-]+(:\d{1,5})?", '["https://example.org"]'),
@@ -179,8 +198,16 @@ def read_limits(environment: Mapping[str, str]) -> Limits:
 @lru_cache(maxsize=1)
 def limits() -> Limits:
     """Return what this server's organiser allows, read once. Errors as `read_limits`."""
-    return read_limits(os.environ)
+    return _told[-1] if _told else read_limits(os.environ)
 
+
+def tell(found: Limits) -> None:
+    """Have these hold in this process, which is a worker of a server: it does not read them itself."""
+    _told[:] = [found]
+    limits.cache_clear()
+
+
+_told: list[Limits] = []
 
 KINDS: Mapping[str, type] = {one.name: type(one.default) for one in fields(Limits)}
 """Of every key, the type of its value."""
@@ -220,6 +247,10 @@ def _checked(name: str, value: object, where: str) -> Any:
         if isinstance(value, list) and all(isinstance(one, str) and re.fullmatch(form, one) for one in value):
             return tuple(value)
         raise SettingsError(f"{name} is {value!r} in {where}; give a list such as {example}.")
+    if name in CHOICES:
+        if value in CHOICES[name]:
+            return value
+        raise SettingsError(f"{name} is {value!r} in {where}; give {' or '.join(map(repr, CHOICES[name]))}.")
     if KINDS[name] is str:
         if isinstance(value, str) and "\0" not in value:
             return value

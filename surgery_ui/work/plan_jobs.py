@@ -7,11 +7,10 @@ settings, and everything is bounded. Results live in the pool that computed them
 from __future__ import annotations
 
 import hashlib
-import os
 import threading
 import time
 from collections.abc import Callable, Hashable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import streamlit as st
 
@@ -38,20 +37,23 @@ from surgery_core.suture.report import StitchReport, stitch_report
 from surgery_core.suture.stitch import stitch
 from surgery_core.text import Text, TextSet, bundled_texts, encode
 from surgery_core.text_sources.counts import TextCounts, count_texts
+from surgery_ui.work.asked import Named
+from surgery_ui.work.engine import ENGINE
 from surgery_ui.work.healed import HEALED, is_healed
 from surgery_ui.work.job import Job, Key, Work
 from surgery_ui.work.kept import Kept
 from surgery_ui.work.kinds import Lane, Workers, kinds_of
 from surgery_ui.work.limits import MB, limits
 from surgery_ui.work.pool import Pool
-
-if TYPE_CHECKING:
-    pass
+from surgery_ui.work.task import Task
 
 OPENED_AT_ONCE = 4
 """Models that are fetched at a time: nobody waits for somebody else's slow hub. Their weights are read one after the other."""
 MODELS = Pool(OPENED_AT_ONCE, kinds_of(Workers.MODELS), Workers.MODELS)
-WORK = Pool(max(1, os.cpu_count() or 1), kinds_of(Workers.WORK), Workers.WORK, limits().cache_mb * MB * 3 // 4)
+WORK = Pool(
+    limits().at_once, kinds_of(Workers.WORK), Workers.WORK, limits().cache_mb * MB * 3 // 4,
+    elsewhere=ENGINE.sender(Workers.WORK),
+)  # fmt: skip
 AGAIN = 5.0
 """Seconds for which a model that could not be opened is not tried again: every run of a page asks for it."""
 MAX_OWN_TEXTS = 64
@@ -69,11 +71,15 @@ _own_texts: Kept[Text] = Kept(MAX_OWN_TEXTS)
 _own_sets: Kept[TextSet] = Kept(MAX_OWN_SETS)
 
 
-def model_job(owner: str, name: str) -> Job[LoadedModel]:
-    """Open a model that may be opened here, again where its files have changed since; a healed one for its owner alone."""
+def model_job(owner: str, name: str, place: str = "") -> Job[LoadedModel]:
+    """Open a model that may be opened here, again where its files have changed since; a healed one for its owner alone.
+
+    `place` is who asks where that is not its owner.
+    """
+    place = place or owner
     if is_healed(name):
         return MODELS.request(
-            owner, Lane.MODEL, ("model", name, owner), lambda job: HEALED.opened(owner, name), anew=True
+            place, Lane.MODEL, ("model", name, owner), lambda job: _opened_healed(owner, name), anew=True
         )
     # what was opened under other limits is not open under these; what is open needs its files no more
     key = ("model", name, stamp_of(name) or _stamp_when_opened(name), limits())
@@ -81,7 +87,7 @@ def model_job(owner: str, name: str) -> Job[LoadedModel]:
     failed = MODELS.outcome(key)
     if failed is not None and failed.error is not None and time.monotonic() - (failed.ended or 0.0) > AGAIN:
         failed.refuse_reuse()
-    return MODELS.request(owner, Lane.MODEL, key, lambda job: _opened(name), anew=True)
+    return MODELS.request(place, Lane.MODEL, key, lambda job: _opened(name), anew=True)
 
 
 def _stamp_when_opened(name: str) -> str:
@@ -99,8 +105,16 @@ def choices() -> tuple[ModelChoice, ...]:
 def _opened(name: str) -> LoadedModel:
     allowed = limits()
     allowed.check_model(name, lambda one: one in offered() or (allowed.paths and path_of(one) is not None))
+    if ENGINE.elsewhere:
+        return ENGINE.open(Named(name))
     most = allowed.model_mb * MB if allowed.model_mb else None
     return load_model(name, allow_paths=allowed.paths, most_bytes=most)
+
+
+def _opened_healed(owner: str, name: str) -> LoadedModel:
+    if ENGINE.elsewhere:
+        return ENGINE.open(Named(name, healed=HEALED.owned(owner, name)))
+    return HEALED.opened(owner, name)
 
 
 def may_see(owner: str, name: str) -> bool:
@@ -111,6 +125,9 @@ def may_see(owner: str, name: str) -> bool:
 def open_models() -> list[LoadedModel]:
     """Return the models that are in memory."""
     return [job.result for job in MODELS.finished("model")]
+
+
+ENGINE.models = open_models
 
 
 def donors(plan: LayerPlan) -> dict[str, LoadedModel]:
@@ -150,18 +167,20 @@ def text_job(
     owner: str, lane: str, loaded: LoadedModel, plan: LayerPlan, prompt: str, settings: GenerationSettings
 ) -> Job[Generation]:
     """Continue a prompt under a plan; the job's text grows while it runs."""
-
-    def work(job: Job[Generation]) -> Generation:
-        job.raise_what_failed()
-        key = id(loaded.model), prompt, settings.chat, settings.system
-        shared = _prompts.get(key, lambda: SharedPrompt(loaded.model))
-        return written(
-            loaded, view(loaded, plan, job.stop), prompt, settings, on_text=job.write, stop=job.stop,
-            on_progress=job.report, shared=shared,
-        )  # fmt: skip
-
     key = ("text", loaded.info.key, plan_key(plan), prompt, settings)
-    return WORK.request(owner, lane, key, work, _needed_stitches(loaded, plan))
+    return WORK.request(owner, lane, key, Task(_write, loaded, plan, prompt, settings), _needed_stitches(loaded, plan))
+
+
+def _write(
+    job: Job[Generation], loaded: LoadedModel, plan: LayerPlan, prompt: str, settings: GenerationSettings
+) -> Generation:
+    job.raise_what_failed()
+    key = id(loaded.model), prompt, settings.chat, settings.system
+    shared = _prompts.get(key, lambda: SharedPrompt(loaded.model))
+    return written(
+        loaded, view(loaded, plan, job.stop), prompt, settings, on_text=job.write, stop=job.stop,
+        on_progress=job.report, shared=shared,
+    )  # fmt: skip
 
 
 def written(
@@ -183,50 +202,53 @@ def written(
         )
 
 
-def forget_prompts() -> None:
-    """Let go of what models have read of prompts, which may be much."""
+def let_go(name: str, key: Key) -> None:
+    """Forget a model, what was kept that holds it, and what models have read of prompts, which may be much."""
+    MODELS.forget(lambda other: other[0] == "model" and other[1] == name)
+    WORK.forget(lambda other: other[0] == "base" and other[1] == key)
     _prompts.clear()
 
 
 def table_job(owner: str, lane: str, loaded: LoadedModel, texts: tuple[Text, ...]) -> Job[ScoreTable]:
     """Score texts under the unchanged model."""
+    return WORK.request(owner, lane, ("table", loaded.info.key, texts), Task(_table), _base_side(loaded, texts))
 
-    def work(job: Job[ScoreTable]) -> ScoreTable:
-        table: ScoreTable = job.needs[0].result.table
-        return table
 
-    return WORK.request(owner, lane, ("table", loaded.info.key, texts), work, _base_side(loaded, texts))
+def _table(job: Job[ScoreTable]) -> ScoreTable:
+    table: ScoreTable = job.needs[0].result.table
+    return table
 
 
 def comparison_job(
     owner: str, lane: str, loaded: LoadedModel, plan: LayerPlan, texts: tuple[Text, ...]
 ) -> Job[Comparison]:
     """Compare a plan with the unchanged model over texts."""
-
-    def work(job: Job[Comparison]) -> Comparison:
-        if plan != plan.unstitched:
-            check_apart(calibration_texts(), texts)
-        job.raise_what_failed()
-        base, model = job.needs[0].result, view(loaded, plan, job.stop)
-        found = compare(base, model, loaded.tokenizer, texts, stop=job.stop, on_progress=job.report)
-        # verdicts of many texts take a while; the comparison keeps them for the page, which must not wait
-        found.frame(), found.verdict()
-        return found
-
     key = ("comparison", loaded.info.key, plan_key(plan), texts)
-    return WORK.request(owner, lane, key, work, _base_side(loaded, texts) | _needed_stitches(loaded, plan))
+    needs = _base_side(loaded, texts) | _needed_stitches(loaded, plan)
+    return WORK.request(owner, lane, key, Task(_compare, loaded, plan, texts), needs)
+
+
+def _compare(job: Job[Comparison], loaded: LoadedModel, plan: LayerPlan, texts: tuple[Text, ...]) -> Comparison:
+    if plan != plan.unstitched:
+        check_apart(calibration_texts(), texts)
+    job.raise_what_failed()
+    base, model = job.needs[0].result, view(loaded, plan, job.stop)
+    found = compare(base, model, loaded.tokenizer, texts, stop=job.stop, on_progress=job.report)
+    # verdicts of many texts take a while; the comparison keeps them for the page, which must not wait
+    found.frame(), found.verdict()
+    return found
 
 
 def _base_side(loaded: LoadedModel, texts: tuple[Text, ...]) -> dict[Key, Work[Reference]]:
     """Return the work that scores texts under the unchanged model, once for every plan that is compared with it."""
-
-    def work(job: Job[Reference]) -> Reference:
-        return reference(loaded.model, loaded.tokenizer, texts, stop=job.stop, on_progress=job.report)
-
     # What was kept of a model that has been closed would hold it in memory.
     here = {loaded.info.key, *(one.info.key for one in open_models())}
     WORK.forget(lambda key: key[0] == "base" and key[1] not in here)
-    return {("base", loaded.info.key, texts): work}
+    return {("base", loaded.info.key, texts): Task(_base, loaded, texts)}
+
+
+def _base(job: Job[Reference], loaded: LoadedModel, texts: tuple[Text, ...]) -> Reference:
+    return reference(loaded.model, loaded.tokenizer, texts, stop=job.stop, on_progress=job.report)
 
 
 def plan_seconds(loaded: LoadedModel, texts: tuple[Text, ...], plan: LayerPlan) -> float | None:
@@ -240,11 +262,11 @@ def plan_seconds(loaded: LoadedModel, texts: tuple[Text, ...], plan: LayerPlan) 
 
 def preflight_job(owner: str, loaded: LoadedModel) -> Job[PreflightReport]:
     """Find out, once for each model, whether surgery on it can be trusted."""
+    return WORK.request(owner, Lane.PREFLIGHT, ("preflight", loaded.info.key), Task(_preflight, loaded))
 
-    def work(job: Job[PreflightReport]) -> PreflightReport:
-        return preflight(loaded.model, loaded.tokenizer, stop=job.stop, on_progress=job.report)
 
-    return WORK.request(owner, Lane.PREFLIGHT, ("preflight", loaded.info.key), work)
+def _preflight(job: Job[PreflightReport], loaded: LoadedModel) -> PreflightReport:
+    return preflight(loaded.model, loaded.tokenizer, stop=job.stop, on_progress=job.report)
 
 
 def proof_key(loaded: LoadedModel, plan: LayerPlan) -> tuple[Hashable, ...]:
@@ -254,15 +276,14 @@ def proof_key(loaded: LoadedModel, plan: LayerPlan) -> tuple[Hashable, ...]:
 
 def proof_job(owner: str, lane: str, loaded: LoadedModel, plan: LayerPlan) -> Job[PreflightReport]:
     """Find out, once for each plan, whether its numbers are right; the job's error is the refusal."""
-
-    def work(job: Job[PreflightReport]) -> PreflightReport:
-        job.raise_what_failed()
-        given = ingredients(loaded, plan, job.stop)
-        return prove(
-            loaded.model, loaded.tokenizer, plan, **given.named, stop=job.stop, on_progress=job.report
-        )  # fmt: skip
-
+    work = Task(_prove, loaded, plan)
     return WORK.request(owner, lane, proof_key(loaded, plan), work, _needed_stitches(loaded, plan))
+
+
+def _prove(job: Job[PreflightReport], loaded: LoadedModel, plan: LayerPlan) -> PreflightReport:
+    job.raise_what_failed()
+    given = ingredients(loaded, plan, job.stop)
+    return prove(loaded.model, loaded.tokenizer, plan, **given.named, stop=job.stop, on_progress=job.report)
 
 
 def refusal(loaded: LoadedModel, plan: LayerPlan) -> RefusedPlanError | None:
@@ -273,28 +294,28 @@ def refusal(loaded: LoadedModel, plan: LayerPlan) -> RefusedPlanError | None:
 
 def nearest_job(owner: str, loaded: LoadedModel, plan: LayerPlan) -> Job[LayerPlan | None]:
     """Look for the nearest plan that is allowed."""
+    key = ("nearest", loaded.info.key, plan_key(plan))
+    return WORK.request(owner, Lane.PROOF, key, Task(_nearest, loaded, plan))
 
-    def work(job: Job[LayerPlan | None]) -> LayerPlan | None:
-        try:
-            given = ingredients(loaded, plan, job.stop)
-        except RefusedPlanError as refused:
-            # of stitches that make nothing better the refusal names the plan that is left
-            return refused.nearest if isinstance(refused.nearest, LayerPlan) else plan.unstitched
-        return nearest_plan(loaded.model, loaded.tokenizer, plan, given, stop=job.stop, on_progress=job.report)
 
-    return WORK.request(owner, Lane.PROOF, ("nearest", loaded.info.key, plan_key(plan)), work)
+def _nearest(job: Job[LayerPlan | None], loaded: LoadedModel, plan: LayerPlan) -> LayerPlan | None:
+    try:
+        given = ingredients(loaded, plan, job.stop)
+    except RefusedPlanError as refused:
+        # of stitches that make nothing better the refusal names the plan that is left
+        return refused.nearest if isinstance(refused.nearest, LayerPlan) else plan.unstitched
+    return nearest_plan(loaded.model, loaded.tokenizer, plan, given, stop=job.stop, on_progress=job.report)
 
 
 def _needed_stitches(loaded: LoadedModel, plan: LayerPlan) -> dict[Key, Work[Any]]:
     """Return the work that a plan's stitches take, once for all that is shown of it; nothing where it has none."""
-    return {} if plan == plan.unstitched else _stitches_of(loaded, plan)
+    if plan == plan.unstitched:
+        return {}
+    return {("stitches", loaded.info.key, str(plan)): Task(_stitches_of, loaded, plan)}
 
 
-def _stitches_of(loaded: LoadedModel, plan: LayerPlan) -> dict[Key, Work[Stitches]]:
-    def work(job: Job[Stitches]) -> Stitches:
-        return stitched_side(loaded, plan, job.stop, job.report)
-
-    return {("stitches", loaded.info.key, str(plan)): work}
+def _stitches_of(job: Job[Stitches], loaded: LoadedModel, plan: LayerPlan) -> Stitches:
+    return stitched_side(loaded, plan, job.stop, job.report)
 
 
 def stitched_side(
@@ -336,11 +357,11 @@ def _token_count(key: tuple[str, ...], digest: bytes, _text: Text, _loaded: Load
 
 def count_job(owner: str, loaded: LoadedModel, texts: tuple[Text, ...]) -> Job[TextCounts]:
     """Count the tokens of texts."""
+    return WORK.request(owner, Lane.TEXT_COUNTS, ("counts", loaded.info.key, texts), Task(_count, loaded, texts))
 
-    def work(job: Job[TextCounts]) -> TextCounts:
-        return count_texts(loaded.tokenizer, texts, stop=job.stop, on_progress=job.report)
 
-    return WORK.request(owner, Lane.TEXT_COUNTS, ("counts", loaded.info.key, texts), work)
+def _count(job: Job[TextCounts], loaded: LoadedModel, texts: tuple[Text, ...]) -> TextCounts:
+    return count_texts(loaded.tokenizer, texts, stop=job.stop, on_progress=job.report)
 
 
 def keep_own_set(chosen: TextSet) -> None:

@@ -18,6 +18,9 @@ from surgery_ui.work.diary import note_end
 from surgery_ui.work.job import Cancelled, Job, Key, Result, Unexpected, Work
 from surgery_ui.work.kinds import Kind
 from surgery_ui.work.order import Order, Queued, bound
+from surgery_ui.work.task import Task
+
+Elsewhere = Callable[[str, Key, Task[Any], Mapping[Key, Work[Any]]], Work[Any]]
 
 MAX_RESTING = 64
 """Texts that give way to others at a time, each of which has a thread."""
@@ -47,11 +50,14 @@ class Pool:
         kinds: of the jobs that it does, by the first part of their keys; `kinds.TABLE` has all of them.
         name: of the threads.
         most_bytes: memory that the results of finished jobs may keep; None for no bound.
+        elsewhere: returns work that has a task, and all that it needs, done by another process; None to do it here.
     """
 
     def __init__(
-        self, workers: int, kinds: Mapping[str, Kind], name: str = "jobs", most_bytes: int | None = None
-    ) -> None:
+        self, workers: int, kinds: Mapping[str, Kind], name: str = "jobs", most_bytes: int | None = None,
+        elsewhere: Elsewhere | None = None,
+    ) -> None:  # fmt: skip
+        self._elsewhere = elsewhere
         self._workers = workers
         self._most_bytes = most_bytes
         self._kinds = kinds
@@ -97,6 +103,9 @@ class Pool:
             LookupError: when the kind of the job, or of one that it needs, or its lane is not in the pool's table.
         """
         self._check(lane, (key, *(needs or ())))
+        if self._elsewhere is not None and isinstance(work, Task):
+            # what it needs stays where it is made
+            work, needs = self._elsewhere(lane, key, work, needs or {}), {}
         with self._lock:
             if not anew and (failed := self._known_failure(owner, key)) is not None:
                 self._let_go(self._lanes.pop((owner, lane), None))

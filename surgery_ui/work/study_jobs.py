@@ -20,6 +20,7 @@ from surgery_ui.work import plan_jobs as cached
 from surgery_ui.work.job import Job, Key
 from surgery_ui.work.kinds import Lane
 from surgery_ui.work.sweep_jobs import SWEEPS
+from surgery_ui.work.task import Task
 
 Ran = StudyResult | Report
 
@@ -34,15 +35,15 @@ def study_key(loaded: LoadedModel, recipe: Recipe) -> Key:
 
 def study_job(owner: str, loaded: LoadedModel, recipe: Recipe) -> Job[Ran]:
     """Run a recipe's study; without one, all that it has."""
+    return SWEEPS.request(owner, Lane.STUDY, study_key(loaded, recipe), Task(_run, loaded, recipe))
 
-    def work(job: Job[Ran]) -> Ran:
-        if recipe.study is not None:
-            return run_study(recipe, loaded, texts_of(recipe), stop=job.stop, on_progress=job.report)
-        _check_donors(loaded, recipe)
-        keep_jobs.check_swap_lens(recipe)
-        return run_recipe(recipe, loaded=loaded, stop=job.stop, on_progress=job.report)
 
-    return SWEEPS.request(owner, Lane.STUDY, study_key(loaded, recipe), work)
+def _run(job: Job[Ran], loaded: LoadedModel, recipe: Recipe) -> Ran:
+    if recipe.study is not None:
+        return run_study(recipe, loaded, texts_of(recipe), stop=job.stop, on_progress=job.report)
+    _check_donors(loaded, recipe)
+    keep_jobs.check_swap_lens(recipe)
+    return run_recipe(recipe, loaded=loaded, stop=job.stop, on_progress=job.report)
 
 
 def study_outcome(loaded: LoadedModel, recipe: Recipe) -> Ran | None:

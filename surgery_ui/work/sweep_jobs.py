@@ -7,7 +7,6 @@ its last step, and importance, from what was read.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
@@ -31,12 +30,17 @@ from surgery_core.sweeps.request import (
 from surgery_core.sweeps.setup import SweepMeasures
 from surgery_core.sweeps.sweep import Sweep
 from surgery_ui.work import plan_jobs as cached
+from surgery_ui.work.engine import ENGINE
 from surgery_ui.work.job import Job
 from surgery_ui.work.kinds import Lane, Workers, kinds_of
 from surgery_ui.work.limits import MB, limits
 from surgery_ui.work.pool import Pool
+from surgery_ui.work.task import Task
 
-SWEEPS = Pool(max(1, (os.cpu_count() or 1) - 1), kinds_of(Workers.SWEEPS), Workers.SWEEPS, limits().cache_mb * MB // 4)
+SWEEPS = Pool(
+    max(1, limits().at_once - 1), kinds_of(Workers.SWEEPS), Workers.SWEEPS, limits().cache_mb * MB // 4,
+    elsewhere=ENGINE.sender(Workers.SWEEPS),
+)  # fmt: skip
 
 
 Mark = frozenset[int] | Removal | Reading | None
@@ -67,55 +71,53 @@ def start_job(owner: str, loaded: LoadedModel, request: Request, mark: Mark = No
 def sweep_job(owner: str, loaded: LoadedModel, request: SweepRequest, done: Iterable[int] = ()) -> Job[str]:
     """Run a sweep, but for the rows that are done."""
     left_out = frozenset(done)
-
-    def work(job: Job[str]) -> str:
-        sweep = _sweep(loaded, request, job)
-        job.put(SweepIdentity.of(model_name(loaded.info), request.kind, sweep, request.options))
-        for row in sweep.rows(done=left_out, on_progress=job.report):
-            if not job.text and sweep.note:
-                job.write(sweep.note)
-            job.put(row)
-        return sweep.note
-
     key = ("sweep", loaded.info.key, cached.plan_key(request.start), request, left_out)
-    return SWEEPS.request(owner, Lane.SWEEP, key, work, anew=True)
+    return SWEEPS.request(owner, Lane.SWEEP, key, Task(_rows, loaded, request, left_out), anew=True)
+
+
+def _rows(job: Job[str], loaded: LoadedModel, request: SweepRequest, left_out: frozenset[int]) -> str:
+    sweep = _sweep(loaded, request, job)
+    job.put(SweepIdentity.of(model_name(loaded.info), request.kind, sweep, request.options))
+    for row in sweep.rows(done=left_out, on_progress=job.report):
+        if not job.text and sweep.note:
+            job.write(sweep.note)
+        job.put(row)
+    return sweep.note
 
 
 def removal_job(owner: str, loaded: LoadedModel, request: RemovalRequest, before: Removal | None = None) -> Job[str]:
     """Remove layers one at a time, from a step on."""
-
-    def work(job: Job[str]) -> str:
-        encoded, given = (
-            _named(loaded, request, job, request.options, request.measures),
-            cached.ingredients(loaded, request.start),
-        )
-        steps = remove_greedily(
-            loaded.model, loaded.tokenizer, encoded, start=request.start, beam=request.beam, least=request.least,
-            measures=request.measures, donors=given.donors, means=given.means, before=before, stop=job.stop,
-            on_progress=job.report,
-        )  # fmt: skip
-        for step in steps:
-            job.put(step)
-        return ""
-
     key = ("search", loaded.info.key, cached.plan_key(request.start), request, () if before is None else before.kept)
-    return SWEEPS.request(owner, Lane.SEARCH, key, work, anew=True)
+    return SWEEPS.request(owner, Lane.SEARCH, key, Task(_steps, loaded, request, before), anew=True)
+
+
+def _steps(job: Job[str], loaded: LoadedModel, request: RemovalRequest, before: Removal | None) -> str:
+    encoded = _named(loaded, request, job, request.options, request.measures)
+    given = cached.ingredients(loaded, request.start)
+    steps = remove_greedily(
+        loaded.model, loaded.tokenizer, encoded, start=request.start, beam=request.beam, least=request.least,
+        measures=request.measures, donors=given.donors, means=given.means, before=before, stop=job.stop,
+        on_progress=job.report,
+    )  # fmt: skip
+    for step in steps:
+        job.put(step)
+    return ""
 
 
 def importance_job(
     owner: str, loaded: LoadedModel, request: ImportanceRequest, before: Reading | None = None
 ) -> Job[str]:
     """Measure what each layer does to the residual stream, without any surgery, behind what was read."""
-
-    def work(job: Job[str]) -> str:
-        encoded, model = _named(loaded, request, job), cached.view(loaded, request.start)
-        for number, reading in enumerate(read_on(model, encoded, before, job.stop)):
-            job.report(reading.read, reading.windows)
-            job.put(reading, instead=number > 0)
-        return ""
-
     key = ("importance", loaded.info.key, cached.plan_key(request.start), request, 0 if before is None else before.read)
-    return SWEEPS.request(owner, Lane.IMPORTANCE, key, work, anew=True)
+    return SWEEPS.request(owner, Lane.IMPORTANCE, key, Task(_importance, loaded, request, before), anew=True)
+
+
+def _importance(job: Job[str], loaded: LoadedModel, request: ImportanceRequest, before: Reading | None) -> str:
+    encoded, model = _named(loaded, request, job), cached.view(loaded, request.start)
+    for number, reading in enumerate(read_on(model, encoded, before, job.stop)):
+        job.report(reading.read, reading.windows)
+        job.put(reading, instead=number > 0)
+    return ""
 
 
 def _named(
@@ -131,18 +133,19 @@ def _named(
 
 def skills_job(owner: str, lane: str, loaded: LoadedModel, plan: LayerPlan) -> Job[tuple[SkillResult, ...]]:
     """Ask a plan every prompt of the skills that come with the package."""
+    key = ("skills", loaded.info.key, cached.plan_key(plan))
+    return cached.WORK.request(owner, lane, key, Task(_answers, loaded, plan))
 
-    def work(job: Job[tuple[SkillResult, ...]]) -> tuple[SkillResult, ...]:
-        model, skills = cached.view(loaded, plan), load_skills()
-        results, total = [], sum(len(skill.items) for skill in skills)
-        for skill in skills:
-            if job.stop.is_set():
-                raise Stopped("The skills were not asked to the end.")
-            results.append(score_skill(model, loaded.tokenizer, skill, stop=job.stop))
-            job.report(sum(len(one.items) for one in skills[: len(results)]), total)
-        return tuple(results)
 
-    return cached.WORK.request(owner, lane, ("skills", loaded.info.key, cached.plan_key(plan)), work)
+def _answers(job: Job[tuple[SkillResult, ...]], loaded: LoadedModel, plan: LayerPlan) -> tuple[SkillResult, ...]:
+    model, skills = cached.view(loaded, plan), load_skills()
+    results, total = [], sum(len(skill.items) for skill in skills)
+    for skill in skills:
+        if job.stop.is_set():
+            raise Stopped("The skills were not asked to the end.")
+        results.append(score_skill(model, loaded.tokenizer, skill, stop=job.stop))
+        job.report(sum(len(one.items) for one in skills[: len(results)]), total)
+    return tuple(results)
 
 
 def known_skills(loaded: LoadedModel, plan: LayerPlan) -> tuple[SkillResult, ...] | None:

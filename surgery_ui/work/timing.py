@@ -17,6 +17,7 @@ from surgery_core.text import Text
 from surgery_ui.work.job import Job, Key, Work
 from surgery_ui.work.kinds import Lane
 from surgery_ui.work.plan_jobs import WORK
+from surgery_ui.work.task import Task
 
 BEGINNING = 40_000
 """Characters of each text that are encoded to count how long it takes: some windows of most models."""
@@ -34,22 +35,24 @@ def speeds_job(owner: str, loaded: LoadedModel) -> Job[Speeds]:
 
 def costs_job(owner: str, loaded: LoadedModel, texts: tuple[Text, ...]) -> Job[Costs]:
     """Count how long work over these texts takes."""
+    key = ("costs", loaded.info.key, texts)
+    return WORK.request(owner, Lane.COSTS, key, Task(_costs, loaded, texts), _speeds(loaded))
 
-    def work(job: Job[Costs]) -> Costs:
-        return costs_of(job.needs[0].result, encode_texts(loaded.model, loaded.tokenizer, texts))
 
-    return WORK.request(owner, Lane.COSTS, ("costs", loaded.info.key, texts), work, _speeds(loaded))
+def _costs(job: Job[Costs], loaded: LoadedModel, texts: tuple[Text, ...]) -> Costs:
+    return costs_of(job.needs[0].result, encode_texts(loaded.model, loaded.tokenizer, texts))
 
 
 def reading_job(owner: str, loaded: LoadedModel, texts: tuple[Text, ...], lane: Lane) -> Job[Costs]:
     """Count how long texts take to be read, from the beginning of each: a long text takes a while to encode alone."""
+    key = ("reading", loaded.info.key, texts)
+    return WORK.request(owner, lane, key, Task(_reading, loaded, texts), _speeds(loaded))
 
-    def work(job: Job[Costs]) -> Costs:
-        begun = [replace(text, text=text.text[:BEGINNING]) for text in texts]
-        share = sum(len(text.text) for text in begun) / sum(len(text.text) for text in texts)
-        return costs_of_long(job.needs[0].result, encode_texts(loaded.model, loaded.tokenizer, begun), share)
 
-    return WORK.request(owner, lane, ("reading", loaded.info.key, texts), work, _speeds(loaded))
+def _reading(job: Job[Costs], loaded: LoadedModel, texts: tuple[Text, ...]) -> Costs:
+    begun = [replace(text, text=text.text[:BEGINNING]) for text in texts]
+    share = sum(len(text.text) for text in begun) / sum(len(text.text) for text in texts)
+    return costs_of_long(job.needs[0].result, encode_texts(loaded.model, loaded.tokenizer, begun), share)
 
 
 def are_long(texts: Sequence[Text]) -> bool:
@@ -110,7 +113,8 @@ def _less(span: Span, seconds: float) -> Span:
 
 
 def _speeds(loaded: LoadedModel) -> dict[Key, Work[Speeds]]:
-    def work(job: Job[Speeds]) -> Speeds:
-        return measure_speeds(loaded.model, loaded.tokenizer, load_skills(), stop=job.stop, on_progress=job.report)
+    return {("speeds", loaded.info.key): Task(_timed, loaded)}
 
-    return {("speeds", loaded.info.key): work}
+
+def _timed(job: Job[Speeds], loaded: LoadedModel) -> Speeds:
+    return measure_speeds(loaded.model, loaded.tokenizer, load_skills(), stop=job.stop, on_progress=job.report)

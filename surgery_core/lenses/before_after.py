@@ -20,6 +20,7 @@ from surgery_core.lenses.metrics import METRICS
 from surgery_core.lenses.reading import STOPPED, Follow, Lens, chunks, lens_window, rows_of
 from surgery_core.lenses.trajectory import Array, Trajectory
 from surgery_core.measure.divergence import js_divergence, log_probabilities, total_variation
+from surgery_core.measure.readout import pieces
 from surgery_core.states.residuals import residuals
 from surgery_core.stopping import Progress, looking
 from surgery_core.surgery.anatomy import device_of
@@ -109,13 +110,16 @@ def distances(
         for after, before in enumerate(partners):
             if before is None:
                 continue
-            for _, columns in chunks(1, len(ids), vocab, look):
-                sides = [
-                    log_probabilities(lens.decode(stream.states[row : row + 1, columns], rows[row : row + 1])[0])
+            for _, columns in chunks(streams[1].states[:1], vocab, look):
+                decoded = [
+                    lens.decode(stream.states[row : row + 1, columns], rows[row : row + 1])
                     for lens, stream, rows, row in zip(lenses, streams, translators, (before, after), strict=True)
                 ]
-                found["js"][after, columns] = js_divergence(*sides).cpu().numpy()
-                found["tv"][after, columns] = total_variation(*sides).cpu().numpy()
+                for part in pieces(decoded[0]):
+                    sides = [log_probabilities(logits[0, part]) for logits in decoded]
+                    where = slice(columns.start + part.start, columns.start + part.stop)
+                    found["js"][after, where] = js_divergence(*sides).cpu().numpy()
+                    found["tv"][after, where] = total_variation(*sides).cpu().numpy()
             if on_progress is not None:
                 on_progress(after + 1, len(partners))
     return found

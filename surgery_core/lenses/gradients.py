@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from surgery_core.measure.divergence import log_probabilities
-from surgery_core.measure.readout import CHUNK_ELEMENTS, Readout, slice_elements
+from surgery_core.measure.readout import CHUNK_ELEMENTS, Readout, rows_at_once
 from surgery_core.states.residuals import residual_batch
 from surgery_core.states.tail import Tail
 from surgery_core.surgery.anatomy import device_of
@@ -95,7 +95,7 @@ class StepGradients:
             normed = self.head.enter(leaf.to(self.unembed.weight.dtype), grad=True).float()
         x, grad = normed.detach(), torch.empty_like(normed)
         losses = -torch.einsum("ltd,td->l", x, mixed) - own.sum()
-        size = max(1, slice_elements(x.device) // weight.shape[0])
+        size = rows_at_once(weight.shape[0], x.device)
         for layer in range(len(x)):
             for at in range(0, x.shape[1], size):
                 part = slice(at, at + size)

@@ -12,9 +12,10 @@ import torch
 from torch import nn
 
 from surgery_core.lenses.fitted import Fitted, lens_for
-from surgery_core.lenses.reading import CELL_ELEMENTS, lens_window
+from surgery_core.lenses.reading import lens_window
 from surgery_core.lenses.translating import TranslatingLens
 from surgery_core.measure.divergence import kl_divergence, log_probabilities
+from surgery_core.measure.readout import pieces, rows_at_once
 from surgery_core.states.residuals import residuals
 from surgery_core.stopping import looking
 from surgery_core.surgery.anatomy import device_of, plan_of
@@ -49,7 +50,7 @@ def lens_quality(
             on_progress(number, len(given))
         ids, _ = lens_window(model, encode(tokenizer, text))
         states = residuals(model, torch.tensor([ids], device=device_of(model)), look=look).states
-        for some in states.split(max(1, CELL_ELEMENTS // vocab), dim=1):  # type: ignore[no-untyped-call]
+        for some in states.split(rows_at_once(vocab, states.device), dim=1):  # type: ignore[no-untyped-call]
             look()
             totals += _divergences(lens, some, n_layers)
         count += len(ids)
@@ -80,7 +81,9 @@ def _divergences(lens: TranslatingLens, states: torch.Tensor, n_layers: int) -> 
         final = log_probabilities(lens.decode(states[-1:], [None])[0])
         for index in range(n_layers):
             for row, translator in enumerate((None, index)):
-                logp = log_probabilities(lens.decode(states[index : index + 1], [translator])[0])
-                # float64 only once it is on the CPU: Apple's GPU has none
-                found[row, index] = float(kl_divergence(final, logp).cpu().double().sum())
+                logits = lens.decode(states[index : index + 1], [translator])
+                for part in pieces(logits):
+                    kl = kl_divergence(final[part], log_probabilities(logits[0, part]))
+                    # float64 only once it is on the CPU: Apple's GPU has none
+                    found[row, index] += float(kl.cpu().double().sum())
     return found

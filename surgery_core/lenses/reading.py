@@ -18,6 +18,7 @@ from torch import nn
 from surgery_core.errors import TextError
 from surgery_core.lenses.trajectory import Array, Trajectory
 from surgery_core.measure.divergence import cell_statistics, likeliest, log_probabilities
+from surgery_core.measure.readout import pieces, rows_at_once
 from surgery_core.plans.plan import LayerPlan
 from surgery_core.states.finite import broken_weights, not_finite
 from surgery_core.states.residuals import Point, Residuals, points_of, residuals
@@ -26,9 +27,6 @@ from surgery_core.states.windows import DEFAULT_CONTEXT, Batch, window_length
 from surgery_core.stopping import Progress, looking
 from surgery_core.surgery.anatomy import device_of, plan_of
 from surgery_core.text import Text, encode, token_strings
-
-CELL_ELEMENTS = 2**21
-"""Most logits that are held at once: 8 MB in float32, which a processor's cache holds."""
 
 STOPPED = "Stopped before the whole text was read."
 
@@ -195,10 +193,12 @@ def token_text(tokenizer: Any, index: int) -> str | None:
     return None
 
 
-def chunks(rows: int, seq: int, vocab: int, look: Callable[[], None]) -> Iterator[tuple[slice, slice]]:
-    """Yield (rows, tokens) of chunks of cells whose logits fit into `CELL_ELEMENTS`; `look` is called before each."""
-    width = max(1, min(seq, CELL_ELEMENTS // vocab))
-    height = max(1, CELL_ELEMENTS // (vocab * width))
+def chunks(states: torch.Tensor, vocab: int, look: Callable[[], None]) -> Iterator[tuple[slice, slice]]:
+    """Yield (rows, tokens) of chunks of the cells `[rows, seq, d_model]` that are decoded at once; `look` is called before each."""
+    (rows, seq), at_once = states.shape[:2], rows_at_once(vocab, states.device)
+    # as many at a time, so that no product has few
+    width = max(1, -(-seq // max(1, -(-seq // at_once))))
+    height = max(1, at_once // width)
     for left in range(0, seq, width):
         for top in range(0, rows, height):
             look()
@@ -266,7 +266,7 @@ class _Reader:
         done = 0
         columns, final = slice(0, 0), torch.empty(0)
         with torch.inference_mode():
-            for rows, tokens in chunks(self.rows, self.seq, self.vocab, look):
+            for rows, tokens in chunks(self.states, self.vocab, look):
                 if tokens != columns:
                     # the last row is the model's own output
                     own = self.lens.decode(self.states[-1:, tokens], [None])[0]
@@ -279,7 +279,13 @@ class _Reader:
             self.statistics[name][:, -1] = np.nan
 
     def _chunk(self, rows: slice, columns: slice, final: torch.Tensor) -> None:
-        logp = log_probabilities(self.lens.decode(self.states[rows, columns], self.translators[rows]))
+        logits = self.lens.decode(self.states[rows, columns], self.translators[rows])
+        for part in pieces(logits):
+            where = slice(columns.start + part.start, columns.start + part.stop)
+            self._cells(rows, where, logits[:, part], final[part])
+
+    def _cells(self, rows: slice, columns: slice, logits: torch.Tensor, final: torch.Tensor) -> None:
+        logp = log_probabilities(logits)
         targets = self.targets[columns].to(logp.device)
         for name, value in cell_statistics(logp, final, targets, self.picked).items():
             if name not in self.statistics:

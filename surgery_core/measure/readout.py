@@ -35,6 +35,10 @@ CHUNK_ELEMENTS = 2**24
 SLICE_ELEMENTS = {"cpu": 2**21, "cuda": 2**26}
 """Logits of one slice of the vocabulary: 8 MB in float32 on a CPU, which its cache holds; more on a GPU."""
 
+ROWS = 128
+"""Positions at least whose whole rows of logits are made at once, where `CHUNK_ELEMENTS` allows it: a product of fewer with
+the unembedding takes as long as reading its weights does."""
+
 NARROWEST_SLICE = 512
 """Columns of a slice at least, however many positions there are."""
 
@@ -44,6 +48,18 @@ Look = Callable[[], None]
 def slice_elements(device: torch.device) -> int:
     """Return how many logits are made at once on a device where only sums over them are wanted."""
     return SLICE_ELEMENTS["cpu" if device.type == "cpu" else "cuda"]
+
+
+def rows_at_once(vocab: int, device: torch.device) -> int:
+    """Return of how many positions whole rows of logits are made at once."""
+    return max(1, slice_elements(device) // vocab, min(ROWS, CHUNK_ELEMENTS // vocab))
+
+
+def pieces(logits: torch.Tensor) -> Iterator[slice]:
+    """Yield parts of the positions of logits `[rows, seq, vocab]` that a processor's cache holds, for many passes over them."""
+    step = max(1, slice_elements(logits.device) // max(1, logits.shape[0] * logits.shape[2]))
+    for at in range(0, logits.shape[1], step):
+        yield slice(at, min(at + step, logits.shape[1]))
 
 
 def _never() -> None:

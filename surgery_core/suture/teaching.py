@@ -14,14 +14,12 @@ import torch
 from torch import nn
 
 from surgery_core.measure.divergence import kl_divergence, log_probabilities
-from surgery_core.measure.readout import Readout
+from surgery_core.measure.readout import Readout, rows_at_once
 from surgery_core.states.windows import Batch
 from surgery_core.surgery.anatomy import find_layers
 from surgery_core.surgery.recording import watched
 from surgery_core.surgery.stream_form import stream_of
 
-CHUNK_ELEMENTS = 2**22
-"""Logits of one side that are held at once: 16 MB in float32."""
 KEPT_BYTES = 2**28
 """Most bytes of the base's states that are kept; beyond it the base runs again in every round."""
 
@@ -106,7 +104,7 @@ def divergence(
         look: called between chunks; it may raise to stop the work.
     """
     gradient, total = torch.zeros_like(ours, dtype=torch.float32), 0.0
-    step = max(1, CHUNK_ELEMENTS // readout.vocab)
+    step = rows_at_once(readout.vocab, ours.device)
     for at in range(0, len(ours), step):
         look()
         part = slice(at, at + step)

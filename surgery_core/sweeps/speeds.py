@@ -18,7 +18,7 @@ from torch import nn
 
 from surgery_core.measure.encoding import Encoded, encode_texts
 from surgery_core.measure.generation import complete
-from surgery_core.measure.readout import slice_elements
+from surgery_core.measure.readout import rows_at_once
 from surgery_core.measure.skills import Skill, score_skill
 from surgery_core.plans.generation_settings import GenerationSettings
 from surgery_core.plans.plan import LayerPlan
@@ -203,7 +203,7 @@ def _product_seconds(model: Any) -> float:
     weight = getattr(model.get_output_embeddings(), "weight", None)
     if weight is None or not weight.numel():
         return 0.0
-    rows: int = max(1, min(MOST_ROWS, slice_elements(weight.device) // int(weight.shape[0])))
+    rows: int = min(MOST_ROWS, rows_at_once(int(weight.shape[0]), weight.device))
     states = torch.ones((rows, weight.shape[1]), dtype=weight.dtype, device=weight.device)
 
     def multiply() -> None:

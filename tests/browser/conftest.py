@@ -267,3 +267,10 @@ def _wait_until_healthy(address: str, process: subprocess.Popen[bytes], log: Pat
         except OSError:
             time.sleep(0.1)
     pytest.fail(f"The server did not start:\n{log.read_text(encoding='utf-8', errors='replace')}")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what a test's first try failed with where it ran once more: its name alone explains nothing."""
+    for report in terminalreporter.stats.get("rerun", []):
+        terminalreporter.section(f"first try of {report.nodeid}")
+        terminalreporter.write_line(report.longreprtext[-4000:])

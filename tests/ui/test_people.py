@@ -1,4 +1,4 @@
-"""Several people at a time on one server, each over a connection of their own, as browsers have them.
+"""Several people at a time on one server, each over a connection of their own, as browsers have them; with both engines.
 
 `benchmarks/room_load.py` is the same with thirty, and with a clock.
 """
@@ -23,12 +23,16 @@ LAST = [f"{','.join(str(layer) for layer in range(12) if layer not in (1, gone))
 CANARIES = [f"canary {at}f3 in a coal mine" for at in range(PEOPLE)]
 
 
-@pytest.fixture(scope="module")
-def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[list[Visitor], str]]:
+@pytest.fixture(scope="module", params=["threads", "ray"])
+def shown(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[list[Visitor], str]]:
     """Return what five people have at the end, who each wrote a prompt and two plans, and what the server wrote down."""
     folder = tmp_path_factory.mktemp("people")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MODEL_SURGERY_LOG", str(folder / "lines.jsonl"))
+        patch.setenv("MODEL_SURGERY_ENGINE", request.param)
+        patch.setenv("MODEL_SURGERY_WORKERS", "2")
         with started(ROOT / "models", folder / "log.txt") as address:
             people = asyncio.run(everybody(address))
         yield people, (folder / "lines.jsonl").read_text() + (folder / "log.txt").read_text()

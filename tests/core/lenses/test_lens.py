@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from surgery_core.errors import Stopped, TextError
-from surgery_core.lenses import reading as lens_module
 from surgery_core.lenses.reading import LogitLens, read_lens
+from surgery_core.measure import readout
 from surgery_core.surgery.view import operate
 from tests.core.measure.test_measure import byte_tokenizer
 from tests.core.support.families import FAMILIES, N_LAYERS, build
@@ -140,7 +140,8 @@ def test_frame_and_top() -> None:
 
 def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = read(model_of("gemma3"))
-    monkeypatch.setattr(lens_module, "CELL_ELEMENTS", 96 * 3)
+    monkeypatch.setattr(readout, "SLICE_ELEMENTS", {"cpu": 96 * 3, "cuda": 96 * 3})
+    monkeypatch.setattr(readout, "ROWS", 7)
     parts = read(model_of("gemma3"))
     for name, values in whole.statistics.items():
         np.testing.assert_allclose(parts.statistics[name], values, atol=1e-5, err_msg=name)

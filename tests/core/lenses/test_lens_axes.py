@@ -152,11 +152,12 @@ def test_reading_stops_between_layers() -> None:
 @pytest.mark.parametrize("at_once", [1, 40_000, 2**21])
 def test_readings_and_distances_tell_how_far_they_are(monkeypatch: pytest.MonkeyPatch, at_once: int) -> None:
     """Every layer at every token is counted once, however many are held at a time."""
-    from surgery_core.lenses import reading as lens_module
     from surgery_core.lenses.before_after import distances
+    from surgery_core.measure import readout
     from surgery_core.surgery.view import operate
 
-    monkeypatch.setattr(lens_module, "CELL_ELEMENTS", at_once)
+    monkeypatch.setattr(readout, "SLICE_ELEMENTS", {"cpu": at_once, "cuda": at_once})
+    monkeypatch.setattr(readout, "ROWS", 2)
     model, told = build_model("llama"), {"read": [], "compared": []}
     view = operate(model, "0,2-3")
     read_lens(LogitLens(view), view, tokenizer(), "Once upon", on_progress=lambda *now: told["read"].append(now))

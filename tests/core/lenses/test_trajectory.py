@@ -14,7 +14,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from surgery_core.errors import AnatomyError, TextError
-from surgery_core.lenses import reading as lens_module
 from surgery_core.lenses.averages import lens_averages, mean_depth, spread
 from surgery_core.lenses.before_after import difference, distances, matching_rows
 from surgery_core.lenses.metrics import METRICS, own_metrics
@@ -22,6 +21,7 @@ from surgery_core.lenses.reading import LogitLens, one_token, read_lens, transla
 from surgery_core.lenses.trajectory import Trajectory
 from surgery_core.lenses.tuned import TunedLens
 from surgery_core.measure import divergence as stats
+from surgery_core.measure import readout
 from surgery_core.plans.plan import LayerPlan
 from surgery_core.surgery.view import operate
 from surgery_core.text import Text
@@ -166,7 +166,8 @@ def test_an_unchanged_model_differs_by_nothing() -> None:
 def test_distances_between_before_and_after(sublayers: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     base = model_of("llama")
     view = operate(base, "0,2,1")
-    monkeypatch.setattr(lens_module, "CELL_ELEMENTS", 96 * 5)
+    monkeypatch.setattr(readout, "SLICE_ELEMENTS", {"cpu": 96 * 5, "cuda": 96 * 5})
+    monkeypatch.setattr(readout, "ROWS", 7)
     found = distances(
         (LogitLens(base), LogitLens(view)), (base, view), byte_tokenizer(), TEXT, length=12, sublayers=sublayers
     )

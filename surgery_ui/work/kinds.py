@@ -248,8 +248,8 @@ TABLE = (
     ),
     Kind(
         "speeds", Workers.WORK, 8,
-        "A model, timed once for everybody and for every plan.",
-        held=(Lane.SPEEDS,), turn=Turn.LAST,
+        "A model, timed once for everybody and for every plan. On a large one that takes longer than a look at a page.",
+        held=(Lane.SPEEDS,), turn=Turn.LAST, patience=300.0,
     ),
     Kind(
         "costs", Workers.WORK, 64,

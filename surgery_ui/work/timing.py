@@ -75,7 +75,9 @@ def opening_seconds(name: str) -> float | None:
 
 
 def known(job: Job[Any] | None) -> Any:
-    """Return a timing's result, or None where it is not there (yet)."""
+    """Return a timing's result, or None where it is not there (yet); who asks is still looking at it."""
+    if job is not None:
+        job.look()
     return job.result if job is not None and job.done and job.error is None else None
 
 

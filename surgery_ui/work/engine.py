@@ -75,10 +75,10 @@ class Engine:
         if not self.elsewhere:
             return None
 
-        def send(lane: str, key: Key, task: Task[Any], needs: Mapping[Key, Work[Any]]) -> Work[Any]:
+        def handed_on(lane: str, key: Key, task: Task[Any], needs: Mapping[Key, Work[Any]]) -> Work[Any]:
             return lambda job: self._done(pool, lane, key, task, needs, job)
 
-        return send
+        return handed_on
 
     def open(self, named: Named) -> LoadedModel:
         """Have a worker open a model, and return it without its weights; the others open it in the meantime.

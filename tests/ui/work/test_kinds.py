@@ -27,8 +27,12 @@ JOBS = {path: tree for path, tree in trees().items() if path.startswith("surgery
 
 
 def requests() -> list[tuple[ast.FunctionDef, ast.Call]]:
-    """Return every call in the sources that asks a pool for work, with the function that it stands in."""
-    functions = [node for tree in trees().values() for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+    """Return every call in the sources that asks a pool for work, with the function that it stands in.
+
+    A worker elsewhere hands on what was asked for here.
+    """
+    sources = [tree for path, tree in trees().items() if not path.endswith("work/worker.py")]
+    functions = [node for tree in sources for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
     return [(function, call) for function in functions for call in calls(function) if name_of(call) == "request"]
 
 
@@ -56,7 +60,7 @@ def needed() -> dict[str, str]:
     for tree in JOBS.values():
         for function in ast.walk(tree):
             for node in ast.walk(function) if isinstance(function, ast.FunctionDef) else ():
-                if isinstance(node, ast.Return) and isinstance(node.value, ast.Dict):
+                if isinstance(node, ast.Return) and isinstance(node.value, ast.Dict) and node.value.keys:
                     (key,) = node.value.keys
                     assert isinstance(key, ast.Tuple)
                     assert isinstance(key.elts[0], ast.Constant)
@@ -158,12 +162,27 @@ def work_of() -> dict[str, set[str]]:
     needs = needed()
     for function, call in requests():
         kind = needs["_speeds"] if function.name == "speeds_job" else kind_of(function, call.args[2])
-        found[kind].add(ast.unparse(function))
+        found[kind].add(whole(function))
     for tree in JOBS.values():
         for function in ast.walk(tree):
             if isinstance(function, ast.FunctionDef) and function.name in needs:
-                found[needs[function.name]].add(ast.unparse(function))
+                found[needs[function.name]].add(whole(function))
     return found
+
+
+def whole(function: ast.FunctionDef) -> str:
+    """Return the source of a function, and of those that its tasks do."""
+    done = {ast.unparse(call.args[0]) for call in calls(function) if name_of(call) == "Task"}
+    there = {node.name: node for tree in JOBS.values() for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
+    return "\n".join(ast.unparse(one) for one in (function, *(there[name] for name in sorted(done))))
+
+
+def test_work_is_a_task_wherever_another_process_may_do_it() -> None:
+    """A closure cannot be sent."""
+    for function, call in requests():
+        pool = ast.unparse(call.func).split(".")[-2]
+        if pool in ("WORK", "SWEEPS", "TRAINING"):
+            assert "Task(" in ast.unparse(function) or function.name == "speeds_job", function.name
 
 
 def test_every_kind_tells_how_far_it_is_or_is_short() -> None:

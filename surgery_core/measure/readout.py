@@ -15,8 +15,10 @@ A position where the logits are not finite has no figures: all of them are NaN.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Hashable, Iterator
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import nn
@@ -266,20 +268,51 @@ class Readout:
         """Let a tail end before the unembedding; return None where logits are not that linear map's output."""
         if type(self.unembed) is not nn.Linear or self.unembed.weight.device.type == "meta":
             return None
+        head, signature = tail.model.get_output_embeddings(), _behind(self.model, self.unembed)
+        known = _SPLITS.get(root_of(self.model))
+        if known is not None and known[0] == signature:
+            if known[1]:
+                mix_in(head, Passing)
+            return tail if known[1] else None
+        splits = self._splits(tail, head)
+        if splits is not None:
+            _SPLITS[root_of(self.model)] = signature, splits
+        return None if splits is False else tail
+
+    def _splits(self, tail: Tail, head: Any) -> bool | None:
+        """Let a tail end before the unembedding, and return whether logits are that linear map's output.
+
+        Weights that are not numbers say nothing about how they are used: None.
+        """
         # a last layer's output has about this size; a soft cap or a scale shows at any
         generator = torch.Generator().manual_seed(0)
         probe = 8 * torch.randn((1, 4, tail.width), generator=generator)
         probe = probe.to(self.unembed.weight.device, self.unembed.weight.dtype)
         with torch.inference_mode():
             own = tail.logits(probe)[0].float()
-            mix_in(tail.model.get_output_embeddings(), Passing)
+            mix_in(head, Passing)
             normed = tail.logits(probe)[0]
             if normed.shape[-1] != self.unembed.weight.shape[1]:
-                return None
+                return False
             ours = self.unembed(normed).float()
         close = 1e-5 if normed.dtype == torch.float32 else 2e-2
-        # weights that are not numbers say nothing about how they are used
-        return tail if not float((ours - own).abs().max()) > close * float(own.abs().max()) else None
+        furthest, largest = float((ours - own).abs().max()), float(own.abs().max())
+        return furthest <= close * largest if math.isfinite(furthest) else None
+
+
+_SPLITS: WeakKeyDictionary[nn.Module, tuple[Hashable, bool]] = WeakKeyDictionary()
+"""Whether logits of each model that was tried are its unembedding's output, with what was there when it was tried."""
+
+
+def _behind(model: nn.Module, unembed: nn.Linear) -> Hashable:
+    """Return what has to be as it was for a trial of what stands behind the layers to hold: classes, settings, adapters.
+
+    Whether logits are a linear map's output does not hang on the weights of that map.
+    """
+    root = root_of(model)
+    values = vars(text_config(root)).items()
+    settings = frozenset((name, value) for name, value in values if isinstance(value, (bool, int, float, str)))
+    return type(root), type(unembed), id(unembed.weight), unembed.weight.dtype, settings, adapters_around(model)
 
 
 def _tail(model: nn.Module) -> Tail | None:

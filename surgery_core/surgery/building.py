@@ -112,8 +112,9 @@ def clone_layer(
 ) -> Any:
     """Return a clone of `layer` with its cache indices set to `position`."""
     clone = Cloner(outer, keep_hooks=keep_hooks).module(layer)
-    for module, name, value in index_slots(clone, placement.layer.index, position, stride):
-        module.__dict__[name] = value
+    if position != placement.layer.index:
+        for module, name, value in index_slots(clone, placement.layer.index, position, stride):
+            module.__dict__[name] = value
     return clone
 
 

@@ -248,3 +248,20 @@ def test_how_many_come_before_a_token_is_counted_as_by_hand_with_ties_and_infini
         )  # fmt: skip
         found = ahead_in(torch.tensor([row[first:last]]), torch.tensor([token - first]), torch.tensor([own]))
         assert found.item() == by_hand
+
+
+def test_a_head_that_was_tried_is_tried_again_where_something_about_it_changed() -> None:
+    """What is kept of a trial must not outlive a cap that somebody sets, nor weights that were no numbers."""
+    model = build_model("gemma2")
+    config = model.config.get_text_config()
+    for cap, linear in ((None, True), (2.0, False), (None, True)):
+        config.final_logit_softcapping = cap
+        assert (Readout(model).slices, Readout(model).slices) == (linear, linear)
+    broken = build_model("gemma2")
+    broken.config.get_text_config().final_logit_softcapping = 2.0
+    weights = broken.get_output_embeddings().weight
+    kept = weights.detach().clone()
+    weights.data.fill_(torch.nan)
+    Readout(broken)
+    weights.data.copy_(kept)
+    assert not Readout(broken).slices

@@ -112,16 +112,20 @@ def cell_statistics(
     """
     targets = targets.expand(logp.shape[:2])
     target_logp = _restored(logp.gather(-1, targets[..., None])[..., 0])
-    p, q = final.exp(), logp.exp()
-    # differences are taken before they are summed, and by `sum`, whose error does not grow with the vocabulary
+    q = logp.exp()
+    likeliest_one = q.amax(-1)
+    # differences are taken before they are summed, and by `sum`, whose error does not grow with the vocabulary; products
+    # are put where a factor was that is needed no more, for new memory costs as much as a product
     change = final - logp
-    own = (q * logp).sum(-1)
+    forward = (final.exp() * change).sum(-1)
+    reverse = change.mul_(q).sum(-1)
+    own = q.mul_(logp).sum(-1)
     values = {
-        "probability": q.amax(-1),
+        "probability": likeliest_one,
         "entropy": (-own).clamp_min(0.0),
         "cross_entropy": -target_logp,
-        "kl": _restored((p * change).sum(-1).clamp_min(0.0)),
-        "kl_reverse": _restored((-(q * change).sum(-1)).clamp_min(0.0)),
+        "kl": _restored(forward.clamp_min(0.0)),
+        "kl_reverse": _restored((-reverse).clamp_min(0.0)),
         "rank": ranks(logp, targets),
         "target_probability": target_logp.exp(),
     }

@@ -118,7 +118,7 @@ def by_engine(every: list[list[str]], workers: int) -> tuple[list[float], list[f
 
     # each worker has scored the base
     for number in range(4 * workers):
-        waited(asked(f"{number},0-11", f"warm {number}"))
+        waited(asked(f"{number // 12},{number % 12},0-11", f"warm {number}"))
     found = []
     for number, turn in enumerate(every):
         began = time.monotonic()

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,19 +22,27 @@ LAST = [f"{','.join(str(layer) for layer in range(12) if layer not in (1, gone))
 CANARIES = [f"canary {at}f3 in a coal mine" for at in range(PEOPLE)]
 
 
-@pytest.fixture(scope="module", params=["threads", "ray"])
-def shown(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[list[Visitor], str]]:
-    """Return what five people have at the end, who each wrote a prompt and two plans, and what the server wrote down."""
-    folder = tmp_path_factory.mktemp("people")
+def seen(folder: Path, engine: str) -> tuple[list[Visitor], str]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MODEL_SURGERY_LOG", str(folder / "lines.jsonl"))
-        patch.setenv("MODEL_SURGERY_ENGINE", request.param)
+        patch.setenv("MODEL_SURGERY_ENGINE", engine)
         patch.setenv("MODEL_SURGERY_WORKERS", "2")
         with started(ROOT / "models", folder / "log.txt") as address:
             people = asyncio.run(everybody(address))
-        yield people, (folder / "lines.jsonl").read_text() + (folder / "log.txt").read_text()
+    return people, (folder / "lines.jsonl").read_text() + (folder / "log.txt").read_text()
+
+
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Visitor], str]:
+    """Return what five people have at the end, who each wrote a prompt and two plans, and what the server wrote down."""
+    return seen(tmp_path_factory.mktemp("people"), "threads")
+
+
+def test_workers_elsewhere_do_the_same(tmp_path: Path) -> None:
+    found = seen(tmp_path, "ray")
+    test_each_has_the_figures_and_the_text_of_their_own_plan(found)
+    test_what_one_writes_is_nowhere_else(found, tmp_path)
+    test_what_they_did_was_written_down_without_it(found)
 
 
 async def everybody(address: str) -> list[Visitor]:

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 Answer = TypeVar("Answer")
 LOOK = 0.2
 """Seconds after which it is looked whether a job is still wanted."""
+WITHOUT_HEAD = 86_400
+"""Seconds for which a process of the cluster goes on where Ray's head is gone; by itself Ray ends it after 60."""
 CALLS = 64
 """Calls that a worker takes at a time; most of them wait for one of its threads."""
 PASSED_ON = (PREFIX, "HF_", "TRANSFORMERS_")
@@ -217,6 +219,8 @@ class Engine:
     def _begun(self) -> Cluster:
         from surgery_ui.work.worker import PageWorker
 
+        # before Ray is loaded: workers that are there go on without the head, and so does the server
+        os.environ.setdefault("RAY_gcs_rpc_server_reconnect_timeout_s", str(WITHOUT_HEAD))
         told = self.told
         of_one = replace(
             told, engine=THREADS, workers=1, log="", cache_mb=max(10, told.cache_mb // told.at_once),

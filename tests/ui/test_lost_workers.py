@@ -39,7 +39,7 @@ def workers() -> list[psutil.Process]:
 
 
 async def figures(person: Visitor) -> bool:
-    return await person.until(lambda: {PERPLEXITY, KL} <= person.metrics.keys() and person.idle, 120.0)
+    return await person.until(lambda: {PERPLEXITY, KL} <= person.metrics.keys() and person.idle, 300.0)
 
 
 def test_people_see_their_figures_though_workers_are_killed(address: str) -> None:

@@ -74,7 +74,7 @@ def on_ray(models_folder: Path) -> Iterator[Engine]:
         yield engine
 
 
-def ended(job: Job[Any], seconds: float = 60.0) -> Job[Any]:
+def ended(job: Job[Any], seconds: float = 300.0) -> Job[Any]:
     end = time.monotonic() + seconds
     while not job.wait(0.1):
         assert time.monotonic() < end, f"{job.key[0]} waited too long"
@@ -82,7 +82,7 @@ def ended(job: Job[Any], seconds: float = 60.0) -> Job[Any]:
     return job
 
 
-def until(job: Job[Any], condition: Callable[[], object], seconds: float = 30.0) -> None:
+def until(job: Job[Any], condition: Callable[[], object], seconds: float = 120.0) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert not job.done, job.error

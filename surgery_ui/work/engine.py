@@ -41,6 +41,8 @@ CALLS = 64
 """Calls that a worker takes at a time; most of them wait for one of its threads."""
 PASSED_ON = (PREFIX, "HF_", "TRANSFORMERS_")
 """Beginnings of variables that workers get from the server: where models lie, and how the hub is reached."""
+SECRET = "TOKEN"
+"""Part of the names of variables that stay where they are; machines that reach the hub by a token have their own."""
 UNREACHABLE = "The workers that compute cannot be reached now; your plan is kept. Try again in a minute, and tell whoever runs this server."
 
 
@@ -227,7 +229,9 @@ class Engine:
             model_mb=told.model_mb,
         )  # fmt: skip
         environment = {
-            name: value for name, value in os.environ.items() if name.startswith(PASSED_ON) and name != FILE_VARIABLE
+            name: value
+            for name, value in os.environ.items()
+            if name.startswith(PASSED_ON) and name != FILE_VARIABLE and SECRET not in name
         }
         cluster = Cluster(
             PageWorker, workers=told.at_once, address=told.ray_address or None, gpus=told.ray_gpus,

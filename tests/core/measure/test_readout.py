@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from surgery_core.errors import PlanError, Stopped
 from surgery_core.measure import readout as readout_module
 from surgery_core.measure.figures import ahead_in
-from surgery_core.measure.readout import Readout
+from surgery_core.measure.readout import Readout, pieces, rows_at_once
 from surgery_core.states.windows import Batch
 from surgery_core.surgery.anatomy import find_layers
 from tests.core.support.families import FAMILIES, VOCAB, build, tokens
@@ -265,3 +265,19 @@ def test_a_head_that_was_tried_is_tried_again_where_something_about_it_changed()
     Readout(broken)
     weights.data.copy_(kept)
     assert not Readout(broken).slices
+
+
+@pytest.mark.parametrize(("vocab", "rows"), [(131, 16_008), (4_096, 512), (50_257, 128), (128_256, 128), (262_144, 64)])
+def test_a_product_with_the_unembedding_has_rows_enough_and_is_bounded(vocab: int, rows: int) -> None:
+    found = rows_at_once(vocab, torch.device("cpu"))
+    assert found == rows
+    assert found * vocab <= max(2**24, 2**21)
+
+
+@pytest.mark.parametrize("shape", [(1, 130, 50_257), (3, 40, 50_257), (2, 9, 131), (1, 1, 262_144)])
+def test_pieces_are_all_positions_once_and_fit_a_cache(shape: tuple[int, int, int]) -> None:
+    parts = list(pieces(torch.empty(shape, device="meta")))
+    assert [at for part in parts for at in range(part.start, part.stop)] == list(range(shape[1]))
+    cpu = list(pieces(torch.empty(1).expand(shape)))
+    assert [at for part in cpu for at in range(part.start, part.stop)] == list(range(shape[1]))
+    assert all(shape[0] * (part.stop - part.start) * shape[2] <= 2**21 or part.stop - part.start == 1 for part in cpu)
